@@ -1,0 +1,261 @@
+"""Every setting of a training run, with its default, its meaning and its checks.
+
+What the settings do lives in the modules that read them; models, losses, augmentation, pipeline and
+evaluation declare their own settings next to their code and are only composed here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Optional
+
+from data_tools.fields import require, require_choice, require_positive, setting
+from data_tools.pipeline_settings import AugmentSettings, PipelineSettings
+from training.eval_settings import EvaluateSettings
+from training.nets.settings import LossSettings, ModelSettings
+
+# Optional[...] instead of `X | None` below: OmegaConf reads these annotations.
+
+
+@dataclass
+class OptimSettings:
+    """How weights move: rate, schedule, momentum, decay, averaging."""
+
+    lr: float = setting(0.05, "base learning rate, reached after warm-up")
+    lr_scaling: str = setting(
+        "none", "rate for another global batch: none, linear (x batch/reference), sqrt"
+    )
+    reference_batch: int = setting(32, "global batch size for which `lr` was chosen")
+    schedule: str = setting("cosine", "after warm-up: cosine, multistep, polynomial or constant")
+    warmup_epochs: float = setting(2.0, "epochs of linear warm-up from warmup_lr to lr; 0 = none")
+    warmup_steps: Optional[int] = setting(None, "warm-up in steps; replaces warmup_epochs if given")
+    warmup_lr: float = setting(0.001, "rate of the very first step")
+    final_ratio: float = setting(
+        0.001, "cosine, polynomial: last rate as a fraction of the base rate"
+    )
+    milestones: list[float] = setting([], "multistep: epochs after which the rate is cut")
+    gamma: float = setting(0.1, "multistep: factor of each cut")
+    power: float = setting(0.9, "polynomial: exponent")
+    momentum: float = setting(0.9, "momentum, 0..1")
+    nesterov: bool = setting(False, "Nesterov's form of momentum")
+    weight_decay: float = setting(1.5e-4, "L2 weight decay added to the gradient")
+    decay: str = setting("all", "what decays: all (as published) or weights (no bias, no norm)")
+    clip_norm: Optional[float] = setting(None, "largest global gradient norm; empty = no clipping")
+    accumulate: int = setting(
+        1, "parts a device's batch is cut into, one after the other; less memory, same step"
+    )
+    ema: Optional[float] = setting(
+        None, "decay of the weights' moving average (e.g. 0.9998), used for evaluation; empty = off"
+    )
+    ema_warmup: bool = setting(True, "let the average start faster: min(ema, (1+step)/(10+step))")
+    freeze: list[str] = setting([], "parameter name patterns (fnmatch) that do not train")
+    freeze_epochs: Optional[float] = setting(
+        None, "thaw the frozen parameters after so many epochs; empty = never"
+    )
+    lr_factors: dict[str, float] = setting(
+        {}, "rate factors by parameter name pattern, first match wins, e.g. {'feature*': 0.1}"
+    )
+
+    def __post_init__(self) -> None:
+        require_positive("optim.lr", self.lr)
+        require_choice("optim.lr_scaling", self.lr_scaling, ("none", "linear", "sqrt"))
+        require(self.reference_batch > 0, "optim.reference_batch", self.reference_batch, "> 0")
+        require_choice(
+            "optim.schedule", self.schedule, ("cosine", "multistep", "polynomial", "constant")
+        )
+        require(self.warmup_epochs >= 0, "optim.warmup_epochs", self.warmup_epochs, "epochs >= 0")
+        require(
+            self.warmup_steps is None or self.warmup_steps >= 0,
+            "optim.warmup_steps",
+            self.warmup_steps,
+            "steps >= 0 or empty",
+        )
+        require(self.warmup_lr >= 0, "optim.warmup_lr", self.warmup_lr, "a rate >= 0")
+        require(0 <= self.final_ratio <= 1, "optim.final_ratio", self.final_ratio, "0..1")
+        require(
+            list(self.milestones) == sorted(self.milestones),
+            "optim.milestones",
+            self.milestones,
+            "epochs in rising order",
+        )
+        require_positive("optim.gamma", self.gamma)
+        require_positive("optim.power", self.power)
+        require(0 <= self.momentum < 1, "optim.momentum", self.momentum, "0 <= momentum < 1")
+        require(self.weight_decay >= 0, "optim.weight_decay", self.weight_decay, "a number >= 0")
+        require_choice("optim.decay", self.decay, ("all", "weights"))
+        require_positive("optim.clip_norm", self.clip_norm)
+        require(self.accumulate >= 1, "optim.accumulate", self.accumulate, "a count >= 1")
+        require(self.ema is None or 0 < self.ema < 1, "optim.ema", self.ema, "0 < ema < 1 or empty")
+        require_positive("optim.freeze_epochs", self.freeze_epochs)
+        for pattern, factor in self.lr_factors.items():
+            require(factor >= 0, f"optim.lr_factors[{pattern}]", factor, "a factor >= 0")
+
+
+@dataclass
+class CheckpointSettings:
+    """When the run is saved and how much is kept."""
+
+    every_steps: Optional[int] = setting(
+        None, "save every so many steps; replaces every_epochs if given"
+    )
+    every_epochs: float = setting(1.0, "save every so many epochs")
+    keep: int = setting(3, "newest checkpoints kept; the best by AP is kept beside them")
+    accept_changes: bool = setting(
+        False, "go on from a checkpoint although data, model or recipe differ from its own"
+    )
+
+    def __post_init__(self) -> None:
+        require_positive("checkpoint.every_steps", self.every_steps)
+        require_positive("checkpoint.every_epochs", self.every_epochs)
+        require(self.keep >= 1, "checkpoint.keep", self.keep, "a count >= 1")
+
+
+@dataclass
+class InitSettings:
+    """Where the first weights come from; empty = random from the seed."""
+
+    checkpoint: Optional[str] = setting(None, "detector checkpoint, ours or published")
+    backbone: Optional[str] = setting(None, "classification checkpoint for the backbone")
+    head: str = setting("strict", "strict: every weight fits; new: class heads may start afresh")
+    sha256: Optional[str] = setting(None, "expected sha256 of the file; empty = not checked")
+
+    def __post_init__(self) -> None:
+        require_choice("init.head", self.head, ("strict", "new"))
+        require(
+            not (self.checkpoint and self.backbone),
+            "init.backbone",
+            self.backbone,
+            "empty when init.checkpoint is given",
+        )
+
+
+@dataclass
+class RuntimeSettings:
+    """Device, numbers, communication and what to do when something goes wrong."""
+
+    device: str = setting("CPU", "CPU or Ascend")
+    precision: str = setting("fp32", "fp32, fp16 (dynamic loss scale) or bf16 (Ascend)")
+    loss_scale: float = setting(1024.0, "fp16: first loss scale")
+    loss_scale_window: int = setting(1000, "fp16: steps without overflow before it doubles")
+    threads: Optional[int] = setting(None, "MindSpore's compute threads; empty = its own choice")
+    deterministic: bool = setting(True, "ask the device for reproducible kernels")
+    compile_cache: Optional[str] = setting(
+        None, "folder of the graph cache; Ascend only (on CPU it gives wrong weights)"
+    )
+    bucket_mb: float = setting(
+        128.0, "all-reduce fusion: gradients travel in buckets of this size; 0 = one per tensor"
+    )
+    preflight: bool = setting(True, "before compiling, let all ranks compare notes")
+    preflight_seconds: float = setting(50.0, "longest wait for all ranks in the preflight")
+    hang_seconds: float = setting(
+        45.0, "a rank so long behind the others, or stopped, ends the job"
+    )
+    nonfinite: str = setting("stop", "on a NaN or infinite loss or gradient: stop or skip")
+    max_skips: int = setting(10, "skip: give up after so many skipped steps in a row")
+    sink_steps: int = setting(1, "Ascend: steps per device call (data sinking); 1 = off")
+
+    def __post_init__(self) -> None:
+        require_choice("runtime.device", self.device, ("CPU", "Ascend"))
+        require_choice("runtime.precision", self.precision, ("fp32", "fp16", "bf16"))
+        require(
+            not (self.precision == "bf16" and self.device == "CPU"),
+            "runtime.precision",
+            self.precision,
+            "fp32 or fp16 on CPU (its convolutions have no bf16)",
+        )
+        require_positive("runtime.loss_scale", self.loss_scale)
+        require_positive("runtime.loss_scale_window", self.loss_scale_window)
+        require_positive("runtime.threads", self.threads)
+        require(
+            self.compile_cache is None or self.device == "Ascend",
+            "runtime.compile_cache",
+            self.compile_cache,
+            "empty on CPU: a cached graph there trains with wrong weights",
+        )
+        require(self.bucket_mb >= 0, "runtime.bucket_mb", self.bucket_mb, "megabytes >= 0")
+        require_positive("runtime.preflight_seconds", self.preflight_seconds)
+        require_positive("runtime.hang_seconds", self.hang_seconds)
+        require_choice("runtime.nonfinite", self.nonfinite, ("stop", "skip"))
+        require(self.max_skips >= 1, "runtime.max_skips", self.max_skips, "a count >= 1")
+        require(
+            self.sink_steps == 1 or (self.sink_steps > 1 and self.device == "Ascend"),
+            "runtime.sink_steps",
+            self.sink_steps,
+            "1, or more on Ascend",
+        )
+
+
+@dataclass
+class LogSettings:
+    """What a run tells while it trains."""
+
+    every_steps: int = setting(10, "steps between log lines; the first and last are always logged")
+    tensorboard: bool = setting(True, "write TensorBoard events to OUTPUT/tensorboard")
+    histograms_every: int = setting(0, "steps between weight histograms in TensorBoard; 0 = never")
+    pictures: int = setting(8, "images on the prediction pictures of an evaluation; 0 = none")
+
+    def __post_init__(self) -> None:
+        require(self.every_steps >= 1, "log.every_steps", self.every_steps, "a count >= 1")
+        require(self.histograms_every >= 0, "log.histograms_every", self.histograms_every, ">= 0")
+        require(self.pictures >= 0, "log.pictures", self.pictures, "a count >= 0")
+
+
+@dataclass
+class TrainSettings:
+    """A whole training run."""
+
+    data: str = setting("", "converted data set: the folder that convert.py wrote (has train/)")
+    output: str = setting("outputs/train", "folder of this run")
+    seed: int = setting(1, "first weights, order of the data and augmentation follow from it")
+    epochs: float = setting(500.0, "length of the recipe in epochs; the schedule spans it")
+    batch_size: int = setting(32, "images per device and step")
+    max_steps: Optional[int] = setting(None, "stop after this step; the schedule stays as it is")
+    max_minutes: Optional[float] = setting(None, "stop and save before this time is up")
+    resume: bool = setting(False, "go on from the newest whole checkpoint in output")
+    overwrite: bool = setting(False, "throw away an earlier run in output")
+    workers: int = setting(2, "threads that read and augment")
+    preview: int = setting(0, "draw so many images as the network sees them, then stop; 0 = train")
+    summary: bool = setting(False, "print the network's layers, parameters and boxes, then stop")
+    replay: Optional[str] = setting(None, "rebuild the batch of a black box file, then stop")
+    split: str = setting("train", "split to train on")
+    evaluate_split: str = setting("val", "split to evaluate on")
+    evaluate_every_epochs: float = setting(10.0, "epochs between evaluations; 0 = only at the end")
+    evaluate_at_end: bool = setting(True, "evaluate the last weights")
+    verify_data: bool = setting(False, "check every shard's hash before training")
+    model: ModelSettings = setting(ModelSettings(), "the network")
+    loss: LossSettings = setting(LossSettings(), "the loss")
+    augment: AugmentSettings = setting(AugmentSettings(), "augmentation")
+    pipeline: PipelineSettings = setting(PipelineSettings(), "reading")
+    optim: OptimSettings = setting(OptimSettings(), "the optimizer")
+    runtime: RuntimeSettings = setting(RuntimeSettings(), "device and communication")
+    evaluate: EvaluateSettings = setting(EvaluateSettings(), "evaluation")
+    checkpoint: CheckpointSettings = setting(CheckpointSettings(), "checkpoints")
+    init: InitSettings = setting(InitSettings(), "first weights")
+    log: LogSettings = setting(LogSettings(), "logging")
+
+    def __post_init__(self) -> None:
+        require(0 <= self.seed < 2**32, "seed", self.seed, "0 <= seed < 2**32")
+        require_positive("epochs", self.epochs)
+        require(self.batch_size >= 1, "batch_size", self.batch_size, "a count >= 1")
+        require_positive("max_steps", self.max_steps)
+        require_positive("max_minutes", self.max_minutes)
+        require(self.workers >= 1, "workers", self.workers, "a count >= 1")
+        require(self.preview >= 0, "preview", self.preview, "a count >= 0")
+        require(
+            self.evaluate_every_epochs >= 0,
+            "evaluate_every_epochs",
+            self.evaluate_every_epochs,
+            "epochs >= 0",
+        )
+        require(
+            not (self.resume and self.overwrite),
+            "overwrite",
+            self.overwrite,
+            "false with resume=true: either go on or start anew",
+        )
+        require(
+            self.batch_size % self.optim.accumulate == 0,
+            "optim.accumulate",
+            self.optim.accumulate,
+            f"a divisor of batch_size={self.batch_size}",
+        )
