@@ -2,3 +2,5 @@
 
 Knows nothing of models, optimizers or Hydra: `training` imports this package, never the other way round.
 """
+
+__version__ = "0.1.0"

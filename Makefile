@@ -1,0 +1,77 @@
+# `make demo` and `make test` set everything up by themselves; `make help` lists the rest.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+VENV ?= .venv
+PY := $(VENV)/bin/python
+DEMO ?= outputs/demo
+RUN_TESTS := PATH="$(abspath $(VENV))/bin:$$PATH" $(PY) -m pytest
+
+.PHONY: help demo test test-slow test-all coverage lint format install install-dev lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: install ## make a small data set, train a detector on it, evaluate, draw: about 10 minutes
+	$(PY) convert.py dataset=shapes out=$(DEMO)/data
+	$(PY) train.py +experiment=demo data=$(DEMO)/data output=$(DEMO)/run overwrite=true
+	$(PY) eval.py checkpoint=$(DEMO)/run/checkpoints/best.ckpt data=$(DEMO)/data output=$(DEMO)/eval
+	@echo "Look at $(DEMO)/eval/predictions.png and $(DEMO)/run/curves.png"
+
+test: install-dev ## the fast tests, under 6 minutes on two cores
+	$(RUN_TESTS)
+
+test-slow: install-dev ## the long tests: several processes, real kills
+	$(RUN_TESTS) -m slow
+
+test-all: install-dev ## both
+	$(RUN_TESTS) -m "slow or not slow"
+
+coverage: install-dev ## both, with line coverage of data_tools and training
+	$(RUN_TESTS) -m "slow or not slow" --cov --cov-report=term-missing
+
+lint: install-dev ## ruff, mypy, shellcheck
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/shellcheck run_distribute_train.sh .ci/run
+
+format: install-dev ## let ruff format and mend what it can
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+install: $(VENV)/.installed ## make .venv with the pinned packages
+
+install-dev: $(VENV)/.installed-dev ## the same with the development tools
+
+$(PY):
+	@for python in python3 python3.11 python3.12 python3.10; do \
+	  if $$python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null; then \
+	    echo "making $(VENV) with $$($$python --version)"; $$python -m venv $(VENV) && exit 0; \
+	  fi; \
+	done; \
+	echo "error: no usable Python 3.10, 3.11 or 3.12 with its venv module was found (MindSpore has no wheels for" \
+	  "others). On Debian or Ubuntu: apt-get install python3-venv." >&2; exit 1
+
+$(VENV)/.installed: requirements.lock setup.cfg | $(PY)
+	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+$(VENV)/.installed-dev: requirements-dev.lock setup.cfg | $(PY)
+	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.lock
+	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@ $(VENV)/.installed
+
+lock: install-dev ## pin the newest packages that setup.cfg allows
+	$(PY) -m pip install --quiet uv
+	for extra in "" -dev; do \
+	  { echo '# Every package and version of a known-good environment, Python 3.10 to 3.12; `make lock` writes it anew.'; \
+	    $(PY) -m uv pip compile --quiet --universal --python-version 3.10 --no-annotate --no-header \
+	      $${extra:+--extra dev} setup.cfg; } > requirements$$extra.lock.new; \
+	  mv requirements$$extra.lock.new requirements$$extra.lock; \
+	done
+
+clean: ## remove outputs and caches; keeps .venv
+	rm -rf outputs build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

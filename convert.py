@@ -1,0 +1,15 @@
+"""Convert a data set to MindRecord shards; also audit, verify, merge, preview and upgrade.
+
+Only composes settings and calls `training.convert_command`; `python convert.py --help` lists every setting.
+"""
+
+from training.configure import run_command
+
+
+def main() -> None:
+    """Run the command with the arguments of this process."""
+    run_command("convert", "data_tools.settings:ConvertSettings", "training.convert_command:run")
+
+
+if __name__ == "__main__":
+    main()

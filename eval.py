@@ -1,0 +1,15 @@
+"""Evaluate a checkpoint or an exported file on a converted split.
+
+Only composes settings and calls `training.evaluate_command`; `python eval.py --help` lists every setting.
+"""
+
+from training.configure import run_command
+
+
+def main() -> None:
+    """Run the command with the arguments of this process."""
+    run_command("eval", "training.eval_settings:EvalCommand", "training.evaluate_command:run")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,15 @@
+"""Train a detector: settings in, a run folder with checkpoints, logs and pictures out.
+
+Only composes settings and calls `training.loop`; `python train.py --help` lists every setting.
+"""
+
+from training.configure import run_command
+
+
+def main() -> None:
+    """Run the command with the arguments of this process."""
+    run_command("train", "training.settings:TrainSettings", "training.loop:run")
+
+
+if __name__ == "__main__":
+    main()
