@@ -59,7 +59,7 @@ def draw_boxes(
         colour = colour_of(int(labels[k]))
         light = dashed is not None and bool(dashed[k])
         start, end = (round(x1), round(y1)), (round(x2) - 1, round(y2) - 1)
-        cv2.rectangle(canvas, start, end, colour, 1 if light else thickness, cv2.LINE_AA)
+        cv2.rectangle(canvas, start, end, colour, 1 if light else thickness)
         if light:
             veil = canvas[max(0, start[1]) : end[1], max(0, start[0]) : end[0]]
             veil[:] = (0.75 * veil + 0.25 * np.array(colour)).astype(np.uint8)
