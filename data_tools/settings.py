@@ -120,16 +120,48 @@ class ImageSettings:
         require(0 <= self.quality <= 100, "image.quality", self.quality, "0..100")
 
 
+def _policy(kind: str) -> str:
+    """Declare the policy of one kind of defect: its default action, and its meaning as the help."""
+    entry = KINDS[kind]
+    declared: str = setting(entry.actions[0], f"{entry.meaning}: {', '.join(entry.actions)}")
+    return declared
+
+
+@dataclass
+class PolicySettings:
+    """What is done about each kind of defect; `error` stops before anything is published."""
+
+    malformed_entry: str = _policy("malformed_entry")
+    duplicate_image_id: str = _policy("duplicate_image_id")
+    duplicate_file: str = _policy("duplicate_file")
+    path_escape: str = _policy("path_escape")
+    missing_image: str = _policy("missing_image")
+    undecodable_image: str = _policy("undecodable_image")
+    damaged_image: str = _policy("damaged_image")
+    size_mismatch: str = _policy("size_mismatch")
+    too_large: str = _policy("too_large")
+    missing_annotation: str = _policy("missing_annotation")
+    unreadable_annotation: str = _policy("unreadable_annotation")
+    unknown_image: str = _policy("unknown_image")
+    unknown_category: str = _policy("unknown_category")
+    duplicate_annotation_id: str = _policy("duplicate_annotation_id")
+    malformed_box: str = _policy("malformed_box")
+    box_not_finite: str = _policy("box_not_finite")
+    box_degenerate: str = _policy("box_degenerate")
+    box_outside: str = _policy("box_outside")
+
+    def __post_init__(self) -> None:
+        for kind, entry in KINDS.items():
+            require_choice(f"policy.{kind}", getattr(self, kind), entry.actions)
+
+
 @dataclass
 class ConvertSettings:
     """Settings of the `convert.py` command."""
 
     dataset: DatasetSettings = setting(DatasetSettings(), "the raw data set")
     image: ImageSettings = setting(ImageSettings(), "what is done to the images")
-    policy: dict[str, str] = setting(
-        {},
-        "kind of defect -> error, skip, clip, keep or fix; kinds and defaults: docs/data-format.md",
-    )
+    policy: PolicySettings = setting(PolicySettings(), "what is done about each kind of defect")
     max_skipped: float = setting(
         0.5, "stop if more than this share of a split of 100 images or more would be skipped"
     )
@@ -151,9 +183,6 @@ class ConvertSettings:
     split: str = setting("", "preview: the split; empty: the first")
 
     def __post_init__(self) -> None:
-        for kind, action in self.policy.items():
-            require_choice("policy", kind, list(KINDS))
-            require_choice(f"policy.{kind}", action, KINDS[kind].actions)
         require(0 <= self.max_skipped <= 1, "max_skipped", self.max_skipped, "0..1")
         require_positive("workers", self.workers)
         require_positive("parts", self.parts)
@@ -162,7 +191,7 @@ class ConvertSettings:
         require(0 <= self.shards <= 99999, "shards", self.shards, "0..99999")
         modes = [m for m in ("merge", "verify", "preview", "upgrade") if getattr(self, m)]
         modes += ["check"] if self.check else []
-        require(len(modes) <= 1, "and ".join(f"{m} " for m in modes).strip(), True, "one at a time")
+        require(len(modes) <= 1, "+".join(modes), "all given", "one of them at a time")
 
     def content(self) -> dict[str, Any]:
         """The settings that decide the content of the set, for the manifest: no paths, no workers."""
@@ -170,10 +199,9 @@ class ConvertSettings:
         del dataset["root"], dataset["only"]
         names = self.dataset.only or list(self.dataset.splits)
         dataset["splits"] = {name: dataset["splits"][name] for name in names}
-        policy = {kind: self.policy.get(kind, KINDS[kind].actions[0]) for kind in KINDS}
         return {
             "dataset": dataset,
             "image": asdict(self.image),
-            "policy": policy,
+            "policy": asdict(self.policy),
             "shards": self.shards,
         }
