@@ -1,0 +1,60 @@
+"""The layers that turn feature maps into box regressions and class logits.
+
+Which feature maps, and what becomes of the logits, is the network's business (`ssd.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mindspore import Tensor, nn, ops
+
+from training.nets.norm import Norm
+
+
+class MultiBox(nn.Cell):
+    """A depthwise-separable predictor of its own for every level, as in SSDLite.
+
+    Args:
+        channels: Channels of each feature map.
+        per_cell: Default boxes of a cell on each level.
+        num_classes: Classes including background.
+        norm: Makes the normalisation layer.
+    """
+
+    def __init__(
+        self, channels: Sequence[int], per_cell: Sequence[int], num_classes: int, norm: Norm
+    ) -> None:
+        super().__init__()
+        levels = list(zip(channels, per_cell, strict=True))
+        self.multi_loc_layers = nn.CellList([_predictor(c, 4 * k, norm) for c, k in levels])
+        self.multi_cls_layers = nn.CellList(
+            [_predictor(c, num_classes * k, norm) for c, k in levels]
+        )
+        self.num_classes = num_classes
+
+    def construct(self, maps: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        """Feature maps (N, C, H, W) -> regression (N, A, 4) and logits (N, A, num_classes)."""
+        loc: tuple[Tensor, ...] = ()
+        cls: tuple[Tensor, ...] = ()
+        for i in range(len(maps)):
+            loc += (self.multi_loc_layers[i](maps[i]),)
+            cls += (self.multi_cls_layers[i](maps[i]),)
+        return flatten_maps(loc, 4), flatten_maps(cls, self.num_classes)
+
+
+def flatten_maps(maps: tuple[Tensor, ...], values: int) -> Tensor:
+    """Join predictions of all levels: each (N, K * values, H, W) -> (N, A, values).
+
+    The order is that of the default boxes: level, row, column, box.
+    """
+    rows: tuple[Tensor, ...] = ()
+    for x in maps:
+        rows += (ops.transpose(x, (0, 2, 3, 1)).reshape(x.shape[0], -1, values),)
+    return ops.concat(rows, 1)
+
+
+def _predictor(channels: int, out_channels: int, norm: Norm) -> nn.SequentialCell:
+    depthwise = nn.Conv2d(channels, channels, 3, pad_mode="same", group=channels)
+    pointwise = nn.Conv2d(channels, out_channels, 1, pad_mode="same", has_bias=True)
+    return nn.SequentialCell([depthwise, norm(channels), nn.ReLU6(), pointwise])

@@ -1,0 +1,58 @@
+"""The frame of every detector: feature maps -> head -> regression and scores.
+
+Backbones and heads live next door; `zoo/` puts them together. Decoding is `training/codec.py`'s.
+"""
+
+from __future__ import annotations
+
+import mindspore as ms
+from mindspore import Tensor, nn, ops
+
+from training.anchors import levels
+from training.nets.settings import ModelSettings
+
+
+class SSD(nn.Cell):
+    """A single-shot detector; a network of the zoo adds its layers and `features`.
+
+    The subclass creates its layers in the order of the published checkpoint, one of them the head
+    `multi_box`, and defines `features(x)`.
+
+    Attributes:
+        model: The settings it was built from.
+        num_classes: Classes including background.
+        num_anchors: Default boxes, A.
+        class_head: Part of the parameter names of the layers whose size depends on the classes.
+    """
+
+    class_head = "multi_cls_layers"
+
+    def __init__(self, model: ModelSettings, num_classes: int) -> None:
+        super().__init__()
+        self.model = model
+        self.num_classes = num_classes
+        self.num_anchors = sum(level.num_boxes for level in levels(model))
+        self.softmax = model.scores == "softmax"
+
+    def features(self, x: Tensor) -> tuple[Tensor, ...]:
+        """(N, 3, H, W) -> the feature maps that carry default boxes, largest first."""
+        raise NotImplementedError
+
+    def construct(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Detect.
+
+        Args:
+            x: (N, 3, H, W) float32 normalised RGB.
+
+        Returns:
+            Raw regression (N, A, 4) and class scores (N, A, num_classes), both float32; logits
+            instead of scores while training.
+        """
+        loc, logits = self.multi_box(self.features(x))
+        loc = ops.cast(loc, ms.float32)
+        logits = ops.cast(logits, ms.float32)
+        if self.training:
+            return loc, logits
+        if self.softmax:
+            return loc, ops.softmax(logits, -1)
+        return loc, ops.sigmoid(logits)
