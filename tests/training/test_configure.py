@@ -1,0 +1,153 @@
+"""From the command line to typed settings: what is accepted, what is refused, and how it is said."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from data_tools.errors import SettingError
+from training.configure import compose, prepare_overrides
+from training.help_text import GROUPS_PATH, group_choices
+from training.settings import TrainSettings
+
+TRAIN = ("train", "training.settings:TrainSettings")
+COMMANDS = {
+    "train": "training.settings:TrainSettings",
+    "convert": "data_tools.settings:ConvertSettings",
+    "eval": "training.eval_settings:EvalCommand",
+    "predict": "training.eval_settings:PredictCommand",
+    "export": "training.eval_settings:ExportCommand",
+}
+REQUIRED = {
+    "eval": ["checkpoint=a.ckpt", "data=d"],
+    "predict": ["checkpoint=a.ckpt", "images=d"],
+    "export": ["checkpoint=a.ckpt", "out=a.onnx"],
+}
+
+
+def run(repository: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=repository, capture_output=True, text=True, timeout=120
+    )
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_composes(command: str) -> None:
+    settings = compose(command, COMMANDS[command], REQUIRED.get(command, []))
+    assert type(settings).__name__ == COMMANDS[command].split(":")[1]
+
+
+@pytest.mark.parametrize("name", [path.stem for path in GROUPS_PATH.glob("experiment/*.yaml")])
+def test_every_experiment_composes(name: str) -> None:
+    settings = compose(*TRAIN, [f"+experiment={name}"])
+    assert settings.epochs > 0
+    header = (GROUPS_PATH / "experiment" / f"{name}.yaml").read_text().split("defaults:")[0]
+    assert f"+experiment={name}" in header or f"make {name}" in header, "say how it is run"
+
+
+@pytest.mark.parametrize(
+    "group", [g for g in group_choices() if g in ("model", "loss", "augment", "optim", "runtime")]
+)
+def test_every_choice_of_every_group_composes(group: str) -> None:
+    for choice in group_choices()[group]:
+        device = ["runtime=ascend"] if choice == "ascend" else []
+        compose(*TRAIN, [f"{group}={choice}", *device])
+
+
+def test_the_published_recipe_is_what_was_published() -> None:
+    s = compose(*TRAIN, ["+experiment=coco"])
+    assert (s.model.name, s.batch_size, s.epochs) == ("ssd300", 32, 500)
+    assert (s.model.height, s.model.width) == (300, 300)
+    assert (s.optim.lr, s.optim.momentum, s.optim.weight_decay) == (0.05, 0.9, 1.5e-4)
+    assert (s.optim.warmup_epochs, s.optim.warmup_lr) == (2, 0.001)
+    assert (s.optim.schedule, s.optim.final_ratio, s.optim.decay) == ("cosine", 0.001, "all")
+    assert (s.loss.gamma, s.loss.alpha) == (2, 0.75)
+    assert s.evaluate_every_epochs > 0
+    assert s.checkpoint.every_epochs > 0
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("optim.lrr=1", r"optim\.lrr: no such setting. Did you mean optim\.lr\b"),
+        ("max_step=1", "max_step: no such setting. Did you mean max_steps"),
+        ("momentum=0.5", "momentum: no such setting. Did you mean .*optim.momentum"),
+        ("experiment=coco", r"write \+experiment="),
+        ("seed", "expected KEY=VALUE"),
+        ("seed=-1", "seed=-1: expected 0 <= seed"),
+        ("seed=abc", "'abc' of type 'str' could not be converted to Integer"),
+        ("model=ssd301", "Could not find 'model/ssd301'"),
+        ("optim.momentum=1.5", "optim.momentum=1.5: expected 0 <= momentum < 1"),
+        ("runtime.device=GPU", "runtime.device='GPU': expected one of CPU, Ascend"),
+    ],
+)
+def test_what_is_refused_and_how(override: str, message: str) -> None:
+    with pytest.raises(SettingError, match=message):
+        compose(*TRAIN, [override])
+
+
+def test_a_typo_in_an_experiment_file_is_an_error(tmp_path: Path) -> None:
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.core.config_store import ConfigStore
+    from hydra.errors import HydraException
+
+    ConfigStore.instance().store(name="train_schema", node=TrainSettings)
+    extra = tmp_path / "experiment"
+    extra.mkdir()
+    (extra / "typo.yaml").write_text("# @package _global_\noptim:\n  lrr: 1\n")
+    with (
+        initialize_config_dir(str(GROUPS_PATH), version_base="1.3"),
+        pytest.raises(HydraException) as caught,
+    ):
+        hydra_compose(
+            "train", ["+experiment=typo", f"hydra.searchpath=[file://{tmp_path}]"]
+        )
+    assert "lrr" in str(caught.value) + str(caught.value.__cause__)
+
+
+def test_paths_as_people_have_them() -> None:
+    odd = "/data/my set (2), v=1/größe's"
+    settings = compose(*TRAIN, [f"data={odd}", "checkpoint=/a b/c.ckpt"])
+    assert settings.data == odd
+    assert settings.init.checkpoint == "/a b/c.ckpt"
+    assert compose(*TRAIN, ["init.checkpoint=null"]).init.checkpoint is None
+
+
+def test_free_keys_of_dicts_and_groups_pass() -> None:
+    _, overrides = prepare_overrides(
+        "train", TrainSettings, ["+optim.lr_factors.feature=0.1", "model=ssd300", "hydra.verbose=true"]
+    )
+    assert overrides == ["+optim.lr_factors.feature=0.1", "model=ssd300", "hydra.verbose=true"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_lists_settings_without_heavy_imports(repository: Path, command: str) -> None:
+    code = (
+        f"import sys, runpy; sys.argv = ['{command}.py', '--help'];"
+        f"runpy.run_path('{command}.py', run_name='__main__');"
+        "heavy = {'mindspore', 'hydra', 'cv2', 'matplotlib', 'pycocotools'} & set(sys.modules);"
+        "assert not heavy, heavy"
+    )
+    done = run(repository, "-c", code)
+    assert done.returncode == 0, done.stderr
+    assert f"usage: python {command}.py" in done.stdout
+    key = {"train": "max_steps = null", "convert": "workers = 1"}.get(command, "batch_size = ")
+    assert key in done.stdout
+
+
+def test_errors_come_without_a_traceback(repository: Path, tmp_path: Path) -> None:
+    for arguments, message in [
+        (["train.py", "optim.lrr=1"], "Did you mean optim.lr"),
+        (["train.py", f"data={tmp_path}/none", f"output={tmp_path}/run"], "convert.py"),
+        (["train.py", "seed=abc"], "seed"),
+        (["eval.py"], "checkpoint"),
+    ]:
+        done = run(repository, *arguments)
+        assert done.returncode == 1, done.stdout + done.stderr
+        assert message in done.stderr
+        assert "Traceback" not in done.stderr
+        assert not (tmp_path / "run").exists()
