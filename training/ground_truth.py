@@ -1,0 +1,147 @@
+"""The ground truth of a split as flat arrays, read from a COCO annotation file.
+
+Matching detections with it is done in `matching.py`; boxes are `[x, y, w, h]` here, as in the file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from data_tools.errors import DataError
+
+
+@dataclass(frozen=True)
+class GroundTruth:
+    """All annotated boxes of a set of images; rows are sorted by image, in the file's order within.
+
+    Args:
+        image_ids: (I,) int64, every image, rising, also those without boxes.
+        category_ids: (C,) int64, every category, rising.
+        names: (C,) category names, in the order of `category_ids`.
+        image: (G,) int64, position in `image_ids` of each box.
+        category: (G,) int64, position in `category_ids` of each box.
+        boxes_xywh_px: (G, 4) float64.
+        area: (G,) float64, the file's own area (a mask's, where it has masks).
+        iscrowd: (G,) bool; False where the file does not say.
+        difficult: (G,) bool; VOC's flag, which the converter stores as `ignore`.
+    """
+
+    image_ids: npt.NDArray[np.int64]
+    category_ids: npt.NDArray[np.int64]
+    names: tuple[str, ...]
+    image: npt.NDArray[np.int64]
+    category: npt.NDArray[np.int64]
+    boxes_xywh_px: npt.NDArray[np.float64]
+    area: npt.NDArray[np.float64]
+    iscrowd: npt.NDArray[np.bool_]
+    difficult: npt.NDArray[np.bool_]
+
+    @property
+    def num_images(self) -> int:
+        """Number of images."""
+        return len(self.image_ids)
+
+    def only_images(self, keep: npt.NDArray[np.bool_]) -> GroundTruth:
+        """Return the ground truth of the images where `keep` (I,) is true."""
+        position = np.cumsum(keep) - 1
+        rows = keep[self.image]
+        return GroundTruth(
+            self.image_ids[keep],
+            self.category_ids,
+            self.names,
+            position[self.image[rows]],
+            self.category[rows],
+            self.boxes_xywh_px[rows],
+            self.area[rows],
+            self.iscrowd[rows],
+            self.difficult[rows],
+        )
+
+    def published_images(self) -> npt.NDArray[np.bool_]:
+        """Return (I,) which images the published tools score: some box, and no crowd box."""
+        boxes = np.bincount(self.image, minlength=self.num_images)
+        crowds = np.bincount(self.image, weights=self.iscrowd, minlength=self.num_images)
+        return (boxes > 0) & (crowds == 0)
+
+
+def read_ground_truth(path: str | Path) -> GroundTruth:
+    """Read a COCO annotation file, of this project or anybody's.
+
+    `iscrowd`, `ignore` and `area` may be absent (no crowd, not ignored, width times height).
+
+    Raises:
+        DataError: If the file is missing or is no COCO annotation file.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{path}: not found; it is part of a converted split.") from None
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: not readable as JSON ({error}).") from error
+    try:
+        return from_coco(content["images"], content["annotations"], content["categories"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path}: not a COCO annotation file ({error!r}).") from error
+
+
+def from_coco(
+    images: Sequence[dict[str, Any]],
+    annotations: Sequence[dict[str, Any]],
+    categories: Sequence[dict[str, Any]],
+) -> GroundTruth:
+    """Build the ground truth from COCO's three lists.
+
+    Raises:
+        KeyError: If a field is missing.
+        DataError: If an annotation names an image or a category that is not listed.
+    """
+    image_ids = np.unique(np.array([entry["id"] for entry in images], np.int64))
+    classes = {int(entry["id"]): str(entry["name"]) for entry in categories}
+    category_ids = np.array(sorted(classes), np.int64)
+    owner = np.array([a["image_id"] for a in annotations], np.int64)
+    kind = np.array([a["category_id"] for a in annotations], np.int64)
+    boxes = np.array([a["bbox"] for a in annotations], np.float64).reshape(-1, 4)
+    area = np.array(
+        [a.get("area", a["bbox"][2] * a["bbox"][3]) for a in annotations], np.float64
+    )
+    crowd = np.array([bool(a.get("iscrowd", 0)) for a in annotations], bool)
+    difficult = np.array([bool(a.get("ignore", 0)) for a in annotations], bool)
+    image = positions(image_ids, owner, "image_id of an annotation")
+    category = positions(category_ids, kind, "category_id of an annotation")
+    order = np.argsort(image, kind="stable")
+    return GroundTruth(
+        image_ids,
+        category_ids,
+        tuple(classes[int(c)] for c in category_ids),
+        image[order],
+        category[order],
+        boxes[order],
+        area[order],
+        crowd[order],
+        difficult[order],
+    )
+
+
+def positions(
+    known: npt.NDArray[np.int64], wanted: npt.NDArray[np.int64], what: str
+) -> npt.NDArray[np.int64]:
+    """Return where each of `wanted` stands in the rising array `known`.
+
+    Raises:
+        DataError: If one of them is not there; the message begins with `what`.
+    """
+    place = np.searchsorted(known, wanted)
+    inside = place < len(known)
+    found = np.zeros(len(wanted), bool)
+    found[inside] = known[place[inside]] == wanted[inside]
+    if not found.all():
+        missing = sorted(set(wanted[~found].tolist()))
+        raise DataError(f"{what}: {missing[:5]} not in the data set ({len(missing)} unknown ids).")
+    return place.astype(np.int64)
