@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import zlib
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,7 +42,7 @@ def initialize(network: SSD, model: ModelSettings, seed: int) -> None:
             continue
         if name.endswith(".bias"):
             values = np.zeros(shape, np.float32)
-            if model.head_prior and network.class_head in name:
+            if model.head_prior and fnmatchcase(name, network.class_head):
                 values = _prior_bias(shape[0], network.num_classes, model.head_prior)
         else:
             rng = np.random.Generator(np.random.Philox(key=[seed, zlib.crc32(name.encode())]))

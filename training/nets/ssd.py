@@ -22,10 +22,10 @@ class SSD(nn.Cell):
         model: The settings it was built from.
         num_classes: Classes including background.
         num_anchors: Default boxes, A.
-        class_head: Part of the parameter names of the layers whose size depends on the classes.
+        class_head: Pattern (fnmatch) of the parameters whose size depends on the classes.
     """
 
-    class_head = "multi_cls_layers"
+    class_head = "multi_box.multi_cls_layers.*.3.*"
 
     def __init__(self, model: ModelSettings, num_classes: int) -> None:
         super().__init__()

@@ -1,0 +1,93 @@
+"""The Hub's entry point: `create_network(name)` makes a published model, by any of its card names.
+
+The networks are in `training/nets`, the reading and recognising of checkpoints in `training/weights`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from training.nets.ssd import SSD
+
+ROOT = Path(__file__).resolve().parent
+
+ALIASES = {
+    "ssd": "ssd300",
+    "ssd_mobilenet_v2": "ssd300",
+    "ssd300_mobilenet_v2": "ssd300",
+    "ssd_mobilenetv2": "ssd300",
+    "ssd_mobilenetv1": "ssd_mobilenet_v1",
+    "ssd300_mobilenet_v1": "ssd_mobilenet_v1",
+    "ssd300_vgg16": "ssd_vgg16",
+    "ssd_vgg": "ssd_vgg16",
+    "ssd_mobilenetv1_fpn": "ssd_mobilenet_v1_fpn",
+    "ssd_resnet50fpn": "ssd_resnet50_fpn",
+    "ssd_resnet_50_fpn": "ssd_resnet50_fpn",
+}
+"""Other names by which cards and users call the models."""
+
+
+def create_network(
+    name: str,
+    num_classes: int = 81,
+    checkpoint: str | None = None,
+    *,
+    sha256: str | None = None,
+    **settings: Any,
+) -> SSD:
+    """Make a detector, in inference mode.
+
+    Args:
+        name: A model name, as on a Hub card; case, `-` and `_` do not matter.
+        num_classes: Classes including background; with a checkpoint, what it must have been trained
+            for.
+        checkpoint: A published or own checkpoint file (`.ckpt`, `.safetensors`). None = random
+            weights.
+        sha256: What the file must hash to; None = not checked.
+        **settings: Fields of `ModelSettings`, for instance `norm="frozen"`.
+
+    Returns:
+        A Cell. Input (N, 3, H, W) float32 normalised RGB; output raw locations (N, A, 4) and class
+        scores (N, A, num_classes), logits once `set_train(True)`. Its parameters bear the published
+        names without the leading `network.`.
+
+    Raises:
+        ValueError: If the name is unknown, or the checkpoint is damaged, of another model or for
+            another class count; the message says which model it is of.
+    """
+    nets = _ours("training.nets")
+    settings_module = _ours("training.nets.settings")
+    model = settings_module.model_settings(_canonical(name), **settings)
+    network: SSD = nets.build_network(model, num_classes)
+    if checkpoint is not None:
+        weights = _ours("training.weights")
+        weights.load_weights(network, weights.read_weights(checkpoint, sha256=sha256))
+    return network
+
+
+def _canonical(name: str) -> str:
+    """The model's own name for whatever a card calls it."""
+    zoo = _ours("training.nets.settings").zoo_names()
+    key = name.strip().lower().replace("-", "_")
+    key = ALIASES.get(key, key)
+    if key in zoo:
+        return key
+    by_letters = {n.replace("_", ""): n for n in (*zoo, *ALIASES)}
+    key = by_letters.get(key.replace("_", ""), key)
+    key = ALIASES.get(key, key)
+    if key not in zoo:
+        errors = _ours("data_tools.errors")
+        raise errors.SettingError(f"name={name!r}: expected one of {', '.join(zoo)}.")
+    return key
+
+
+def _ours(module: str) -> Any:
+    """Import a module of this checkout, wherever the caller works from."""
+    if str(ROOT) not in sys.path:
+        # The Hub's loader puts the checkout first already; other callers may not.
+        sys.path.insert(0, str(ROOT))
+    return importlib.import_module(module)
