@@ -24,7 +24,7 @@ class EvaluateSettings:
     nms_iou: float = setting(0.6, "coco protocol: overlap above which the lower score goes, 0..1")
     max_detections: int = setting(100, "coco protocol: detections kept per image, 1..100")
     batch_size: int = setting(8, "images per network call on each device")
-    workers: int = setting(2, "threads that read and resize images")
+    workers: int = setting(2, "threads that read and resize images; 0 = one a core")
 
     def __post_init__(self) -> None:
         require(
@@ -38,7 +38,7 @@ class EvaluateSettings:
             "1..100 (the protocol counts at most 100)",
         )
         require(self.batch_size >= 1, "evaluate.batch_size", self.batch_size, "a count >= 1")
-        require(self.workers >= 1, "evaluate.workers", self.workers, "a count >= 1")
+        require(self.workers >= 0, "evaluate.workers", self.workers, "a count >= 0")
 
 
 @dataclass
