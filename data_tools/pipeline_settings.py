@@ -53,7 +53,9 @@ class PipelineSettings:
         require_choice("pipeline.worker_kind", self.worker_kind, WORKER_KINDS)
         require(self.prefetch >= 0, "pipeline.prefetch", self.prefetch, "a number >= 0")
         require_choice("pipeline.last_batch", self.last_batch, LAST_BATCH_RULES)
-        require(0 < self.crowd_ignore <= 1, "pipeline.crowd_ignore", self.crowd_ignore, "0 < x <= 1")
+        require(
+            0 < self.crowd_ignore <= 1, "pipeline.crowd_ignore", self.crowd_ignore, "0 < x <= 1"
+        )
 
 
 @dataclass
@@ -85,7 +87,9 @@ class AugmentSettings:
     expand_probability: float = setting(
         0.0, "Share of images placed on a larger canvas before the crop (zooming out)."
     )
-    expand_max: float = setting(4.0, "Largest side of that canvas as a multiple of the image's side.")
+    expand_max: float = setting(
+        4.0, "Largest side of that canvas as a multiple of the image's side."
+    )
     expand_fill: list[float] = setting(
         [123.675, 116.28, 103.53], "Colour of the canvas, RGB 0..255; the default normalises to 0."
     )
@@ -94,9 +98,15 @@ class AugmentSettings:
         1.0, "Chance with which each of the colour changes below is applied to an image."
     )
     brightness: float = setting(0.4, "Brightness is multiplied by a factor in 1 - x .. 1 + x.")
-    brightness_shift: float = setting(0.0, "A number in -x .. x (of 255) is added to every channel.")
-    contrast: float = setting(0.4, "Contrast about the image's mean grey: factor in 1 - x .. 1 + x.")
-    saturation: float = setting(0.4, "Distance from grey is multiplied by a factor in 1 - x .. 1 + x.")
+    brightness_shift: float = setting(
+        0.0, "A number in -x .. x (of 255) is added to every channel."
+    )
+    contrast: float = setting(
+        0.4, "Contrast about the image's mean grey: factor in 1 - x .. 1 + x."
+    )
+    saturation: float = setting(
+        0.4, "Distance from grey is multiplied by a factor in 1 - x .. 1 + x."
+    )
     hue_degrees: float = setting(0.0, "Colours are turned about the grey axis by -x .. x degrees.")
 
     def __post_init__(self) -> None:

@@ -1,0 +1,111 @@
+"""The ground truth of one image on its way through an augmentation, and what a window does to it.
+
+Windows are chosen in `windows.py`; pixels follow in `render.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Boxes of one image with their labels and flags.
+
+    Args:
+        boxes_yxyx: (N, 4) float32; pixels before a window was applied, relative to it afterwards.
+        labels: (N,) int32, 1..C.
+        iscrowd: (N,) bool.
+    """
+
+    boxes_yxyx: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int32]
+    iscrowd: npt.NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.boxes_yxyx)
+
+    def keep(self, mask: npt.NDArray[np.bool_]) -> Truth:
+        """Return the boxes for which `mask` (N,) is true."""
+        if mask.all():
+            return self
+        return Truth(self.boxes_yxyx[mask], self.labels[mask], self.iscrowd[mask])
+
+
+@dataclass(frozen=True)
+class Window:
+    """The part of the image plane that the network sees, in the image's pixels; may reach beyond it.
+
+    Args:
+        top: First row.
+        left: First column.
+        bottom: Row after the last.
+        right: Column after the last.
+    """
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    @property
+    def height(self) -> int:
+        """Rows."""
+        return self.bottom - self.top
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+        return self.right - self.left
+
+    def inside(self, height: int, width: int) -> bool:
+        """Whether the window lies within an image of that size."""
+        return self.top >= 0 and self.left >= 0 and self.bottom <= height and self.right <= width
+
+    def as_array(self) -> npt.NDArray[np.float32]:
+        """(4,) float32 yxyx."""
+        return np.array([self.top, self.left, self.bottom, self.right], np.float32)
+
+
+def centres_inside(boxes_yxyx_px: npt.NDArray[np.float32], window: Window) -> npt.NDArray[np.bool_]:
+    """Whether each box's centre lies strictly within the window: (N, 4) -> (N,) bool."""
+    twice = boxes_yxyx_px[:, :2] + boxes_yxyx_px[:, 2:]
+    rect = 2 * window.as_array()
+    return np.logical_and(twice > rect[:2], twice < rect[2:]).all(axis=1)
+
+
+def seen_through(truth: Truth, window: Window) -> Truth:
+    """Return what is left of the boxes in a window, relative to it.
+
+    An object stays when its centre is in the window, a crowd region when any of it is; what stays is
+    clipped to the window. Boxes without area are dropped.
+
+    Args:
+        truth: Boxes in pixels of the image.
+        window: The window in pixels of the image.
+
+    Returns:
+        Boxes with 0 <= y1 < y2 <= 1 and 0 <= x1 < x2 <= 1, relative to the window.
+    """
+    if not len(truth):
+        return truth
+    rect = window.as_array()
+    origin = np.concatenate([rect[:2], rect[:2]])
+    size = np.array([window.height, window.width] * 2, np.float32)
+    clipped = np.minimum(np.maximum(truth.boxes_yxyx - origin, 0), size) / size
+    stays = (clipped[:, 2:] > clipped[:, :2]).all(axis=1)
+    stays &= centres_inside(truth.boxes_yxyx, window) | truth.iscrowd
+    return Truth(clipped, truth.labels, truth.iscrowd).keep(stays)
+
+
+def mirrored(truth: Truth) -> Truth:
+    """Mirror relative boxes left to right."""
+    if not len(truth):
+        return truth
+    boxes = truth.boxes_yxyx.copy()
+    boxes[:, 1] = 1 - truth.boxes_yxyx[:, 3]
+    boxes[:, 3] = 1 - truth.boxes_yxyx[:, 1]
+    return Truth(boxes, truth.labels, truth.iscrowd)
