@@ -213,7 +213,7 @@ class TrainSettings:
     max_minutes: Optional[float] = setting(None, "stop and save before this time is up")
     resume: bool = setting(False, "go on from the newest whole checkpoint in output")
     overwrite: bool = setting(False, "throw away an earlier run in output")
-    workers: int = setting(2, "threads that read and augment")
+    workers: int = setting(0, "batches read and augmented at a time; 0 = pipeline.workers")
     preview: int = setting(0, "draw so many images as the network sees them, then stop; 0 = train")
     summary: bool = setting(False, "print the network's layers, parameters and boxes, then stop")
     replay: Optional[str] = setting(None, "rebuild the batch of a black box file, then stop")
@@ -221,7 +221,6 @@ class TrainSettings:
     evaluate_split: str = setting("val", "split to evaluate on")
     evaluate_every_epochs: float = setting(10.0, "epochs between evaluations; 0 = only at the end")
     evaluate_at_end: bool = setting(True, "evaluate the last weights")
-    verify_data: bool = setting(False, "check every shard's hash before training")
     model: ModelSettings = setting(ModelSettings(), "the network")
     loss: LossSettings = setting(LossSettings(), "the loss")
     augment: AugmentSettings = setting(AugmentSettings(), "augmentation")
@@ -239,7 +238,7 @@ class TrainSettings:
         require(self.batch_size >= 1, "batch_size", self.batch_size, "a count >= 1")
         require_positive("max_steps", self.max_steps)
         require_positive("max_minutes", self.max_minutes)
-        require(self.workers >= 1, "workers", self.workers, "a count >= 1")
+        require(self.workers >= 0, "workers", self.workers, "a count >= 0")
         require(self.preview >= 0, "preview", self.preview, "a count >= 0")
         require(
             self.evaluate_every_epochs >= 0,

@@ -1,0 +1,46 @@
+"""First weights from a file: a detector's checkpoint or a backbone's, with a report of what fitted.
+
+Reading files and matching names is `weights.py`; going on with a run is `resume.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from training.assemble import Parts
+
+
+def load_initial_weights(parts: Parts, say: Callable[[str], None]) -> None:
+    """Load what `init.checkpoint` or `init.backbone` names, and say what was loaded.
+
+    Args:
+        parts: The run; its network changes in place.
+        say: Prints a line on the main rank.
+
+    Raises:
+        CheckpointError: If nothing fits, or not everything does with `init.head=strict`.
+    """
+    init = parts.settings.init
+    if not init.checkpoint and not init.backbone:
+        return
+    from training.weights import load_backbone, load_weights, read_weights
+
+    network = parts.state.network
+    path = init.checkpoint or init.backbone or ""
+    weights = read_weights(path, sha256=init.sha256)
+    if init.checkpoint:
+        report = load_weights(network, weights, head=init.head)
+    else:
+        report = load_backbone(network, weights)
+    say(f"first weights from {path}:\n{report}")
+    restart_average(parts)
+
+
+def restart_average(parts: Parts) -> None:
+    """Let the moving average begin at the loaded weights."""
+    average = parts.state.average
+    if average is not None:
+        from training.state import assign
+
+        for live, mean in zip(average.tracked, average.averages):
+            assign(mean, live.asnumpy())

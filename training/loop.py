@@ -1,0 +1,85 @@
+"""The training loop, readable from top to bottom: prepare, build, begin or resume, train, finish.
+
+Each part lives in its own module; nothing here computes gradients or knows a file format.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from data_tools.errors import DataError, SettingError
+from data_tools.manifest import ConvertedSplit, open_split
+from training.runtime import Environment, prepare_environment, set_seed, start_device
+from training.settings import TrainSettings
+
+
+def run(settings: TrainSettings) -> int:
+    """Train as the settings say, or do what `replay`, `summary` or `preview` asks for instead.
+
+    Args:
+        settings: All settings of the run.
+
+    Returns:
+        The exit code: 0, or 128 + the signal that ended the run after it had been saved.
+    """
+    started = time.monotonic()
+    environment = prepare_environment()
+    if settings.replay:
+        from training.replay import replay
+
+        return replay(Path(settings.replay), settings)
+    if settings.summary:
+        from training.nets.summary import print_summary
+
+        return print_summary(settings.model)
+    split = open_training_split(settings)
+    if settings.preview:
+        from training.preview import draw_preview
+
+        return draw_preview(settings, split)
+    return train(settings, split, environment, started)
+
+
+def open_training_split(settings: TrainSettings) -> ConvertedSplit:
+    """Open the training split; the message of a missing one says how to make it.
+
+    Raises:
+        SettingError: If `data` was not given.
+        DataError: If there is no such converted split.
+    """
+    how = (
+        "Make one with, for instance,\n"
+        f"  python convert.py dataset=coco2017 dataset.root=DIR out={settings.data or 'DATA'}\n"
+        f"  python convert.py dataset=shapes out={settings.data or 'DATA'}"
+    )
+    if not settings.data:
+        raise SettingError(f"data: required, the folder of a converted data set. {how}")
+    if not Path(settings.data).is_dir():
+        raise DataError(f"data={settings.data}: no such folder. {how}")
+    return open_split(settings.data, settings.split)
+
+
+def train(
+    settings: TrainSettings, split: ConvertedSplit, environment: Environment, started: float
+) -> int:
+    """Run one rank of a training job from start to end.
+
+    Args:
+        settings: All settings of the run.
+        split: The opened training split.
+        environment: What `prepare_environment` did, for the log.
+        started: `time.monotonic()` at the start of the process.
+
+    Returns:
+        The exit code.
+    """
+    start_device(settings.runtime)
+    from training.distributed import start_world
+
+    world = start_world()
+    set_seed(settings.seed)
+
+    from training.trainer import Trainer
+
+    return Trainer(settings, world, split, environment, started).run()

@@ -1,0 +1,73 @@
+"""Ctrl-C, SIGTERM and the clock: when a run should stop, save and leave.
+
+The loop asks after every step; how ranks agree on stopping is in `step.py`.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from types import FrameType, TracebackType
+from typing import Any
+
+
+class Interrupted(Exception):
+    """A signal came while nothing was half done, so the run may leave at once."""
+
+
+class StopRequest:
+    """Turns signals and a time limit into a flag.
+
+    The first SIGINT or SIGTERM asks the loop to save and leave after the step; a second SIGINT ends
+    the process the usual way. Use as a context manager: handlers are put back at the end.
+
+    Args:
+        max_minutes: Time limit, or None.
+        started: `time.monotonic()` at which the time began.
+    """
+
+    def __init__(self, max_minutes: float | None, started: float) -> None:
+        self.deadline = None if max_minutes is None else started + 60 * max_minutes
+        self.signal: int | None = None
+        self.interruptible = True
+        self._before: dict[int, Any] = {}
+        self._longest_s = 0.0
+
+    def __enter__(self) -> StopRequest:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._remember)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _remember(self, number: int, frame: FrameType | None) -> None:
+        if self.signal is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.signal = number
+        if self.interruptible:
+            raise Interrupted
+
+    def took(self, seconds: float) -> None:
+        """Note how long a step took, so that the last one ends before the deadline."""
+        self._longest_s = max(seconds, 0.9 * self._longest_s)
+
+    @property
+    def wanted(self) -> bool:
+        """True if this rank wants to stop after the step at hand."""
+        if self.signal is not None:
+            return True
+        if self.deadline is None:
+            return False
+        return time.monotonic() + 2 * self._longest_s >= self.deadline
+
+    @property
+    def exit_code(self) -> int:
+        """0 for a time limit; 128 + number for a signal, as shells count."""
+        return 0 if self.signal is None else 128 + self.signal

@@ -1,0 +1,337 @@
+"""One training step, compiled: loss, gradients, all-reduce, finite check, clipping, update, average.
+
+What is read, logged or saved around it is in `loop.py`. Parameters change only inside this graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import mindspore as ms
+import numpy as np
+from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
+from numpy.typing import NDArray
+
+from training.losses import regression
+from training.optimizer import Momentum, WeightAverage
+
+SCALE_FLOOR = 2.0**-14
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one step says of itself; sums run over all ranks.
+
+    Attributes:
+        loss: Loss divided by the positives of the global batch.
+        loc_loss: Its regression part.
+        cls_loss: Its classification part.
+        positives: Positive anchors in the global batch.
+        grad_norm: Global gradient norm before clipping.
+        applied: False if the update was left out because something was not finite.
+        loss_scale: Loss scale this step used; 1 without mixed precision.
+        stop: True if any rank asked to stop after this step.
+    """
+
+    loss: float
+    loc_loss: float
+    cls_loss: float
+    positives: float
+    grad_norm: float
+    applied: bool
+    loss_scale: float
+    stop: bool
+
+
+def bucket_slices(sizes: Sequence[int], bucket_bytes: float) -> list[tuple[int, int]]:
+    """Cut consecutive tensors into buckets of at least `bucket_bytes` (the last may be smaller).
+
+    Args:
+        sizes: Elements of each float32 tensor.
+        bucket_bytes: Size at which a bucket is full; 0 puts every tensor into its own.
+
+    Returns:
+        (first, last + 1) tensor positions of each bucket.
+
+    >>> bucket_slices([1, 2, 3, 4], 12), bucket_slices([1, 2], 0)
+    ([(0, 2), (2, 3), (3, 4)], [(0, 1), (1, 2)])
+    """
+    buckets, first, filled = [], 0, 0
+    for i, size in enumerate(sizes):
+        filled += size * 4
+        if filled >= bucket_bytes:
+            buckets.append((first, i + 1))
+            first, filled = i + 1, 0
+    if first < len(sizes):
+        buckets.append((first, len(sizes)))
+    return buckets
+
+
+class Gradients(nn.Cell):
+    """Loss sums and gradients of one batch on one rank, not yet divided by the positives.
+
+    Args:
+        network: The detector, in training mode.
+        normalize: uint8 (N, 3, H, W) to what the network takes.
+        loss: (loc, logits, loc_targets, labels) to (loss_sum, num_positives).
+        weights: The parameters to differentiate by.
+    """
+
+    def __init__(
+        self, network: nn.Cell, normalize: nn.Cell, loss: nn.Cell, weights: Sequence[Parameter]
+    ) -> None:
+        super().__init__(auto_prefix=False)
+        self.network, self.normalize, self.loss = network, normalize, loss
+        self.gradient = ms.value_and_grad(self.forward, None, list(weights), has_aux=True)
+
+    def forward(
+        self, images: Tensor, loc_targets: Tensor, labels: Tensor, scale: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the scaled loss sum, and (loss_sum, loc_sum, positives) as a (3,) vector."""
+        loc, logits = self.network(self.normalize(images))
+        loss_sum, positives = self.loss(loc, logits, loc_targets, labels)
+        loc_sum, _ = regression(loc, loc_targets, labels)
+        sums = ops.stack((loss_sum, self.loss.loc_weight * loc_sum, positives))
+        return loss_sum * scale, sums
+
+    def construct(
+        self, images: Tensor, loc_targets: Tensor, labels: Tensor, scale: Tensor
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Return the (3,) sums and the gradients of the scaled loss sum."""
+        (_, sums), gradients = self.gradient(images, loc_targets, labels, scale)
+        return sums, gradients
+
+
+class Reduce(nn.Cell):
+    """Sum gradients and loss sums over all ranks, in few large all-reduces.
+
+    Args:
+        shapes: Shapes of the gradients.
+        world_size: Number of ranks; 1 passes everything through.
+        bucket_mb: Size of a bucket in megabytes; the loss sums ride in the last one.
+    """
+
+    def __init__(
+        self, shapes: Sequence[tuple[int, ...]], world_size: int, bucket_mb: float
+    ) -> None:
+        super().__init__()
+        self.shapes = tuple(tuple(shape) for shape in shapes)
+        self.sizes = tuple(int(np.prod(shape)) for shape in self.shapes)
+        self.buckets = tuple(bucket_slices(self.sizes, bucket_mb * 2**20))
+        self.alone = world_size == 1
+        if not self.alone:
+            self.all_reduce = ops.AllReduce()
+
+    def construct(
+        self, sums: Tensor, gradients: tuple[Tensor, ...]
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Return the same values summed over all ranks."""
+        if self.alone:
+            return sums, gradients
+        reduced = ()
+        for bucket in self.buckets:
+            pieces = (sums,)
+            for i in range(bucket[0], bucket[1]):
+                pieces = pieces + (gradients[i].reshape((-1,)),)
+            flat = self.all_reduce(ops.concat(pieces))
+            if bucket[0] == 0:
+                total = flat[:4]
+            start = 4
+            for i in range(bucket[0], bucket[1]):
+                reduced = reduced + (
+                    flat[start : start + self.sizes[i]].reshape(self.shapes[i]),
+                )
+                start += self.sizes[i]
+        return total, reduced
+
+
+class LossScale(nn.Cell):
+    """Dynamic loss scale for half precision; constant 1 when it is off.
+
+    Args:
+        first: Initial scale.
+        window: Good steps in a row after which it doubles.
+        active: False keeps the scale at 1.
+    """
+
+    def __init__(self, first: float, window: int, active: bool) -> None:
+        super().__init__(auto_prefix=False)
+        self.active, self.window = active, float(window)
+        self.scale = Parameter(Tensor(first if active else 1.0, ms.float32), name="loss_scale")
+        self.good = Parameter(Tensor(0.0, ms.float32), name="loss_scale_good_steps")
+
+    def adjust(self, finite: Tensor) -> None:
+        """Halve after an overflow, double after `window` good steps in a row."""
+        good = ops.select(finite, self.good + 1.0, ops.zeros_like(self.good))
+        full = good >= self.window
+        grown = ops.select(full, self.scale * 2.0, self.scale)
+        shrunk = ops.maximum(self.scale * 0.5, Tensor(SCALE_FLOOR, ms.float32))
+        ops.assign(self.scale, ops.select(finite, grown, shrunk))
+        ops.assign(self.good, ops.select(full, ops.zeros_like(good), good))
+
+
+class Apply(nn.Cell):
+    """Turn summed gradients into an update: divide, check, clip, move, average.
+
+    Args:
+        optimizer: The momentum cell.
+        chosen: Positions among the optimizer's weights that train now.
+        reduce: Sums over ranks.
+        scaler: The loss scale.
+        average: The moving average, or None.
+        clip_norm: Largest global gradient norm, or None.
+        statistics: Batch-norm statistics to restore after a skipped step; the forward pass has
+            already moved them when the check is made.
+    """
+
+    def __init__(
+        self,
+        optimizer: Momentum,
+        chosen: Sequence[int],
+        reduce: Reduce,
+        scaler: LossScale,
+        average: WeightAverage | None,
+        clip_norm: float | None,
+        statistics: Sequence[Parameter] = (),
+    ) -> None:
+        super().__init__(auto_prefix=False)
+        self.optimizer, self.chosen, self.reduce = optimizer, tuple(chosen), reduce
+        self.scaler, self.average = scaler, average
+        self.averaged = average is not None
+        self.clipped = clip_norm is not None
+        self.clip_norm = float(clip_norm or 0.0)
+        self.num_statistics = len(statistics)
+        if self.num_statistics:
+            self.statistics = ParameterTuple(statistics)
+            self.last_good = self.statistics.clone(prefix="last_good", init="same")
+
+    def construct(
+        self,
+        sums: Tensor,
+        gradients: tuple[Tensor, ...],
+        rate: Tensor,
+        decay: Tensor,
+        vote: Tensor,
+    ) -> Tensor:
+        """Move the weights.
+
+        Args:
+            sums: (3,) loss_sum, loc_sum, positives of this rank.
+            gradients: Gradients of the scaled loss sum of this rank.
+            rate: () learning rate.
+            decay: () share of the old average that is kept.
+            vote: (1,) above zero if this rank wants to stop; it rides in the all-reduce.
+
+        Returns:
+            (8,) loss, loc, cls, positives, gradient norm, loss scale, 1 if applied else 0, votes.
+        """
+        total, reduced = self.reduce(ops.concat((sums, vote)), gradients)
+        positives = ops.maximum(total[2], Tensor(1.0, ms.float32))
+        scale = self.scaler.scale * 1.0
+        factor = 1.0 / (positives * scale)
+        square = Tensor(0.0, ms.float32)
+        for gradient in reduced:
+            square = square + (gradient * factor).square().sum()
+        norm = ops.sqrt(square)
+        finite = ops.logical_and(ops.isfinite(norm), ops.isfinite(total[0]))
+        if self.clipped:
+            factor = factor * ops.minimum(
+                Tensor(1.0, ms.float32), self.clip_norm / (norm + 1e-6)
+            )
+        if finite:
+            for k in range(len(self.chosen)):
+                self.optimizer.update(self.chosen[k], reduced[k] * factor, rate)
+            if self.averaged:
+                self.average(decay)
+            for k in range(self.num_statistics):
+                ops.assign(self.last_good[k], self.statistics[k])
+        else:
+            for k in range(self.num_statistics):
+                ops.assign(self.statistics[k], self.last_good[k])
+        if self.scaler.active:
+            self.scaler.adjust(finite)
+        loss, loc = total[0] / positives, total[1] / positives
+        applied = ops.cast(finite, ms.float32)
+        return ops.stack((loss, loc, loss - loc, total[2], norm, scale, applied, total[3]))
+
+
+StepFunction = Callable[..., StepResult]
+
+
+def build_step(gradients: Gradients, apply: Apply, accumulate: int) -> StepFunction:
+    """Compile the pieces into one function of a batch.
+
+    Args:
+        gradients: Loss and gradients of one part of a batch.
+        apply: The update.
+        accumulate: Parts that a batch is cut into.
+
+    Returns:
+        A function of (images uint8 (N, 3, H, W), loc_targets (N, A, 4), labels (N, A), rate,
+        average decay, stop) that changes the weights and returns a `StepResult`.
+    """
+    scaler = apply.scaler
+
+    @ms.jit
+    def whole(
+        images: Tensor,
+        loc_targets: Tensor,
+        labels: Tensor,
+        rate: Tensor,
+        decay: Tensor,
+        vote: Tensor,
+    ) -> Tensor:
+        sums, grads = gradients(images, loc_targets, labels, scaler.scale * 1.0)
+        return apply(sums, grads, rate, decay, vote)
+
+    # Tensors in a tuple argument would count as constants and compile anew at every call: *args.
+    @ms.jit
+    def part(images: Tensor, loc_targets: Tensor, labels: Tensor) -> Any:
+        sums, grads = gradients(images, loc_targets, labels, scaler.scale * 1.0)
+        return (sums, *grads)
+
+    @ms.jit
+    def add(*both: Tensor) -> Any:
+        half = len(both) // 2
+        added = ()
+        for i in range(half):
+            added = added + (both[i] + both[half + i],)
+        return added
+
+    @ms.jit
+    def finish(rate: Tensor, decay: Tensor, vote: Tensor, sums: Tensor, *grads: Tensor) -> Tensor:
+        return apply(sums, grads, rate, decay, vote)
+
+    def step(
+        images: NDArray[np.uint8],
+        loc_targets: NDArray[np.float32],
+        labels: NDArray[np.int32],
+        rate: float,
+        decay: float = 0.0,
+        stop: bool = False,
+    ) -> StepResult:
+        scalars = (
+            Tensor(rate, ms.float32),
+            Tensor(decay, ms.float32),
+            Tensor([float(stop)], ms.float32),
+        )
+        if accumulate == 1:
+            batch = (Tensor(images), Tensor(loc_targets), Tensor(labels))
+            return _result(whole(*batch, *scalars))
+        size = len(images) // accumulate
+        held: tuple[Tensor, ...] = ()
+        for k in range(accumulate):
+            rows = slice(k * size, (k + 1) * size)
+            more = part(Tensor(images[rows]), Tensor(loc_targets[rows]), Tensor(labels[rows]))
+            held = add(*held, *more) if held else more
+        return _result(finish(*scalars, *held))
+
+    return step
+
+
+def _result(vector: Tensor) -> StepResult:
+    values = vector.asnumpy().astype(np.float64).tolist()
+    loss, loc, cls, positives, norm, scale, applied, votes = values
+    return StepResult(loss, loc, cls, positives, norm, applied > 0, scale, votes > 0)

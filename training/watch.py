@@ -1,0 +1,210 @@
+"""What a run tells while it trains: log lines, TensorBoard, the progress bar, rank status.
+
+Nothing here changes what is trained; pictures of predictions are drawn in `visualize.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_tools.manifest import write_atomic
+from data_tools.progress import Progress
+
+LOG = "log.jsonl"
+STATUS_VARIABLE = "SSD_RANK_STATUS"
+
+
+class LogFile:
+    """`log.jsonl`: one JSON object a line, kept consistent over restarts.
+
+    Args:
+        folder: The run's folder.
+        enabled: False writes nothing (ranks other than 0).
+    """
+
+    def __init__(self, folder: Path, enabled: bool = True) -> None:
+        self.path, self.enabled = folder / LOG, enabled
+
+    def rewind(self, step: int) -> None:
+        """Drop lines after `step`, and a half-written last line, before a run goes on from there."""
+        if self.enabled and self.path.is_file():
+            kept = [json.dumps(line) for line in read_log(self.path) if line["step"] <= step]
+            write_atomic(self.path, "".join(line + "\n" for line in kept))
+
+    def last_loss(self) -> float | None:
+        """Return the loss of the last line, None if there is none."""
+        lines = read_log(self.path) if self.path.is_file() else []
+        return lines[-1]["loss"] if lines else None
+
+    def write(self, line: dict[str, Any]) -> None:
+        """Append a line; it is on its way to the disk when this returns."""
+        if self.enabled:
+            with open(self.path, "a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """Read a log file; an incomplete last line (a kill while writing) is left out."""
+    lines = []
+    for text in path.read_text(encoding="utf-8").splitlines():
+        try:
+            line = json.loads(text)
+        except ValueError:
+            continue
+        if isinstance(line, dict) and "step" in line:
+            lines.append(line)
+    return lines
+
+
+class TensorBoard:
+    """TensorBoard events of a run; does nothing when it is off.
+
+    Args:
+        folder: Where the event files go.
+        enabled: False writes nothing.
+        first_step: Events from this step on in older files are superseded.
+    """
+
+    def __init__(self, folder: Path, enabled: bool, first_step: int) -> None:
+        self.writer = None
+        if enabled:
+            from tensorboardX import SummaryWriter
+
+            self.writer = SummaryWriter(str(folder), purge_step=first_step + 1)
+
+    def scalars(self, values: dict[str, float], step: int) -> None:
+        """Write numbers by name."""
+        if self.writer is not None:
+            for name, value in values.items():
+                self.writer.add_scalar(name, value, step)
+
+    def histograms(self, arrays: dict[str, NDArray[Any]], step: int) -> None:
+        """Write the distribution of each array."""
+        if self.writer is not None:
+            for name, array in arrays.items():
+                self.writer.add_histogram(name, array, step)
+
+    def picture(self, name: str, image_rgb: NDArray[np.uint8], step: int) -> None:
+        """Write an (H, W, 3) uint8 RGB picture."""
+        if self.writer is not None:
+            self.writer.add_image(name, image_rgb, step, dataformats="HWC")
+
+    def close(self) -> None:
+        """Flush and close."""
+        if self.writer is not None:
+            self.writer.close()
+
+
+class Meter:
+    """Images per second and data wait between two log lines.
+
+    Args:
+        global_batch: Images per step over all devices.
+    """
+
+    def __init__(self, global_batch: int) -> None:
+        self.global_batch = global_batch
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin a new interval now."""
+        self.begun, self.steps, self.waited = time.monotonic(), 0, 0.0
+
+    def count(self, waited: float) -> None:
+        """Count a step that waited so many seconds for its batch."""
+        self.steps += 1
+        self.waited += waited
+
+    def read(self) -> dict[str, float]:
+        """Return images_per_s, and seconds per step: data_wait for data, compute for the rest."""
+        seconds = max(time.monotonic() - self.begun, 1e-9)
+        steps = max(self.steps, 1)
+        return {
+            "images_per_s": round(self.steps * self.global_batch / seconds, 3),
+            "data_wait": round(self.waited / steps, 6),
+            "compute": round((seconds - self.waited) / steps, 6),
+        }
+
+
+class RankStatus:
+    """A small file that tells the launcher how far this rank is; off without a launcher.
+
+    Args:
+        rank: Number of this rank.
+    """
+
+    def __init__(self, rank: int) -> None:
+        folder = os.environ.get(STATUS_VARIABLE)
+        self.path = Path(folder) / f"rank-{rank}.json" if folder else None
+
+    def tell(self, step: int, doing: str, patience: float = 0.0) -> None:
+        """Say which step is being worked on and what is being done.
+
+        Args:
+            step: Number of the step, from 1.
+            doing: In words, for instance `waiting for data`.
+            patience: Seconds this may take on top of the launcher's limit.
+        """
+        if self.path is not None:
+            content = {"pid": os.getpid(), "step": step, "doing": doing, "patience": patience}
+            temporary = self.path.with_suffix(".tmp")
+            temporary.write_text(json.dumps(content))
+            os.replace(temporary, self.path)
+
+
+class Terminal:
+    """The run on the terminal: a bar where there is one, else a line at each log step.
+
+    Args:
+        total: Steps of the run.
+        done: Steps done before.
+        enabled: False shows nothing (ranks other than 0).
+    """
+
+    def __init__(self, total: int, done: int, enabled: bool) -> None:
+        self.total, self.first, self.begun = total, done, time.monotonic()
+        self.has_bar = enabled and sys.stderr.isatty()
+        self.has_lines = enabled and not self.has_bar
+        self.bar = Progress("training", total, unit="step", done=done, enabled=self.has_bar)
+
+    def step(self, loss: float, rate: float, waited: float, images_per_s: float) -> None:
+        """Move the bar by a step."""
+        notes = {
+            "loss": f"{loss:.4f}",
+            "lr": f"{rate:.3g}",
+            "images/s": f"{images_per_s:.1f}",
+            "data wait": f"{1000 * waited:.0f} ms",
+        }
+        self.bar.update(1, **notes)
+
+    def line(self, line: dict[str, Any]) -> None:
+        """Print what was logged, with the time that is left."""
+        if not self.has_lines:
+            return
+        done = line["step"]
+        per_step = (time.monotonic() - self.begun) / max(1, done - self.first)
+        left = int((self.total - done) * per_step)
+        print(
+            f"step {done}/{self.total} epoch {line['epoch']:.2f} loss {_short(line['loss'])} "
+            f"(loc {_short(line['loc_loss'])}, cls {_short(line['cls_loss'])}) lr {line['lr']:.5f}, "
+            f"{line['images_per_s']:.1f} images/s, data wait {line['data_wait']:.3f} s, "
+            f"compute {line['compute']:.3f} s, {left // 3600}:{left // 60 % 60:02d}:{left % 60:02d} left",
+            flush=True,
+        )
+
+    def close(self) -> None:
+        """End the bar."""
+        if self.has_bar:
+            self.bar.close()
+
+
+def _short(value: float | None) -> str:
+    return "not finite" if value is None else f"{value:.4f}"
