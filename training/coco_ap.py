@@ -111,9 +111,7 @@ def _outcome(
     return matched, ignored
 
 
-def _precision(
-    hit: npt.NDArray[np.bool_], miss: npt.NDArray[np.bool_], num_boxes: int
-) -> _Floats:
+def _precision(hit: npt.NDArray[np.bool_], miss: npt.NDArray[np.bool_], num_boxes: int) -> _Floats:
     """Return (T, R) precision: at each recall the best precision at that recall or above.
 
     Args:

@@ -5,40 +5,17 @@ Pictures with boxes are in `visualize.py`. Matplotlib is used without its global
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from data_tools.errors import DataError
 from training.coco_ap import RECALLS
-from training.evaluation import EvaluationResult
+from training.scoring import EvaluationResult
 
 _DPI = 110
 _NAMED_CLASSES = 12  # more names in a legend cannot be told apart
-
-
-def read_log(path: Path) -> list[dict[str, Any]]:
-    """Read `log.jsonl`; a last line cut short by a crash is left out.
-
-    Raises:
-        DataError: If the file is missing, or a line before the last is no JSON object.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise DataError(f"{path}: no training log ({error}).") from error
-    entries = []
-    for number, line in enumerate(lines, 1):
-        try:
-            entries.append(json.loads(line))
-        except ValueError as error:
-            if number == len(lines):
-                break
-            raise DataError(f"{path}: line {number} is not JSON.") from error
-    return entries
 
 
 def write_training_curves(path: Path, entries: Iterable[dict[str, Any]]) -> None:
@@ -46,7 +23,7 @@ def write_training_curves(path: Path, entries: Iterable[dict[str, Any]]) -> None
 
     Args:
         path: PNG to write.
-        entries: Objects of `log.jsonl`: with `step` and `loss`, `lr`; evaluations carry their numbers
+        entries: Objects of `log.jsonl` (`watch.read_log`): with `step` and `loss`, `lr`; evaluations carry their numbers
             as `AP`, `AP50` at the top, in `coco`, or in `metrics`.
     """
     entries = list(entries)
@@ -107,11 +84,13 @@ def write_pr_curves(path: Path, result: EvaluationResult) -> None:
             left.plot(RECALLS, mean, label=f"overlap {overlap:.2f}: AP {mean.mean():.3f}")
     left.set_title("mean over classes")
     best_first = known[np.argsort(-precision[0][:, known].mean(axis=0), kind="stable")]
-    named = best_first if len(best_first) <= _NAMED_CLASSES else best_first[: _NAMED_CLASSES]
+    named = best_first if len(best_first) <= _NAMED_CLASSES else best_first[:_NAMED_CLASSES]
     for c in best_first:
         name = f"{result.truth.names[c]} {precision[0, :, c].mean():.2f}" if c in named else None
         right.plot(RECALLS, precision[0, :, c], linewidth=1, label=name)
-    right.set_title("each class at overlap 0.5" + (" (best named)" if len(named) < len(known) else ""))
+    right.set_title(
+        "each class at overlap 0.5" + (" (best named)" if len(named) < len(known) else "")
+    )
     for axis in (left, right):
         axis.set_xlabel("recall")
         axis.set_ylabel("precision")

@@ -88,7 +88,7 @@ class DetectionTable:
             file.write("\n]\n")
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        temporary.replace(path)
 
     def _rows(self, start: int, stop: int) -> list[dict[str, object]]:
         columns = (

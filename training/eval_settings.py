@@ -45,13 +45,16 @@ class EvaluateSettings:
 class EvalCommand:
     """What `eval.py` takes."""
 
-    checkpoint: str = setting(MISSING, "detector: .ckpt or .safetensors, or exported .onnx, .mindir")
+    checkpoint: str = setting(
+        MISSING, "detector: .ckpt or .safetensors, or exported .onnx, .mindir"
+    )
     data: str = setting(MISSING, "converted data set: the folder that convert.py wrote")
     output: str = setting("outputs/eval", "folder for metrics.json, detections.json and pictures")
     split: str = setting("val", "split to score on")
     device: str = setting("CPU", "CPU or Ascend")
     worst: int = setting(16, "pictures of the images with the most errors; 0 = none")
     curves: bool = setting(True, "draw precision-recall curves")
+    crosscheck: bool = setting(False, "score again with pycocotools; an error if a number differs")
     accept_other_classes: bool = setting(
         False, "score although the checkpoint's class list differs from the data set's"
     )
@@ -69,7 +72,9 @@ class EvalCommand:
 class PredictCommand:
     """What `predict.py` takes."""
 
-    checkpoint: str = setting(MISSING, "detector: .ckpt or .safetensors, or exported .onnx, .mindir")
+    checkpoint: str = setting(
+        MISSING, "detector: .ckpt or .safetensors, or exported .onnx, .mindir"
+    )
     images: str = setting("", "image file, folder, glob pattern or video")
     out: str = setting("outputs/predict", "folder for pictures, detections.json, detections.csv")
     threshold: float = setting(0.3, "lowest score shown and written, 0..1")

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import json
 import time
+import typing
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import Any, Protocol as Shape
 
 import numpy as np
 import numpy.typing as npt
@@ -19,13 +18,11 @@ import numpy.typing as npt
 from data_tools.errors import DataError
 from data_tools.manifest import ConvertedSplit
 from data_tools.progress import Progress
-from training.coco_ap import CocoScores, coco_scores
 from training.detection_table import DetectionTable, TableBuilder
 from training.eval_settings import EvaluateSettings
-from training.ground_truth import GroundTruth, read_ground_truth
-from training.matching import Matches, match
+from training.ground_truth import read_ground_truth
 from training.postprocess import PUBLISHED, Detections, Protocol, coco_protocol, detect
-from training.voc_ap import VocScores, voc_scores
+from training.scoring import EvaluationResult, score
 
 PredictFn = Callable[
     [npt.NDArray[np.uint8]], tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
@@ -39,35 +36,13 @@ _WAITING = 2
 """Batches that may wait for post-processing; bounds memory when it is the slowest part."""
 
 
-class Batch(Shape):
+class Batch(typing.Protocol):
     """What is read from a pipeline's batch."""
 
     images: npt.NDArray[np.uint8]
     image_ids: npt.NDArray[np.int64]
     heights: npt.NDArray[np.int32]
     widths: npt.NDArray[np.int32]
-
-
-@dataclass(frozen=True)
-class EvaluationResult:
-    """Figures of one evaluation, and what they were made of.
-
-    Args:
-        metrics: `metrics.json` without hashes: `coco`, `published`, `voc`, `per_class`. Numbers are in
-            0..1, and -1 where there is nothing to measure.
-        detections: Detections of the `coco` protocol over all ranks, sorted by image.
-        truth: The ground truth they were scored against.
-        matches: What each detection matched, for pictures of the worst images.
-        scores: Precision over recall, for curves.
-        seconds: Time spent: `network`, `postprocess` and `wait` (for images), and `total`.
-    """
-
-    metrics: dict[str, Any]
-    detections: DetectionTable
-    truth: GroundTruth
-    matches: Matches
-    scores: CocoScores
-    seconds: dict[str, float] = field(default_factory=dict)
 
 
 def evaluate(
@@ -204,9 +179,12 @@ def _gather_ranks(
 ) -> tuple[npt.NDArray[np.int64], list[DetectionTable]]:
     if gather is None:
         return image_ids, tables
-    ids = np.concatenate([np.array(json.loads(part), np.int64) for part in gather(
-        json.dumps(image_ids.tolist()).encode()
-    )])
+    ids = np.concatenate(
+        [
+            np.array(json.loads(part), np.int64)
+            for part in gather(json.dumps(image_ids.tolist()).encode())
+        ]
+    )
     merged = [
         DetectionTable.merge([DetectionTable.from_bytes(part) for part in gather(table.to_bytes())])
         for table in tables
@@ -227,63 +205,3 @@ def _check_each_once(
         f"{missing[:5].tolist()}, not listed {foreign[:5].tolist()}, or read twice. Check the set: "
         f"python convert.py verify={split.folder.parent}"
     )
-
-
-def score(
-    truth: GroundTruth,
-    coco: DetectionTable,
-    published: DetectionTable,
-    seconds: dict[str, float] | None = None,
-) -> EvaluationResult:
-    """Compute all figures from the detections of both protocols.
-
-    Args:
-        truth: Ground truth of every image.
-        coco: Detections of the `coco` protocol.
-        published: Detections of the `published` protocol, over every image; those of images that the
-            published tools drop are left out here.
-        seconds: Passed through.
-    """
-    matches = match(truth, coco)
-    scores = coco_scores(matches)
-    voc = voc_scores(truth, coco)
-    keep = truth.published_images()
-    kept = truth.only_images(keep)
-    rows = np.isin(published.image_id, kept.image_ids)
-    old = coco_scores(
-        match(
-            kept,
-            DetectionTable(
-                published.image_id[rows],
-                published.category_id[rows],
-                published.boxes_xywh_px[rows],
-                published.score[rows],
-            ),
-        )
-    )
-    metrics = {
-        "coco": {**scores.numbers(), "num_images": truth.num_images},
-        "published": {**old.numbers(), "num_images": kept.num_images},
-        "voc": {**voc.means(), "num_images": truth.num_images},
-        "per_class": _per_class(truth, scores, voc, matches),
-    }
-    return EvaluationResult(metrics, coco, truth, matches, scores, dict(seconds or {}))
-
-
-def _per_class(
-    truth: GroundTruth, scores: CocoScores, voc: VocScores, matches: Matches
-) -> dict[str, dict[str, float]]:
-    found = np.bincount(matches.category, minlength=len(truth.category_ids))
-    table: dict[str, dict[str, float]] = {}
-    for c, name in enumerate(truth.names):
-        # Two categories may share a name; their ids tell them apart.
-        key = name if truth.names.count(name) == 1 else f"{name} ({truth.category_ids[c]})"
-        table[key] = {
-            "category_id": int(truth.category_ids[c]),
-            **scores.of_category(c),
-            "VOC2007": float(voc.ap_2007[c]),
-            "VOC2010": float(voc.ap_2010[c]),
-            "num_boxes": int(scores.num_boxes[c]),
-            "num_detections": int(found[c]),
-        }
-    return table

@@ -108,9 +108,7 @@ def from_coco(
     owner = np.array([a["image_id"] for a in annotations], np.int64)
     kind = np.array([a["category_id"] for a in annotations], np.int64)
     boxes = np.array([a["bbox"] for a in annotations], np.float64).reshape(-1, 4)
-    area = np.array(
-        [a.get("area", a["bbox"][2] * a["bbox"][3]) for a in annotations], np.float64
-    )
+    area = np.array([a.get("area", a["bbox"][2] * a["bbox"][3]) for a in annotations], np.float64)
     crowd = np.array([bool(a.get("iscrowd", 0)) for a in annotations], bool)
     difficult = np.array([bool(a.get("ignore", 0)) for a in annotations], bool)
     image = positions(image_ids, owner, "image_id of an annotation")

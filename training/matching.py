@@ -88,8 +88,10 @@ def match(truth: GroundTruth, table: DetectionTable) -> Matches:
     matched, matched_ignored, found_by = _assign(
         group[near], np.append(first_pair, len(box)), box, overlap, ignored, truth.iscrowd
     )
-    found_score = np.where(found_by >= 0, table.score[row][near][found_by], -1.0) if len(near) else (
-        np.full(len(truth.area), -1.0)
+    found_score = (
+        np.where(found_by >= 0, table.score[row][near][found_by], -1.0)
+        if len(near)
+        else (np.full(len(truth.area), -1.0))
     )
     num_boxes = np.stack(
         [

@@ -20,8 +20,8 @@ from data_tools.manifest import ConvertedSplit
 from data_tools.records import RowReader
 from data_tools.schema import PUBLISHED_FORMAT
 from training.detection_table import DetectionTable
-from training.evaluation import EvaluationResult
 from training.ground_truth import GroundTruth
+from training.scoring import EvaluationResult
 
 Image = npt.NDArray[np.uint8]
 
@@ -161,9 +161,7 @@ def sheet(
         )
         note = f": {notes[k]}" if notes is not None else ""
         captions += [f"{image_id}{note}", f"{len(found)} detections"]
-    return contact_sheet(
-        tiles, captions, columns=4, tile_height=420, tile_width=420, title=title
-    )
+    return contact_sheet(tiles, captions, columns=4, tile_height=420, tile_width=420, title=title)
 
 
 def _legible(image: Image) -> tuple[float, Image]:
