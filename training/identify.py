@@ -9,7 +9,7 @@ import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -91,7 +91,7 @@ def identify(weights: Mapping[str, npt.NDArray[np.generic]]) -> tuple[str, int]:
     )
 
 
-@lru_cache(maxsize=None)
+@cache
 def signature(name: str) -> Signature:
     """The parameters of a shipped model, found by building it without filling it."""
     from mindspore.nn.utils import no_init_parameters

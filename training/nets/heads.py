@@ -43,6 +43,32 @@ class MultiBox(nn.Cell):
         return flatten_maps(loc, 4), flatten_maps(cls, self.num_classes)
 
 
+class DenseMultiBox(nn.Cell):
+    """One plain 3x3 convolution a level and output, as in the SSD paper.
+
+    Args:
+        channels: Channels of each feature map.
+        per_cell: Default boxes of a cell on each level.
+        num_classes: Classes including background.
+    """
+
+    def __init__(self, channels: Sequence[int], per_cell: Sequence[int], num_classes: int) -> None:
+        super().__init__()
+        levels = list(zip(channels, per_cell, strict=True))
+        self.loc_layers = nn.CellList([_dense(c, 4 * k) for c, k in levels])
+        self.cls_layers = nn.CellList([_dense(c, num_classes * k) for c, k in levels])
+        self.num_classes = num_classes
+
+    def construct(self, maps: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        """Feature maps (N, C, H, W) -> regression (N, A, 4) and logits (N, A, num_classes)."""
+        loc: tuple[Tensor, ...] = ()
+        cls: tuple[Tensor, ...] = ()
+        for i in range(len(maps)):
+            loc += (self.loc_layers[i](maps[i]),)
+            cls += (self.cls_layers[i](maps[i]),)
+        return flatten_maps(loc, 4), flatten_maps(cls, self.num_classes)
+
+
 def flatten_maps(maps: tuple[Tensor, ...], values: int) -> Tensor:
     """Join predictions of all levels: each (N, K * values, H, W) -> (N, A, values).
 
@@ -52,6 +78,10 @@ def flatten_maps(maps: tuple[Tensor, ...], values: int) -> Tensor:
     for x in maps:
         rows += (ops.transpose(x, (0, 2, 3, 1)).reshape(x.shape[0], -1, values),)
     return ops.concat(rows, 1)
+
+
+def _dense(channels: int, out_channels: int) -> nn.Conv2d:
+    return nn.Conv2d(channels, out_channels, 3, pad_mode="same", has_bias=True)
 
 
 def _predictor(channels: int, out_channels: int, norm: Norm) -> nn.SequentialCell:
