@@ -42,7 +42,9 @@ KINDS: Mapping[str, Kind] = {
     "path_escape": Kind(
         "an image's file name leaves the data set's folder", ("skip", "error"), "image"
     ),
-    "missing_image": Kind("the image file is not there or not readable", ("skip", "error"), "image"),
+    "missing_image": Kind(
+        "the image file is not there or not readable", ("skip", "error"), "image"
+    ),
     "undecodable_image": Kind("the image does not decode", ("skip", "error"), "image"),
     "damaged_image": Kind(
         "the image decodes, but its data is cut short or holds foreign bytes",
@@ -63,7 +65,9 @@ KINDS: Mapping[str, Kind] = {
     "unreadable_annotation": Kind(
         "an image's annotation file cannot be parsed", ("skip", "error"), "image"
     ),
-    "unknown_image": Kind("an annotation names an image that is not there", ("skip", "error"), "box"),
+    "unknown_image": Kind(
+        "an annotation names an image that is not there", ("skip", "error"), "box"
+    ),
     "unknown_category": Kind(
         "an annotation names a category that does not exist", ("skip", "error"), "box"
     ),

@@ -22,7 +22,8 @@ class SplitSettings:
     """Where one split of a raw data set lies; paths are relative to `dataset.root`."""
 
     annotations: str = setting(
-        "", "COCO: the JSON file; VOC: the folder of XML files; TXT: the list; YOLO: the labels' folder"
+        "",
+        "COCO: the JSON file; VOC: the folder of XML files; TXT: the list; YOLO: the labels' folder",
     )
     images: str = setting("", "folder of the images")
     list: str = setting("", "text file that names the split's images, one a line; empty takes all")
@@ -42,7 +43,8 @@ class DatasetSettings:
     only: list[str] = setting([], "splits to convert; empty converts all of `splits`")
     split_seed: int = setting(0, "seed of the splits that are a `fraction`")
     names: list[str] = setting(
-        [], "class names in the order of the source's numbers (txt, yolo, shards of published tools)"
+        [],
+        "class names in the order of the source's numbers (txt, yolo, shards of published tools)",
     )
     names_file: str = setting(
         "", "file with the class names, one a line, or a YOLO data.yaml; relative to `root`"
@@ -169,14 +171,18 @@ class ConvertSettings:
     workers: int = setting(1, "processes, each writing whole shards; no effect on the result")
     shards: int = setting(0, "shards of each split; 0: one per 2000 images")
     overwrite: bool = setting(False, "replace a finished or half-finished set in `out`")
-    parts: int = setting(1, "convert only a part of the shards: in how many parts, for many machines")
+    parts: int = setting(
+        1, "convert only a part of the shards: in how many parts, for many machines"
+    )
     part: int = setting(1, "which of the `parts`, 1..parts")
     merge: str = setting("", "folder whose parts are joined to one set")
     verify: str = setting("", "folder of a converted set to check: every hash, count, id and box")
     preview: str = setting("", "folder of a converted set to draw as a contact sheet")
     upgrade: str = setting("", "folder of shards of the published tools to write a manifest for")
     check: bool = setting(False, "audit the raw data set and write nothing but the report")
-    check_model: str = setting("ssd300", "check: model whose default boxes are laid over the objects")
+    check_model: str = setting(
+        "ssd300", "check: model whose default boxes are laid over the objects"
+    )
     check_out: str = setting("outputs/check", "check: folder of the audit's table, CSV and picture")
     picture: str = setting("", "preview: file to draw to; empty: outputs/preview/<set>-<split>.png")
     rows: int = setting(16, "preview: number of images, spread over the split")

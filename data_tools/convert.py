@@ -1,0 +1,230 @@
+"""The `convert.py` command: from a raw data set to shards with a manifest, and everything around that.
+
+`run` chooses what is to be done; converting is here, each other mode in a module of its own.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+
+from data_tools.assemble import assemble_split
+from data_tools.defects import raise_errors
+from data_tools.errors import DataError
+from data_tools.fields import require
+from data_tools.manifest import MANIFEST, read_manifest
+from data_tools.plan import Plan, SplitPlan, differences, make_plan
+from data_tools.pool import run_tasks
+from data_tools.settings import ConvertSettings
+from data_tools.shardwork import ShardTask
+from data_tools.sources import RawDataset, read_source
+from data_tools.table import SampleTable
+from data_tools.workspace import Workspace, is_set, locked_workspace, working_folder
+
+
+def run(settings: ConvertSettings, default_boxes: npt.ArrayLike | None = None) -> int:
+    """Do what the settings ask for: convert, or audit, verify, merge, preview or upgrade.
+
+    Args:
+        settings: Settings of the command.
+        default_boxes: (A, 4) `[cy, cx, h, w]` relative default boxes of `check_model`, for the audit's
+            coverage; None leaves it out.
+
+    Returns:
+        The exit code: 0, or 1 where verification found something.
+
+    Raises:
+        UserError: If something that the user gave is wrong.
+    """
+    if settings.verify:
+        from data_tools.verify import run_verify
+
+        return run_verify(Path(settings.verify))
+    if settings.preview:
+        from data_tools.preview import run_preview
+
+        return run_preview(settings)
+    if settings.upgrade:
+        from data_tools.legacy import run_upgrade
+
+        return run_upgrade(settings)
+    if settings.merge:
+        from data_tools.merge import run_merge
+
+        return run_merge(settings)
+    if settings.check:
+        from data_tools.audit import run_audit
+
+        return run_audit(settings, default_boxes)
+    return run_convert(settings)
+
+
+def run_convert(settings: ConvertSettings) -> int:
+    """Convert a raw data set; go on where a killed run stopped; do nothing if it is done.
+
+    Args:
+        settings: Settings of the command.
+
+    Returns:
+        0.
+
+    Raises:
+        DataError: If the source is unusable, the disk is, or `out` holds something else.
+    """
+    require(bool(settings.out), "out", settings.out, "the folder of the converted set")
+    out = Path(settings.out)
+    if settings.parts > 1:
+        from data_tools.merge import part_folder
+
+        out = part_folder(out, settings.part, settings.parts)
+    _refuse_foreign(out, settings.overwrite)
+    raw = read_source(settings)
+    plan, tables = make_plan(settings, raw)
+    for split in plan.splits:
+        raise_errors(split.defects)
+    with locked_workspace(out) as workspace:
+        if _is_done(out, plan, settings):
+            print(f"{out}: already there, with the same settings and source; nothing to do.")
+            workspace.discard()
+            return 0
+        workspace.adopt(plan, settings.overwrite)
+        _convert_shards(workspace, plan, tables, raw, settings)
+        if settings.parts > 1:
+            from data_tools.merge import finish_part
+
+            finish_part(workspace, plan, settings)
+        else:
+            reports = [
+                assemble_split(
+                    plan,
+                    split,
+                    [workspace.state_file(split.name, k) for k in range(split.num_shards)],
+                    workspace.split_folder(split.name),
+                    settings.max_skipped,
+                )
+                for split in plan.splits
+            ]
+        if settings.overwrite and out.exists():
+            _remove_set(out)
+        workspace.publish()
+        workspace.discard()
+    if settings.parts == 1:
+        print_summary(out, reports)
+    return 0
+
+
+def _refuse_foreign(out: Path, overwrite: bool) -> None:
+    """Refuse an `out` that holds anything but a converted set: nothing of the user's is ever removed."""
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise DataError(f"out={out}: expected a folder, but it is a file.")
+    children = [
+        child.name for child in out.iterdir() if child.name not in (".partial", "lost+found")
+    ]
+    if children and not is_set(out):
+        raise DataError(
+            f"out={out}: the folder holds other things ({', '.join(sorted(children)[:5])}). Choose a folder "
+            "that is empty or not there yet."
+        )
+
+
+def _is_done(out: Path, plan: Plan, settings: ConvertSettings) -> bool:
+    """Whether `out` is what the plan would make.
+
+    Raises:
+        DataError: If `out` is a set made with other settings or from another source.
+    """
+    if not out.is_dir() or not any(child.name != ".partial" for child in out.iterdir()):
+        return False
+    if settings.overwrite:
+        return False
+    if settings.parts > 1:
+        from data_tools.merge import read_part
+
+        found: dict[str, Any] = read_part(out, plan)
+    else:
+        folders = sorted(p.parent for p in out.glob(f"*/{MANIFEST}"))
+        manifests = [read_manifest(folder) for folder in folders]
+        made = manifests[0].settings if manifests else {}
+        found = {**made, "source": {m.split: m.source for m in manifests}}
+    wanted = {**plan.settings, "source": {s.name: s.source for s in plan.splits}}
+    lines = differences(found, wanted)
+    if lines:
+        listed = "\n".join(f"  {line}" for line in lines)
+        raise DataError(
+            f"out={out}: there is a set already, made with other settings or from another source:\n"
+            f"{listed}\nChoose another `out`, or replace it with overwrite=true."
+        )
+    return True
+
+
+def _remove_set(out: Path) -> None:
+    for child in out.iterdir():
+        if child.name != ".partial":
+            shutil.rmtree(child)
+    if working_folder(out).parent != out:
+        out.rmdir()
+
+
+def _convert_shards(
+    workspace: Workspace,
+    plan: Plan,
+    tables: dict[str, SampleTable],
+    raw: RawDataset,
+    settings: ConvertSettings,
+) -> None:
+    tasks, done, total = [], 0, 0
+    for split in plan.splits:
+        for index in range(split.num_shards):
+            if index % settings.parts != settings.part - 1:
+                continue
+            rows = split.bounds[index + 1] - split.bounds[index]
+            total += rows
+            if workspace.state_file(split.name, index).is_file():
+                done += rows
+            else:
+                tasks.append((split, index))
+    digest = plan.digest
+
+    def task(split: SplitPlan, index: int) -> ShardTask:
+        return ShardTask(
+            plan_digest=digest,
+            name=split.shard_name(index),
+            table=tables[split.name].take(range(split.bounds[index], split.bounds[index + 1])),
+            classes=raw.classes,
+            image=settings.image,
+            policy=plan.settings["policy"],
+            keep_empty=settings.dataset.keep_empty,
+            page_bytes=split.page_bytes,
+            folder=workspace.split_folder(split.name),
+            state=workspace.state_file(split.name, index),
+            scratch=workspace.scratch,
+        )
+
+    before = sum(len(split.defects) for split in plan.splits)
+    run_tasks((task(*entry) for entry in tasks), len(tasks), settings.workers, total, done, before)
+
+
+def print_summary(out: Path, reports: list[dict[str, Any]]) -> None:
+    """Print what was made, split by split, and every kind of defect with what was done about it."""
+    for report in reports:
+        written, left = report["written"], report["left_out"]
+        print(
+            f"{out / report['split']}: {written['images']} images, {written['boxes']} boxes"
+            f" (of {report['found']['images']} and {report['found']['boxes']})"
+        )
+        if left["images_without_boxes"]:
+            print(f"  {left['images_without_boxes']} images without boxes left out as asked")
+        if left["boxes_of_other_classes"]:
+            print(f"  {left['boxes_of_other_classes']} boxes of other classes left out as asked")
+        for kind, actions in report["defects"].items():
+            done = ", ".join(f"{count} {action}" for action, count in actions.items())
+            print(f"  {kind}: {done} ({report['meanings'][kind]})")
+        for change, count in report["images_changed"].items():
+            print(f"  {count} images {change}")
+    if any(report["defects"] for report in reports):
+        print(f"every defect with file and id: {out}/<split>/report.json")

@@ -1,0 +1,182 @@
+"""Converts the images of one shard: the work that goes to a process of its own.
+
+Knows neither the other shards nor the whole; `convert.py` hands out the tasks and `assemble.py` joins the
+results. What a shard becomes depends on its task alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from data_tools.boxes import xywh_from_yxyx
+from data_tools.checks import fit_boxes
+from data_tools.classes import ClassMap
+from data_tools.defects import Defect, DefectLog, raise_errors
+from data_tools.errors import DataError
+from data_tools.images import prepare_image
+from data_tools.manifest import write_atomic
+from data_tools.plan import ROOM_BYTES
+from data_tools.sample import Sample
+from data_tools.schema import row_from_sample
+from data_tools.settings import ImageSettings
+from data_tools.table import SampleTable
+
+Tick = Callable[[int, int], None]
+"""Called with the images done and the defects found since the last call."""
+
+_BATCH_ROWS = 32
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """Everything that decides one shard, and where it goes.
+
+    Args:
+        plan_digest: Hash of the plan, noted in the result.
+        name: File name of the shard.
+        table: Its samples, with source category ids.
+        classes: What becomes of the categories.
+        image: What is done to images.
+        policy: Kind of defect -> action.
+        keep_empty: Whether images without boxes are kept.
+        page_bytes: MindRecord page size.
+        folder: Folder of the split in the making.
+        state: File for the result; it is there once the shard is whole.
+        scratch: Folder for the shard while it is being written.
+    """
+
+    plan_digest: str
+    name: str
+    table: SampleTable
+    classes: ClassMap
+    image: ImageSettings
+    policy: dict[str, str]
+    keep_empty: bool
+    page_bytes: int
+    folder: Path
+    state: Path
+    scratch: Path
+
+
+def convert_shard(task: ShardTask, tick: Tick) -> None:
+    """Write one shard and its result file; both are whole or not there.
+
+    Args:
+        task: The shard.
+        tick: Progress.
+
+    Raises:
+        DataError: If the disk is full or cannot be written.
+    """
+    folder = task.scratch / f"{os.getpid()}-{task.name}"
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        result = _write_rows(task, folder / task.name, tick)
+        raise_errors(Defect(**entry) for entry in result["defects"])
+        # Renaming a MindRecord file breaks it, moving it does not. The index goes first and the result
+        # last: a shard counts from the moment its result is there.
+        if result["shard"] is not None:
+            for suffix in (".db", ""):
+                os.replace(folder / (task.name + suffix), task.folder / (task.name + suffix))
+            sync_folder(task.folder)
+        task.state.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(task.state, json.dumps(result, separators=(",", ":"), sort_keys=True))
+        sync_folder(task.state.parent)
+    except OSError as error:
+        raise DataError(
+            f"{task.folder / task.name}: cannot be written ({error.strerror or error}). Finished shards "
+            "are kept: make room or pick another `out`, then run the same command again."
+        ) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _write_rows(task: ShardTask, path: Path, tick: Tick) -> dict[str, Any]:
+    from data_tools.records import ShardWriter
+
+    log, changes = DefectLog(task.policy), Counter[str]()
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    writer: ShardWriter | None = None
+    batch: list[dict[str, Any]] = []
+    seen_defects = 0
+    for sample in task.table:
+        row = _row(task, sample, log, changes, images, annotations)
+        if row is not None:
+            batch.append(row)
+        if len(batch) == _BATCH_ROWS:
+            writer = writer or ShardWriter(path, task.page_bytes)
+            writer.write(batch)
+            batch.clear()
+        tick(1, len(log.defects) - seen_defects)
+        seen_defects = len(log.defects)
+    if batch:
+        writer = writer or ShardWriter(path, task.page_bytes)
+        writer.write(batch)
+    return {
+        "plan": task.plan_digest,
+        "shard": asdict(writer.close()) if writer is not None else None,
+        "images": images,
+        "annotations": annotations,
+        "defects": [defect.as_dict() for defect in log.defects],
+        "changes": dict(sorted(changes.items())),
+    }
+
+
+def _row(
+    task: ShardTask,
+    sample: Sample,
+    log: DefectLog,
+    changes: Counter[str],
+    images: list[dict[str, Any]],
+    annotations: list[dict[str, Any]],
+) -> dict[str, Any] | None:
+    limit = task.page_bytes - ROOM_BYTES - 64 * len(sample.category_ids)
+    prepared = prepare_image(sample, task.image, log, limit)
+    if prepared is None:
+        return None
+    fitted = fit_boxes(prepared.sample, prepared.height, prepared.width, log)
+    if not len(fitted.category_ids) and not task.keep_empty:
+        changes["empty_left_out"] += 1
+        return None
+    changes.update(prepared.changes)
+    labels = task.classes.labels(fitted.category_ids)
+    images.append(
+        {
+            "id": fitted.image_id,
+            "file_name": fitted.file_name,
+            "height": fitted.height,
+            "width": fitted.width,
+        }
+    )
+    bboxes = xywh_from_yxyx(fitted.boxes_yxyx_px).round(6).tolist()
+    for k, (bbox, label) in enumerate(zip(bboxes, labels, strict=True)):
+        entry = {
+            "id": int(fitted.annotation_ids[k]),
+            "image_id": fitted.image_id,
+            "category_id": task.classes.classes[label - 1].category_id,
+            "bbox": bbox,
+            "area": round(float(fitted.areas_px[k]), 6),
+            "iscrowd": int(fitted.iscrowd[k]),
+        }
+        if fitted.difficult[k]:
+            entry["ignore"] = 1
+        annotations.append(entry)
+    return row_from_sample(fitted, prepared.data, labels)
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush a folder's entries to the disk, so that a rename survives a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

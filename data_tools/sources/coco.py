@@ -1,0 +1,268 @@
+"""COCO layout: one JSON of images, annotations and categories for a split, and a folder of images.
+
+Reads any file of that layout (Objects365, LVIS- and CrowdHuman-style, one's own) without holding it in
+memory. Boxes are checked in `checks.py`, images in `images.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from data_tools.boxes import yxyx_from_xywh
+from data_tools.defects import DefectLog
+from data_tools.errors import DataError
+from data_tools.sources.common import SourceSplit, require_file, require_folder, safe_name
+from data_tools.sources.jsonstream import JsonStream
+from data_tools.table import SampleTable
+
+_NAMED_IDS = -(1 << 62)
+"""Ids that are text are numbered from here until all of them are known."""
+
+
+def read_coco(
+    root: Path, annotations: str, images: str, log: DefectLog, key: str = "dataset.splits"
+) -> SourceSplit:
+    """Read one split in COCO layout.
+
+    Args:
+        root: The data set's folder.
+        annotations: The JSON file, relative to `root`.
+        images: Folder of the images, relative to `root`.
+        log: Where defects go.
+        key: Setting that named the files, for messages.
+
+    Returns:
+        The split, sorted by image id.
+
+    Raises:
+        DataError: If a file or folder is missing, or the file is not COCO's layout.
+    """
+    path = root / annotations
+    require_file(path, f"{key}.annotations={annotations}")
+    require_folder(root / images, f"{key}.images={images}")
+    reader = _Reader(path, annotations, log)
+    reader.read()
+    return SourceSplit(
+        reader.table(root / images), reader.categories, log, {annotations: reader.sha256}
+    )
+
+
+class _Reader:
+    """Turns the entries of one file into arrays."""
+
+    def __init__(self, path: Path, name: str, log: DefectLog) -> None:
+        self._path, self._name, self._log = path, name, log
+        self.categories: dict[int, str] = {}
+        self.sha256 = ""
+        self._named: dict[str, int] = {}
+        self._images: dict[int, tuple[str, int, int]] = {}
+        self._image_of, self._category_of = array("q"), array("q")
+        self._annotation_ids = array("q")
+        self._boxes, self._areas = array("d"), array("d")
+        self._crowd, self._ignored = array("b"), array("b")
+
+    def read(self) -> None:
+        """Read the whole file.
+
+        Raises:
+            DataError: If it is not JSON or not of COCO's layout.
+        """
+        stream = JsonStream(self._path)
+        seen: set[str] = set()
+        handlers = {
+            "images": self._image,
+            "annotations": self._annotation,
+            "categories": self._category,
+        }
+        for key, value in stream.entries():
+            seen.add(key)
+            handler = handlers.get(key)
+            if handler is not None and value is not None:
+                handler(value)
+        self.sha256 = stream.sha256
+        missing = [key for key in handlers if key not in seen]
+        if missing:
+            raise DataError(
+                f"{self._path}: not COCO's layout: it has no {' and no '.join(missing)}; its keys are "
+                f"{sorted(seen)}. Expected an object with images, annotations and categories."
+            )
+        if not self.categories:
+            raise DataError(f"{self._path}: the list of categories is empty.")
+        if not self._images:
+            raise DataError(f"{self._path}: the list of images is empty.")
+
+    def _id(self, value: Any) -> int:
+        """An id as a number; text that is no number gets one of its own, made final in `table`."""
+        if isinstance(value, bool) or value is None:
+            raise ValueError(f"id {value!r}")
+        if isinstance(value, str):
+            text = value.strip()
+            if text.lstrip("-").isdigit() and text.isascii() and len(text) < 19:
+                return int(text)
+            if not text:
+                raise ValueError("an empty id")
+            return self._named.setdefault(text, _NAMED_IDS + len(self._named))
+        number = int(value)
+        if number != value or not -(1 << 61) < number < 1 << 61:
+            raise ValueError(f"id {value!r}")
+        return number
+
+    def _malformed(self, list_name: str, entry: Any, error: Exception) -> None:
+        shown = (
+            {k: v for k, v in entry.items() if k != "segmentation"} if _is_dict(entry) else entry
+        )
+        missing = f"no field {error}" if isinstance(error, KeyError) else str(error)
+        self._log.add("malformed_entry", self._name, f"{list_name}: {missing}: {str(shown)[:160]}")
+
+    def _category(self, entry: Any) -> None:
+        try:
+            number, name = self._id(entry["id"]), str(entry["name"])
+        except (KeyError, TypeError, ValueError) as error:
+            self._malformed("categories", entry, error)
+            return
+        if self.categories.get(number, name) != name or (
+            number not in self.categories and name in self.categories.values()
+        ):
+            raise DataError(
+                f"{self._path}: category {number} {name!r} collides with another of the same id or "
+                "name. Give each category an id and a name of its own."
+            )
+        self.categories[number] = name
+
+    def _image(self, entry: Any) -> None:
+        try:
+            number = self._id(entry["id"])
+            name = entry.get("file_name")
+            if name is None and "coco_url" in entry:  # LVIS names the picture by its address only
+                name = "/".join(str(entry["coco_url"]).split("/")[-2:])
+            if name is None:
+                raise KeyError("file_name")
+            height, width = _pixels(entry.get("height")), _pixels(entry.get("width"))
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            self._malformed("images", entry, error)
+            return
+        if number in self._images:
+            first = self._images[number][0]
+            self._log.add(
+                "duplicate_image_id",
+                self._name,
+                f"{name!r} has the id of {first!r}",
+                image_id=number,
+            )
+            return
+        safe = safe_name(name)
+        if safe is None:
+            self._log.add("path_escape", self._name, f"file name {name!r}", image_id=number)
+            safe = ""
+        self._images[number] = (safe, height, width)
+
+    def _annotation(self, entry: Any) -> None:
+        try:
+            image_id, category_id = self._id(entry["image_id"]), self._id(entry["category_id"])
+            number = self._id(entry["id"]) if "id" in entry else -1
+            crowd = bool(entry.get("iscrowd") or 0)
+            ignored = bool(entry.get("ignore") or 0)
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            self._malformed("annotations", entry, error)
+            return
+        try:
+            x, y, w, h = map(float, entry["bbox"])
+        except (KeyError, TypeError, ValueError, OverflowError):
+            self._log.add(
+                "malformed_box",
+                self._name,
+                f"bbox {str(entry.get('bbox'))[:80]}",
+                image_id=image_id,
+                annotation_id=number,
+            )
+            return
+        try:
+            area = float(entry["area"])
+        except (KeyError, TypeError, ValueError, OverflowError):
+            area = math.nan  # none given: the box's own, filled in by `table`
+        self._image_of.append(image_id)
+        self._category_of.append(category_id)
+        self._annotation_ids.append(number)
+        self._boxes.extend((x, y, w, h))
+        self._areas.append(area)
+        self._crowd.append(crowd)
+        self._ignored.append(ignored)
+
+    def table(self, folder: Path) -> SampleTable:
+        """Sort everything by image id and annotation id; annotations of unknown images are reported."""
+        final = self._final_ids()
+        image_of = final(np.frombuffer(self._image_of, np.int64))
+        numbers = final(np.frombuffer(self._annotation_ids, np.int64))
+        without = np.frombuffer(self._annotation_ids, np.int64) == -1
+        numbers[without] = numbers.max(initial=0) + 1 + np.arange(int(without.sum()))
+        listed = np.array(list(self._images), np.int64)
+        image_ids = final(listed)
+        order = np.argsort(image_ids, kind="stable")
+        image_ids = image_ids[order]
+        entries = [self._images[key] for key in listed[order].tolist()]
+        place = np.searchsorted(image_ids, image_of)
+        known = image_ids[np.minimum(place, len(image_ids) - 1)] == image_of
+        for k in np.flatnonzero(~known):
+            self._log.add(
+                "unknown_image",
+                self._name,
+                f"there is no image {int(image_of[k])}",
+                image_id=int(image_of[k]),
+                annotation_id=int(numbers[k]),
+            )
+        rows = np.lexsort((numbers, place))
+        rows = rows[known[rows]]
+        xywh = np.frombuffer(self._boxes, np.float64).reshape(-1, 4)[rows]
+        areas = np.frombuffer(self._areas, np.float64)[rows]
+        areas = np.where(np.isfinite(areas), areas, xywh[:, 2] * xywh[:, 3])
+        counts = np.bincount(place[rows], minlength=len(image_ids))
+        table = SampleTable(
+            root=folder,
+            image_ids=image_ids,
+            file_names=[name for name, _, _ in entries],
+            heights=np.array([height for _, height, _ in entries], np.int32),
+            widths=np.array([width for _, _, width in entries], np.int32),
+            offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+            boxes_yxyx_px=yxyx_from_xywh(xywh).astype(np.float64),
+            category_ids=final(np.frombuffer(self._category_of, np.int64))[rows],
+            iscrowd=np.frombuffer(self._crowd, np.int8)[rows].astype(bool),
+            difficult=np.frombuffer(self._ignored, np.int8)[rows].astype(bool),
+            areas_px=areas,
+            annotation_ids=numbers[rows],
+        )
+        return table.take([k for k, name in enumerate(table.file_names) if name])
+
+    def _final_ids(self) -> Any:
+        """Return a function that replaces the numbers of text ids by the ranks of the texts."""
+        if not self._named:
+            return lambda values: values.copy()
+        start = max([0, *(k for k in self._images if k > _NAMED_IDS + len(self._named))]) + 1
+        ranks = np.empty(len(self._named), np.int64)
+        for rank, text in enumerate(sorted(self._named)):
+            ranks[self._named[text] - _NAMED_IDS] = start + rank
+
+        def final(values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+            result = values.copy()
+            text = values < _NAMED_IDS + len(ranks)
+            result[text] = ranks[values[text] - _NAMED_IDS]
+            return result
+
+        return final
+
+
+def _is_dict(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _pixels(value: Any) -> int:
+    """A declared side in pixels; 0 stands for none declared."""
+    if value is None:
+        return 0
+    number = int(value)
+    return number if 0 < number < 1 << 30 else 0

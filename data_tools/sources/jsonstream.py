@@ -1,0 +1,182 @@
+"""Reads a JSON file of any size piece by piece: one entry of its top-level lists at a time.
+
+COCO's files are one object of long lists. Parsed whole, the training file takes gigabytes of memory;
+here an entry is parsed by the standard library's parser, handed over and forgotten. What the entries
+mean is the business of `coco.py`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from codecs import getincrementaldecoder
+from collections.abc import Iterator
+from json.decoder import JSONDecodeError
+from pathlib import Path
+from typing import IO, Any
+
+from data_tools.errors import DataError
+
+_CHUNK_BYTES = 1 << 20
+_SPACE = " \t\n\r"
+_MAX_PENDING = 1 << 28
+"""One entry of more than so many characters is no entry of a detection data set."""
+
+
+class JsonStream:
+    """The top-level entries of a JSON object, one after the other.
+
+    Args:
+        path: The file; UTF-8 with or without a byte order mark, or UTF-16 with one.
+
+    Raises:
+        DataError: If the file cannot be read, or is not one JSON object.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._text, self._at, self._passed = "", 0, 0
+        self._ended = False
+        self._digest = hashlib.sha256()
+        self._parse = json.JSONDecoder().raw_decode
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the bytes read; of the whole file once `entries` is through."""
+        return self._digest.hexdigest()
+
+    def entries(self) -> Iterator[tuple[str, Any]]:
+        """Yield `(key, element)` for every element of a list, and `(key, value)` for other values.
+
+        Yields:
+            An empty list yields `(key, None)`, so that a caller knows that the key was there.
+
+        Raises:
+            DataError: At the first place that is not JSON, with its line-independent position.
+        """
+        try:
+            with open(self._path, "rb") as file:
+                self._file: IO[bytes] = file
+                first = self._read()
+                utf16 = first[:2] in (b"\xff\xfe", b"\xfe\xff")
+                self._decoder = getincrementaldecoder("utf-16" if utf16 else "utf-8-sig")()
+                self._feed(first)
+                yield from self._object()
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"{self._path}: not UTF-8 text ({error.reason} near byte {self._passed}). Save the file as "
+                "UTF-8."
+            ) from error
+        except RecursionError:
+            raise DataError(f"{self._path}: nested too deeply to be annotations.") from None
+        except OSError as error:
+            raise DataError(f"{self._path}: cannot be read ({error.strerror or error}).") from error
+
+    def _read(self) -> bytes:
+        piece = self._file.read(_CHUNK_BYTES)
+        self._digest.update(piece)
+        return piece
+
+    def _feed(self, piece: bytes) -> None:
+        self._ended = not piece
+        text = self._decoder.decode(piece, final=self._ended)
+        self._passed += self._at
+        self._text, self._at = self._text[self._at :] + text, 0
+
+    def _more(self) -> bool:
+        """Read on; false at the end of the file."""
+        if self._ended:
+            return False
+        if len(self._text) - self._at > _MAX_PENDING:
+            self._fail("an entry of more than 256 million characters")
+        # A long entry is parsed from its start again after each read: read in growing steps.
+        wanted = max(_CHUNK_BYTES, len(self._text) - self._at)
+        while wanted > 0 and not self._ended:
+            self._feed(self._read())
+            wanted -= _CHUNK_BYTES
+        return True
+
+    def _fail(self, what: str) -> Any:
+        seen = self._text[self._at : self._at + 40]
+        if self._ended and not seen.strip():
+            what, seen = f"{what}: the file ends too early (truncated?)", ""
+        place = self._passed + self._at
+        shown = f", at {seen!r}" if seen else ""
+        raise DataError(f"{self._path}: not valid JSON after {place} characters: {what}{shown}.")
+
+    def _peek(self) -> str:
+        while True:
+            text, at, size = self._text, self._at, len(self._text)
+            while at < size and text[at] in _SPACE:
+                at += 1
+            self._at = at
+            if at < size:
+                return text[at]
+            if not self._more():
+                return ""
+
+    def _expect(self, accepted: str, what: str) -> str:
+        char = self._peek()
+        if not char or char not in accepted:
+            self._fail(what)
+        self._at += 1
+        return char
+
+    def _value(self) -> Any:
+        while True:
+            try:
+                value, end = self._parse(self._text, self._at)
+            except (JSONDecodeError, StopIteration) as error:
+                if self._more():
+                    continue
+                message = error.msg if isinstance(error, JSONDecodeError) else "expected a value"
+                return self._fail(f"{message} (or cut short) in the entry that begins there")
+            # A number at the end of what was read may go on in what was not.
+            if end == len(self._text) and self._more():
+                continue
+            self._at = end
+            return value
+
+    def _object(self) -> Iterator[tuple[str, Any]]:
+        self._expect("{", "expected an object { ... } with images, annotations, categories")
+        if self._peek() == "}":
+            self._at += 1
+        else:
+            while True:
+                if self._peek() != '"':
+                    self._fail("expected a key in quotes")
+                key = self._value()
+                self._expect(":", "expected ':'")
+                if self._peek() == "[":
+                    yield from self._list(key)
+                else:
+                    yield key, self._value()
+                if self._expect(",}", "expected ',' or '}'") == "}":
+                    break
+        if self._peek():
+            self._fail("text after the end")
+
+    def _list(self, key: str) -> Iterator[tuple[str, Any]]:
+        self._at += 1
+        if self._peek() == "]":
+            self._at += 1
+            yield key, None
+            return
+        parse = self._parse
+        while True:
+            # The quick way, for an entry and its comma that have been read already.
+            try:
+                value, end = parse(self._text, self._at)
+                if self._text[end] == ",":
+                    self._at = end + 1
+                    if self._text[self._at] in _SPACE:
+                        self._peek()
+                    yield key, value
+                    continue
+            except (JSONDecodeError, StopIteration, IndexError):
+                pass
+            self._peek()
+            yield key, self._value()
+            if self._expect(",]", "expected ',' or ']'") == "]":
+                return
+            self._peek()

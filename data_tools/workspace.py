@@ -1,0 +1,200 @@
+"""Where a set grows before anyone can see it: a folder beside `out`, locked, kept after a kill, then renamed.
+
+    out.partial/lock       held by the converter at work
+    out.partial/plan.json  what is being made
+    out.partial/state/     result of each finished shard
+    out.partial/scratch/   shards being written; worthless after a kill
+    out.partial/set/       the set; becomes `out` by one rename
+
+What the files hold is the business of `shardwork.py` and `assemble.py`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_tools.errors import DataError
+from data_tools.manifest import MANIFEST, write_atomic
+from data_tools.plan import Plan, differences
+from data_tools.shardwork import sync_folder
+
+PART_PREFIX = "part-"
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The folder beside `out`, locked by this process.
+
+    Args:
+        out: Where the set will be.
+        folder: The working folder.
+    """
+
+    out: Path
+    folder: Path
+
+    @property
+    def set_folder(self) -> Path:
+        """The set in the making."""
+        return self.folder / "set"
+
+    @property
+    def scratch(self) -> Path:
+        """Shards that are being written."""
+        return self.folder / "scratch"
+
+    def split_folder(self, split: str) -> Path:
+        """Folder of a split in the making."""
+        return self.set_folder / split
+
+    def state_file(self, split: str, index: int) -> Path:
+        """Result file of a shard."""
+        return self.folder / "state" / split / f"{index:05d}.json"
+
+    def adopt(self, plan: Plan, overwrite: bool) -> None:
+        """Make the folder ready for a plan; work that was left behind by the same plan is kept.
+
+        Raises:
+            DataError: If the work left behind belongs to another plan; the message names the
+                difference.
+        """
+        path = self.folder / "plan.json"
+        old: Plan | None = None
+        if path.is_file():
+            try:
+                old = Plan.from_json(path.read_text(encoding="utf-8"))
+            except ValueError:
+                old = None
+        if old is not None and old.digest != plan.digest and not overwrite:
+            lines = "\n".join(f"  {line}" for line in plan_differences(old, plan))
+            raise DataError(
+                f"{self.folder}: an unfinished conversion with other settings or another source:\n{lines}\n"
+                "Finish it with those, or start anew with overwrite=true."
+            )
+        if old is None or old.digest != plan.digest:
+            for name in ("set", "state"):
+                shutil.rmtree(self.folder / name, ignore_errors=True)
+            write_atomic(path, plan.as_json())
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        for split in plan.splits:
+            self.split_folder(split.name).mkdir(parents=True, exist_ok=True)
+            self.state_file(split.name, 0).parent.mkdir(parents=True, exist_ok=True)
+
+    def publish(self) -> None:
+        """Rename the finished set to `out`: the one step that makes it visible.
+
+        Raises:
+            DataError: If `out` has appeared meanwhile.
+        """
+        for folder in (*self.set_folder.iterdir(), self.set_folder):
+            sync_folder(folder)
+        try:
+            if _inside(self.folder, self.out):
+                # `out` is a mount point and cannot be renamed over: its splits appear one by one.
+                for folder in sorted(self.set_folder.iterdir()):
+                    os.rename(folder, self.out / folder.name)
+                sync_folder(self.out)
+            else:
+                os.rename(self.set_folder, self.out)
+                sync_folder(self.out.parent)
+        except OSError as error:
+            raise DataError(
+                f"{self.out}: the finished set in {self.set_folder} cannot be moved there "
+                f"({error.strerror or error}). Make way and run the same command again."
+            ) from error
+
+    def discard(self) -> None:
+        """Remove the working folder."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def plan_differences(old: Plan, new: Plan) -> list[str]:
+    """Name what differs between two plans, one line a key."""
+
+    def tree(plan: Plan) -> dict[str, object]:
+        return {
+            **plan.settings,
+            "source": {split.name: split.source for split in plan.splits},
+        }
+
+    return differences(tree(old), tree(new)) or ["the class list or the defects of the source"]
+
+
+def working_folder(out: Path) -> Path:
+    """Return the folder in which the set for `out` grows: beside it, or inside it if it is a mount point."""
+    return out / ".partial" if out.is_mount() else out.with_name(out.name + ".partial")
+
+
+def _inside(folder: Path, out: Path) -> bool:
+    return folder.parent == out
+
+
+@contextlib.contextmanager
+def locked_workspace(out: Path) -> Iterator[Workspace]:
+    """Create and lock the working folder of `out`; the lock dies with the process.
+
+    Raises:
+        DataError: If another converter holds the lock, or the folder cannot be written.
+    """
+    folder = working_folder(out)
+    try:
+        with _locked(folder, out):
+            yield Workspace(out, folder)
+    except PermissionError as error:
+        raise DataError(
+            f"{error.filename or folder}: not writable ({error.strerror}). Choose another `out`."
+        ) from error
+    except OSError as error:
+        raise DataError(
+            f"{error.filename or folder}: {error.strerror or error}. Nothing was published; finished shards "
+            "are kept for the next run."
+        ) from error
+
+
+@contextlib.contextmanager
+def _locked(folder: Path, out: Path) -> Iterator[None]:
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / "lock"
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except FileNotFoundError:
+            continue  # the other converter has just finished and removed the folder
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = os.read(descriptor, 200).decode(errors="replace").strip()
+                raise DataError(
+                    f"out={out}: another converter is at work there ({holder or 'just started'}). Wait for it, "
+                    "or choose another `out`."
+                ) from None
+            # The file may have been removed between opening and locking: then the lock is worth nothing.
+            if not path.exists() or os.stat(path).st_ino != os.fstat(descriptor).st_ino:
+                continue
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+            yield
+            return
+        finally:
+            os.close(descriptor)
+
+
+def is_set(folder: Path) -> bool:
+    """Whether a folder holds nothing but a converted set or parts of one (and may be replaced)."""
+    try:
+        children = [child for child in folder.iterdir() if child.name != ".partial"]
+    except OSError:
+        return False
+    return bool(children) and all(
+        (child / MANIFEST).is_file()
+        or (child.is_dir() and child.name.startswith((PART_PREFIX, ".merge")))
+        for child in children
+    )
