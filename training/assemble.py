@@ -15,9 +15,8 @@ from mindspore import nn
 
 from data_tools.manifest import ConvertedSplit
 from data_tools.pipeline import TrainPipeline
-from training.anchors import default_boxes
 from training.checkpoint import Card
-from training.codec import BoxEncoder
+from training.corners import build_encoder
 from training.distributed import World, local_ranks
 from training.losses import build_loss
 from training.nets import build_network
@@ -149,22 +148,11 @@ def build_pipeline(settings: TrainSettings, split: ConvertedSplit, world: World)
         dataclasses.replace(settings.pipeline, workers=workers),
         settings.augment,
         (int(height), int(width)),
-        build_encoder(settings),
+        build_encoder(settings.model, settings.pipeline.crowd_ignore),
         seed=settings.seed,
         batch_size=settings.batch_size,
         rank=world.rank,
         world_size=world.size,
-    )
-
-
-def build_encoder(settings: TrainSettings) -> BoxEncoder:
-    """Return the encoder that turns ground truth into the network's targets."""
-    model = settings.model
-    return BoxEncoder(
-        default_boxes(model),
-        threshold=model.match_threshold,
-        prior_scaling=(model.prior_scaling[0], model.prior_scaling[1]),
-        crowd_ignore=settings.pipeline.crowd_ignore,
     )
 
 

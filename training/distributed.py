@@ -70,9 +70,7 @@ class World:
         padded = np.zeros(-(-int(lengths.max()) // 4) * 4, np.uint8)
         padded[: len(payload)] = np.frombuffer(payload, np.uint8)
         rows = self._all_gather(padded.view(np.int32) if padded.size else np.zeros(1, np.int32))
-        return [
-            rows[rank].tobytes()[: int(length)] for rank, length in enumerate(lengths.tolist())
-        ]
+        return [rows[rank].tobytes()[: int(length)] for rank, length in enumerate(lengths.tolist())]
 
     def broadcast(self, arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Return rank 0's float32 arrays on every rank; names and shapes must agree."""
@@ -86,8 +84,7 @@ class World:
         ends = np.cumsum([a.size for a in arrays.values()])[:-1]
         parts = np.split(flat, ends)
         return {
-            name: part.reshape(array.shape)
-            for part, (name, array) in zip(parts, arrays.items())
+            name: part.reshape(array.shape) for part, (name, array) in zip(parts, arrays.items())
         }
 
     def gather_array(self, values: NDArray[Any]) -> list[NDArray[Any]]:

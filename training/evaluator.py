@@ -100,10 +100,10 @@ class Evaluator:
         tensorboard.scalars(figures, step)
         count = self.parts.settings.log.pictures
         if count and self.split is not None:
-            from training.visualize import prediction_sheet
+            from training.visualize import write_prediction_sheet
 
-            sheet = prediction_sheet(self.split, self.result, count, output / "predictions.png")
-            tensorboard.picture("predictions", sheet, step)
+            write_prediction_sheet(output / "predictions.png", self.split, self.result, count)
+            tensorboard.picture("predictions", output / "predictions.png", step)
 
     def _fingerprint(self) -> str:
         return self.split.fingerprint if self.split is not None else ""

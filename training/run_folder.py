@@ -14,10 +14,10 @@ from typing import Any
 from data_tools.errors import SettingError
 from data_tools.manifest import write_atomic
 from training.settings import TrainSettings
-from training.watch import LOG, read_log
+from training.watch import EVALUATIONS, LOG, read_log
 
 SUMMARY = "summary.json"
-OWN = (LOG, SUMMARY, "checkpoints", "tensorboard", "blackbox", "settings.yaml", "metrics.json",
+OWN = (LOG, EVALUATIONS, SUMMARY, "checkpoints", "tensorboard", "blackbox", "settings.yaml", "metrics.json",
        "predictions.png", "curves.png")  # fmt: skip
 
 
@@ -58,8 +58,13 @@ def write_settings(settings: TrainSettings, output: Path) -> None:
 def write_summary(output: Path, summary: dict[str, Any]) -> None:
     """Write `summary.json` and draw the curves of loss, rate and AP from the log."""
     write_atomic(output / SUMMARY, json.dumps(summary, indent=1) + "\n")
-    lines = read_log(output / LOG) if (output / LOG).is_file() else []
+    lines = [
+        line
+        for name in (LOG, EVALUATIONS)
+        if (output / name).is_file()
+        for line in read_log(output / name)
+    ]
     if lines:
-        from training.visualize import draw_curves
+        from training.curves import write_training_curves
 
-        draw_curves(lines, output / "curves.png")
+        write_training_curves(output / "curves.png", lines)

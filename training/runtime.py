@@ -7,6 +7,7 @@ imported for the first time; commands call it first.
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import os
 import platform
@@ -29,6 +30,7 @@ class Environment:
     notes: tuple[str, ...]
 
 
+@functools.cache
 def prepare_environment() -> Environment:
     """Set the environment variables that MindSpore reads while it is imported.
 

@@ -93,7 +93,9 @@ class TrainState:
 
 def statistics_of(network: nn.Cell) -> list[Parameter]:
     """Return the parameters of a network that its forward pass moves by itself."""
-    return [p for p in network.get_parameters() if p.name.endswith(("moving_mean", "moving_variance"))]
+    return [
+        p for p in network.get_parameters() if p.name.endswith(("moving_mean", "moving_variance"))
+    ]
 
 
 def assign(target: Parameter, value: NDArray[Any]) -> None:
@@ -107,7 +109,7 @@ def assign(target: Parameter, value: NDArray[Any]) -> None:
             f"{target.name}: shape {tuple(value.shape)} in the checkpoint, "
             f"{tuple(target.shape)} in this run."
         )
-    ops.assign(target, Tensor(np.ascontiguousarray(value), target.dtype))
+    ops.assign(target, Tensor(np.array(value), target.dtype))
 
 
 def copy_weights(arrays: Mapping[str, NDArray[Any]], network: nn.Cell) -> None:

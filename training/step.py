@@ -140,9 +140,7 @@ class Reduce(nn.Cell):
                 total = flat[:4]
             start = 4
             for i in range(bucket[0], bucket[1]):
-                reduced = reduced + (
-                    flat[start : start + self.sizes[i]].reshape(self.shapes[i]),
-                )
+                reduced = reduced + (flat[start : start + self.sizes[i]].reshape(self.shapes[i]),)
                 start += self.sizes[i]
         return total, reduced
 
@@ -237,9 +235,7 @@ class Apply(nn.Cell):
         norm = ops.sqrt(square)
         finite = ops.logical_and(ops.isfinite(norm), ops.isfinite(total[0]))
         if self.clipped:
-            factor = factor * ops.minimum(
-                Tensor(1.0, ms.float32), self.clip_norm / (norm + 1e-6)
-            )
+            factor = factor * ops.minimum(Tensor(1.0, ms.float32), self.clip_norm / (norm + 1e-6))
         if finite:
             for k in range(len(self.chosen)):
                 self.optimizer.update(self.chosen[k], reduced[k] * factor, rate)

@@ -27,7 +27,15 @@ from training.schedule import ema_decay
 from training.settings import TrainSettings
 from training.signals import Interrupted, StopRequest
 from training.step import StepFunction, StepResult
-from training.watch import LogFile, Meter, RankStatus, TensorBoard, Terminal
+from training.watch import (
+    EVALUATIONS,
+    LOG,
+    LogFile,
+    Meter,
+    RankStatus,
+    TensorBoard,
+    Terminal,
+)
 
 
 class Trainer:
@@ -53,7 +61,8 @@ class Trainer:
         self.environment, self.started = environment, started
         self.output = Path(settings.output)
         self.store = CheckpointStore(self.output / "checkpoints", settings.checkpoint.keep)
-        self.log = LogFile(self.output, world.is_main)
+        self.log = LogFile(self.output / LOG, world.is_main)
+        self.evaluations = LogFile(self.output / EVALUATIONS, world.is_main)
         self.status = RankStatus(world.rank)
         self.stop = StopRequest(settings.max_minutes, started)
         self.step = 0
@@ -97,19 +106,25 @@ class Trainer:
             self.resume_from(found)
         else:
             if settings.resume:
-                self.say(f"resume: no checkpoint in {self.store.folder}; starting from the beginning")
+                self.say(
+                    f"resume: no checkpoint in {self.store.folder}; starting from the beginning"
+                )
             load_initial_weights(self.parts, self.say)
         if world.size > 1 and settings.runtime.preflight:
             self.status.tell(0, "comparing notes in the preflight")
             self.say(preflight(self.parts, self.step))
         if world.is_main:
             self.log.rewind(self.step)
+            self.evaluations.rewind(self.step)
             self.store.forget_after(self.step)
+            self.store.sweep()
             write_settings(settings, self.output)
             announce(self.parts, self.environment, self.step)
         self.tensorboard = TensorBoard(
             self.output / "tensorboard", settings.log.tensorboard and world.is_main, self.step
         )
+        if self.step and self.evaluation_due() and self.metrics is None:
+            self.evaluate()  # the run was stopped between saving and evaluating
 
     def resume_from(self, found: Checkpoint) -> None:
         """Take over a checkpoint of this run."""
@@ -122,8 +137,6 @@ class Trainer:
         self.saved, self.wall_before = found, found.card.wall_seconds
         self.best, self.metrics = found.card.best, found.card.metrics
         self.say(f"resume: going on after step {self.step} ({name})")
-        if self.step and self.evaluation_due() and self.metrics is None:
-            self.evaluate()
 
     def steps(self) -> None:
         """Train from the current step to the last one."""
@@ -196,7 +209,7 @@ class Trainer:
         measured = meter.read()
         line: dict[str, Any] = {
             "step": self.step,
-            "epoch": round(self.step / self.parts.steps_per_epoch, 4),
+            "epoch": self.epoch(),
             "loss": result.loss,
             "loc_loss": result.loc_loss,
             "cls_loss": result.cls_loss,
@@ -267,7 +280,13 @@ class Trainer:
         if self.world.is_main and self.saved is not None and self.saved_step == self.step:
             self.store.mark(self.saved, metrics, self.best)
         if self.world.is_main:
+            self.evaluations.rewind(self.step - 1)
+            self.evaluations.write({"step": self.step, "epoch": self.epoch(), **metrics["coco"]})
             self.evaluator.publish(self.step, metrics, self.tensorboard)
+
+    def epoch(self) -> float:
+        """Return how many epochs are done."""
+        return round(self.step / self.parts.steps_per_epoch, 4)
 
     def wall_seconds(self) -> float:
         """Return the time the run has taken, over all its starts."""
@@ -279,15 +298,18 @@ class Trainer:
         done = self.step >= self.parts.total_steps
         if self.world.is_main:
             loss = self.last.loss if self.last else self.log.last_loss()
-            write_summary(self.output, {
-                "steps": self.step,
-                "final_loss": loss,
-                "metrics": self.metrics,
-                "wall_seconds": self.wall_seconds(),
-                "images_seen": self.step * self.parts.global_batch,
-                "best": self.best,
-                "finished": done,
-            })
+            write_summary(
+                self.output,
+                {
+                    "steps": self.step,
+                    "final_loss": loss,
+                    "metrics": self.metrics,
+                    "wall_seconds": self.wall_seconds(),
+                    "images_seen": self.step * self.parts.global_batch,
+                    "best": self.best,
+                    "finished": done,
+                },
+            )
             reason = "" if done else "; go on with resume=true"
             self.say(f"after step {self.step}: {self.output / 'summary.json'}{reason}")
 

@@ -12,26 +12,26 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from data_tools.manifest import write_atomic
 from data_tools.progress import Progress
 
 LOG = "log.jsonl"
+EVALUATIONS = "evaluations.jsonl"
 STATUS_VARIABLE = "SSD_RANK_STATUS"
 
 
 class LogFile:
-    """`log.jsonl`: one JSON object a line, kept consistent over restarts.
+    """One JSON object a line, kept consistent over restarts: `log.jsonl`, `evaluations.jsonl`.
 
     Args:
-        folder: The run's folder.
+        path: The file.
         enabled: False writes nothing (ranks other than 0).
     """
 
-    def __init__(self, folder: Path, enabled: bool = True) -> None:
-        self.path, self.enabled = folder / LOG, enabled
+    def __init__(self, path: Path, enabled: bool = True) -> None:
+        self.path, self.enabled = path, enabled
 
     def rewind(self, step: int) -> None:
         """Drop lines after `step`, and a half-written last line, before a run goes on from there."""
@@ -92,10 +92,13 @@ class TensorBoard:
             for name, array in arrays.items():
                 self.writer.add_histogram(name, array, step)
 
-    def picture(self, name: str, image_rgb: NDArray[np.uint8], step: int) -> None:
-        """Write an (H, W, 3) uint8 RGB picture."""
+    def picture(self, name: str, path: Path, step: int) -> None:
+        """Write a picture from a file."""
         if self.writer is not None:
-            self.writer.add_image(name, image_rgb, step, dataformats="HWC")
+            import cv2
+
+            image_bgr = cv2.imread(str(path))
+            self.writer.add_image(name, image_bgr[:, :, ::-1], step, dataformats="HWC")
 
     def close(self) -> None:
         """Flush and close."""
