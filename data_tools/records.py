@@ -6,9 +6,10 @@ Which rows go to which shard is the converter's plan (`convert.py`); the columns
 from __future__ import annotations
 
 import os
-import threading
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,15 @@ import numpy.typing as npt
 
 from data_tools.errors import DataError
 from data_tools.manifest import ConvertedSplit, ShardInfo, sha256_of_file
-from data_tools.schema import COLUMNS, DESCRIPTION, PUBLISHED_COLUMNS, PUBLISHED_FORMAT
+from data_tools.schema import COLUMNS, DESCRIPTION, PUBLISHED_FORMAT
+from data_tools.shardfile import ShardError, ShardFile
 
 HEADER_BYTES = 1 << 20
 """MindRecord header: about 256 bytes a page, so room for some 4,000 pages."""
+
+_SCALARS = ("image_id", "height", "width", "num_boxes")
+_ARRAYS = ("image", "boxes", "labels", "iscrowd", "difficult")
+_PUBLISHED_SCALARS = ("img_id",)
 
 MIN_PAGE_BYTES = 1 << 22
 MAX_PAGE_BYTES = 1 << 28
@@ -143,8 +149,8 @@ class Row:
 class RowReader:
     """Random access to the rows of a split, in the order of the manifest's shards.
 
-    May be shared by threads, pickled, and used on both sides of a fork: MindRecord's own reader
-    breaks when it crosses a fork, so each process opens its own at the first access.
+    May be shared by threads, pickled, and used on both sides of a fork. Files are opened at the first
+    access.
 
     Args:
         split: The opened split.
@@ -153,14 +159,8 @@ class RowReader:
     def __init__(self, split: ConvertedSplit) -> None:
         self._split = split
         self._published = split.manifest.format == PUBLISHED_FORMAT
-        self._columns = list(PUBLISHED_COLUMNS if self._published else COLUMNS)
-        self._length = split.num_images
-        self._reset()
-
-    def _reset(self) -> None:
-        self._owner: int | None = None
-        self._dataset: Any = None
-        self._lock = threading.Lock()
+        self._starts = [0, *accumulate(shard.rows for shard in split.manifest.shards)]
+        self._files: dict[int, ShardFile] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         return {"split": self._split}
@@ -169,75 +169,112 @@ class RowReader:
         self.__init__(state["split"])  # type: ignore[misc]
 
     def __len__(self) -> int:
-        return self._length
+        return self._starts[-1]
 
     def __getitem__(self, index: int) -> Row:
         """Read one row.
 
         Raises:
             IndexError: If `index` is not in 0..len-1.
-            DataError: If the shard cannot be read; the message names the shard.
+            DataError: If the row cannot be read, or is in a shard that the manifest says holds other
+                images; the message names the shard and the image.
         """
-        if not 0 <= index < self._length:
-            raise IndexError(f"row {index} of {self._length}")
-        if self._owner != os.getpid():
-            self._open()
+        shard, place = self._place(index)
+        file = self._file(shard)
         try:
-            values = dict(zip(self._columns, self._dataset[index], strict=True))
-            return self._published_row(values) if self._published else self._row(values)
-        except (RuntimeError, ValueError, TypeError) as error:
-            raise DataError(
-                f"{self.shard_of(index)}: row {index} of the split cannot be read ({error}). Check the "
-                f"set: python convert.py verify={self._split.folder.parent}"
-            ) from error
+            row = self._published_row(file, place) if self._published else self._row(file, place)
+        except (ShardError, OSError) as error:
+            raise self.damaged(index, f"its row cannot be read: {error}") from error
+        info = self._split.manifest.shards[shard]
+        if not info.first_image_id <= row.image_id <= info.last_image_id:
+            raise self.damaged(
+                index,
+                f"it should not be here: the manifest says that this shard holds the images "
+                f"{info.first_image_id} to {info.last_image_id}, so it was swapped for another",
+            )
+        return row
 
     def shard_of(self, index: int) -> Path:
         """Return the data file that row `index` is in."""
-        for shard in self._split.manifest.shards:
-            if index < shard.rows:
-                return self._split.folder / shard.file
-            index -= shard.rows
-        raise IndexError(index)
+        return self._split.shard_paths[self._place(index)[0]]
 
-    def _open(self) -> None:
-        if self._owner is not None:  # a forked child: the parent's lock may be held for ever
-            self._reset()
-        with self._lock:
-            if self._owner == os.getpid():
-                return
-            from mindspore.dataset import MindDataset
+    def image_id_of(self, index: int) -> int:
+        """Return the image id of a row from the shard's index, without reading the row."""
+        shard, place = self._place(index)
+        return int(self._file(shard).scalars["img_id" if self._published else "image_id"][place])
 
-            files = [str(path) for path in self._split.shard_paths]
-            self._dataset = MindDataset(files, columns_list=self._columns, shuffle=False)
-            stored = int(self._dataset.get_dataset_size())
-            if stored != self._length:
-                raise DataError(
-                    f"{self._split.folder}: the shards hold {stored} rows, the manifest says "
-                    f"{self._length}. Check the set: python convert.py verify={self._split.folder.parent}"
-                )
-            self._owner = os.getpid()
+    def damaged(self, index: int, what: str) -> DataError:
+        """Return the error for a row that cannot be used.
+
+        Args:
+            index: The row in the split.
+            what: What is wrong with it.
+        """
+        return DataError(
+            f"{self.shard_of(index)}: image {self.image_id_of(index)} (row {index} of the split): "
+            f"{what}. {self._advice}"
+        )
+
+    @property
+    def _advice(self) -> str:
+        return (
+            "The shard is damaged or was changed. See python convert.py "
+            f"verify={self._split.folder.parent}, then copy it again or convert again."
+        )
+
+    def _place(self, index: int) -> tuple[int, int]:
+        if not 0 <= index < self._starts[-1]:
+            raise IndexError(f"row {index} of {self._starts[-1]}")
+        shard = bisect_right(self._starts, index) - 1
+        return shard, index - self._starts[shard]
+
+    def _file(self, shard: int) -> ShardFile:
+        # Two threads may both open a file: the first to be kept serves, the other closes itself.
+        file = self._files.get(shard)
+        if file is None:
+            file = self._files.setdefault(shard, self._open(shard))
+        return file
+
+    def _open(self, shard: int) -> ShardFile:
+        info, path = self._split.manifest.shards[shard], self._split.shard_paths[shard]
+        try:
+            file = ShardFile(path, _PUBLISHED_SCALARS if self._published else _SCALARS)
+        except (ShardError, OSError) as error:
+            raise DataError(
+                f"{path}: cannot be opened: {error}. It holds the images {info.first_image_id} to "
+                f"{info.last_image_id}. {self._advice}"
+            ) from error
+        if len(file) != info.rows:
+            raise DataError(
+                f"{path}: it holds {len(file)} rows, the manifest says {info.rows}. {self._advice}"
+            )
+        return file
 
     @staticmethod
-    def _row(values: dict[str, Any]) -> Row:
-        count = int(values["num_boxes"])
+    def _row(file: ShardFile, place: int) -> Row:
+        columns = file.arrays(place, _ARRAYS)
+        count = int(file.scalars["num_boxes"][place])
+        if any(len(columns[name]) != max(count, 1) for name in _ARRAYS if name != "image"):
+            raise ShardError(f"its columns do not hold {count} boxes each")
         return Row(
-            image_id=int(values["image_id"]),
-            image=_bytes_of(values["image"]),
-            height=int(values["height"]),
-            width=int(values["width"]),
-            boxes_yxyx_px=values["boxes"][:count],
-            labels=values["labels"][:count],
-            iscrowd=values["iscrowd"][:count].astype(bool),
-            difficult=values["difficult"][:count].astype(bool),
+            image_id=int(file.scalars["image_id"][place]),
+            image=columns["image"],
+            height=int(file.scalars["height"][place]),
+            width=int(file.scalars["width"][place]),
+            boxes_yxyx_px=columns["boxes"][:count],
+            labels=columns["labels"][:count],
+            iscrowd=columns["iscrowd"][:count].astype(bool),
+            difficult=columns["difficult"][:count].astype(bool),
         )
 
     @staticmethod
-    def _published_row(values: dict[str, Any]) -> Row:
-        annotation = np.asarray(values["annotation"]).reshape(-1, 5)
+    def _published_row(file: ShardFile, place: int) -> Row:
+        columns = file.arrays(place, ("image", "annotation"))
+        annotation = columns["annotation"]
         none = np.zeros(len(annotation), bool)
         return Row(
-            image_id=int(np.asarray(values["img_id"]).reshape(-1)[0]),
-            image=_bytes_of(values["image"]),
+            image_id=int(file.scalars["img_id"][place]),
+            image=columns["image"],
             height=0,
             width=0,
             boxes_yxyx_px=annotation[:, :4].astype(np.float32),
@@ -245,9 +282,3 @@ class RowReader:
             iscrowd=none,
             difficult=none,
         )
-
-
-def _bytes_of(column: Any) -> npt.NDArray[np.uint8]:
-    # A bytes column arrives as an array of type S<n>: a view keeps trailing zero bytes, item() drops them.
-    array = np.ascontiguousarray(column)
-    return array.view(np.uint8).reshape(-1)
