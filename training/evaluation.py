@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import time
-import typing
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,6 +16,7 @@ import numpy.typing as npt
 
 from data_tools.errors import DataError
 from data_tools.manifest import ConvertedSplit
+from data_tools.pipeline import EvalBatch, EvalPipeline
 from data_tools.progress import Progress
 from training.detection_table import DetectionTable, TableBuilder
 from training.eval_settings import EvaluateSettings
@@ -34,15 +34,6 @@ Gather = Callable[[bytes], list[bytes]]
 
 _WAITING = 2
 """Batches that may wait for post-processing; bounds memory when it is the slowest part."""
-
-
-class Batch(typing.Protocol):
-    """What is read from a pipeline's batch."""
-
-    images: npt.NDArray[np.uint8]
-    image_ids: npt.NDArray[np.int64]
-    heights: npt.NDArray[np.int32]
-    widths: npt.NDArray[np.int32]
 
 
 def evaluate(
@@ -77,8 +68,6 @@ def evaluate(
     Raises:
         DataError: If images of the split were not read exactly once.
     """
-    from data_tools.pipeline import EvalPipeline
-
     if world_size > 1 and gather is None:
         raise ValueError("evaluate: world_size > 1 needs gather")
     pipeline = EvalPipeline(
@@ -108,7 +97,7 @@ def evaluate(
 
 def collect(
     predict_fn: PredictFn,
-    batches: Iterator[Batch],
+    batches: Iterator[EvalBatch],
     protocols: tuple[Protocol, ...],
     category_ids: list[int],
     progress: Progress,
@@ -160,7 +149,7 @@ def collect(
 
 
 def _detect_batch(
-    batch: Batch,
+    batch: EvalBatch,
     boxes: npt.NDArray[np.float32],
     scores: npt.NDArray[np.float32],
     protocols: tuple[Protocol, ...],

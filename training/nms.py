@@ -17,7 +17,7 @@ _Floats = npt.NDArray[np.float64]
 
 def nms(
     boxes_yxyx_px: npt.NDArray[np.float64],
-    labels: npt.NDArray[np.integer],
+    labels: npt.NDArray[np.int64],
     iou: float,
     *,
     pixel_offset: float = 0.0,
@@ -62,8 +62,8 @@ def nms(
 
 
 def _overlapping_pairs(
-    boxes: npt.NDArray[np.float64],
-    labels: npt.NDArray[np.integer],
+    boxes: _Floats,
+    labels: npt.NDArray[np.int64],
     iou: float,
     offset: float,
     first_new: int,
@@ -138,7 +138,7 @@ def _resolve(count: int, first_new: int, high: _Ints, low: _Ints) -> npt.NDArray
         undecided &= threatened
 
 
-def _rank_in_class(labels: npt.NDArray[np.integer]) -> _Ints:
+def _rank_in_class(labels: _Ints) -> _Ints:
     """Return each entry's number, from 0, among the entries with its label."""
     order = np.argsort(labels, kind="stable")
     grouped = labels[order]
