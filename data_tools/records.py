@@ -5,9 +5,8 @@ Which rows go to which shard is the converter's plan (`convert.py`); the columns
 
 from __future__ import annotations
 
-import os
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy.typing as npt
 
 from data_tools.errors import DataError
 from data_tools.manifest import ConvertedSplit, ShardInfo, sha256_of_file
+from data_tools.mindrecord import MindRecordWriter
 from data_tools.schema import COLUMNS, DESCRIPTION, PUBLISHED_FORMAT
 from data_tools.shardfile import ShardError, ShardFile
 
@@ -32,93 +32,57 @@ MIN_PAGE_BYTES = 1 << 22
 MAX_PAGE_BYTES = 1 << 28
 
 
-def page_bytes_for(largest_row: int) -> int:
-    """Return a MindRecord page size that a row of `largest_row` bytes fits into.
-
-    All shards of a split must have the same page size.
-
-    Raises:
-        DataError: If no page is large enough.
-    """
-    size = MIN_PAGE_BYTES
-    while size < largest_row + 65536:
-        size *= 2
-    if size > MAX_PAGE_BYTES:
-        raise DataError(
-            f"An image of {largest_row} bytes does not fit a MindRecord page (256 MiB at most). "
-            "Re-encode it smaller."
-        )
-    return size
-
-
 class ShardWriter:
     """Writes one shard under its final name; the result is only complete after `close`.
 
     MindRecord stores the file's name in the file, so a shard must never be renamed: write it into a
-    temporary folder and rename the folder.
+    temporary folder and move it.
 
     Args:
         path: The data file to write; must not exist.
         page_bytes: MindRecord page size, the same for every shard of a split.
 
     Raises:
-        DataError: If the file exists.
+        FileExistsError: If the file exists.
     """
 
     def __init__(self, path: Path, page_bytes: int = MIN_PAGE_BYTES) -> None:
-        from mindspore.mindrecord import FileWriter
-
-        if path.exists():
-            raise DataError(f"{path}: exists already; a shard is never written over.")
         self._path = path
         self._ids: list[int] = []
-        self._writer = FileWriter(str(path), shard_num=1, overwrite=False)
-        self._writer.set_header_size(HEADER_BYTES)
-        self._writer.set_page_size(page_bytes)
-        self._writer.add_schema(COLUMNS, DESCRIPTION)
+        self._writer = MindRecordWriter(path, COLUMNS, DESCRIPTION, HEADER_BYTES, page_bytes)
 
-    def write(self, rows: Sequence[dict[str, Any]]) -> None:
-        """Append rows made by `schema.row_from_sample`."""
-        self._writer.write_raw_data(list(rows))
-        self._ids.extend(row["image_id"] for row in rows)
-
-    def close(self) -> ShardInfo:
-        """Finish the shard, check its number of rows, flush it to the disk and hash it.
-
-        MindRecord drops a row that it cannot store with a log line only; the count finds that.
+    def write(self, rows: Iterable[dict[str, Any]]) -> None:
+        """Append rows made by `schema.row_from_sample`.
 
         Raises:
-            DataError: If fewer rows were stored than written, or none were written.
+            ValueError: If a row is not of the schema, or does not fit a page.
+            OSError: If the disk is full.
         """
-        if not self._ids:
-            raise DataError(f"{self._path}: a shard without rows.")
-        self._writer.commit()
-        index = self._path.with_name(self._path.name + ".db")
-        for path in (self._path, index):
-            descriptor = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-            path.chmod(0o644)
-        stored = _count_rows(self._path)
-        if stored != len(self._ids):
-            raise DataError(f"{self._path}: {stored} rows stored of {len(self._ids)} written.")
+        for row in rows:
+            self._writer.write(row)
+            self._ids.append(row["image_id"])
+
+    def close(self) -> ShardInfo:
+        """Finish the shard, flush it to the disk and hash it.
+
+        Raises:
+            ValueError: If no row was written.
+            OSError: If the disk is full.
+        """
+        rows = self._writer.close()
         return ShardInfo(
             file=self._path.name,
-            rows=stored,
+            rows=rows,
             bytes=self._path.stat().st_size,
             sha256=sha256_of_file(self._path),
-            index_sha256=sha256_of_file(index),
+            index_sha256=sha256_of_file(self._path.with_name(self._path.name + ".db")),
             first_image_id=min(self._ids),
             last_image_id=max(self._ids),
         )
 
-
-def _count_rows(path: Path) -> int:
-    from mindspore.dataset import MindDataset
-
-    return int(MindDataset([str(path)], shuffle=False).get_dataset_size())
+    def abort(self) -> None:
+        """Close an unfinished shard."""
+        self._writer.abort()
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 Measured against `MindDataset[i]`, the library's own random access: a tenth of the time, other threads
 run meanwhile, it survives forks, and a damaged file is an exception where the library may abort the
-process. Files are written by the library only (`records.py`), and tests compare every column with it.
+process. Files are written in `mindrecord.py`; tests compare every column with the library.
 """
 
 from __future__ import annotations

@@ -21,8 +21,9 @@ from data_tools.classes import ClassMap
 from data_tools.defects import Defect, DefectLog, raise_errors
 from data_tools.errors import DataError
 from data_tools.images import prepare_image
-from data_tools.manifest import write_atomic
+from data_tools.manifest import ShardInfo, write_atomic
 from data_tools.plan import ROOM_BYTES
+from data_tools.records import ShardWriter
 from data_tools.sample import Sample
 from data_tools.schema import row_from_sample
 from data_tools.settings import ImageSettings
@@ -30,8 +31,6 @@ from data_tools.table import SampleTable
 
 Tick = Callable[[int, int], None]
 """Called with the images done and the defects found since the last call."""
-
-_BATCH_ROWS = 32
 
 
 @dataclass(frozen=True)
@@ -100,30 +99,27 @@ def convert_shard(task: ShardTask, tick: Tick) -> None:
 
 
 def _write_rows(task: ShardTask, path: Path, tick: Tick) -> dict[str, Any]:
-    from data_tools.records import ShardWriter
-
     log, changes = DefectLog(task.policy), Counter[str]()
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     writer: ShardWriter | None = None
-    batch: list[dict[str, Any]] = []
+    shard: ShardInfo | None = None
     seen_defects = 0
-    for sample in task.table:
-        row = _row(task, sample, log, changes, images, annotations)
-        if row is not None:
-            batch.append(row)
-        if len(batch) == _BATCH_ROWS:
-            writer = writer or ShardWriter(path, task.page_bytes)
-            writer.write(batch)
-            batch.clear()
-        tick(1, len(log.defects) - seen_defects)
-        seen_defects = len(log.defects)
-    if batch:
-        writer = writer or ShardWriter(path, task.page_bytes)
-        writer.write(batch)
+    try:
+        for sample in task.table:
+            row = _row(task, sample, log, changes, images, annotations)
+            if row is not None:
+                writer = writer or ShardWriter(path, task.page_bytes)
+                writer.write([row])
+            tick(1, len(log.defects) - seen_defects)
+            seen_defects = len(log.defects)
+        shard = writer.close() if writer is not None else None
+    finally:
+        if writer is not None:
+            writer.abort()
     return {
         "plan": task.plan_digest,
-        "shard": asdict(writer.close()) if writer is not None else None,
+        "shard": asdict(shard) if shard is not None else None,
         "images": images,
         "annotations": annotations,
         "defects": [defect.as_dict() for defect in log.defects],
