@@ -6,6 +6,7 @@ Backbones and the shared head are not here.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -37,9 +38,7 @@ class TopDown(nn.Cell):
         self.fpn_convs_list = nn.CellList(
             [conv_bn_relu(CHANNELS, CHANNELS, norm) for _ in channels]
         )
-        self.enlarge = nn.CellList(
-            [Enlarge(coarse, fine) for fine, coarse in zip(sizes, sizes[1:], strict=False)]
-        )
+        self.enlarge = nn.CellList([Enlarge(coarse, fine) for fine, coarse in pairwise(sizes)])
 
     def construct(self, maps: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """Maps of the backbone, finest first -> as many maps of 256 channels."""
@@ -48,7 +47,7 @@ class TopDown(nn.Cell):
         out: tuple[Tensor, ...] = (self.fpn_convs_list[last](merged),)
         for i in range(last - 1, -1, -1):
             merged = self.enlarge[i](merged) + self.lateral_convs_list[i](maps[i])
-            out = (self.fpn_convs_list[i](merged), *out)
+            out = (self.fpn_convs_list[i](merged),) + out
         return out
 
 

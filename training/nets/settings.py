@@ -172,7 +172,7 @@ def model_settings(name: str, **overrides: Any) -> ModelSettings:
     Raises:
         SettingError: If there is no such file or it has keys that are no settings.
     """
-    import yaml
+    import yaml  # type: ignore[import-untyped]
 
     path = CONFIG_DIR / f"{name}.yaml"
     if not path.is_file():
