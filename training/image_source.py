@@ -6,6 +6,7 @@ What is done with them is `predict.py`'s matter.
 from __future__ import annotations
 
 import glob
+import io
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -110,7 +111,7 @@ def read_image(source: str | Path | bytes) -> Image:
         (H, W, 3) uint8 BGR. Of an animation the first frame.
 
     Raises:
-        DataError: If it cannot be read, or is no picture that OpenCV knows.
+        DataError: If it cannot be read, or is no picture of a kind we know.
     """
     name = "the picture" if isinstance(source, bytes) else str(source)
     try:
@@ -121,11 +122,32 @@ def read_image(source: str | Path | bytes) -> Image:
         raise DataError(f"{name}: empty.")
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error as error:
-        raise DataError(f"{name}: does not decode ({error.err}).") from error
+    except cv2.error:
+        image = None
     if image is None:
-        raise DataError(f"{name}: does not decode: damaged, or no picture format OpenCV knows.")
+        image = _read_with_pillow(data)
+    if image is None:
+        raise DataError(f"{name}: does not decode: damaged, or no picture format we know.")
     return np.asarray(image)
+
+
+def _read_with_pillow(data: bytes) -> Image | None:
+    """Decode what OpenCV's build lacks, GIF above all; None if this is no whole picture."""
+    from PIL import Image as Pillow
+    from PIL import ImageOps, UnidentifiedImageError
+
+    try:
+        with Pillow.open(io.BytesIO(data)) as picture:
+            upright = ImageOps.exif_transpose(picture).convert("RGB")
+            return np.ascontiguousarray(np.asarray(upright)[:, :, ::-1])
+    except (
+        UnidentifiedImageError,
+        Pillow.DecompressionBombError,
+        OSError,
+        ValueError,
+        SyntaxError,
+    ):
+        return None
 
 
 @dataclass(frozen=True)
