@@ -35,7 +35,8 @@ def write_training_curves(path: Path, entries: Iterable[dict[str, Any]]) -> None
     losses = np.array([e["loss"] for e in steps], float)
     axes[0].plot(x, losses, linewidth=0.7, alpha=0.45, color="tab:blue")
     axes[0].plot(x, _smooth(losses), color="tab:blue", label="loss")
-    if len(losses) and np.nanmin(losses) > 0:
+    finite = losses[np.isfinite(losses)]
+    if len(finite) and finite.min() > 0:
         axes[0].set_yscale("log")
     axes[0].set_title("loss")
     axes[1].plot(x, [e.get("lr", np.nan) for e in steps], color="tab:green")

@@ -179,7 +179,7 @@ def test_crosscheck_agrees_and_survives_no_detections(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["{}", "[1]", "not json", '{"images": 3}'])
 def test_no_annotation_file(tmp_path: Path, text: str) -> None:
     (tmp_path / "a.json").write_text(text)
-    with pytest.raises(DataError, match="a.json"):
+    with pytest.raises(DataError, match=r"a\.json"):
         read_ground_truth(tmp_path / "a.json")
     with pytest.raises(DataError, match="not found"):
         read_ground_truth(tmp_path / "b.json")
