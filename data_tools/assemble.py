@@ -115,7 +115,7 @@ def _write_annotations(
         file.write("}\n")
         file.flush()
         os.fsync(file.fileno())
-    os.replace(temporary, path)
+    temporary.replace(path)
     return totals
 
 

@@ -82,7 +82,7 @@ def build_class_map(
                     f"dataset.merge: {member!r} is merged into both {target[member]!r} and {new!r}."
                 )
             target[member] = new
-    for new, members in merge.items():
+    for new in merge:
         if new in names and target.get(new, new) != new:
             raise SettingError(f"dataset.merge: {new!r} is merged away and is a target as well.")
     order = list(dict.fromkeys(target.get(name, name) for name in names))

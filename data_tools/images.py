@@ -134,6 +134,9 @@ def _orientation(facts: FileFacts, sample: Sample, choice: str) -> int:
 
 
 def _against_declared(sample: Sample, height: int, width: int, log: DefectLog) -> Sample | None:
+    """Bring the boxes to the image's pixels; None if its declared size rules the image out."""
+    if sample.relative:
+        return replace(scaled(sample, height, width), relative=False)
     if not (sample.height and sample.width) or (sample.height, sample.width) == (height, width):
         return sample
     action = log.add(

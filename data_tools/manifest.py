@@ -217,7 +217,9 @@ def open_split(data: str | Path, split: str) -> ConvertedSplit:
         if Path(shard.file).name != shard.file:
             raise DataError(f"{folder / MANIFEST}: shard name {shard.file!r} leaves the folder.")
         if not path.is_file() or not path.with_name(shard.file + ".db").is_file():
-            raise DataError(f"{path}: the shard or its index (.db) is missing. Copy the folder again.")
+            raise DataError(
+                f"{path}: the shard or its index (.db) is missing. Copy the folder again."
+            )
         if path.stat().st_size != shard.bytes:
             raise DataError(
                 f"{path}: {path.stat().st_size} bytes; the manifest says {shard.bytes}. The shard is "

@@ -114,7 +114,7 @@ class MindRecordWriter:
         self._index: list[tuple[int, ...]] = []
         self._saved = 0
         self._blob_page, self._blob_at, self._group = -1, 0, -1
-        self._file = open(path, "xb", buffering=1 << 20)  # closed by `close` and `abort`
+        self._file = open(path, "xb", buffering=1 << 20)  # noqa: SIM115 - closed by `close`, `abort`
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Append a row: bytes, NumPy arrays of the schema's dtypes, and Python integers.

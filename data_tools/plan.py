@@ -7,8 +7,9 @@ left behind may be gone on with. Writing is the business of `shardwork.py`.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
-import os
+import stat
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -190,11 +191,11 @@ def measure_files(table: SampleTable, log: DefectLog) -> tuple[SampleTable, npt.
                 continue
         first_use.setdefault(name, number)
         try:
-            status = os.stat(table.root / name)
+            status = (table.root / name).stat()
         except OSError as error:
             log.add("missing_image", name, str(error.strerror or error), image_id=number)
             continue
-        if not os.path.isfile(table.root / name):
+        if not stat.S_ISREG(status.st_mode):
             log.add("missing_image", name, "it is a folder or a device", image_id=number)
             continue
         keep.append(index)
@@ -207,7 +208,7 @@ def _page_bytes(
 ) -> int:
     """The smallest power of two that the largest row fits, and that keeps a shard's header short."""
     rows = max(np.diff(np.array(bounds)))
-    total = max(int(sizes[a:b].sum()) for a, b in zip(bounds[:-1], bounds[1:], strict=True))
+    total = max(int(sizes[a:b].sum()) for a, b in itertools.pairwise(bounds))
     largest = int(sizes.max()) + 64 * int(num_boxes.max(initial=0)) + ROOM_BYTES
     needed = max(largest, 80 * int(rows), total // 2000)
     size = MIN_PAGE_BYTES

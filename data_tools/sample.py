@@ -44,6 +44,7 @@ class Sample:
         areas_px: (N,) float64, the source's own areas (a mask's, where it has masks).
         annotation_ids: (N,) int64, the source's own annotation ids, unique within the split.
         image: The encoded bytes, where the source makes them itself.
+        relative: The boxes are in 0..1 of the image's height and width, which are not known yet.
     """
 
     image_id: int
@@ -58,6 +59,7 @@ class Sample:
     areas_px: npt.NDArray[np.float64]
     annotation_ids: npt.NDArray[np.int64]
     image: bytes | None = field(default=None, repr=False)
+    relative: bool = False
 
     def read_bytes(self) -> bytes:
         """Return the encoded image: the bytes given, or the file's.

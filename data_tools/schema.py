@@ -53,7 +53,7 @@ def row_from_sample(sample: Sample, image: bytes, labels: np.ndarray) -> dict[st
     rows = max(count, 1)
 
     def filled(values: np.ndarray, shape: tuple[int, ...], dtype: type) -> np.ndarray:
-        column = np.zeros(shape, dtype)
+        column: np.ndarray = np.zeros(shape, dtype)
         column[:count] = values
         return column
 

@@ -84,7 +84,7 @@ def convert_shard(task: ShardTask, tick: Tick) -> None:
         # last: a shard counts from the moment its result is there.
         if result["shard"] is not None:
             for suffix in (".db", ""):
-                os.replace(folder / (task.name + suffix), task.folder / (task.name + suffix))
+                (folder / (task.name + suffix)).replace(task.folder / (task.name + suffix))
             sync_folder(task.folder)
         task.state.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(task.state, json.dumps(result, separators=(",", ":"), sort_keys=True))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +34,7 @@ class SampleTable:
         areas_px: (B,) float64.
         annotation_ids: (B,) int64.
         images: Encoded bytes of each image where the source makes them, else empty.
+        relative: Boxes and areas are in 0..1 of the images' sizes, which are not known yet.
     """
 
     root: Path
@@ -48,6 +50,7 @@ class SampleTable:
     areas_px: npt.NDArray[np.float64]
     annotation_ids: npt.NDArray[np.int64]
     images: Sequence[bytes] = field(default=(), repr=False)
+    relative: bool = False
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -67,6 +70,7 @@ class SampleTable:
             areas_px=self.areas_px[rows],
             annotation_ids=self.annotation_ids[rows],
             image=self.images[index] if self.images else None,
+            relative=self.relative,
         )
 
     def __iter__(self) -> Iterator[Sample]:
@@ -113,8 +117,8 @@ def table_from_samples(root: Path, samples: Iterable[Sample]) -> SampleTable:
     """Put samples into a table, in the order given."""
     rows = list(samples)
 
-    def joined(parts: list[npt.NDArray[np.generic]], dtype: type, width: int = 0) -> npt.NDArray:
-        empty = np.zeros((0, width) if width else 0, dtype)
+    def joined(parts: list[Any], dtype: Any, width: int = 0) -> npt.NDArray[Any]:
+        empty: npt.NDArray[Any] = np.zeros((0, width) if width else 0, dtype)
         return np.concatenate([empty, *parts]).astype(dtype, copy=False)
 
     counts = [len(sample.category_ids) for sample in rows]

@@ -99,10 +99,10 @@ class Workspace:
             if _inside(self.folder, self.out):
                 # `out` is a mount point and cannot be renamed over: its splits appear one by one.
                 for folder in sorted(self.set_folder.iterdir()):
-                    os.rename(folder, self.out / folder.name)
+                    folder.rename(self.out / folder.name)
                 sync_folder(self.out)
             else:
-                os.rename(self.set_folder, self.out)
+                self.set_folder.rename(self.out)
                 sync_folder(self.out.parent)
         except OSError as error:
             raise DataError(
@@ -177,7 +177,7 @@ def _locked(folder: Path, out: Path) -> Iterator[None]:
                     "or choose another `out`."
                 ) from None
             # The file may have been removed between opening and locking: then the lock is worth nothing.
-            if not path.exists() or os.stat(path).st_ino != os.fstat(descriptor).st_ino:
+            if not path.exists() or path.stat().st_ino != os.fstat(descriptor).st_ino:
                 continue
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)

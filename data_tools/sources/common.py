@@ -6,15 +6,74 @@ Each layout has a module of its own beside this one.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from data_tools.defects import DefectLog
 from data_tools.errors import DataError
-from data_tools.table import SampleTable
+from data_tools.sample import Sample
+from data_tools.table import SampleTable, table_from_samples
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+
+
+@dataclass(frozen=True)
+class LabelledFile:
+    """One image as sources without ids of their own find it.
+
+    Args:
+        name: The image's file, relative to the folder of the images.
+        boxes_yxyx: (N, 4) float64, in pixels or relative.
+        category_ids: N ids.
+        difficult: N flags; empty where the source has none.
+        height: Declared height in pixels, 0 if none.
+        width: Declared width in pixels, 0 if none.
+    """
+
+    name: str
+    boxes_yxyx: npt.NDArray[np.float64]
+    category_ids: Sequence[int]
+    difficult: Sequence[bool] = ()
+    height: int = 0
+    width: int = 0
+
+
+def table_of_files(
+    folder: Path, files: Sequence[LabelledFile], ids: Sequence[int] | None = None
+) -> SampleTable:
+    """Number images and annotations, and put them into a table sorted by image id.
+
+    Args:
+        folder: Folder that the names are relative to.
+        files: The images, sorted by name.
+        ids: Their image ids, by default those of `numbers_for`.
+    """
+    numbers = ids if ids is not None else numbers_for([file.name for file in files])
+    samples, used = [], 0
+    for number, file in sorted(zip(numbers, files, strict=True), key=lambda entry: entry[0]):
+        count, boxes = len(file.category_ids), file.boxes_yxyx
+        samples.append(
+            Sample(
+                image_id=number,
+                file_name=file.name,
+                path=None,
+                height=file.height,
+                width=file.width,
+                boxes_yxyx_px=boxes,
+                category_ids=np.array(file.category_ids, np.int64),
+                iscrowd=np.zeros(count, np.bool_),
+                difficult=np.array(file.difficult or [False] * count, np.bool_),
+                areas_px=np.multiply(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]),
+                annotation_ids=used + 1 + np.arange(count, dtype=np.int64),
+            )
+        )
+        used += count
+    return table_from_samples(folder, samples)
 
 
 @dataclass
@@ -35,9 +94,9 @@ class SourceSplit:
 
 
 def safe_name(name: object) -> str | None:
-    """Return an image's file name with `/` between its parts, or None if it leaves its folder.
+    r"""Return an image's file name with `/` between its parts, or None if it leaves its folder.
 
-    >>> safe_name("a/./b.jpg"), safe_name("a\\\\b.jpg"), safe_name("../b.jpg"), safe_name("/etc/x")
+    >>> safe_name("a/./b.jpg"), safe_name("a\\b.jpg"), safe_name("../b.jpg"), safe_name("/etc/x")
     ('a/b.jpg', 'a/b.jpg', None, None)
     """
     if not isinstance(name, str) or not name.strip() or "\0" in name:
@@ -120,11 +179,9 @@ def digest_of(parts: Sequence[bytes]) -> str:
 
 def list_images(folder: Path) -> list[str]:
     """List the images below a folder, sorted, as names relative to it; symlink loops are not followed."""
-    import os
-
     found, seen = [], set()
     for current, folders, files in os.walk(folder, followlinks=True):
-        status = os.stat(current)
+        status = Path(current).stat()
         if (status.st_dev, status.st_ino) in seen:
             folders.clear()
             continue
@@ -134,3 +191,71 @@ def list_images(folder: Path) -> list[str]:
             (base / name).as_posix() for name in files if name.lower().endswith(IMAGE_SUFFIXES)
         ]
     return sorted(found)
+
+
+def image_index(folder: Path) -> dict[str, str]:
+    """Return the images below a folder by their name without suffix, with the folders before it."""
+    index: dict[str, str] = {}
+    for name in list_images(folder):
+        index.setdefault(name.rsplit(".", 1)[0], name)
+    return index
+
+
+def corners_from(
+    numbers: npt.NDArray[np.float64], order: str, origin: int
+) -> npt.NDArray[np.float64]:
+    """Turn corners as a file has them into edges in pixels.
+
+    A box that has no area as written is left as written, so that the checks find it: a pixel that is
+    counted twice is no object.
+
+    Args:
+        numbers: (N, 4) as written.
+        order: `xyxy` or `yxyx`.
+        origin: 1 if pixels count from 1 and the last one belongs to the box, 0 if edges count from 0.
+
+    Returns:
+        (N, 4) `[y1, x1, y2, x2]`.
+    """
+    boxes = numbers[:, [1, 0, 3, 2]] if order == "xyxy" else numbers.copy()
+    if origin:
+        with np.errstate(invalid="ignore"):
+            solid = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+        boxes[solid, :2] -= 1
+    return boxes
+
+
+def class_names(root: Path, names: Sequence[str], names_file: str, key: str) -> list[str]:
+    """Return the class names that the settings give, in the order of their numbers; empty if none.
+
+    Args:
+        root: Folder that `names_file` is relative to.
+        names: The names themselves.
+        names_file: A file with one name a line, or YAML with a `names` list or mapping.
+        key: Prefix of the settings' keys, for messages.
+
+    Raises:
+        DataError: If the file is missing or is no list of names.
+    """
+    if names or not names_file:
+        return list(names)
+    path = root / names_file
+    require_file(path, f"{key}.names_file={names_file}")
+    text = read_text(path)
+    if path.suffix.lower() not in (".yaml", ".yml"):
+        return [line.strip() for line in text.splitlines() if line.strip()]
+    import yaml  # type: ignore[import-untyped]
+
+    try:
+        content = yaml.safe_load(text)
+        entries = content["names"]
+        if isinstance(entries, dict):
+            entries = [entries[k] for k in range(len(entries))]
+        if not isinstance(entries, list) or not entries:
+            raise TypeError("no list")
+        return [str(entry) for entry in entries]
+    except (yaml.YAMLError, KeyError, TypeError) as error:
+        raise DataError(
+            f"{path}: expected YAML with `names:` and the class names ({error!r}). Give them as "
+            f"{key}.names=[...] instead."
+        ) from error

@@ -1,0 +1,144 @@
+"""Lists in a text file: a line is an image's path and its boxes, `path x1,y1,x2,y2,class ...`.
+
+The order of the numbers and where they count from are settings, because tools differ.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from data_tools.defects import DefectLog
+from data_tools.errors import DataError
+from data_tools.settings import DatasetSettings, SplitSettings
+from data_tools.sources.common import (
+    LabelledFile,
+    SourceSplit,
+    class_names,
+    corners_from,
+    read_text,
+    require_file,
+    require_folder,
+    safe_name,
+    table_of_files,
+)
+
+_Box = tuple[list[float], int]
+"""Four numbers as written, category id."""
+
+
+def read_txt(
+    root: Path,
+    split: SplitSettings,
+    dataset: DatasetSettings,
+    log: DefectLog,
+    key: str = "dataset.splits",
+) -> SourceSplit:
+    """Read one split from a list.
+
+    Category ids count from 1 in the order of the classes' numbers.
+
+    Args:
+        root: The data set's folder.
+        split: The list and the folder that its paths are relative to.
+        dataset: Class names, order and origin of the numbers.
+        log: Where defects go.
+        key: Setting that named the files, for messages.
+
+    Returns:
+        The split, sorted by image id.
+
+    Raises:
+        DataError: If a file or folder is missing, or the list names no image.
+    """
+    path, folder = root / split.annotations, root / split.images
+    require_file(path, f"{key}.annotations={split.annotations}")
+    require_folder(folder, f"{key}.images={split.images}")
+    names = class_names(root, dataset.names, dataset.names_file, "dataset")
+    text = read_text(path)
+    lines: list[tuple[str, list[_Box]]] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        where = f"{split.annotations}:{number}"
+        name, tokens = split_line(line)
+        safe = safe_name(_relative(name, folder))
+        if safe is None:
+            log.add("path_escape", where, f"file name {name!r}")
+            continue
+        boxes = [_box(token, names, dataset.first_class, where, log) for token in tokens]
+        lines.append((safe, [box for box in boxes if box is not None]))
+    if not lines:
+        raise DataError(f"{path}: it names no image. Expected lines `path x1,y1,x2,y2,class ...`.")
+    if not names:
+        highest = max((box[1] for _, boxes in lines for box in boxes), default=1)
+        names = [f"class_{k + dataset.first_class}" for k in range(highest)]
+    lines.sort(key=lambda entry: entry[0])
+    files = []
+    for name, found in lines:
+        corners = np.array([box[0] for box in found], np.float64).reshape(-1, 4)
+        edges = corners_from(corners, dataset.box_order, dataset.box_origin)
+        files.append(LabelledFile(name, edges, [box[1] for box in found]))
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    categories = dict(enumerate(names, 1))
+    return SourceSplit(table_of_files(folder, files), categories, log, {split.annotations: digest})
+
+
+def split_line(line: str) -> tuple[str, list[str]]:
+    """Split a line into the path, which may hold blanks, and the boxes behind it.
+
+    >>> split_line("my photos/a 1.jpg 1,2,3,4,0 5,6,7,8,1")
+    ('my photos/a 1.jpg', ['1,2,3,4,0', '5,6,7,8,1'])
+    """
+    words = line.split()
+    count = len(words)
+    while count > 1 and _looks_like_box(words[count - 1]):
+        count -= 1
+    boxes = words[count:]
+    rest = line.rstrip()
+    for word in reversed(boxes):
+        rest = rest[: rest.rindex(word)].rstrip()
+    return rest.strip(), boxes
+
+
+def _looks_like_box(word: str) -> bool:
+    parts = word.split(",")
+    if len(parts) < 2:
+        return False
+    try:
+        float(parts[0]), float(parts[1])
+    except ValueError:
+        return len(parts) == 5
+    return True
+
+
+def _relative(name: str, folder: Path) -> str:
+    """An absolute path inside the folder is as good as a relative one."""
+    if name.startswith("/"):
+        try:
+            return Path(name).relative_to(folder.absolute()).as_posix()
+        except ValueError:
+            return name
+    return name
+
+
+def _box(token: str, names: list[str], first_class: int, where: str, log: DefectLog) -> _Box | None:
+    parts = token.split(",")
+    try:
+        corners = [float(part) for part in parts[:4]]
+        (label,) = parts[4:]
+    except ValueError:
+        log.add("malformed_box", where, f"{token!r}, expected x1,y1,x2,y2,class")
+        return None
+    if label in names:
+        return corners, names.index(label) + 1
+    try:
+        number = int(label)
+    except ValueError:
+        number = -1
+    if number < first_class or (names and number - first_class >= len(names)):
+        log.add("unknown_category", where, f"class {label!r} of {token!r}")
+        return None
+    return corners, number - first_class + 1
