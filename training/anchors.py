@@ -18,6 +18,9 @@ from training.nets.settings import AnchorSettings, ModelSettings
 SMALLEST_BOX = 0.1
 """Side of the square box that a first level without aspect ratios starts with, relative."""
 
+FARTHEST_CENTRE = 1.05
+"""The published steps are rounded up, so a level's last centre may lie just outside the image."""
+
 
 @dataclass(frozen=True)
 class Level:
@@ -87,8 +90,8 @@ def levels(model: ModelSettings) -> list[Level]:
             step_y = step_x = float(anchors.steps[index])
         else:
             step_y, step_x = height / rows, width / columns
-        # The published steps are rounded up: the last centre may lie just outside, never a step away.
-        if (rows - 1) * step_y >= height or (columns - 1) * step_x >= width:
+        last = max((rows - 0.5) * step_y / height, (columns - 0.5) * step_x / width)
+        if last > FARTHEST_CENTRE:
             raise SettingError(
                 f"model.anchors.steps[{index}]={anchors.steps[index]:g} puts boxes outside the "
                 f"{height}x{width} image: level {index} has {rows}x{columns} cells. "
