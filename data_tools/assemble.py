@@ -140,7 +140,7 @@ def _report(
         files.setdefault(defect.file, []).append(entry)
     return {
         "split": split.name,
-        "found": split.found,
+        "found": {key: split.found[key] for key in ("images", "boxes")},
         "written": {"images": totals["images"], "boxes": totals["boxes"]},
         "left_out": {
             "images": split.found["images"] - totals["images"],

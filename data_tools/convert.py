@@ -125,7 +125,7 @@ def _refuse_foreign(out: Path, overwrite: bool) -> None:
     children = [
         child.name for child in out.iterdir() if child.name not in (".partial", "lost+found")
     ]
-    if children and not is_set(out):
+    if children and not is_set(out) and not (out / "plan.json").is_file():
         raise DataError(
             f"out={out}: the folder holds other things ({', '.join(sorted(children)[:5])}). Choose a folder "
             "that is empty or not there yet."
@@ -145,7 +145,7 @@ def _is_done(out: Path, plan: Plan, settings: ConvertSettings) -> bool:
     if settings.parts > 1:
         from data_tools.merge import read_part
 
-        found: dict[str, Any] = read_part(out, plan)
+        found: dict[str, Any] = read_part(out)
     else:
         folders = sorted(p.parent for p in out.glob(f"*/{MANIFEST}"))
         manifests = [read_manifest(folder) for folder in folders]
@@ -164,8 +164,12 @@ def _is_done(out: Path, plan: Plan, settings: ConvertSettings) -> bool:
 
 def _remove_set(out: Path) -> None:
     for child in out.iterdir():
-        if child.name != ".partial":
+        if child.name == ".partial":
+            continue
+        if child.is_dir():
             shutil.rmtree(child)
+        else:
+            child.unlink()
     if working_folder(out).parent != out:
         out.rmdir()
 

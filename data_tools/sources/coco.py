@@ -53,6 +53,21 @@ def read_coco(
     )
 
 
+def read_annotations(path: Path) -> SourceSplit:
+    """Read a JSON in COCO layout by itself, for instance a converted set's `annotations.json`.
+
+    Raises:
+        DataError: If it is missing or not COCO's layout.
+    """
+    require_file(path, path.name)
+    log = DefectLog({})
+    reader = _Reader(path, path.name, log)
+    reader.read()
+    return SourceSplit(
+        reader.table(path.parent), reader.categories, log, {path.name: reader.sha256}
+    )
+
+
 class _Reader:
     """Turns the entries of one file into arrays."""
 
