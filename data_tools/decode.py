@@ -8,6 +8,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import numpy.typing as npt
+import simplejpeg
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -24,8 +25,8 @@ _JPEG_START = b"\xff\xd8\xff"
 def decode_bgr(encoded: Pixels, reduction: int = 1) -> Pixels | None:
     """Decode an image as stored, whatever its EXIF orientation says.
 
-    A JPEG goes through `simplejpeg` where that is installed: the same libjpeg-turbo arithmetic as
-    OpenCV's, so the same pixels, a fifth faster. What it refuses goes to OpenCV, which decides.
+    A JPEG goes through `simplejpeg`: the libjpeg-turbo that OpenCV has too, so the same pixels, but
+    a fifth faster. What it refuses, and all other formats, go to OpenCV, which decides.
 
     Args:
         encoded: (L,) uint8, the file's bytes.
@@ -48,10 +49,6 @@ def decode_bgr(encoded: Pixels, reduction: int = 1) -> Pixels | None:
 
 
 def _fast_jpeg(encoded: Pixels) -> Pixels | None:
-    try:
-        import simplejpeg
-    except ImportError:
-        return None
     try:
         pixels: Pixels = simplejpeg.decode_jpeg(encoded, "BGR")
     except ValueError:  # a warning of the decoder, CMYK, or damage
