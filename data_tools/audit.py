@@ -1,0 +1,287 @@
+"""`convert.py check=true`: the doctor. Audits a raw data set before anything is written.
+
+Looks at every image and box as the converter would, and reports defects, classes, sizes, and how well a
+model's default boxes cover the objects. The picture is drawn in `audit_picture.py`.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from data_tools.checks import fit_boxes
+from data_tools.coverage import SIZES, BestMatches, best_matches, coverage_table, size_of
+from data_tools.defects import KINDS, Defect, DefectLog, summary
+from data_tools.errors import DataError
+from data_tools.images import prepare_image
+from data_tools.manifest import write_atomic
+from data_tools.plan import measure_files
+from data_tools.progress import Progress
+from data_tools.records import MAX_PAGE_BYTES
+from data_tools.sample import Sample
+from data_tools.settings import ConvertSettings
+from data_tools.sources import RawDataset, RawSplit, read_source
+
+_COVERAGE_BOXES = 50_000
+"""Coverage is measured on so many objects at most, of images drawn at random."""
+
+
+@dataclass
+class SplitAudit:
+    """What was found in one split.
+
+    Args:
+        name: The split's name.
+        found: Counts of the source.
+        defects: Every defect with what the policy does about it.
+        files: One line a file: name, id, height, width, boxes.
+        sides_px: Rows (height, width) of the images that are kept.
+        counts: Boxes of each image that is kept.
+        boxes_rel: Rows `[y1, x1, y2, x2]` in 0..1 of the images' sizes.
+        areas_px: Area of each box in pixels.
+        labels: Label of each box.
+        iscrowd: Whether each box is a crowd region.
+    """
+
+    name: str
+    found: dict[str, int]
+    defects: list[Defect] = field(default_factory=list)
+    files: list[tuple[str, int, int, int, int]] = field(default_factory=list)
+    sides_px: list[tuple[int, int]] = field(default_factory=list)
+    counts: list[int] = field(default_factory=list)
+    boxes_rel: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 4)))
+    areas_px: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    labels: npt.NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
+    iscrowd: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
+
+
+def run_audit(settings: ConvertSettings, default_boxes: npt.ArrayLike | None) -> int:
+    """Audit a raw data set; writes `audit.json`, `audit.csv` and `audit.png` to `check_out`.
+
+    Args:
+        settings: Settings of the command.
+        default_boxes: (A, 4) `[cy, cx, h, w]` relative default boxes of `check_model`; None leaves the
+            coverage out.
+
+    Returns:
+        0 if the converter would go through, 1 if the policy would stop it.
+
+    Raises:
+        DataError: If the data set cannot be read at all, or `check_out` not be written.
+    """
+    raw = read_source(settings)
+    audits = [audit_split(split, raw, settings) for split in raw.splits]
+    names = [entry.name for entry in raw.classes.classes]
+    anchors = None if default_boxes is None else np.asarray(default_boxes, np.float32)
+    report = {
+        "model": settings.check_model if anchors is not None else None,
+        "classes": names,
+        "splits": {a.name: describe(a, names, anchors) for a in audits},
+    }
+    folder = Path(settings.check_out)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomic(folder / "audit.json", json.dumps(report, indent=1) + "\n")
+        _write_csv(folder / "audit.csv", audits)
+        from data_tools.audit_picture import draw_audit
+
+        draw_audit(folder / "audit.png", report, audits)
+    except OSError as error:
+        raise DataError(f"check_out={folder}: cannot be written ({error}).") from error
+    print(render(report, settings))
+    print(f"written: {folder}/audit.json, audit.csv (a line a file), audit.png")
+    stopped = any(d.action == "error" for a in audits for d in a.defects)
+    if stopped:
+        print("the converter would stop: the policy calls some of these defects errors")
+    return 1 if stopped else 0
+
+
+def audit_split(split: RawSplit, raw: RawDataset, settings: ConvertSettings) -> SplitAudit:
+    """Look at every image of a split as the converter would, without re-encoding for size or quality."""
+    audit = SplitAudit(split.name, split.found)
+    log = DefectLog(settings.content()["policy"])
+    log.defects.extend(split.defects)
+    table, _ = measure_files(split.table, log)
+    image_settings = replace(settings.image, max_side=0, quality=0)
+    boxes, areas, labels, crowds = [], [], [], []
+    with Progress(f"checking {split.name}", len(table)) as bar:
+        for sample in table:
+            fitted = _fitted(sample, image_settings, log)
+            if fitted is not None:
+                size = fitted.height, fitted.width
+                audit.files.append(
+                    (fitted.file_name, fitted.image_id, *size, len(fitted.category_ids))
+                )
+                audit.sides_px.append(size)
+                audit.counts.append(len(fitted.category_ids))
+                boxes.append(fitted.boxes_yxyx_px / np.array([*size, *size], np.float64))
+                sides = fitted.boxes_yxyx_px[:, 2:] - fitted.boxes_yxyx_px[:, :2]
+                areas.append(sides.prod(axis=1))
+                labels.append(raw.classes.labels(fitted.category_ids))
+                crowds.append(fitted.iscrowd)
+            bar.update(1, defects=len(log.defects))
+    audit.defects = log.defects
+    if boxes:
+        audit.boxes_rel, audit.areas_px = np.concatenate(boxes), np.concatenate(areas)
+        audit.labels, audit.iscrowd = np.concatenate(labels), np.concatenate(crowds)
+    return audit
+
+
+def _fitted(sample: Sample, image: Any, log: DefectLog) -> Sample | None:
+    prepared = prepare_image(sample, image, log, MAX_PAGE_BYTES)
+    if prepared is None:
+        return None
+    return fit_boxes(prepared.sample, prepared.height, prepared.width, log)
+
+
+def describe(
+    audit: SplitAudit, names: list[str], anchors: npt.NDArray[np.float32] | None
+) -> dict[str, Any]:
+    """Sum a split up as it stands in `audit.json`."""
+    objects = ~audit.iscrowd
+    counts = np.bincount(audit.labels[objects], minlength=len(names) + 1)[1:]
+    sizes = np.bincount(size_of(audit.areas_px[objects]), minlength=3)
+    sides = audit.boxes_rel[:, 2:] - audit.boxes_rel[:, :2]
+    aspects = sides[:, 1] / np.maximum(sides[:, 0], 1e-9)
+    content: dict[str, Any] = {
+        "found": audit.found,
+        "usable": {"images": len(audit.counts), "boxes": len(audit.labels)},
+        "images_without_boxes": sum(count == 0 for count in audit.counts),
+        "crowd_boxes": int(audit.iscrowd.sum()),
+        "defects": summary(audit.defects),
+        "boxes_by_class": dict(zip(names, counts.tolist(), strict=True)),
+        "boxes_by_size": dict(zip(SIZES, sizes.tolist(), strict=True)),
+        "side_quantiles_rel": _quantiles(np.sqrt(np.maximum(sides.prod(axis=1), 0))),
+        "aspect_quantiles": _quantiles(aspects),
+        "boxes_per_image_quantiles": _quantiles(np.array(audit.counts, np.float64)),
+    }
+    if anchors is not None:
+        content["coverage"] = measure_coverage(audit, anchors)
+    return content
+
+
+def _quantiles(values: npt.NDArray[np.float64]) -> dict[str, float]:
+    if not len(values):
+        return {}
+    marks = (0, 5, 25, 50, 75, 95, 100)
+    found = np.percentile(values, marks)
+    return {f"p{mark}": round(float(value), 4) for mark, value in zip(marks, found, strict=True)}
+
+
+def measure_coverage(
+    audit: SplitAudit, anchors: npt.NDArray[np.float32]
+) -> dict[str, dict[str, float]]:
+    """Lay default boxes over the objects of a split; see `coverage.coverage_table`."""
+    starts = np.concatenate([[0], np.cumsum(audit.counts)]).astype(int)
+    order = np.random.Generator(np.random.Philox(key=0)).permutation(len(audit.counts))
+    parts: list[BestMatches] = []
+    areas: list[npt.NDArray[np.float64]] = []
+    seen = 0
+    for image in order:
+        rows = np.arange(starts[image], starts[image + 1])
+        rows = rows[~audit.iscrowd[rows]]
+        if not len(rows):
+            continue
+        parts.append(best_matches(audit.boxes_rel[rows].astype(np.float32), anchors))
+        areas.append(audit.areas_px[rows])
+        seen += len(rows)
+        if seen >= _COVERAGE_BOXES:
+            break
+    if not parts:
+        return {}
+    together = BestMatches(
+        np.concatenate([p.overlap for p in parts]), np.concatenate([p.lost for p in parts])
+    )
+    return coverage_table(together, np.concatenate(areas))
+
+
+def _write_csv(path: Path, audits: list[SplitAudit]) -> None:
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(
+            [
+                "split",
+                "file",
+                "image_id",
+                "height",
+                "width",
+                "boxes",
+                "defects",
+                "actions",
+                "details",
+            ]
+        )
+        for audit in audits:
+            by_file: dict[str, list[Defect]] = {}
+            for defect in audit.defects:
+                by_file.setdefault(defect.file, []).append(defect)
+            for name, number, height, width, boxes in audit.files:
+                defects = by_file.pop(name, [])
+                writer.writerow([audit.name, name, number, height, width, boxes, *_cells(defects)])
+            for name, defects in sorted(by_file.items()):
+                for defect in defects:
+                    number_text = "" if defect.image_id is None else str(defect.image_id)
+                    cells = [audit.name, name, number_text, "", "", "", *_cells([defect])]
+                    writer.writerow(cells)
+
+
+def _cells(defects: list[Defect]) -> list[str]:
+    return [
+        "; ".join(d.kind for d in defects),
+        "; ".join(d.action for d in defects),
+        "; ".join(d.detail for d in defects),
+    ]
+
+
+def render(report: dict[str, Any], settings: ConvertSettings) -> str:
+    """Return the report as a table for the terminal."""
+    lines: list[str] = []
+    policy = settings.content()["policy"]
+    for name, split in report["splits"].items():
+        found, usable = split["found"], split["usable"]
+        lines += [
+            "",
+            f"{name}: {usable['images']} of {found['images']} images usable, {usable['boxes']} of "
+            f"{found['boxes']} boxes; {split['images_without_boxes']} images without boxes, "
+            f"{split['crowd_boxes']} crowd boxes",
+        ]
+        if split["defects"]:
+            lines.append(f"  {'defect':<26}{'count':>7}  {'policy':<8}meaning")
+        for kind, actions in split["defects"].items():
+            lines.append(
+                f"  {kind:<26}{sum(actions.values()):>7}  {policy[kind]:<8}{KINDS[kind].meaning}"
+            )
+        lines.append(_class_lines(split["boxes_by_class"]))
+        sizes = ", ".join(f"{count} {size}" for size, count in split["boxes_by_size"].items())
+        lines.append(f"  sizes: {sizes} (limits 32 x 32 and 96 x 96 pixels)")
+        if split.get("coverage"):
+            lines += _coverage_lines(split["coverage"], str(report["model"]))
+    return "\n".join(lines).lstrip("\n")
+
+
+def _class_lines(counts: dict[str, int]) -> str:
+    ranked = Counter(counts).most_common()
+    shown = ", ".join(f"{name} {count}" for name, count in ranked[:12])
+    empty = [name for name, count in ranked if not count]
+    text = f"  classes ({len(ranked)}): {shown}" + (", ..." if len(ranked) > 12 else "")
+    return text + (f"; without any box: {len(empty)}" if empty else "")
+
+
+def _coverage_lines(coverage: dict[str, dict[str, float]], model: str) -> list[str]:
+    lines = [
+        f"  default boxes of {model} over the objects:",
+        f"    {'size':<9}{'objects':>8}{'>= 0.5':>9}{'>= 0.4':>9}{'forced only':>13}{'unmatched':>11}",
+    ]
+    for size, row in coverage.items():
+        lines.append(
+            f"    {size:<9}{row['objects']:>8}{row['at_least_0.5']:>9.1%}{row['at_least_0.4']:>9.1%}"
+            f"{row['forced_only']:>13.1%}{row['unmatched']:>11.1%}"
+        )
+    return lines
