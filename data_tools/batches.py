@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data_tools.augment.apply import UndecodableImage, augment
-from data_tools.augment.render import resize
+from data_tools.augment.render import Scratch, resize
 from data_tools.augment.truth import Truth
 from data_tools.decode import decode_bgr
 from data_tools.order import TrainOrder, generator
@@ -110,6 +110,7 @@ class TrainMaker:
         targets, labels = cast(Any, arrays["loc_targets"]), cast(Any, arrays["labels"])
         targets.fill(0)
         labels.fill(0)
+        scratch = Scratch(self.image_size)
         clock = _Clock(cast(Any, arrays["stage_seconds"]))
         for place, index in enumerate(self.order.rows(number).tolist()):
             clock.start()
@@ -127,6 +128,7 @@ class TrainMaker:
                     images[place],
                     self.settings.scaled_decode,
                     clock.lap,
+                    scratch,
                 )
             except UndecodableImage as error:
                 raise self.rows.damaged(index, str(error)) from error

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from data_tools.augment.colour import ColourChange, choose_colour
-from data_tools.augment.render import reduction_for, render
+from data_tools.augment.render import Scratch, reduction_for, render
 from data_tools.augment.truth import Truth, Window, mirrored, seen_through
 from data_tools.augment.windows import choose_window
 from data_tools.decode import Pixels, decode_bgr
@@ -66,6 +66,7 @@ def augment(
     out_chw: Pixels,
     scaled_decode: bool = False,
     lap: Callable[[str], None] = _no_lap,
+    scratch: Scratch | None = None,
 ) -> Truth:
     """Make one training sample; a pure function of its arguments.
 
@@ -79,6 +80,7 @@ def augment(
         out_chw: (3, H, W) uint8 RGB, C-contiguous; written to.
         scaled_decode: Decode at a fraction of the size where the window still fills the input.
         lap: Called with the name of each stage when it ends: choose, decode, render.
+        scratch: Reused memory for this size; None takes fresh.
 
     Returns:
         The boxes left, relative to the input, within 0..1 and of positive area.
@@ -99,7 +101,9 @@ def augment(
         image = _decoded(encoded, height, width, reduction)
     lap("decode")
     scale = (image.shape[0] / height, image.shape[1] / width)
-    render(image, view.window, view.change, view.flip, settings.expand_fill, out_chw, scale)
+    render(
+        image, view.window, view.change, view.flip, settings.expand_fill, out_chw, scale, scratch
+    )
     lap("render")
     return seen
 

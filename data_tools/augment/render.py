@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from data_tools.augment.colour import LUMA_RGB, ColourChange, colour_matrix
+from data_tools.augment.colour import ColourChange, colour_matrix
 from data_tools.augment.truth import Window
 from data_tools.decode import Pixels
 
@@ -22,6 +22,20 @@ def reduction_for(window: Window, size: tuple[int, int]) -> int:
     return next((r for r in (8, 4, 2) if least >= r), 1)
 
 
+class Scratch:
+    """Room that one worker reuses from image to image; fresh memory costs as much as the work in it.
+
+    Args:
+        size: (H, W) of the network's input.
+    """
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        self.resized = np.empty((*size, 3), np.uint8)
+        self.coloured = np.empty((*size, 3), np.uint8)
+        self.planes = np.empty((3, *size), np.uint8)
+        self.grey = np.empty(size, np.uint8)
+
+
 def render(
     image_bgr: Pixels,
     window: Window,
@@ -30,6 +44,7 @@ def render(
     fill_rgb: npt.ArrayLike,
     out_chw: Pixels,
     scale: tuple[float, float] = (1.0, 1.0),
+    scratch: Scratch | None = None,
 ) -> None:
     """Write what the network sees of an image.
 
@@ -43,38 +58,39 @@ def render(
         fill_rgb: (3,) colour of what lies beyond the image.
         out_chw: (3, H, W) uint8 RGB, C-contiguous; written to.
         scale: Rows and columns of `image_bgr` for one of the whole image, below 1 if decoded reduced.
+        scratch: Reused memory for this size; None takes fresh.
     """
     size = (out_chw.shape[1], out_chw.shape[2])
+    scratch = scratch or Scratch(size)
     height, width = round(image_bgr.shape[0] / scale[0]), round(image_bgr.shape[1] / scale[1])
     inside = window.inside(height, width)
-    pixels = (_resized if inside else _warped)(image_bgr, window, size, scale)
-    shown = pixels
-    if not inside:
+    if inside:
+        part = _part(image_bgr, window, scale)
+        pixels = cv2.resize(part, size[::-1], dst=scratch.resized, interpolation=cv2.INTER_LINEAR)
+        shown = pixels
+    else:
+        pixels = _warped(image_bgr, window, size, scale)
         rows, columns = _shown(window, (height, width), size)
         shown = pixels[rows, columns]
     if change.is_identity:
-        matrix = None
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=scratch.coloured)
     else:
-        matrix = colour_matrix(change, mean_grey(shown) if change.contrast != 1 else 0.0)
-    if flip:
-        pixels = cv2.flip(pixels, 1)
-    if matrix is None:
-        pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
-    else:
-        pixels = cv2.transform(pixels, matrix)
+        mean = mean_grey(shown, scratch.grey if inside else None) if change.contrast != 1 else 0.0
+        pixels = cv2.transform(pixels, colour_matrix(change, mean), dst=scratch.coloured)
     if not inside:
-        mask = np.ones(size, bool)
-        mask[rows, columns] = False
-        pixels[mask[:, ::-1] if flip else mask] = np.round(np.asarray(fill_rgb, np.float64)).astype(
-            np.uint8
-        )
-    cv2.split(pixels, [out_chw[0], out_chw[1], out_chw[2]])
+        beyond = np.ones(size, bool)
+        beyond[rows, columns] = False
+        pixels[beyond] = np.round(np.asarray(fill_rgb, np.float64)).astype(np.uint8)
+    planes = scratch.planes if flip else out_chw
+    cv2.split(pixels, [planes[0], planes[1], planes[2]])
+    if flip:
+        for mirrored, plane in zip(out_chw, planes, strict=True):
+            cv2.flip(plane, 1, dst=mirrored)
 
 
-def mean_grey(pixels_bgr: Pixels) -> float:
-    """Mean grey of an image, 0..255."""
-    blue, green, red, _ = cv2.mean(pixels_bgr)
-    return LUMA_RGB[0] * red + LUMA_RGB[1] * green + LUMA_RGB[2] * blue
+def mean_grey(pixels_bgr: Pixels, scratch: Pixels | None = None) -> float:
+    """Mean grey of an image, 0..255; each pixel's grey is rounded, as in the published tools."""
+    return float(cv2.mean(cv2.cvtColor(pixels_bgr, cv2.COLOR_BGR2GRAY, dst=scratch))[0])
 
 
 def resize(image_bgr: Pixels, size: tuple[int, int]) -> Pixels:
@@ -82,16 +98,14 @@ def resize(image_bgr: Pixels, size: tuple[int, int]) -> Pixels:
     return np.asarray(cv2.resize(image_bgr, (size[1], size[0]), interpolation=cv2.INTER_LINEAR))
 
 
-def _resized(
-    image_bgr: Pixels, window: Window, size: tuple[int, int], scale: tuple[float, float]
-) -> Pixels:
+def _part(image_bgr: Pixels, window: Window, scale: tuple[float, float]) -> Pixels:
+    top, left, bottom, right = window.top, window.left, window.bottom, window.right
     if scale != (1.0, 1.0):
         height, width = image_bgr.shape[:2]
-        top, left = round(window.top * scale[0]), round(window.left * scale[1])
-        bottom = min(height, max(top + 1, round(window.bottom * scale[0])))
-        right = min(width, max(left + 1, round(window.right * scale[1])))
-        window = Window(top, left, bottom, right)
-    return resize(image_bgr[window.top : window.bottom, window.left : window.right], size)
+        top, left = round(top * scale[0]), round(left * scale[1])
+        bottom = min(height, max(top + 1, round(bottom * scale[0])))
+        right = min(width, max(left + 1, round(right * scale[1])))
+    return image_bgr[top:bottom, left:right]
 
 
 def _warped(

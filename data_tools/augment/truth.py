@@ -72,9 +72,13 @@ class Window:
 
 def centres_inside(boxes_yxyx_px: npt.NDArray[np.float32], window: Window) -> npt.NDArray[np.bool_]:
     """Whether each box's centre lies strictly within the window: (N, 4) -> (N,) bool."""
-    twice = boxes_yxyx_px[:, :2] + boxes_yxyx_px[:, 2:]
-    rect = 2 * window.as_array()
-    return np.logical_and(twice > rect[:2], twice < rect[2:]).all(axis=1)
+    y = boxes_yxyx_px[:, 0] + boxes_yxyx_px[:, 2]
+    x = boxes_yxyx_px[:, 1] + boxes_yxyx_px[:, 3]
+    inside: npt.NDArray[np.bool_] = y > 2 * window.top
+    inside &= y < 2 * window.bottom
+    inside &= x > 2 * window.left
+    inside &= x < 2 * window.right
+    return inside
 
 
 def seen_through(truth: Truth, window: Window) -> Truth:
@@ -92,13 +96,17 @@ def seen_through(truth: Truth, window: Window) -> Truth:
     """
     if not len(truth):
         return truth
-    rect = window.as_array()
-    origin = np.concatenate([rect[:2], rect[:2]])
-    size = np.array([window.height, window.width] * 2, np.float32)
-    clipped = np.minimum(np.maximum(truth.boxes_yxyx - origin, 0), size) / size
-    stays = (clipped[:, 2:] > clipped[:, :2]).all(axis=1)
-    stays &= centres_inside(truth.boxes_yxyx, window) | truth.iscrowd
-    return Truth(clipped, truth.labels, truth.iscrowd).keep(stays)
+    top, left, height, width = window.top, window.left, window.height, window.width
+    size = np.array([height, width, height, width], np.float32)
+    boxes = truth.boxes_yxyx - np.array([top, left, top, left], np.float32)
+    np.maximum(boxes, 0, out=boxes)
+    np.minimum(boxes, size, out=boxes)
+    boxes /= size
+    stays = centres_inside(truth.boxes_yxyx, window)
+    stays |= truth.iscrowd
+    stays &= boxes[:, 2] > boxes[:, 0]
+    stays &= boxes[:, 3] > boxes[:, 1]
+    return Truth(boxes, truth.labels, truth.iscrowd).keep(stays)
 
 
 def mirrored(truth: Truth) -> Truth:
