@@ -40,9 +40,9 @@ def best_matches(
 
     Args:
         boxes_yxyx_rel: (N, 4) in 0..1.
-        default_boxes_cyxhw_rel: (A, 4) in 0..1; clipped to the image here, as in training.
+        default_boxes_cyxhw_rel: (A, 4), not clipped to the image, as in training.
     """
-    anchors = np.clip(yxyx_from_cyxhw(default_boxes_cyxhw_rel), 0, 1)
+    anchors = yxyx_from_cyxhw(default_boxes_cyxhw_rel)
     overlaps = iou(boxes_yxyx_rel.astype(np.float32), anchors.astype(np.float32))
     best = overlaps.argmax(axis=1)
     overlap = overlaps[np.arange(len(best)), best].astype(np.float32)

@@ -16,4 +16,10 @@ def run(settings: ConvertSettings) -> int:
     """
     from data_tools.convert import run as convert
 
-    return convert(settings)
+    boxes = None
+    if settings.check:
+        from training.anchors import default_boxes
+        from training.nets.settings import model_settings
+
+        boxes = default_boxes(model_settings(settings.check_model))
+    return convert(settings, boxes)
