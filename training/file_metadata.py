@@ -1,0 +1,117 @@
+"""What an exported file says of itself: preprocessing, classes, box format, where it came from.
+
+Kept as text values by name, which both ONNX and MindIR can carry; `exported.py` reads it back.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from data_tools.errors import CheckpointError
+from data_tools.sample import ClassInfo
+from training.eval_settings import ExportCommand
+from training.model_file import ModelFile
+from training.nets.settings import settings_from_dict
+
+FORMAT = "ssd-export/1"
+
+PREPROCESSING = (
+    "Decode to 8-bit RGB, apply no aspect-keeping: resize to image_size (height, width) with bilinear "
+    "interpolation, half-pixel centres (cv2.INTER_LINEAR); layout (N, 3, height, width), values 0..255. "
+    "The graph itself subtracts mean and divides by std."
+)
+
+
+def make_metadata(
+    file: ModelFile, classes: tuple[ClassInfo, ...], command: ExportCommand
+) -> dict[str, str]:
+    """Return the metadata of an export.
+
+    Args:
+        file: The checkpoint.
+        classes: Its classes.
+        command: The export's settings.
+    """
+    values: dict[str, Any] = {
+        "format": FORMAT,
+        "model": dataclasses.asdict(file.model),
+        "num_classes": file.num_classes,
+        "classes": [dataclasses.asdict(c) for c in classes],
+        "image_size": list(file.image_size),
+        "mean": list(file.model.mean),
+        "std": list(file.model.std),
+        "preprocessing": PREPROCESSING,
+        "input": "images: uint8 (N, 3, height, width) RGB",
+        "outputs": outputs_in_words(command),
+        "box_format": "y1, x1, y2, x2 relative to the image, 0..1" if command.decode else "raw",
+        "decode": command.decode,
+        "nms": command.nms,
+        "batch_size": command.batch_size,
+        "checkpoint_sha256": file.sha256,
+        "data_fingerprint": file.data_fingerprint,
+    }
+    if command.nms:
+        values["score_floor"] = command.score_floor
+        values["nms_iou"] = command.nms_iou
+        values["max_detections"] = command.max_detections
+    return {k: v if isinstance(v, str) else json.dumps(v) for k, v in values.items()}
+
+
+def outputs_in_words(command: ExportCommand) -> str:
+    """Say what the file's outputs are, in their order."""
+    if command.nms:
+        k = command.max_detections
+        return (
+            f"boxes float32 (N, {k}, 4), scores float32 (N, {k}), labels int64 (N, {k}) 1..C, best "
+            "first, 0 behind the last detection; count int64 (N,)"
+        )
+    first = "boxes float32 (N, A, 4)" if command.decode else "regression float32 (N, A, 4)"
+    return f"{first}, scores float32 (N, A, C + 1), column 0 is background"
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportInfo:
+    """How an exported file is to be run.
+
+    Args:
+        decode: Its boxes are decoded.
+        nms: Its outputs are detections.
+        batch_size: Images it takes at a time; 0 for any number.
+    """
+
+    decode: bool
+    nms: bool
+    batch_size: int
+
+
+def parse_metadata(path: Path, values: dict[str, str], sha256: str) -> tuple[ModelFile, ExportInfo]:
+    """Read back what `make_metadata` made.
+
+    Raises:
+        CheckpointError: If it is missing or of a format this version cannot read.
+    """
+    if values.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path}: no metadata of format {FORMAT!r} (found {values.get('format')!r}). It was not "
+            "written by this project's export.py, so its classes and preprocessing are unknown."
+        )
+    try:
+        file = ModelFile(
+            path=path,
+            model=settings_from_dict(json.loads(values["model"])),
+            num_classes=int(values["num_classes"]),
+            classes=tuple(ClassInfo(**entry) for entry in json.loads(values["classes"])),
+            sha256=sha256,
+            data_fingerprint=values["data_fingerprint"],
+        )
+        info = ExportInfo(
+            decode=json.loads(values["decode"]),
+            nms=json.loads(values["nms"]),
+            batch_size=int(values["batch_size"]),
+        )
+    except (KeyError, ValueError, TypeError) as error:
+        raise CheckpointError(f"{path}: its metadata is damaged ({error!r}).") from error
+    return file, info

@@ -1,0 +1,182 @@
+"""Does an exported file compute what the checkpoint computes? Largest differences, detections, AP.
+
+The files are written in `export.py` and run in `exported.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from data_tools.boxes import iou
+from data_tools.decode import decode_bgr
+from data_tools.manifest import ConvertedSplit
+from data_tools.records import RowReader
+from data_tools.sources.shapes import shape_samples
+from training.coco_ap import coco_scores
+from training.detection_table import DetectionTable, TableBuilder
+from training.detector import Detector
+from training.eval_settings import EvaluateSettings, ExportCommand
+from training.exported import load_exported, read_metadata
+from training.ground_truth import read_ground_truth
+from training.inference import build_predictor
+from training.matching import match
+from training.postprocess import Detections, Protocol, detect
+
+_BATCH = 4
+_SAME_PLACE = 0.99
+"""Overlap from which two detections are the same."""
+
+_UNMATCHED_ALLOWED = 0.005
+"""Share of detections that may lack a partner: rounding tips overlaps and scores at their limits."""
+
+Image = npt.NDArray[np.uint8]
+
+
+def compare(
+    network: Any, path: Path, command: ExportCommand, split: ConvertedSplit | None
+) -> dict[str, Any]:
+    """Run checkpoint and exported file on the same images and compare.
+
+    Args:
+        network: The checkpoint's network.
+        path: The exported file.
+        command: The export's settings.
+        split: Where the images come from, spread evenly; None draws scenes.
+
+    Returns:
+        The report, as in `FILE.parity.json`: `passed`, the largest differences of boxes (relative) and
+        scores, the numbers of detections and how many lack a partner, and with a split the AP of both
+        over the compared images.
+    """
+    step = command.batch_size or _BATCH
+    predict = build_predictor(network, step)
+    file = read_metadata(path)
+    exported = load_exported(file, step)
+    protocol = _protocol(command)
+    category_ids = [c.category_id for c in file.classes]
+    ours, theirs = TableBuilder(category_ids), TableBuilder(category_ids)
+    box_difference = score_difference = 0.0
+    unmatched = 0
+    ids: list[int] = []
+    for batch in _batches(_images(command, split), step):
+        prepare = Detector(predict, file.image_size, file.classes).prepare
+        pixels = np.stack([prepare(image) for _, image in batch])
+        boxes, scores = predict(pixels)
+        other_boxes, other_scores = exported(pixels)
+        if not command.nms:
+            box_difference = max(box_difference, _largest(boxes, other_boxes))
+            score_difference = max(score_difference, _largest(scores, other_scores))
+        for k, (image_id, image) in enumerate(batch):
+            height, width = image.shape[:2]
+            mine = detect(boxes[k], scores[k], height, width, protocol)
+            yours = detect(other_boxes[k], other_scores[k], height, width, protocol)
+            unmatched += count_unmatched(mine, yours, command.tolerance)
+            ours.add(image_id, mine)
+            theirs.add(image_id, yours)
+            ids.append(image_id)
+    tables = ours.table(), theirs.table()
+    allowed = _UNMATCHED_ALLOWED * max(len(tables[0]), len(tables[1]))
+    report: dict[str, Any] = {
+        "format": command.format,
+        "batch_size": command.batch_size,
+        "images": len(ids),
+        "image_source": str(split.folder) if split else "drawn scenes",
+        "tolerance": command.tolerance,
+        "detections": {
+            "score_floor": protocol.score_floor,
+            "checkpoint": len(tables[0]),
+            "file": len(tables[1]),
+            "unmatched": unmatched,
+            "unmatched_allowed": int(allowed),
+        },
+        "ap": _ap_delta(split, ids, tables) if split else None,
+        "passed": bool(
+            box_difference <= command.tolerance
+            and score_difference <= command.tolerance
+            and unmatched <= allowed
+        ),
+    }
+    if not command.nms:
+        report["max_box_difference"] = box_difference
+        report["max_score_difference"] = score_difference
+    return report
+
+
+def _protocol(command: ExportCommand) -> Protocol:
+    if command.nms:
+        return Protocol(
+            "export",
+            float(np.float32(command.score_floor)),
+            float(np.float32(command.nms_iou)),
+            max_per_image=command.max_detections,
+        )
+    defaults = EvaluateSettings()
+    return Protocol("export", defaults.score_floor, defaults.nms_iou, max_per_image=100)
+
+
+def _images(command: ExportCommand, split: ConvertedSplit | None) -> Iterator[tuple[int, Image]]:
+    if split is None:
+        for sample in shape_samples(0, "parity", command.parity_images):
+            assert sample.image is not None
+            image = cv2.imdecode(np.frombuffer(sample.image, np.uint8), cv2.IMREAD_COLOR)
+            yield sample.image_id, np.asarray(image)
+        return
+    reader = RowReader(split)
+    count = min(command.parity_images, split.num_images)
+    for index in np.unique(np.linspace(0, split.num_images - 1, count).round().astype(int)):
+        row = reader[int(index)]
+        image = decode_bgr(row.image)
+        assert image is not None, "converted images decode"
+        yield row.image_id, image
+
+
+def _batches(images: Iterator[tuple[int, Image]], size: int) -> Iterator[list[tuple[int, Image]]]:
+    batch: list[tuple[int, Image]] = []
+    for entry in images:
+        batch.append(entry)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _largest(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> float:
+    if a.shape != b.shape:
+        return float("inf")
+    difference = float(np.abs(a - b).max(initial=0.0))
+    return difference if np.isfinite(difference) else float("inf")
+
+
+def count_unmatched(mine: Detections, yours: Detections, tolerance: float) -> int:
+    """Count detections of either side without a partner: same class, place and score.
+
+    Args:
+        mine: One side.
+        yours: The other.
+        tolerance: Largest difference of the scores.
+    """
+    if not len(mine) or not len(yours):
+        return len(mine) + len(yours)
+    same = iou(mine.boxes_yxyx_px, yours.boxes_yxyx_px) >= _SAME_PLACE
+    # Boxes without area overlap nothing, not even themselves: compare their corners.
+    gap = np.abs(mine.boxes_yxyx_px[:, None] - yours.boxes_yxyx_px[None]).max(axis=2)
+    same |= gap < 0.05
+    same &= mine.labels[:, None] == yours.labels[None]
+    same &= np.abs(mine.scores[:, None] - yours.scores[None]) <= tolerance
+    return int((~same.any(axis=1)).sum() + (~same.any(axis=0)).sum())
+
+
+def _ap_delta(
+    split: ConvertedSplit, ids: list[int], tables: tuple[DetectionTable, DetectionTable]
+) -> dict[str, float]:
+    truth = read_ground_truth(split.annotations_path)
+    truth = truth.only_images(np.isin(truth.image_ids, ids))
+    mine, yours = (coco_scores(match(truth, table)).numbers()["AP"] for table in tables)
+    return {"checkpoint": mine, "file": yours, "delta": yours - mine, "images": truth.num_images}
