@@ -162,11 +162,6 @@ class RowReader:
         """Return the data file that row `index` is in."""
         return self._split.shard_paths[self._place(index)[0]]
 
-    def image_id_of(self, index: int) -> int:
-        """Return the image id of a row from the shard's index, without reading the row."""
-        shard, place = self._place(index)
-        return int(self._file(shard).scalars["img_id" if self._published else "image_id"][place])
-
     def damaged(self, index: int, what: str) -> DataError:
         """Return the error for a row that cannot be used.
 
@@ -175,9 +170,20 @@ class RowReader:
             what: What is wrong with it.
         """
         return DataError(
-            f"{self.shard_of(index)}: image {self.image_id_of(index)} (row {index} of the split): "
+            f"{self.shard_of(index)}: image {self._image_id_of(index)} (row {index} of the split): "
             f"{what}. {self._advice}"
         )
+
+    def _image_id_of(self, index: int) -> int | str:
+        # From the shard's index, so that it is known where the row itself is damaged.
+        shard, place = self._place(index)
+        try:
+            file = self._file(shard)
+            if self._published:
+                return _published_id(file, place)
+            return int(file.scalars["image_id"][place])
+        except (DataError, ShardError, OSError):
+            return "of unknown id"
 
     @property
     def _advice(self) -> str:
@@ -237,7 +243,7 @@ class RowReader:
         annotation = columns["annotation"]
         none = np.zeros(len(annotation), bool)
         return Row(
-            image_id=int(file.scalars["img_id"][place]),
+            image_id=_published_id(file, place),
             image=columns["image"],
             height=0,
             width=0,
@@ -246,3 +252,10 @@ class RowReader:
             iscrowd=none,
             difficult=none,
         )
+
+
+def _published_id(file: ShardFile, place: int) -> int:
+    # The published tools store the id as an array of one number; other writers as a plain number.
+    if "img_id" in file.scalars:
+        return int(file.scalars["img_id"][place])
+    return int(file.arrays(place, ("img_id",))["img_id"].reshape(-1)[0])

@@ -39,7 +39,7 @@ class ShardFile:
 
     Args:
         path: The data file.
-        scalars: Names of the scalar columns to read.
+        scalars: Names of the scalar columns to read; those that this file stores as arrays are left out.
 
     Raises:
         ShardError: If the file or the index is not what it should be.
@@ -51,20 +51,19 @@ class ShardFile:
         try:
             header = _read_header(self._file)
             (schema,) = header["schema"]
-            self._arrays = [(name, schema["schema"][name]) for name in schema["blob_fields"]]
+            self._arrays = {name: schema["schema"][name] for name in schema["blob_fields"]}
             self._header_size, self._page_size = (
                 int(header["header_size"]),
                 int(header["page_size"]),
             )
             if len(self._arrays) < 2:
                 raise ShardError("it has fewer than two array columns")
+            scalars = tuple(name for name in scalars if name not in self._arrays)
             table = _read_index(path, scalars)
-        except (KeyError, TypeError, ValueError, sqlite3.Error) as error:
-            os.close(self._file)
-            raise error if isinstance(error, ShardError) else ShardError(str(error)) from error
-        except BaseException:
-            os.close(self._file)
+        except ShardError:
             raise
+        except (KeyError, TypeError, ValueError, sqlite3.Error) as error:
+            raise ShardError(str(error)) from error
         self._places = table[:, :3].copy()  # (rows, 3) int64: page, first byte, byte after the last
         self.scalars = {name: table[:, 3 + i].copy() for i, name in enumerate(scalars)}
 
@@ -89,6 +88,12 @@ class ShardFile:
         Raises:
             ShardError: If the row's bytes are not what the index says.
         """
+        try:
+            return self._arrays_of(index, names)
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise error if isinstance(error, ShardError) else ShardError(repr(error)) from error
+
+    def _arrays_of(self, index: int, names: tuple[str, ...]) -> dict[str, npt.NDArray[Any]]:
         page, start, stop = self._places[index].tolist()
         offset = self._header_size + page * self._page_size + start
         data = os.pread(self._file, stop - start, offset)
@@ -98,7 +103,7 @@ class ShardFile:
             raise ShardError("the row's length is not the index's")
         found: dict[str, npt.NDArray[Any]] = {}
         place = 8
-        for name, column in self._arrays:
+        for name, column in self._arrays.items():
             size = int.from_bytes(data[place : place + 8], "big")
             place += 8
             if place + size > len(data):
@@ -122,7 +127,7 @@ def _read_header(file: int) -> dict[str, Any]:
 def _read_index(path: Path, scalars: tuple[str, ...]) -> npt.NDArray[np.int64]:
     """(rows, 3 + scalars) int64: page, first byte, byte after the last, then the scalar columns."""
     index = path.resolve().with_name(path.name + ".db")
-    columns = ", ".join(f'"{name}_0"' for name in scalars)
+    columns = "".join(f", [{name}_0]" for name in scalars)
     with closing(
         sqlite3.connect(f"file:{quote(str(index))}?mode=ro&immutable=1", uri=True)
     ) as base:
@@ -130,7 +135,7 @@ def _read_index(path: Path, scalars: tuple[str, ...]) -> npt.NDArray[np.int64]:
         if name != path.name:
             raise ShardError(f"its index {index.name} belongs to a file named {name!r}")
         rows = base.execute(
-            "SELECT ROW_ID, PAGE_ID_BLOB, PAGE_OFFSET_BLOB, PAGE_OFFSET_BLOB_END, "
+            "SELECT ROW_ID, PAGE_ID_BLOB, PAGE_OFFSET_BLOB, PAGE_OFFSET_BLOB_END"
             f"{columns} FROM INDEXES ORDER BY ROW_ID"
         ).fetchall()
     table = np.array(rows, np.int64).reshape(-1, 4 + len(scalars))
@@ -169,7 +174,7 @@ def _unpacked(data: bytes, place: int, size: int, dtype: np.dtype[Any]) -> npt.N
     bits = np.unpackbits(np.frombuffer(bitmap, np.uint8)).reshape(-1, 2)[:count]
     widths = 1 << (2 * bits[:, 0] + bits[:, 1]).astype(np.int64)
     starts = body + np.cumsum(widths) - widths
-    if starts[-1] + widths[-1] != end:
+    if len(widths) != count or starts[-1] + widths[-1] != end:
         raise ShardError(f"{count} packed integers do not fill their {size} bytes")
     raw = np.frombuffer(data, np.uint8)
     values = np.empty(count, dtype)
