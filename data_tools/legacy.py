@@ -68,15 +68,24 @@ def run_upgrade(settings: ConvertSettings) -> int:
         for split, shards in splits.items():
             _upgrade_split(split, shards, classes, workspace.split_folder(split))
         for split in splits:
-            workspace.split_folder(split).rename(folder / split)
+            _put(workspace.split_folder(split), folder / split)
         workspace.discard()
     return 0
+
+
+def _put(made: Path, target: Path) -> None:
+    """Move a finished split into place; shards that lie there already stay, the manifest goes last."""
+    if not target.exists():
+        made.rename(target)
+        return
+    for path in sorted(made.iterdir(), key=lambda path: path.name == MANIFEST):
+        path.replace(target / path.name)
 
 
 def find_shards(folder: Path) -> dict[str, list[Path]]:
     """Find the shards of the published tools in a folder: split -> data files in order.
 
-    Files whose name holds `eval`, `val` or `test` are the split `val`, the others `train`.
+    Files whose name or folder holds `eval`, `val` or `test` are the split `val`, the others `train`.
 
     Raises:
         DataError: If there is none.
@@ -84,10 +93,11 @@ def find_shards(folder: Path) -> dict[str, list[Path]]:
     if not folder.is_dir():
         raise DataError(f"upgrade={folder}: no such folder.")
     splits: dict[str, list[Path]] = {}
-    for index in sorted(folder.glob("*.db")):
+    for index in [*sorted(folder.glob("*.db")), *sorted(folder.glob("*/*.db"))]:
         path = index.with_suffix("")
         if path.is_file():
-            evaluation = any(mark in path.name.lower() for mark in _EVALUATION_MARKS)
+            name = path.relative_to(folder).as_posix().lower()
+            evaluation = any(mark in name for mark in _EVALUATION_MARKS)
             splits.setdefault("val" if evaluation else "train", []).append(path)
     if not splits:
         raise DataError(
@@ -161,9 +171,11 @@ def _read_shard(
         file = ShardFile(path, ("img_id",))
         for row in range(len(file)):
             columns = file.arrays(row, ("image", "annotation"))
-            number = int(file.scalars["img_id"][row])
+            number = image_id_of(file, row)
             height, width = _size(columns["image"].tobytes())
-            images.append({"id": number, "file_name": "", "height": height, "width": width})
+            images.append(
+                {"id": number, "file_name": str(number), "height": height, "width": width}
+            )
             for box in columns["annotation"].tolist():
                 y1, x1, y2, x2, label = box
                 if not (1 <= label <= num_classes and y2 > y1 and x2 > x1):
@@ -192,6 +204,13 @@ def _read_shard(
         first_image_id=min(ids, default=0),
         last_image_id=max(ids, default=0),
     )
+
+
+def image_id_of(file: ShardFile, row: int) -> int:
+    """The image id of a row of the published tools, which store it as an array of one number."""
+    if "img_id" in file.scalars:
+        return int(file.scalars["img_id"][row])
+    return int(file.arrays(row, ("img_id",))["img_id"].reshape(-1)[0])
 
 
 def _size(data: bytes) -> tuple[int, int]:

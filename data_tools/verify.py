@@ -116,7 +116,7 @@ def verify_split(folder: Path) -> Iterator[str]:
             if problems:
                 bad = True
                 yield from (f"{problem}{_ids_text(shard, ids)}" for problem in problems)
-                yield from _damaged_rows(folder, shard, ids, manifest.format)
+                yield from _damaged_rows(folder, shard, ids)
                 bar.update(shard.rows)
             else:
                 bar.update(0)
@@ -160,19 +160,16 @@ def _ids_text(shard: ShardInfo, ids: Sequence[int]) -> str:
     return f"; it holds {len(ids)} images: {shown}{more}"
 
 
-def _damaged_rows(
-    folder: Path, shard: ShardInfo, ids: Sequence[int], row_format: str
-) -> Iterator[str]:
+def _damaged_rows(folder: Path, shard: ShardInfo, ids: Sequence[int]) -> Iterator[str]:
     """Name the rows of a bad shard that can be seen to be bad; a changed pixel cannot be seen."""
     path = folder / shard.file
-    id_column = "img_id" if row_format == PUBLISHED_FORMAT else "image_id"
     try:
-        file = ShardFile(path, (id_column,))
+        file = ShardFile(path, ())
     except (ShardError, OSError) as error:
         yield f"{path}: cannot be opened: {error}"
         return
     for row in range(min(len(file), shard.rows)):
-        number = ids[row] if row < len(ids) else int(file.scalars[id_column][row])
+        number = ids[row] if row < len(ids) else "?"
         try:
             facts = inspect(file.arrays(row, ("image",))["image"].tobytes())
             problem = facts.problem
