@@ -5,8 +5,10 @@ Gradients are reduced inside the compiled step (`step.py`); launching and watchi
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
+import signal
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 LOCAL_RANKS_VARIABLE = "SSD_LOCAL_RANKS"
+_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,11 @@ def is_scheduler() -> bool:
     return os.environ.get("MS_ROLE") == "MS_SCHED"
 
 
+def end_with_parent() -> None:
+    """Let Linux kill this process when its parent is gone, however that came about."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def start_world() -> World:
     """Join the job that a launcher started; without one, be alone.
 
@@ -132,4 +140,6 @@ def start_world() -> World:
     from mindspore import communication
 
     communication.init()
+    if is_scheduler():
+        raise SystemExit(0)
     return World(communication.get_rank(), communication.get_group_size())

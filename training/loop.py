@@ -5,13 +5,16 @@ Each part lives in its own module; nothing here computes gradients or knows a fi
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
 from data_tools.errors import DataError, SettingError
 from data_tools.manifest import ConvertedSplit, open_split
+from training.distributed import end_with_parent, is_scheduler, launched_ranks, start_world
 from training.runtime import Environment, prepare_environment, set_seed, start_device
 from training.settings import TrainSettings
+from training.watch import RankStatus
 
 
 def run(settings: TrainSettings) -> int:
@@ -74,9 +77,10 @@ def train(
     Returns:
         The exit code.
     """
+    RankStatus(int(os.environ.get("RANK_ID", "0"))).tell(0, "joining the job", patience=240)
+    if launched_ranks() > 1 or is_scheduler():
+        end_with_parent()  # no rank outlives its launcher
     start_device(settings.runtime)
-    from training.distributed import start_world
-
     world = start_world()
     set_seed(settings.seed)
 

@@ -21,26 +21,36 @@ OWN = (LOG, EVALUATIONS, SUMMARY, "checkpoints", "tensorboard", "blackbox", "set
        "predictions.png", "curves.png")  # fmt: skip
 
 
-def prepare_folder(settings: TrainSettings) -> None:
-    """Make the run's folder, and refuse to mix two runs in it.
+def check_folder(settings: TrainSettings) -> list[str]:
+    """Refuse to mix two runs in one folder.
 
-    Args:
-        settings: All settings; `overwrite` removes an earlier run's files, and only those.
+    Returns:
+        Names of an earlier run's files in the folder.
 
     Raises:
         SettingError: If an earlier run is in it and neither `resume` nor `overwrite` is set.
     """
     output = Path(settings.output)
     earlier = [name for name in OWN if (output / name).exists()]
-    if settings.overwrite:
-        for name in earlier:
-            path = output / name
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-    elif earlier and not settings.resume:
+    if earlier and not settings.resume and not settings.overwrite:
         raise SettingError(
             f"output={output}: holds an earlier run ({', '.join(earlier)}). Go on with it "
             "(resume=true), throw it away (overwrite=true), or choose another output."
         )
+    return earlier
+
+
+def prepare_folder(settings: TrainSettings) -> None:
+    """Make the run's folder; `overwrite` removes an earlier run's files, and only those.
+
+    Raises:
+        SettingError: If an earlier run is in the way, or the folder cannot be made.
+    """
+    output = Path(settings.output)
+    for name in check_folder(settings):
+        path = output / name
+        if settings.overwrite:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:

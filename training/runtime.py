@@ -12,7 +12,7 @@ import io
 import os
 import platform
 import sys
-from collections.abc import Iterator
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,8 @@ def prepare_environment() -> Environment:
         notes.append(f"{ISA_VARIABLE}=AVX2 (set by us: fast convolutions on AVX-512{when})")
     os.environ.setdefault("GLOG_v", "3")
     os.environ.setdefault("MS_NODE_TIMEOUT", "20")
+    # A graph that does not compile leaves `rank_0/om/` behind, by default in the user's folder.
+    os.environ.setdefault("MS_OM_PATH", str(Path(tempfile.gettempdir()) / "mindspore-debris"))
     return Environment(tuple(notes))
 
 
@@ -130,22 +132,6 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[name] = "not installed"
     return found
-
-
-@contextlib.contextmanager
-def scratch_directory(path: Path) -> Iterator[None]:
-    """Let MindSpore drop its debris (`rank_0/`, `kernel_meta/`) in `path`, not in the user's folder.
-
-    Args:
-        path: Folder to use as the working directory meanwhile; it is made.
-    """
-    path.mkdir(parents=True, exist_ok=True)
-    before = Path.cwd()
-    os.chdir(path)
-    try:
-        yield
-    finally:
-        os.chdir(before)
 
 
 def _first_operation() -> Any:

@@ -110,7 +110,7 @@ class Reduce(nn.Cell):
     Args:
         shapes: Shapes of the gradients.
         world_size: Number of ranks; 1 passes everything through.
-        bucket_mb: Size of a bucket in megabytes; the loss sums ride in the last one.
+        bucket_mb: Size of a bucket in megabytes; the loss sums ride in the first one.
     """
 
     def __init__(
@@ -130,19 +130,27 @@ class Reduce(nn.Cell):
         """Return the same values summed over all ranks."""
         if self.alone:
             return sums, gradients
-        reduced = ()
-        for bucket in self.buckets:
-            pieces = (sums,)
-            for i in range(bucket[0], bucket[1]):
-                pieces = pieces + (gradients[i].reshape((-1,)),)
-            flat = self.all_reduce(ops.concat(pieces))
-            if bucket[0] == 0:
-                total = flat[:4]
-            start = 4
-            for i in range(bucket[0], bucket[1]):
-                reduced = reduced + (flat[start : start + self.sizes[i]].reshape(self.shapes[i]),)
-                start += self.sizes[i]
+        first = self.buckets[0]
+        total, reduced = self.reduce_bucket(sums, gradients, first)
+        for bucket in self.buckets[1:]:
+            _, more = self.reduce_bucket(sums[:1], gradients, bucket)
+            reduced = reduced + more
         return total, reduced
+
+    def reduce_bucket(
+        self, head: Tensor, gradients: tuple[Tensor, ...], bucket: tuple[int, int]
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """All-reduce the gradients of a bucket, and `head` with them, as one flat vector."""
+        pieces = (head,)
+        for i in range(bucket[0], bucket[1]):
+            pieces = pieces + (gradients[i].reshape((-1,)),)
+        flat = self.all_reduce(ops.concat(pieces))
+        start = head.shape[0]
+        reduced = ()
+        for i in range(bucket[0], bucket[1]):
+            reduced = reduced + (flat[start : start + self.sizes[i]].reshape(self.shapes[i]),)
+            start += self.sizes[i]
+        return flat[: head.shape[0]], reduced
 
 
 class LossScale(nn.Cell):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from data_tools.manifest import ConvertedSplit
-from data_tools.pipeline import TrainBatch, TrainPipeline
+from data_tools.pipeline import TrainBatch
 from training.announce import announce
 from training.assemble import build_parts, build_phase_step
 from training.blackbox import BlackBox
@@ -19,6 +19,7 @@ from training.checkpoint import Checkpoint, CheckpointStore
 from training.distributed import World
 from training.evaluator import Evaluator
 from training.initial import load_initial_weights
+from training.job_watch import FINISHED
 from training.preflight import preflight
 from training.resume import check_resumable
 from training.run_folder import prepare_folder, write_settings, write_summary
@@ -68,6 +69,7 @@ class Trainer:
         self.step = 0
         self.wall_before = 0.0
         self.skips = 0
+        self.phase_begun = 0
         self.saved: Checkpoint | None = None
         self.saved_step = -1
         self.best: dict[str, Any] | None = None
@@ -85,7 +87,10 @@ class Trainer:
                 self.finish()
             except Interrupted:
                 self.say("stopped by a signal; what was saved before is whole")
-        return self.stop.exit_code
+        self.world.barrier()  # nobody leaves while another still writes or waits
+        self.status.tell(self.step, FINISHED)
+        # To the launcher, a rank that was asked to stop and did is a success.
+        return 0 if self.status.path else self.stop.exit_code
 
     def say(self, text: str) -> None:
         """Print a line on the main rank."""
@@ -158,6 +163,7 @@ class Trainer:
         """Return the step function of the current phase and the step at which the phase ends."""
         phases = self.parts.phases
         current = max(i for i, phase in enumerate(phases) if phase.first_step <= self.step)
+        self.phase_begun = self.step
         ends = phases[current + 1].first_step if current + 1 < len(phases) else 2**62
         return build_phase_step(self.parts, phases[current]), ends
 
@@ -169,7 +175,9 @@ class Trainer:
         self.status.tell(self.step + 1, "waiting for data")
         batch: TrainBatch = next(batches)
         waited = time.monotonic() - begun
-        self.status.tell(self.step + 1, "computing")
+        # The first step of a phase compiles, which may take minutes.
+        fresh = self.step == self.phase_begun
+        self.status.tell(self.step + 1, "computing", patience=1800 if fresh else 0)
         rate = self.parts.schedule(self.step)
         decay = 0.0 if optim.ema is None else ema_decay(optim.ema, self.step, optim.ema_warmup)
         result = function(
