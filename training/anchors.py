@@ -84,6 +84,11 @@ def levels(model: ModelSettings) -> list[Level]:
             f"model.anchors.aspect_ratios has {len(anchors.aspect_ratios)} lists, but "
             f"{model.name} has {len(maps)} feature maps: give one list for each."
         )
+    if min(min(size) for size in maps) < 1:
+        raise SettingError(
+            f"model.image_size={list(model.image_size)} is too small for {model.name}: its feature "
+            f"maps would be {maps}."
+        )
     result = []
     for index, (rows, columns) in enumerate(maps):
         if anchors.steps:

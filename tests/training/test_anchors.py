@@ -55,7 +55,7 @@ def test_image_need_not_be_square() -> None:
     model = model_settings("ssd_tiny", image_size=[96, 192])
     boxes = default_boxes(model)
     assert boxes.shape == ((12 * 24 + 6 * 12 + 3 * 6) * 4, 4)
-    assert 0 < boxes[:, :2].min()
+    assert boxes[:, :2].min() > 0
     assert boxes[:, :2].max() < 1
 
 
@@ -76,6 +76,12 @@ def test_wrong_number_of_levels_is_an_error() -> None:
 def test_steps_beyond_the_image_are_an_error() -> None:
     model = model_settings("ssd300", image_size=[128, 128])
     with pytest.raises(SettingError, match=r"model.anchors.steps=\[\]"):
+        default_boxes(model)
+
+
+def test_image_too_small_for_the_network_is_an_error() -> None:
+    model = model_settings("ssd_vgg16", image_size=[224, 224])
+    with pytest.raises(SettingError, match=r"\[224, 224\] is too small for ssd_vgg16"):
         default_boxes(model)
 
 

@@ -88,7 +88,7 @@ def test_result_is_ready_for_inference() -> None:
     loc, scores = network(ms.Tensor(np.zeros((2, 3, 160, 160), np.float32)))
     assert loc.shape == (2, network.num_anchors, 4)
     assert scores.shape == (2, network.num_anchors, 5)
-    assert 0 <= scores.asnumpy().min()
+    assert scores.asnumpy().min() >= 0
     assert scores.asnumpy().max() <= 1
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import stat
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +43,6 @@ def random_weights(name: str, num_classes: int) -> Weights:
     found = signature(name)
     rng = np.random.default_rng(0)
     weights: Weights = {}
-    from fnmatch import fnmatchcase
-
     for parameter, shape in found.shapes.items():
         if fnmatchcase(parameter, found.class_head):
             shape = (shape[0] // found.num_classes * num_classes, *shape[1:])
@@ -78,7 +76,7 @@ def test_round_trip(suffix: str, tmp_path: Path) -> None:
     assert read.keys() == want.keys()
     assert all(np.array_equal(read[n], want[n]) for n in want)
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
-    assert os.listdir(tmp_path) == [path.name]
+    assert list(tmp_path.iterdir()) == [path]
     # Over an existing file, and from a dict.
     save_weights({n: w + 1 for n, w in want.items()}, path)
     assert np.array_equal(read_weights(path)["stem.0.0.weight"], want["stem.0.0.weight"] + 1)

@@ -61,7 +61,7 @@ def golden_loss_inputs(
     numbers = golden(name)
     loc_targets = np.zeros((2, num_anchors, 4), np.float32)
     labels = np.zeros((2, num_anchors), np.int32)
-    for k in range(6):
+    for _ in range(6):
         n = rng.integers(1, 12)
         rng.random((n, 2)), rng.random((n, 2)), rng.integers(1, 81, (n, 1))
     for k in range(2):
