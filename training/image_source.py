@@ -150,6 +150,24 @@ def _read_with_pillow(data: bytes) -> Image | None:
         return None
 
 
+def picture_size(data: bytes) -> tuple[int, int]:
+    """Return height and width of an encoded picture from its header, without decoding it.
+
+    Raises:
+        DataError: If the bytes are no picture.
+    """
+    from PIL import Image as Pillow
+
+    try:
+        with Pillow.open(io.BytesIO(data)) as picture:
+            width, height = picture.size
+    except Pillow.DecompressionBombError as error:
+        raise DataError(f"the picture is too large ({error}).") from error
+    except (OSError, ValueError, SyntaxError) as error:
+        raise DataError("this is no picture of a kind we know, or it is damaged.") from error
+    return height, width
+
+
 @dataclass(frozen=True)
 class VideoInfo:
     """What a video says of itself.
