@@ -10,13 +10,17 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from data_tools.boxes import cyxhw_from_yxyx, inside_fraction, yxyx_from_cyxhw
+from data_tools.boxes import inside_fraction, yxyx_from_cyxhw
+from training.grid_candidates import AnchorGrid
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int32]
 
 FORCED_SCORE = np.float32(2.0)
 """Counts for a box's best anchor in place of their overlap, so that no overlap (at most 1) beats it."""
+
+MANY_ANCHORS = 10_000
+"""From here on looking for candidates is faster than overlaps with all anchors."""
 
 _SMALLEST_SIDE = np.float32(1e-6)  # of a box relative to its anchor, before the logarithm
 
@@ -38,6 +42,8 @@ class BoxEncoder:
         crowd_ignore: Share of an anchor; 1 turns ignoring off.
         corners_yxyx_rel: (A, 4) float32, the same anchors as corners, where their last bit matters
             (`corners.py`); None takes them from `default_boxes_cyxhw_rel`.
+        levels: Rows, columns and boxes per cell of each level, if the anchors are such grids: the same
+            matches, faster where there are many anchors.
     """
 
     def __init__(
@@ -47,6 +53,7 @@ class BoxEncoder:
         prior_scaling: Sequence[float] = (0.1, 0.2),
         crowd_ignore: float = 0.5,
         corners_yxyx_rel: npt.ArrayLike | None = None,
+        levels: Sequence[tuple[int, int, int]] | None = None,
     ) -> None:
         self.anchors_cyxhw = np.ascontiguousarray(default_boxes_cyxhw_rel, dtype=np.float32)
         if self.anchors_cyxhw.ndim != 2 or self.anchors_cyxhw.shape[1] != 4:
@@ -63,6 +70,8 @@ class BoxEncoder:
         # One contiguous array for each side: (A,) float32.
         self._y1, self._x1, self._y2, self._x2 = np.ascontiguousarray(self.anchors_yxyx.T)
         self._area = (self._y2 - self._y1) * (self._x2 - self._x1)
+        many = levels is not None and self.num_anchors >= MANY_ANCHORS
+        self._grid = AnchorGrid(self.anchors_cyxhw, levels) if levels and many else None
 
     @property
     def num_anchors(self) -> int:
@@ -131,17 +140,14 @@ class BoxEncoder:
         Returns:
             anchors (P,) and, for each, its box's place in 0..N-1 (P,).
         """
+        candidates = None if self._grid is None else self._candidates(self._grid, boxes_yxyx_rel)
+        if candidates is not None:
+            return _settled(*candidates)
         overlaps = self.overlaps(boxes_yxyx_rel)
         overlaps[np.arange(len(overlaps)), overlaps.argmax(axis=1)] = FORCED_SCORE
-        # Candidates (box, anchor) from the last box to the first, then by rising score: where an anchor
-        # comes up twice the last write below is the highest score, and of equals the first box.
-        flat = np.flatnonzero(overlaps > self.threshold)[::-1]
-        flat = flat[np.argsort(overlaps.ravel()[flat], kind="stable")]
-        owners, anchors = np.divmod(flat, self.num_anchors)
-        owner_of = np.full(self.num_anchors, -1, np.intp)
-        owner_of[anchors] = owners
-        positive = np.flatnonzero(owner_of >= 0)
-        return positive, owner_of[positive]
+        flat = np.flatnonzero(overlaps > self.threshold)
+        boxes, anchors = np.divmod(flat, self.num_anchors)
+        return _settled(boxes, anchors, overlaps.ravel()[flat])
 
     def overlaps(self, boxes_yxyx_rel: FloatArray) -> FloatArray:
         """IoU of every box with every anchor: (N, 4) -> (N, A) float32."""
@@ -158,6 +164,31 @@ class BoxEncoder:
         shared /= union
         return shared
 
+    def _candidates(
+        self, grid: AnchorGrid, boxes: FloatArray
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], FloatArray] | None:
+        """Boxes, rising, anchors and scores above the threshold; None if a box touches no anchor."""
+        nearest = grid.nearest(boxes)
+        reached = self._overlaps_of(boxes[:, None], nearest).max(axis=1)
+        if reached.min() <= 0:
+            return None
+        box, anchor = grid.above(boxes, np.minimum(reached, self.threshold))
+        scores = self._overlaps_of(boxes[box], anchor)
+        starts = np.searchsorted(box, np.arange(len(boxes)))
+        best = scores == np.maximum.reduceat(scores, starts)[box]
+        first = np.minimum.reduceat(np.where(best, anchor, self.num_anchors), starts)
+        scores[anchor == first[box]] = FORCED_SCORE
+        chosen = scores > self.threshold
+        return box[chosen], anchor[chosen], scores[chosen]
+
+    def _overlaps_of(self, boxes: FloatArray, anchors: npt.NDArray[np.int64]) -> FloatArray:
+        """IoU of pairs, bit for bit that of `overlaps`: (..., 4) and (...) -> (...)."""
+        y1, x1, y2, x2 = np.moveaxis(boxes, -1, 0)
+        height = np.minimum(self._y2[anchors], y2) - np.maximum(self._y1[anchors], y1)
+        shared = np.minimum(self._x2[anchors], x2) - np.maximum(self._x1[anchors], x1)
+        shared = np.maximum(shared, 0) * np.maximum(height, 0)
+        return np.asarray(shared / (self._area[anchors] + (y2 - y1) * (x2 - x1) - shared))
+
     def _ignore_crowd(self, regions: FloatArray, anchor_labels: IntArray) -> None:
         if self.crowd_ignore >= 1:
             return
@@ -166,16 +197,32 @@ class BoxEncoder:
             anchor_labels[covered > self.crowd_ignore] = -1
 
 
+def _settled(
+    boxes: npt.NDArray[np.int64], anchors: npt.NDArray[np.int64], scores: FloatArray
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Positive anchors, rising, and the box of each: the highest score, of equals the first box.
+
+    Args:
+        boxes: (M,), rising.
+        anchors: (M,) the anchor that the box wants.
+        scores: (M,) how much.
+    """
+    order = np.argsort(-scores, kind="stable")
+    positive, first = np.unique(anchors[order], return_index=True)
+    return positive, boxes[order[first]]
+
+
 def encode_boxes(
     boxes_yxyx_rel: FloatArray,
     anchors_cyxhw_rel: FloatArray,
     prior_scaling: Sequence[float] = (0.1, 0.2),
 ) -> FloatArray:
     """Regression targets of boxes against their anchors: (P, 4) and (P, 4) -> (P, 4) `[cy, cx, h, w]`."""
-    targets = cyxhw_from_yxyx(boxes_yxyx_rel)
-    targets[:, :2] -= anchors_cyxhw_rel[:, :2]
-    targets[:, :2] /= anchors_cyxhw_rel[:, 2:] * np.float32(prior_scaling[0])
-    relative = np.maximum(targets[:, 2:] / anchors_cyxhw_rel[:, 2:], _SMALLEST_SIDE)
+    low, high = boxes_yxyx_rel[:, :2], boxes_yxyx_rel[:, 2:]
+    centres, sizes = anchors_cyxhw_rel[:, :2], anchors_cyxhw_rel[:, 2:]
+    targets = np.empty((len(low), 4), np.float32)
+    targets[:, :2] = ((low + high) / 2 - centres) / (sizes * np.float32(prior_scaling[0]))
+    relative = np.maximum((high - low) / sizes, _SMALLEST_SIDE)
     targets[:, 2:] = np.log(relative) / np.float32(prior_scaling[1])
     return targets
 

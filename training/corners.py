@@ -29,6 +29,7 @@ def build_encoder(model: ModelSettings, crowd_ignore: float = 0.5) -> BoxEncoder
         tuple(model.prior_scaling),
         crowd_ignore,
         corners_yxyx_rel=default_corners(model),
+        levels=[(level.height, level.width, len(level.sizes_hw_rel)) for level in levels(model)],
     )
 
 

@@ -300,15 +300,10 @@ def test_verify_accepts_a_whole_set(split: ConvertedSplit) -> None:
 
 
 def test_images_without_boxes_are_negatives(tmp_path: Path) -> None:
-    nothing = (
-        lambda i, row: {
-            **row,
-            "num_boxes": 0,
-            **{  # noqa: E731
-                name: row[name][:1] for name in ("boxes", "labels", "iscrowd", "difficult")
-            },
-        }
-    )
+    def nothing(index: int, row: dict[str, Any]) -> dict[str, Any]:
+        names = ("boxes", "labels", "iscrowd", "difficult")
+        return {**row, "num_boxes": 0, **{name: row[name][:1] for name in names}}
+
     split = write_split(tmp_path, scenes(4), shards=1, change=nothing)
     batch = build(split, batch_size=4).batch_at(0)
     assert not batch.labels.any() and not batch.loc_targets.any() and batch.images.any()
