@@ -47,6 +47,8 @@ class HardSwish(nn.Cell):
 class SqueezeExcite(nn.Cell):
     """Scales each channel by a gate between 0 and 1 computed from all channels' means."""
 
+    sees_everything = True  # `summary.py` leaves such cells out of the receptive field
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         inside = divisible_by_8(channels / 4)
