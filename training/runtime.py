@@ -95,6 +95,9 @@ def set_device(name: str, index: int) -> None:
         else:
             ms.set_device(name, index)
     except (RuntimeError, ValueError) as error:
+        # In a notebook MindSpore may be at work already; that is fine on the very device we want.
+        if "has been initialized" in str(error) and ms.get_context("device_target") == name:
+            return
         first = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         raise SettingError(
             f"runtime.device={name!r}: MindSpore cannot use it on this machine ({first}). "
