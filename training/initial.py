@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from training.assemble import Parts
+from training.backbone import load_backbone
 
 
 def load_initial_weights(parts: Parts, say: Callable[[str], None]) -> None:
@@ -23,7 +24,7 @@ def load_initial_weights(parts: Parts, say: Callable[[str], None]) -> None:
     init = parts.settings.init
     if not init.checkpoint and not init.backbone:
         return
-    from training.weights import load_backbone, load_weights, read_weights
+    from training.weights import load_weights, read_weights
 
     network = parts.state.network
     path = init.checkpoint or init.backbone or ""
@@ -32,7 +33,10 @@ def load_initial_weights(parts: Parts, say: Callable[[str], None]) -> None:
         report = load_weights(network, weights, head=init.head)
     else:
         report = load_backbone(network, weights)
-    say(f"first weights from {path}:\n{report}")
+    say(f"first weights from {path}: {report}")
+    for what, names in (("skipped", report.skipped), ("missing", report.missing)):
+        if names:
+            say(f"  {what}: {', '.join(names)}")
     restart_average(parts)
 
 

@@ -38,6 +38,15 @@ class SSD(nn.Cell):
         """(N, 3, H, W) -> the feature maps that carry default boxes, largest first."""
         raise NotImplementedError
 
+    def classifier_name(self, name: str) -> str | None:
+        """What an image classifier with this backbone calls a parameter; None outside the backbone.
+
+        Args:
+            name: The parameter's name here.
+        """
+        head, _, rest = name.partition(".")
+        return rest if head == "backbone" else None
+
     def construct(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Detect.
 

@@ -10,7 +10,7 @@ from mindspore import Tensor, nn
 from training.anchors import boxes_per_cell
 from training.nets.heads import MultiBox
 from training.nets.layers import InvertedResidual, same_sides
-from training.nets.mobilenet_v2 import LAST_CHANNELS, TAP_CHANNELS, MobileNetV2
+from training.nets.mobilenet_v2 import LAST_CHANNELS, TAP, TAP_CHANNELS, MobileNetV2
 from training.nets.norm import make_norm
 from training.nets.settings import ModelSettings
 from training.nets.ssd import SSD
@@ -41,6 +41,16 @@ class SSD300(SSD):
         for block in self.multi_residual:
             maps += (block(maps[-1]),)
         return maps
+
+    def classifier_name(self, name: str) -> str | None:
+        """MobileNetV2's layers are numbered through; block 13's widening is there twice."""
+        parts = name.split(".")
+        if parts[0] != "backbone":
+            return None
+        if parts[1] == "expand_layer_conv_13":
+            return ".".join([f"features.{TAP + 1}.conv.0", *parts[2:]])
+        number = int(parts[2]) + (TAP + 1 if parts[1] == "features_2" else 0)
+        return ".".join([f"features.{number}", *parts[3:]])
 
 
 def build(model: ModelSettings, num_classes: int) -> SSD:

@@ -57,6 +57,11 @@ class SSDMobileNetV1(SSD):
             maps += (block(maps[-1]),)
         return maps
 
+    def classifier_name(self, name: str) -> str | None:
+        """MobileNetV1's own names, without their leading `network.`."""
+        prefix = "feature_extractor.mobilenet_v1.network."
+        return name.removeprefix(prefix) if name.startswith(prefix) else None
+
 
 def build(model: ModelSettings, num_classes: int) -> SSD:
     """Make the network; its weights are MindSpore's own random ones."""

@@ -54,6 +54,11 @@ class SSDMobileNetV1FPN(SSD):
         """(N, 3, H, W) -> five maps."""
         return self.feature_extractor(x)
 
+    def classifier_name(self, name: str) -> str | None:
+        """MobileNetV1's own names, without their leading `network.`."""
+        prefix = "feature_extractor.mobilenet_v1.network."
+        return name.removeprefix(prefix) if name.startswith(prefix) else None
+
 
 def build(model: ModelSettings, num_classes: int) -> SSD:
     """Make the network; its weights are MindSpore's own random ones."""

@@ -53,6 +53,11 @@ class SSDResNet50FPN(SSD):
         """(N, 3, H, W) -> five maps."""
         return self.feature_extractor(x)
 
+    def classifier_name(self, name: str) -> str | None:
+        """ResNet-50's own names."""
+        prefix = "feature_extractor.resnet."
+        return name.removeprefix(prefix) if name.startswith(prefix) else None
+
 
 def build(model: ModelSettings, num_classes: int) -> SSD:
     """Make the network; its weights are MindSpore's own random ones."""

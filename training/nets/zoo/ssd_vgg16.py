@@ -15,7 +15,7 @@ from training.nets.layers import same_sides
 from training.nets.norm import make_norm
 from training.nets.settings import ModelSettings
 from training.nets.ssd import SSD
-from training.nets.vgg import VGG16
+from training.nets.vgg import BLOCKS, VGG16
 
 CHANNELS = (512, 1024, 512, 256, 256, 256)
 
@@ -49,6 +49,15 @@ class SSDVGG16(SSD):
         block10 = self.b10_2(self.b10_1(block9))
         block11 = self.b11_2(self.b11_1(block10))
         return block4, block7, block8, block9, block10, block11
+
+    def classifier_name(self, name: str) -> str | None:
+        """VGG-16 without batch norm counts its layers, activations and poolings among them."""
+        parts = name.split(".")
+        if parts[0] != "backbone":
+            return None
+        block, layer = int(parts[1][1:]) - 1, int(parts[2])
+        before = sum(2 * len(widths) + 1 for widths in BLOCKS[:block])
+        return f"layers.{before + layer}.{parts[3]}"
 
 
 def build(model: ModelSettings, num_classes: int) -> SSD:
