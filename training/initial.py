@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from training.assemble import Parts
-from training.backbone import load_backbone
+from training.backbone_weights import load_backbone
 
 
 def load_initial_weights(parts: Parts, say: Callable[[str], None]) -> None:
