@@ -18,14 +18,16 @@ from data_tools.pipeline import TrainPipeline
 from training.checkpoint import Card
 from training.corners import build_encoder
 from training.distributed import World, local_ranks
+from training.loss_scale import LossScale
 from training.losses import build_loss
 from training.nets import build_network
 from training.nets.normalize import Normalize
 from training.optimizer import Momentum, WeightAverage, matches, trainable
+from training.reduce import Reduce
 from training.schedule import Schedule, build_schedule
 from training.settings import TrainSettings
 from training.state import TrainState, statistics_of
-from training.step import Apply, Gradients, LossScale, Reduce, StepFunction, build_step
+from training.step import Apply, Gradients, StepFunction, build_step
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from data_tools.manifest import write_atomic
 from data_tools.pipeline import TrainBatch
 from training.assemble import Parts
 from training.checkpoint import stem, write_arrays
-from training.step import SCALE_FLOOR, StepResult
+from training.loss_scale import SCALE_FLOOR
+from training.step import StepResult
 
 FORMAT = "ssd-blackbox/1"
 

@@ -1,7 +1,6 @@
-"""Checkpoint files: written whole or not at all, hashed, counted, found again.
+"""One checkpoint: its card, its files' names, and how arrays are written and read.
 
-What goes into them is gathered in `state.py`; whether one may be resumed from is decided in
-`resume.py`. This module knows files, names and hashes only.
+A run's collection of them is `checkpoint_store.py`; what goes into one is gathered in `state.py`.
 """
 
 from __future__ import annotations
@@ -9,8 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
@@ -19,10 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_tools.errors import CheckpointError
-from data_tools.manifest import sha256_of_file, write_atomic
+from data_tools.manifest import write_atomic
 
 FORMAT = "ssd-checkpoint/1"
-BEST = "best"
 
 
 @dataclass
@@ -119,7 +116,7 @@ def read_card(checkpoint: str | Path) -> Card | None:
     path = Path(checkpoint).with_suffix(".json")
     if not path.is_file():
         return None
-    return _parse_card(path)
+    return parse_card(path)
 
 
 def write_arrays(arrays: Mapping[str, NDArray[Any]], path: Path) -> None:
@@ -136,10 +133,10 @@ def write_arrays(arrays: Mapping[str, NDArray[Any]], path: Path) -> None:
     temporary.unlink(missing_ok=True)
     entries = [{"name": k, "data": ms.Tensor(np.asarray(v))} for k, v in arrays.items()]
     ms.save_checkpoint(entries, str(temporary))
-    os.chmod(temporary, 0o644)
+    temporary.chmod(0o644)
     with open(temporary, "rb") as file:
         os.fsync(file.fileno())
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
@@ -156,136 +153,12 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
         raise CheckpointError(f"{path}: not readable as a checkpoint ({error}).") from error
 
 
-class CheckpointStore:
-    """The checkpoints of one run.
+def parse_card(path: Path) -> Card:
+    """Read a card.
 
-    Args:
-        folder: `RUN/checkpoints`; made when the first one is saved.
-        keep: How many of the newest stay.
+    Raises:
+        CheckpointError: If it is damaged or of a format this version cannot read.
     """
-
-    def __init__(self, folder: Path, keep: int) -> None:
-        self.folder, self.keep = folder, keep
-
-    def save(
-        self,
-        card: Card,
-        weights: Mapping[str, NDArray[Any]],
-        state: Mapping[str, NDArray[Any]],
-        after_write: Callable[[str], None] = lambda name: None,
-    ) -> Checkpoint:
-        """Write a checkpoint and drop those that are too old.
-
-        Args:
-            card: The card, without hashes.
-            weights: The detector's weights by published name.
-            state: Everything else.
-            after_write: Called with each file's name once it is in place (tests cut the power here).
-
-        Returns:
-            The checkpoint.
-        """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        checkpoint = Checkpoint(self.folder, card)
-        # A step saved before (a run resumed from an older one) loses its card first.
-        checkpoint.card_path.unlink(missing_ok=True)
-        for path, arrays in ((checkpoint.weights_path, weights), (checkpoint.state_path, state)):
-            write_arrays(arrays, path)
-            card.files[path.name] = sha256_of_file(path)
-            after_write(path.name)
-        card.write(checkpoint.card_path)
-        _flush_folder(self.folder)
-        after_write(checkpoint.card_path.name)
-        self._drop_old()
-        return checkpoint
-
-    def mark(self, checkpoint: Checkpoint, metrics: dict[str, Any], best: dict[str, Any]) -> None:
-        """Add an evaluation to a checkpoint's card; copy it to `best.ckpt` if it is the best.
-
-        Args:
-            checkpoint: The checkpoint that was evaluated.
-            metrics: Its metrics.
-            best: Step and AP of the best one so far, this one included.
-        """
-        card = checkpoint.card
-        card.metrics, card.best = metrics, best
-        card.write(checkpoint.card_path)
-        if best["step"] != card.step:
-            return
-        weights, card_path = self.folder / f"{BEST}.ckpt", self.folder / f"{BEST}.json"
-        temporary = self.folder / f".{BEST}.ckpt.tmp"
-        shutil.copyfile(checkpoint.weights_path, temporary)
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
-        card_path.unlink(missing_ok=True)  # never an old card beside new weights
-        os.replace(temporary, weights)
-        sha256 = card.files[checkpoint.weights_path.name]
-        dataclasses.replace(card, files={weights.name: sha256}).write(card_path)
-        _flush_folder(self.folder)
-
-    def steps(self) -> list[int]:
-        """Return the steps that have a card, oldest first."""
-        names = (path.stem for path in self.folder.glob("step-*.json"))
-        return sorted(int(name[5:]) for name in names if name[5:].isdigit())
-
-    def newest(self, report: Callable[[str], None] = print) -> Checkpoint | None:
-        """Return the newest checkpoint that is whole; damaged ones are reported and passed over.
-
-        Args:
-            report: Called with a line for each damaged checkpoint.
-        """
-        for step in reversed(self.steps()):
-            try:
-                return self.open(step)
-            except CheckpointError as error:
-                report(f"damaged checkpoint passed over: {error}")
-        return None
-
-    def open(self, step: int) -> Checkpoint:
-        """Open one checkpoint and check its hashes.
-
-        Raises:
-            CheckpointError: If a file is missing or is not what the card says.
-        """
-        card = _parse_card(self.folder / f"{stem(step)}.json")
-        checkpoint = Checkpoint(self.folder, card)
-        for path in (checkpoint.weights_path, checkpoint.state_path):
-            if not path.is_file():
-                raise CheckpointError(f"{path}: missing.")
-            found = sha256_of_file(path)
-            if found != card.files.get(path.name):
-                raise CheckpointError(
-                    f"{path}: sha256 {found[:16]}..., its card says "
-                    f"{str(card.files.get(path.name))[:16]}...: cut short or changed."
-                )
-        return checkpoint
-
-    def forget_after(self, step: int) -> None:
-        """Drop checkpoints newer than `step`: damaged ones that a resumed run passes by."""
-        for later in self.steps():
-            if later > step:
-                self._drop(later)
-
-    def sweep(self) -> None:
-        """Remove what a kill in the middle of a save left: files without a card, temporary names."""
-        whole = {stem(step) for step in self.steps()}
-        for path in self.folder.glob("step-*.ckpt"):
-            if path.name.split(".")[0] not in whole:
-                path.unlink()
-        for path in (*self.folder.glob(".*.tmp*"), *self.folder.glob("*.json.tmp")):
-            path.unlink()
-
-    def _drop_old(self) -> None:
-        for step in self.steps()[: -self.keep]:
-            self._drop(step)
-
-    def _drop(self, step: int) -> None:
-        # The card goes first: files without a card are no checkpoint.
-        for ending in (".json", ".state.ckpt", ".ckpt"):
-            (self.folder / f"{stem(step)}{ending}").unlink(missing_ok=True)
-
-
-def _parse_card(path: Path) -> Card:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["format"] != FORMAT:
@@ -297,11 +170,3 @@ def _parse_card(path: Path) -> Card:
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(f"{path}: not a checkpoint's card ({error!r}).") from error
-
-
-def _flush_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

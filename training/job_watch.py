@@ -78,12 +78,12 @@ class JobWatch:
     def look(self) -> None:
         """Refresh what is known of every rank."""
         now = time.time()
-        running = {}
+        running: dict[int, int] = {}
         for pid, variables in self._processes():
-            if b"MS_ROLE=MS_WORKER" in variables:
-                rank = next((v[8:] for v in variables if v.startswith(b"RANK_ID=")), b"")
-                if rank.isdigit():
-                    running[int(rank)] = pid
+            if b"MS_ROLE=MS_WORKER" in variables and is_training(pid):
+                number = next((v[8:] for v in variables if v.startswith(b"RANK_ID=")), b"")
+                if number.isdigit():
+                    running[int(number)] = pid
         for rank, view in self.views.items():
             view.alive = rank in running
             if view.alive:
@@ -181,14 +181,15 @@ class JobWatch:
 
     def _processes(self) -> list[tuple[int, list[bytes]]]:
         found = []
-        for entry in os.listdir("/proc"):
-            if entry.isdigit() and int(entry) != os.getpid():
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit() and int(entry.name) != os.getpid():
                 try:
-                    variables = Path(f"/proc/{entry}/environ").read_bytes().split(b"\0")
+                    variables = (entry / "environ").read_bytes().split(b"\0")
                 except OSError:
                     continue
-                if self.marker in variables and process_state(int(entry)) != "Z":
-                    found.append((int(entry), variables))
+                pid = int(entry.name)
+                if self.marker in variables and process_state(pid) != "Z":
+                    found.append((pid, variables))
         return found
 
 
@@ -238,6 +239,14 @@ def last_error(lines: list[str]) -> str | None:
         if re.match(r"^[\w.]*(Error|Exception|Interrupt|Exit)\b.*", line):
             return line
     return None
+
+
+def is_training(pid: int) -> bool:
+    """True for a rank itself; msrun also starts a `tail` for each, with the same environment."""
+    try:
+        return b"train.py" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
 
 
 def process_state(pid: int) -> str:

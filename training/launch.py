@@ -91,7 +91,7 @@ class Job:
             STATUS_VARIABLE: status_dir,
             LOCAL_RANKS_VARIABLE: str(self.devices),
             "PYTHONUNBUFFERED": "1",
-            "GLOG_v": os.environ.get("GLOG_v", "3"),
+            "GLOG_v": os.environ.get("GLOG_v", "3"),  # noqa: SIM112 - MindSpore reads it so
             "MS_NODE_TIMEOUT": os.environ.get("MS_NODE_TIMEOUT", "20"),
         }
 

@@ -59,7 +59,7 @@ def prepare_folder(settings: TrainSettings) -> None:
 
 def write_settings(settings: TrainSettings, output: Path) -> None:
     """Write `settings.yaml`, with every setting as it was used."""
-    import yaml
+    import yaml  # type: ignore[import-untyped]
 
     content = yaml.safe_dump(dataclasses.asdict(settings), sort_keys=False, allow_unicode=True)
     write_atomic(output / "settings.yaml", content)

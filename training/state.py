@@ -14,8 +14,8 @@ from mindspore import Parameter, Tensor, nn, ops
 from numpy.typing import NDArray
 
 from data_tools.errors import CheckpointError
+from training.loss_scale import LossScale
 from training.optimizer import Momentum, WeightAverage
-from training.step import LossScale
 
 Arrays = dict[str, NDArray[Any]]
 PUBLISHED_PREFIX = "network."

@@ -14,10 +14,10 @@ import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 from numpy.typing import NDArray
 
+from training.loss_scale import LossScale
 from training.losses import regression
 from training.optimizer import Momentum, WeightAverage
-
-SCALE_FLOOR = 2.0**-14
+from training.reduce import Reduce
 
 
 @dataclass(frozen=True)
@@ -43,30 +43,6 @@ class StepResult:
     applied: bool
     loss_scale: float
     stop: bool
-
-
-def bucket_slices(sizes: Sequence[int], bucket_bytes: float) -> list[tuple[int, int]]:
-    """Cut consecutive tensors into buckets of at least `bucket_bytes` (the last may be smaller).
-
-    Args:
-        sizes: Elements of each float32 tensor.
-        bucket_bytes: Size at which a bucket is full; 0 puts every tensor into its own.
-
-    Returns:
-        (first, last + 1) tensor positions of each bucket.
-
-    >>> bucket_slices([1, 2, 3, 4], 12), bucket_slices([1, 2], 0)
-    ([(0, 2), (2, 3), (3, 4)], [(0, 1), (1, 2)])
-    """
-    buckets, first, filled = [], 0, 0
-    for i, size in enumerate(sizes):
-        filled += size * 4
-        if filled >= bucket_bytes:
-            buckets.append((first, i + 1))
-            first, filled = i + 1, 0
-    if first < len(sizes):
-        buckets.append((first, len(sizes)))
-    return buckets
 
 
 class Gradients(nn.Cell):
@@ -104,80 +80,6 @@ class Gradients(nn.Cell):
         return sums, gradients
 
 
-class Reduce(nn.Cell):
-    """Sum gradients and loss sums over all ranks, in few large all-reduces.
-
-    Args:
-        shapes: Shapes of the gradients.
-        world_size: Number of ranks; 1 passes everything through.
-        bucket_mb: Size of a bucket in megabytes; the loss sums ride in the first one.
-    """
-
-    def __init__(
-        self, shapes: Sequence[tuple[int, ...]], world_size: int, bucket_mb: float
-    ) -> None:
-        super().__init__()
-        self.shapes = tuple(tuple(shape) for shape in shapes)
-        self.sizes = tuple(int(np.prod(shape)) for shape in self.shapes)
-        self.buckets = tuple(bucket_slices(self.sizes, bucket_mb * 2**20))
-        self.alone = world_size == 1
-        if not self.alone:
-            self.all_reduce = ops.AllReduce()
-
-    def construct(
-        self, sums: Tensor, gradients: tuple[Tensor, ...]
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Return the same values summed over all ranks."""
-        if self.alone:
-            return sums, gradients
-        first = self.buckets[0]
-        total, reduced = self.reduce_bucket(sums, gradients, first)
-        for bucket in self.buckets[1:]:
-            _, more = self.reduce_bucket(sums[:1], gradients, bucket)
-            reduced = reduced + more
-        return total, reduced
-
-    def reduce_bucket(
-        self, head: Tensor, gradients: tuple[Tensor, ...], bucket: tuple[int, int]
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """All-reduce the gradients of a bucket, and `head` with them, as one flat vector."""
-        pieces = (head,)
-        for i in range(bucket[0], bucket[1]):
-            pieces = pieces + (gradients[i].reshape((-1,)),)
-        flat = self.all_reduce(ops.concat(pieces))
-        start = head.shape[0]
-        reduced = ()
-        for i in range(bucket[0], bucket[1]):
-            reduced = reduced + (flat[start : start + self.sizes[i]].reshape(self.shapes[i]),)
-            start += self.sizes[i]
-        return flat[: head.shape[0]], reduced
-
-
-class LossScale(nn.Cell):
-    """Dynamic loss scale for half precision; constant 1 when it is off.
-
-    Args:
-        first: Initial scale.
-        window: Good steps in a row after which it doubles.
-        active: False keeps the scale at 1.
-    """
-
-    def __init__(self, first: float, window: int, active: bool) -> None:
-        super().__init__(auto_prefix=False)
-        self.active, self.window = active, float(window)
-        self.scale = Parameter(Tensor(first if active else 1.0, ms.float32), name="loss_scale")
-        self.good = Parameter(Tensor(0.0, ms.float32), name="loss_scale_good_steps")
-
-    def adjust(self, finite: Tensor) -> None:
-        """Halve after an overflow, double after `window` good steps in a row."""
-        good = ops.select(finite, self.good + 1.0, ops.zeros_like(self.good))
-        full = good >= self.window
-        grown = ops.select(full, self.scale * 2.0, self.scale)
-        shrunk = ops.maximum(self.scale * 0.5, Tensor(SCALE_FLOOR, ms.float32))
-        ops.assign(self.scale, ops.select(finite, grown, shrunk))
-        ops.assign(self.good, ops.select(full, ops.zeros_like(good), good))
-
-
 class Apply(nn.Cell):
     """Turn summed gradients into an update: divide, check, clip, move, average.
 
@@ -204,7 +106,8 @@ class Apply(nn.Cell):
     ) -> None:
         super().__init__(auto_prefix=False)
         self.optimizer, self.chosen, self.reduce = optimizer, tuple(chosen), reduce
-        self.scaler, self.average = scaler, average
+        self.scaler = scaler
+        self.average: Any = average
         self.averaged = average is not None
         self.clipped = clip_norm is not None
         self.clip_norm = float(clip_norm or 0.0)
@@ -299,7 +202,7 @@ def build_step(gradients: Gradients, apply: Apply, accumulate: int) -> StepFunct
     @ms.jit
     def add(*both: Tensor) -> Any:
         half = len(both) // 2
-        added = ()
+        added: tuple[Tensor, ...] = ()
         for i in range(half):
             added = added + (both[i] + both[half + i],)
         return added

@@ -15,7 +15,8 @@ from data_tools.pipeline import TrainBatch
 from training.announce import announce
 from training.assemble import build_parts, build_phase_step
 from training.blackbox import BlackBox
-from training.checkpoint import Checkpoint, CheckpointStore
+from training.checkpoint import Checkpoint
+from training.checkpoint_store import CheckpointStore
 from training.distributed import World
 from training.evaluator import Evaluator
 from training.initial import load_initial_weights

@@ -160,7 +160,7 @@ class RankStatus:
             content = {"pid": os.getpid(), "step": step, "doing": doing, "patience": patience}
             temporary = self.path.with_suffix(".tmp")
             temporary.write_text(json.dumps(content))
-            os.replace(temporary, self.path)
+            temporary.replace(self.path)
 
 
 class Terminal:
