@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from codecs import getincrementaldecoder
 from collections.abc import Iterator
 from json.decoder import JSONDecodeError
@@ -19,6 +20,11 @@ from data_tools.errors import DataError
 
 _CHUNK_BYTES = 1 << 20
 _SPACE = " \t\n\r"
+_AFTER_VALUE = (",", "]", "}", *_SPACE)
+_POLYGONS = re.compile(r'"segmentation"\s*:\s*\[[][0-9.,eE+\-\s]*\](?=\s*(?:,\s*"|\}))')
+"""Outlines are most of such a file, nobody here needs them, and numbers are slow to parse: a list of
+numbers that is closed, with the next key or the end of the object behind it, is skipped as text."""
+
 _MAX_PENDING = 1 << 28
 """One entry of more than so many characters is no entry of a detection data set."""
 
@@ -79,9 +85,10 @@ class JsonStream:
 
     def _feed(self, piece: bytes) -> None:
         self._ended = not piece
-        text = self._decoder.decode(piece, final=self._ended)
-        self._passed += self._at
-        self._text, self._at = self._text[self._at :] + text, 0
+        text = self._text[self._at :] + self._decoder.decode(piece, final=self._ended)
+        kept = _POLYGONS.sub('"segmentation":null', text)
+        self._passed += self._at + len(text) - len(kept)
+        self._text, self._at = kept, 0
 
     def _more(self) -> bool:
         """Read on; false at the end of the file."""
@@ -131,8 +138,8 @@ class JsonStream:
                     continue
                 message = error.msg if isinstance(error, JSONDecodeError) else "expected a value"
                 return self._fail(f"{message} (or cut short) in the entry that begins there")
-            # A number at the end of what was read may go on in what was not.
-            if end == len(self._text) and self._more():
+            # A number at the end of what was read may go on in what was not: 1 . 5, 1 e 5.
+            if self._text[end : end + 1] not in _AFTER_VALUE and self._more():
                 continue
             self._at = end
             return value
@@ -167,14 +174,13 @@ class JsonStream:
             # The quick way, for an entry and its comma that have been read already.
             try:
                 value, end = parse(self._text, self._at)
-                if self._text[end] == ",":
-                    self._at = end + 1
-                    if self._text[self._at] in _SPACE:
-                        self._peek()
-                    yield key, value
-                    continue
-            except (JSONDecodeError, StopIteration, IndexError):
-                pass
+            except (JSONDecodeError, StopIteration):
+                end = len(self._text)
+            if self._text[end : end + 1] == ",":
+                self._at = end + 1
+                yield key, value
+                self._peek()
+                continue
             self._peek()
             yield key, self._value()
             if self._expect(",]", "expected ',' or ']'") == "]":

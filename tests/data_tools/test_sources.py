@@ -1,0 +1,350 @@
+"""Every layout is read as it is meant: COCO in all its dialects, VOC, text lists, YOLO."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from raw_sets import (
+    CATEGORIES,
+    box_entry,
+    coco_settings,
+    image_entry,
+    jpeg,
+    voc_xml,
+    write_coco,
+    write_plain_coco,
+)
+
+from data_tools.errors import DataError, SettingError
+from data_tools.settings import ConvertSettings, DatasetSettings, SplitSettings
+from data_tools.sources import RawDataset, RawSplit, read_source
+from data_tools.sources.common import numbers_for
+
+
+def read(settings: ConvertSettings) -> RawSplit:
+    return read_source(settings).splits[0]
+
+
+def kinds(split: RawSplit) -> list[str]:
+    return [defect.kind for defect in split.defects]
+
+
+# COCO
+
+
+def test_coco_is_sorted_and_exact(tmp_path: Path) -> None:
+    images = [image_entry(7), image_entry(3)]
+    boxes = [
+        box_entry(9, 7, [1.5, 2.25, 3.125, 4.0], 3, area=5.5),
+        box_entry(2, 3, [0, 0, 10, 10], 7, iscrowd=1),
+        box_entry(1, 7, [2, 2, 2, 2], 1, ignore=1),
+    ]
+    write_coco(tmp_path, images, boxes)
+    table = read(coco_settings(tmp_path)).table
+    assert table.image_ids.tolist() == [3, 7] and table.annotation_ids.tolist() == [2, 1, 9]
+    sample = table[1]
+    np.testing.assert_array_equal(sample.boxes_yxyx_px[1], [2.25, 1.5, 6.25, 4.625])
+    assert sample.areas_px[1] == 5.5 and sample.difficult.tolist() == [True, False]
+    assert table[0].iscrowd.tolist() == [True] and sample.category_ids.tolist() == [1, 3]
+
+
+def test_coco_dialects(tmp_path: Path) -> None:
+    """No area, no iscrowd, no annotation ids (LVIS, CrowdHuman-style), ids as text, no sizes."""
+    images: list[dict[str, Any]] = [
+        {"id": "b-2", "file_name": "x.jpg"},
+        {"id": "a 1", "coco_url": "http://images/train2017/y.jpg"},
+        {"id": "17", "file_name": "sub\\z.jpg", "height": None},
+    ]
+    boxes = [
+        {"image_id": "a 1", "category_id": 1, "bbox": [1, 2, 3, 4]},
+        {"image_id": 17, "category_id": "3", "bbox": ["1", "2", "3", "4"]},
+    ]
+    write_coco(tmp_path, images, boxes, pictures=False)
+    table = read(coco_settings(tmp_path)).table
+    assert table.file_names == ["sub/z.jpg", "train2017/y.jpg", "x.jpg"]
+    assert table.image_ids.tolist() == [17, 18, 19]
+    assert np.diff(table.offsets).tolist() == [1, 1, 0]
+    assert table.areas_px.tolist() == [12.0, 12.0] and table.heights.tolist() == [0, 0, 0]
+    assert len(set(table.annotation_ids.tolist())) == 2
+
+
+def test_annotation_id_zero_is_replaced(tmp_path: Path) -> None:
+    write_coco(
+        tmp_path, [image_entry(1)], [box_entry(0, 1, [1, 1, 5, 5]), box_entry(4, 1, [2, 2, 5, 5])]
+    )
+    assert 0 not in read(coco_settings(tmp_path)).table.annotation_ids
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"images": []}, "no annotations and no categories.*its keys are"),
+        ({"images": [], "annotations": [], "categories": []}, "categories is empty"),
+        ({"images": [], "annotations": [], "categories": CATEGORIES}, "images is empty"),
+        ([], "expected an object"),
+        (
+            {
+                "images": [],
+                "annotations": [],
+                "categories": [{"id": 1, "name": "a"}, {"id": 1, "name": "b"}],
+            },
+            "collides",
+        ),
+    ],
+)
+def test_not_coco(tmp_path: Path, content: Any, message: str) -> None:
+    (tmp_path / "images").mkdir()
+    (tmp_path / "train.json").write_text(json.dumps(content))
+    with pytest.raises(DataError, match=message):
+        read(coco_settings(tmp_path))
+
+
+def test_missing_pieces_name_the_setting(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"dataset\.root=.*there is nothing"):
+        read(coco_settings(tmp_path / "no"))
+    (tmp_path / "other.json").write_text("{}")
+    with pytest.raises(DataError, match=r"annotations=train\.json.*Beside it: other\.json"):
+        read(coco_settings(tmp_path))
+    (tmp_path / "train.json").write_text("{}")
+    with pytest.raises(DataError, match=r"images=images"):
+        read(coco_settings(tmp_path))
+    with pytest.raises(SettingError, match=r"dataset\.root"):
+        read(
+            coco_settings(Path("")).__class__(
+                dataset=DatasetSettings(splits={"a": SplitSettings()})
+            )
+        )
+
+
+def test_lists_and_fractions(tmp_path: Path) -> None:
+    write_plain_coco(tmp_path, 40)
+    (tmp_path / "some.txt").write_text("000003.jpg\n7\n000012\n")
+    listed = SplitSettings(annotations="train.json", images="images", list="some.txt")
+    table = read(coco_settings(tmp_path, dataset_splits={"train": listed})).table
+    assert table.image_ids.tolist() == [3, 7, 12]
+    (tmp_path / "some.txt").write_text("000003.jpg\nnobody\n")
+    with pytest.raises(DataError, match=r"some\.txt.*1 of its 2 names.*nobody"):
+        read(coco_settings(tmp_path, dataset_splits={"train": listed}))
+
+    def cut(seed: int, **shares: float) -> dict[str, list[int]]:
+        splits = {
+            name: SplitSettings(annotations="train.json", images="images", fraction=share)
+            for name, share in shares.items()
+        }
+        raw = read_source(coco_settings(tmp_path, dataset_splits=splits, dataset_split_seed=seed))
+        return {split.name: split.table.image_ids.tolist() for split in raw.splits}
+
+    parts = cut(0, train=0.75, val=0.25)
+    assert sorted(parts["train"] + parts["val"]) == list(range(1, 41)) and len(parts["val"]) == 10
+    assert cut(0, train=0.75, val=0.25) == parts != cut(1, train=0.75, val=0.25)
+    with pytest.raises(SettingError, match="add up to 1.2"):
+        cut(0, train=0.8, val=0.4)
+
+
+def test_classes_empty_images_and_other_boxes(tmp_path: Path) -> None:
+    write_plain_coco(tmp_path, 12)
+    whole = read(coco_settings(tmp_path))
+    dogs = read(coco_settings(tmp_path, dataset_classes=["dog"], dataset_keep_empty=False))
+    assert set(dogs.table.category_ids.tolist()) == {3}
+    assert len(dogs.table.category_ids) + dogs.other_classes == len(whole.table.category_ids)
+    assert (np.diff(dogs.table.offsets) > 0).all() and dogs.empty_left_out == 12 - len(dogs.table)
+
+
+# Pascal VOC
+
+
+def voc(root: Path, **more: Any) -> RawDataset:
+    split = {"annotations": "Annotations", "images": "JPEGImages"}
+    split |= {k[6:]: more.pop(k) for k in list(more) if k.startswith("split_")}
+    dataset = DatasetSettings(
+        kind="voc", root=str(root), splits={"train": SplitSettings(**split)}, **more
+    )
+    return read_source(ConvertSettings(dataset=dataset))
+
+
+def write_voc(root: Path, files: dict[str, str | bytes], images: list[str]) -> None:
+    for folder in ("Annotations", "JPEGImages"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        data = text if isinstance(text, bytes) else text.encode()
+        (root / "Annotations" / f"{name}.xml").write_bytes(data)
+    for name in images:
+        path = root / "JPEGImages" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(jpeg(40, 60))
+
+
+def test_voc_boxes_names_and_flags(tmp_path: Path) -> None:
+    objects = [("dog", (1, 1, 60, 40)), ("cat", (10.5, 5, 20, 15))]
+    write_voc(tmp_path, {"b": voc_xml(objects, difficult=1), "a": voc_xml([])}, ["a.jpg", "b.PNG"])
+    raw = voc(tmp_path)
+    table = raw.splits[0].table
+    assert [c.name for c in raw.classes.classes] == ["cat", "dog"]
+    assert table.file_names == ["a.jpg", "b.PNG"] and table.image_ids.tolist() == [1, 2]
+    np.testing.assert_array_equal(table[1].boxes_yxyx_px, [[0, 0, 40, 60], [4, 9.5, 15, 20]])
+    assert table[1].difficult.all() and table[1].category_ids.tolist() == [2, 1]
+    zero = voc(tmp_path, box_origin=0).splits[0].table
+    np.testing.assert_array_equal(zero[1].boxes_yxyx_px[0], [1, 1, 40, 60])
+
+
+def test_voc_lists_and_one_folder(tmp_path: Path) -> None:
+    names = ["000012", "000002", "my photo"]
+    write_voc(tmp_path, {n: voc_xml([("a", (2, 2, 9, 9))]) for n in names}, [])
+    for name in names:
+        (tmp_path / "Annotations" / f"{name}.jpg").write_bytes(jpeg(40, 60))
+    (tmp_path / "list.txt").write_text("000012  1\nmy photo\n\n")
+    table = voc(tmp_path, split_images="Annotations", split_list="list.txt").splits[0].table
+    assert table.file_names == ["000012.jpg", "my photo.jpg"]
+    everything = voc(tmp_path, split_images="Annotations").splits[0].table
+    assert len(everything) == 3 and everything.image_ids.tolist() == [1, 2, 3]
+    (tmp_path / "list.txt").write_text("000012\n000002\n")
+    numbered = voc(tmp_path, split_images="Annotations", split_list="list.txt").splits[0].table
+    assert numbered.image_ids.tolist() == [2, 12]
+    (tmp_path / "list.txt").write_text("../000012\n")
+    with pytest.raises(DataError, match="leaves the folder"):
+        voc(tmp_path, split_list="list.txt")
+
+
+def test_voc_zero_area_box_is_found_whatever_the_origin(tmp_path: Path) -> None:
+    write_voc(tmp_path, {"a": voc_xml([("x", (5, 5, 5, 9)), ("x", (9, 9, 5, 5))])}, ["a.jpg"])
+    for origin in (0, 1):
+        assert kinds(voc(tmp_path, box_origin=origin).splits[0]) == ["box_degenerate"] * 2
+
+
+BOMB = """<?xml version="1.0"?><!DOCTYPE lolz [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;">]>
+<annotation><filename>&b;</filename></annotation>"""
+OUTSIDE = """<?xml version="1.0"?><!DOCTYPE x [<!ENTITY f SYSTEM "file:///etc/passwd">]>
+<annotation><filename>&f;</filename></annotation>"""
+
+
+def test_voc_bad_xml(tmp_path: Path) -> None:
+    good = voc_xml([("x", (1, 1, 9, 9))])
+    files: dict[str, str | bytes] = {
+        "bomb": BOMB,
+        "outside": OUTSIDE,
+        "cut": good[:60],
+        "other": "<html></html>",
+        "latin": "<annotation><filename>é</filename></annotation>".encode("latin-1"),
+        "encoding": '<?xml version="1.0" encoding="klingon"?><annotation/>',
+        "noname": good.replace("<name>x</name>", ""),
+        "nobox": good.replace("<xmin>1</xmin>", ""),
+        "escape": voc_xml([], filename="../../x.jpg"),
+        "good": good,
+    }
+    write_voc(tmp_path, files, [f"{n}.jpg" for n in ("noname", "nobox", "good")])
+    (tmp_path / "list.txt").write_text("\n".join([*files, "nothere"]))
+    split = voc(tmp_path, split_list="list.txt").splits[0]
+    found = {d.file.split("/")[-1]: d.kind for d in split.defects}
+    assert found == {
+        **dict.fromkeys(
+            ("bomb.xml", "outside.xml", "cut.xml", "other.xml", "latin.xml", "encoding.xml"),
+            "unreadable_annotation",
+        ),
+        "noname.xml": "malformed_entry",
+        "nobox.xml": "malformed_box",
+        "escape.xml": "path_escape",
+        "nothere.xml": "missing_annotation",
+    }
+    assert split.table.file_names == ["good.jpg", "nobox.jpg", "noname.jpg"]
+    assert "EntitiesForbidden" in next(d.detail for d in split.defects if "bomb" in d.file)
+
+
+def test_bccd(shared_dir: Path) -> None:
+    root = shared_dir / "data" / "bccd"
+    raw = voc(root, split_list="ImageSets/Main/trainval.txt")
+    split = raw.splits[0]
+    assert [c.name for c in raw.classes.classes] == ["Platelets", "RBC", "WBC"]
+    assert len(split.table) == 292 and kinds(split) == ["box_degenerate"] * 2
+
+
+# Text lists
+
+
+def txt(root: Path, lines: str, **more: Any) -> RawDataset:
+    root.mkdir(exist_ok=True)
+    (root / "list.txt").write_text(lines, encoding="utf-8")
+    dataset = DatasetSettings(
+        kind="txt",
+        root=str(root),
+        splits={"train": SplitSettings(annotations="list.txt", images=".")},
+        **{"box_origin": 0, **more},
+    )
+    return read_source(ConvertSettings(dataset=dataset))
+
+
+def test_txt_lines(tmp_path: Path) -> None:
+    text = "# a list\nb c/ü 2.jpg 1,2,30,40,1 5,6,7.5,8,0\n\na.jpg\n"
+    raw = txt(tmp_path, text, names=["cat", "dog"])
+    table = raw.splits[0].table
+    assert table.file_names == ["a.jpg", "b c/ü 2.jpg"]
+    np.testing.assert_array_equal(table[1].boxes_yxyx_px, [[2, 1, 40, 30], [6, 5, 8, 7.5]])
+    assert table[1].category_ids.tolist() == [2, 1]
+    turned = txt(tmp_path, "a.jpg 1,2,30,40,cat", names=["cat"], box_order="yxyx")
+    np.testing.assert_array_equal(turned.splits[0].table[0].boxes_yxyx_px, [[1, 2, 30, 40]])
+    counted = txt(tmp_path, "a.jpg 1,2,30,40,1", first_class=1, box_origin=1)
+    np.testing.assert_array_equal(counted.splits[0].table[0].boxes_yxyx_px, [[1, 0, 40, 30]])
+    assert [c.name for c in counted.classes.classes] == ["class_1"]
+
+
+def test_txt_defects(tmp_path: Path) -> None:
+    text = "a.jpg 1,2,3 1,2,3,4 1,2,3,4,9 1,2,3,x,0\n../b.jpg 1,2,3,4,0\n/etc/c.jpg\n"
+    split = txt(tmp_path, text, names=["cat"]).splits[0]
+    assert kinds(split) == [
+        "malformed_box",
+        "malformed_box",
+        "unknown_category",
+        "malformed_box",
+        "path_escape",
+        "path_escape",
+    ]
+    assert split.defects[0].file == "list.txt:1" and len(split.table) == 1
+    with pytest.raises(DataError, match="names no image"):
+        txt(tmp_path, "\n\n")
+
+
+# YOLO
+
+
+def test_yolo(tmp_path: Path) -> None:
+    for name in ("a.jpg", "sub/b.png", "c.jpg"):
+        (tmp_path / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "images" / name).write_bytes(jpeg(40, 60))
+    (tmp_path / "labels" / "sub").mkdir(parents=True)
+    (tmp_path / "labels" / "a.txt").write_text("1 0.5 0.5 0.25 0.5\n0 0 0 1 0 1 1\n")
+    (tmp_path / "labels" / "sub" / "b.txt").write_text("7 .5 .5 .1 .1\n0 .5 .5\nx 1 1 1 1\n")
+    (tmp_path / "labels" / "orphan.txt").write_text("0 .5 .5 .1 .1\n")
+    (tmp_path / "data.yaml").write_text("names:\n  0: cat\n  1: dog\n")
+    (tmp_path / "images" / "loop").symlink_to(tmp_path / "images")
+    dataset = DatasetSettings(
+        kind="yolo",
+        root=str(tmp_path),
+        splits={"train": SplitSettings(annotations="labels", images="images")},
+        names_file="data.yaml",
+    )
+    raw = read_source(ConvertSettings(dataset=dataset))
+    split = raw.splits[0]
+    assert split.table.relative and split.table.file_names == ["a.jpg", "c.jpg", "sub/b.png"]
+    np.testing.assert_allclose(
+        split.table[0].boxes_yxyx_px, [[0.25, 0.375, 0.75, 0.625], [0, 0, 1, 1]]
+    )
+    assert split.table[0].category_ids.tolist() == [2, 1]
+    assert [c.name for c in raw.classes.classes] == ["cat", "dog"]
+    assert sorted(kinds(split)) == [
+        "malformed_box",
+        "malformed_box",
+        "unknown_category",
+        "unknown_image",
+    ]
+    (tmp_path / "data.yaml").write_text("nothing: here")
+    with pytest.raises(DataError, match="expected YAML with `names:`"):
+        read_source(ConvertSettings(dataset=dataset))
+
+
+def test_numbers_for_names() -> None:
+    assert numbers_for(["b/7.jpg", "c/10.jpg"]) == [7, 10]
+    assert numbers_for(["a/7.jpg", "b/7.jpg"]) == [1, 2]
+    assert numbers_for(["x1.jpg", "7.jpg"]) == [1, 2]
