@@ -5,19 +5,24 @@ Which candidates enter and what their score floor is belongs to `postprocess.py`
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
 BLOCK = 2048
-"""Candidates taken in one go: bounds the memory of the pair list at a few tens of MB."""
+"""Candidates of one class taken in one go: bounds the pair list at some two million."""
+
+_KEYS = 1 << 16  # sorting 16-bit keys is NumPy's radix sort, several times faster than any other
+_PAIRS_AT_ONCE = 4_000_000
 
 _Ints = npt.NDArray[np.int64]
 _Floats = npt.NDArray[np.float64]
 
 
 def nms(
-    boxes_yxyx_px: npt.NDArray[np.float64],
-    labels: npt.NDArray[np.int64],
+    boxes_yxyx_px: _Floats,
+    labels: _Ints,
     iou: float,
     *,
     pixel_offset: float = 0.0,
@@ -30,101 +35,153 @@ def nms(
     float64 with the loop's own formula, and a box goes when its overlap is strictly above `iou`.
 
     Args:
-        boxes_yxyx_px: (N, 4) float64 corners, best first; N = 0 picks nothing.
-        labels: (N,) class of each box; boxes of different classes never meet.
+        boxes_yxyx_px: (N, 4) float64 corners, finite, best first; N = 0 picks nothing.
+        labels: (N,) class of each box, >= 0; boxes of different classes never meet.
         iou: Overlap above which the later box goes.
         pixel_offset: Added to widths, heights and intersections: 0 for continuous coordinates,
             1 for the convention of the published tools, which count pixels inclusively.
         max_per_class: Most boxes picked of a class; None for no limit.
-        max_total: Most boxes picked over all classes; the rest is not looked at.
+        max_total: Most boxes picked over all classes.
 
     Returns:
         (K,) positions of the picked boxes, rising.
     """
-    count = len(boxes_yxyx_px)
+    rank = rank_in_class(labels)
+    # A class is done once its limit is reached, and most boxes survive: a little more decides nearly all.
+    limit = min(v for v in (max_per_class, max_total, BLOCK) if v is not None)
+    size = min(BLOCK, limit + limit // 8 + 8)
     kept = np.empty(0, np.int64)
-    # With a limit on the total, a few hundred candidates nearly always decide.
-    size = BLOCK if max_total is None else min(BLOCK, max(256, 4 * max_total))
-    start = 0
-    while start < count and (max_total is None or len(kept) < max_total):
-        block = np.arange(start, min(start + size, count))
-        nodes = np.concatenate([kept, block])
+    num_classes = int(labels.max(initial=0)) + 1
+    start, longest = 0, int(rank.max(initial=-1)) + 1
+    while start < longest:
+        now = (rank >= start) & (rank < start + size)
+        if max_per_class is not None and start:
+            now &= (np.bincount(labels[kept], minlength=num_classes) < max_per_class)[labels]
+        fresh = np.flatnonzero(now)
+        start, size = start + size, BLOCK
+        if not len(fresh):
+            continue
+        # Boxes kept before matter only where their class goes on.
+        concerned = np.zeros(num_classes, bool)
+        concerned[labels[fresh]] = True
+        before = concerned[labels[kept]]
+        nodes = np.concatenate([kept[before], fresh])
+        num_kept = len(nodes) - len(fresh)
         high, low = _overlapping_pairs(
-            boxes_yxyx_px[nodes], labels[nodes], iou, pixel_offset, first_new=len(kept)
+            boxes_yxyx_px[nodes], labels[nodes], iou, pixel_offset, nodes, num_kept
         )
-        alive = _resolve(len(nodes), len(kept), high, low)
+        alive = _resolve(len(nodes), num_kept, high, low)
+        others = kept[~before]
         kept = nodes[alive]
+        if num_kept or len(others):
+            kept = np.sort(np.concatenate([others, kept]))
         if max_per_class is not None:
-            kept = kept[_rank_in_class(labels[kept]) < max_per_class]
-        start += size
-        size = BLOCK
-    return kept if max_total is None else kept[:max_total]
+            kept = kept[rank_in_class(labels[kept]) < max_per_class]
+    return kept[:max_total]
 
 
 def _overlapping_pairs(
-    boxes: _Floats,
-    labels: npt.NDArray[np.int64],
-    iou: float,
-    offset: float,
-    first_new: int,
+    boxes: _Floats, labels: _Ints, iou: float, offset: float, rank: _Ints, num_kept: int
 ) -> tuple[_Ints, _Ints]:
-    """Find the pairs of one class that overlap by more than `iou`, with a box from `first_new` on.
+    """Find the pairs of one class that overlap by more than `iou`, except pairs of kept boxes.
+
+    Args:
+        boxes: (M, 4) corners; the first `num_kept` were kept before.
+        labels: (M,) classes.
+        iou: Limit of the overlap.
+        offset: See `nms`.
+        rank: (M,) position among all candidates, which says who of a pair is better.
+        num_kept: Boxes at the front that stay whatever comes.
 
     Returns:
-        Positions of the better and of the worse box of each pair.
+        Places of the better and of the worse box of each pair.
     """
     y1, x1, y2, x2 = np.ascontiguousarray(boxes.T)
     wide, tall = x2 - x1 + offset, y2 - y1 + offset
-    left, right = _near_pairs(y1, x1, tall, wide, labels, iou)
-    high, low = np.minimum(left, right), np.maximum(left, right)
-    fresh = low >= first_new
-    high, low = high[fresh], low[fresh]
     areas = wide * tall
-    inter_w = np.minimum(x2[high], x2[low]) - np.maximum(x1[high], x1[low]) + offset
-    inter_h = np.minimum(y2[high], y2[low]) - np.maximum(y1[high], y1[low]) + offset
-    inter = np.maximum(inter_w, 0.0) * np.maximum(inter_h, 0.0)
-    union = areas[high] + areas[low] - inter
-    over = np.divide(inter, union, out=np.zeros_like(inter), where=union > 0) > iou
-    return high[over], low[over]
+    found = []
+    for left, right in _near_pairs(y1, x1, tall, wide, labels, iou):
+        inter_h = np.minimum(y2[left], y2[right]) - np.maximum(y1[left], y1[right]) + offset
+        inter_w = np.minimum(x2[left], x2[right]) - np.maximum(x1[left], x1[right]) + offset
+        inter = np.maximum(inter_w, 0.0) * np.maximum(inter_h, 0.0)
+        union = areas[left] + areas[right] - inter
+        over = np.divide(inter, union, out=np.zeros_like(inter), where=union > 0) > iou
+        over &= np.maximum(left, right) >= num_kept
+        found.append((left[over], right[over]))
+    left, right = (np.concatenate(side) for side in zip(*found, strict=True))
+    better = rank[left] < rank[right]
+    return np.where(better, left, right), np.where(better, right, left)
 
 
 def _near_pairs(
     y1: _Floats, x1: _Floats, tall: _Floats, wide: _Floats, labels: _Ints, iou: float
-) -> tuple[_Ints, _Ints]:
+) -> list[tuple[_Ints, _Ints]]:
     """List every pair of one class that could overlap by more than `iou`, and few others.
 
     Two boxes that overlap by more than t share, along each axis, more than t of the longer side. So
     the one that starts first has the other start within (1 - t) of its own side: a window in the
-    order of x1, and a bound on y1 either way. Float32 is enough here, with slack for its rounding.
+    order of x1, and a bound on y1 either way. Both are taken generously, to be safe from rounding.
+
+    Returns:
+        Pairs of places, in pieces of bounded size, at least one piece.
     """
-    slack = 1e-5 * (1.0 + np.abs(x1).max() + np.abs(y1).max() + wide.max() + tall.max())
-    reach_x = (1.0 - iou) * np.maximum(wide, 0.0) + slack
+    # x1 in steps, so that class and place fit a 16-bit key; a window reaches whole steps further.
+    num_classes = int(labels.max(initial=0)) + 1
+    steps = max(8, _KEYS // num_classes - 1)
     origin = x1.min()
-    spacing = (x1.max() - origin) + reach_x.max() + slack
-    key = labels * spacing + (x1 - origin)
-    order = np.argsort(key, kind="stable")
-    key, reach_x = key[order], reach_x[order]
-    ends = np.searchsorted(key, key + reach_x, side="right")
-    position = np.arange(len(order))
-    lengths = ends - position - 1
-    left = np.repeat(position, lengths)
-    right = np.arange(len(left)) + np.repeat(ends - np.cumsum(lengths), lengths)
+    scale = (steps - 1) / max(float(np.ptp(x1)), 1e-9)
+    place = ((x1 - origin) * scale).astype(np.int64)
+    reach = ((1.0 - iou) * np.maximum(wide, 0.0) * scale).astype(np.int64) + 2
+    key = labels * steps + place
+    narrow: Any = np.uint16 if num_classes * steps <= _KEYS else np.int64
+    order = np.argsort(key.astype(narrow), kind="stable")
+    sorted_key = key[order]
+    begins = np.cumsum(np.bincount(sorted_key, minlength=num_classes * steps))
+    last = np.minimum(sorted_key + reach[order], labels[order] * steps + steps - 1)
+    lengths = begins[last] - np.arange(1, len(order) + 1)
+    total = np.cumsum(lengths)
+
     top = y1[order].astype(np.float32)
+    slack = 1e-5 * (1.0 + float(np.abs(top).max(initial=0.0)) + float(tall.max(initial=0.0)))
     reach_y = ((1.0 - iou) * np.maximum(tall[order], 0.0) + slack).astype(np.float32)
-    below = top[right]
-    near = below <= np.repeat(top + reach_y, lengths)
-    near &= below + reach_y[right] >= np.repeat(top, lengths)
-    return order[left[near]], order[right[near]]
+    lowest, highest = top - slack, top + reach_y
+    parts: list[tuple[_Ints, _Ints]] = []
+    start = 0
+    while start < len(order) or not parts:
+        done = total[start - 1] if start else 0
+        stop = max(start + 1, int(np.searchsorted(total, done + _PAIRS_AT_ONCE, side="right")))
+        counts = lengths[start:stop]
+        right = _runs(np.arange(start + 1, start + 1 + len(counts)), counts)
+        near = top[right] <= np.repeat(highest[start:stop], counts)
+        near &= highest[right] >= np.repeat(lowest[start:stop], counts)
+        chosen = np.flatnonzero(near)
+        # Which run a pair is in is only asked for the few that are left.
+        left = start + np.searchsorted(np.cumsum(counts), chosen, side="right")
+        parts.append((order[left], order[right[chosen]]))
+        start = stop
+    return parts
 
 
-def _resolve(count: int, first_new: int, high: _Ints, low: _Ints) -> npt.NDArray[np.bool_]:
-    """Decide which boxes survive, given who would remove whom; boxes before `first_new` stay.
+def _runs(first: _Ints, lengths: _Ints) -> _Ints:
+    """Return first[0], first[0] + 1, ... (lengths[0] of them), then the same for the next run."""
+    filled = lengths > 0
+    first, lengths = first[filled], lengths[filled]
+    if not len(first):
+        return np.empty(0, np.int64)
+    steps = np.ones(int(lengths.sum()), np.int64)
+    steps[0] = first[0]
+    steps[np.cumsum(lengths[:-1])] = first[1:] - first[:-1] - lengths[:-1] + 1
+    return np.cumsum(steps)
+
+
+def _resolve(count: int, num_kept: int, high: _Ints, low: _Ints) -> npt.NDArray[np.bool_]:
+    """Decide which boxes survive, given who would remove whom; the first `num_kept` stay.
 
     Every round settles all boxes that no undecided better box threatens, so the rounds are as many
     as the longest chain of overlaps, not as the boxes.
     """
     alive = np.zeros(count, bool)
-    alive[:first_new] = True
+    alive[:num_kept] = True
     undecided = ~alive
     while True:
         undecided[low[alive[high]]] = False
@@ -138,11 +195,11 @@ def _resolve(count: int, first_new: int, high: _Ints, low: _Ints) -> npt.NDArray
         undecided &= threatened
 
 
-def _rank_in_class(labels: _Ints) -> _Ints:
-    """Return each entry's number, from 0, among the entries with its label."""
-    order = np.argsort(labels, kind="stable")
-    grouped = labels[order]
-    first = np.searchsorted(grouped, grouped, side="left")
+def rank_in_class(labels: _Ints) -> _Ints:
+    """Return each entry's number, from 0, among the entries with its label (N,) -> (N,)."""
+    narrow = labels.astype(np.uint16) if labels.max(initial=0) < _KEYS else labels
+    order = np.argsort(narrow, kind="stable")
+    counts = np.bincount(labels, minlength=1)
     rank = np.empty(len(labels), np.int64)
-    rank[order] = np.arange(len(labels)) - first
+    rank[order] = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)
     return rank
