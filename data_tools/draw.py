@@ -136,7 +136,9 @@ def contact_sheet(
     for k, tile in enumerate(tiles):
         top = head + gap + (k // columns) * (tile_height + line + gap)
         left = gap + (k % columns) * (tile_width + gap)
-        sheet[top : top + tile_height, left : left + tile_width] = fit(tile, tile_height, tile_width)
+        sheet[top : top + tile_height, left : left + tile_width] = fit(
+            tile, tile_height, tile_width
+        )
         if captions is not None:
             text, scale = _ascii(captions[k]), 0.45
             while cv2.getTextSize(text, _FONT, scale, 1)[0][0] > tile_width and scale > 0.25:

@@ -135,7 +135,7 @@ def draw_scene(
     total_px: list[int] = []
     for _ in range(int(rng.integers(1, 8))):
         # Log-uniform sizes: as many small objects as large ones.
-        size = side * float(np.exp(rng.uniform(np.log(0.09), np.log(0.65))))
+        size = side * float(np.exp(rng.uniform(np.log(0.11), np.log(0.65))))
         centre = rng.uniform([size / 2, size / 2], [width - size / 2, height - size / 2])
         shape = _place(rng, int(rng.integers(len(CLASS_NAMES))), centre, size)
         mask = np.zeros((height, width), np.uint8)
@@ -162,7 +162,7 @@ def _touches(a: Array, b: Array) -> bool:
 
 def _background(rng: np.random.Generator, height: int, width: int) -> npt.NDArray[np.uint8]:
     """A smooth random texture with a few faint lines: (H, W, 3) uint8, muted colours."""
-    coarse = rng.uniform(70, 190, (4, 4, 3)).astype(np.float32)
+    coarse = rng.uniform(100, 170, (4, 4, 3)).astype(np.float32)
     image = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
     image = np.clip(image, 0, 255).astype(np.uint8)
     for _ in range(int(rng.integers(0, 5))):
@@ -172,9 +172,7 @@ def _background(rng: np.random.Generator, height: int, width: int) -> npt.NDArra
     return image
 
 
-def _draw_crowd(
-    rng: np.random.Generator, image: npt.NDArray[np.uint8]
-) -> tuple[int, Array, int]:
+def _draw_crowd(rng: np.random.Generator, image: npt.NDArray[np.uint8]) -> tuple[int, Array, int]:
     """Draw a patch of many tiny shapes of one class; returns (class index, yxyx box, pixels)."""
     height, width = image.shape[:2]
     kind = int(rng.integers(len(CLASS_NAMES)))
@@ -193,7 +191,7 @@ def _draw_crowd(
 
 def _place(rng: np.random.Generator, kind: int, centre: Array, size: float) -> _Shape:
     """Put a shape of a class at `centre` (x, y) so that it fits a square of `size` pixels."""
-    angle = rng.uniform(-0.35, 0.35)
+    angle = rng.uniform(-0.25, 0.25)
     stretch = np.array([1.0, rng.uniform(0.7, 1.0)])[:: 1 if rng.random() < 0.5 else -1]
     rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     polygons = [points @ rotation.T * stretch for points in _outline(kind)]
@@ -201,7 +199,7 @@ def _place(rng: np.random.Generator, kind: int, centre: Array, size: float) -> _
     middle = (polygons[0].min(axis=0) + polygons[0].max(axis=0)) / 2
     placed = tuple((points - middle) * (size / extent) + centre for points in polygons)
     # Strong colours on a muted ground, light or dark, any hue: colour does not tell the class.
-    hue, light = rng.uniform(0, 180), rng.choice([90, 255])
+    hue, light = rng.uniform(0, 180), rng.choice([60, 255])
     pixel = np.array([[[hue, rng.uniform(120, 255), light]]], np.uint8)
     blue, green, red = (int(v) for v in cv2.cvtColor(pixel, cv2.COLOR_HSV2BGR)[0, 0])
     return _Shape(kind, placed, (blue, green, red))
