@@ -62,7 +62,7 @@ def factor_of(name: str, optim: OptimSettings) -> float:
 class Momentum(nn.Cell):
     """Momentum or Nesterov, with weight decay and a rate factor for each parameter.
 
-    v <- momentum v + (g + decay w);  w <- w - rate v  (Nesterov: w <- w - rate (g' + momentum v)).
+    v <- momentum v + (g + decay w);  w <- w - rate v  (Nesterov: w <- w - rate (g + decay w + momentum v)).
 
     Args:
         parameters: All parameters that may ever train; `moments` holds a zero for each.
@@ -79,7 +79,8 @@ class Momentum(nn.Cell):
         self.decays = tuple(decay_of(p.name, optim) for p in parameters)
         self.factors = tuple(factor_of(p.name, optim) for p in parameters)
         self.momentum = float(optim.momentum)
-        self.apply_momentum = ops.ApplyMomentum(use_nesterov=optim.nesterov)
+        self.nesterov = bool(optim.nesterov)
+        self.apply_momentum = ops.ApplyMomentum()
 
     def subset(self, chosen: Sequence[Parameter]) -> tuple[int, ...]:
         """Return the positions of `chosen` among the weights."""
@@ -93,7 +94,14 @@ class Momentum(nn.Cell):
             gradient = gradient + self.decays[index] * weight
         if self.factors[index] != 1.0:
             rate = rate * self.factors[index]
-        self.apply_momentum(weight, self.moments[index], rate, gradient, self.momentum)
+        moment = self.moments[index]
+        if self.nesterov:
+            # MindSpore 2.10's CPU kernel takes `use_nesterov` and ignores it.
+            velocity = self.momentum * moment + gradient
+            ops.assign(moment, velocity)
+            ops.assign(weight, weight - rate * (gradient + self.momentum * velocity))
+        else:
+            self.apply_momentum(weight, moment, rate, gradient, self.momentum)
 
 
 class WeightAverage(nn.Cell):

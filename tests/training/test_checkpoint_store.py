@@ -1,0 +1,123 @@
+"""Checkpoints on disk: whole or not at all, counted, hashed, found again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from data_tools.errors import CheckpointError
+from training.checkpoint import Card, read_card
+from training.checkpoint_store import CheckpointStore
+
+
+class PowerCut(Exception):
+    """The machine is gone."""
+
+
+def make_card(step: int) -> Card:
+    return Card(step, step // 10, 1, {"name": "toy"}, 3, [], "f" * 64)
+
+
+def arrays(step: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    rng = np.random.default_rng(step)
+    weights = {"network.a.weight": rng.standard_normal((2, 3)).astype(np.float32)}
+    return weights, {
+        "moments.a.weight": weights["network.a.weight"] * 2,
+        "loss_scale": np.float32(8),
+    }
+
+
+def save(store: CheckpointStore, step: int, **options: Any) -> Any:
+    return store.save(make_card(step), *arrays(step), **options)
+
+
+def test_what_is_saved_comes_back_bit_for_bit(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path / "checkpoints", keep=2)
+    assert store.newest() is None
+    saved = save(store, 400)
+    assert saved.weights_path.name == "step-00000400.ckpt"
+    found = store.newest()
+    assert found is not None
+    assert found.card == saved.card
+    weights, state = found.read()
+    for expected, got in zip(arrays(400), (weights, state), strict=True):
+        assert set(expected) == set(got)
+        for name in expected:
+            np.testing.assert_array_equal(got[name], expected[name])
+    card = read_card(saved.weights_path)
+    assert card is not None
+    assert card.step == 400
+    assert oct(saved.weights_path.stat().st_mode)[-3:] == "644"
+
+
+def test_the_last_n_and_the_best_are_kept(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path, keep=2)
+    for step, score in ((1, 0.3), (2, 0.1), (3, 0.2)):
+        checkpoint = save(store, step)
+        best = {"step": 1, "AP": 0.3}
+        store.mark(checkpoint, {"coco": {"AP": score}}, best)
+    assert store.steps() == [2, 3]
+    best_card = read_card(tmp_path / "best.ckpt")
+    assert best_card is not None
+    assert (best_card.step, best_card.metrics) == (1, {"coco": {"AP": 0.3}})
+    names = {p.name for p in tmp_path.iterdir()}
+    assert "step-00000001.ckpt" not in names
+    assert store.open(3).card.metrics == {"coco": {"AP": 0.2}}
+
+
+@pytest.mark.parametrize("cut_after", ["step-00000002.ckpt", "step-00000002.state.ckpt"])
+def test_a_power_cut_between_two_writes_leaves_the_older_one(
+    tmp_path: Path, cut_after: str
+) -> None:
+    store = CheckpointStore(tmp_path, keep=3)
+    save(store, 1)
+
+    def cut(name: str) -> None:
+        if name == cut_after:
+            raise PowerCut
+
+    with pytest.raises(PowerCut):
+        save(store, 2, after_write=cut)
+    again = CheckpointStore(tmp_path, keep=3)
+    found = again.newest()
+    assert found is not None
+    assert found.card.step == 1
+    again.sweep()
+    assert not list(tmp_path.glob("step-00000002*"))
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "missing", "card"])
+def test_a_damaged_newest_one_is_reported_and_passed_over(tmp_path: Path, damage: str) -> None:
+    store = CheckpointStore(tmp_path, keep=3)
+    save(store, 1)
+    newest = save(store, 2)
+    path = newest.card_path if damage == "card" else newest.state_path
+    content = bytearray(path.read_bytes())
+    if damage == "missing":
+        path.unlink()
+    elif damage == "flip":
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+    else:
+        path.write_bytes(content[: len(content) // 2])
+    told: list[str] = []
+    found = store.newest(told.append)
+    assert found is not None
+    assert found.card.step == 1
+    assert len(told) == 1
+    assert str(path) in told[0]
+    store.forget_after(1)
+    assert store.steps() == [1]
+
+
+def test_a_card_of_another_format_is_refused(tmp_path: Path) -> None:
+    saved = save(CheckpointStore(tmp_path, keep=1), 1)
+    content = json.loads(saved.card_path.read_text())
+    saved.card_path.write_text(json.dumps({**content, "format": "ssd-checkpoint/9"}))
+    with pytest.raises(CheckpointError, match="format 'ssd-checkpoint/9'; this version reads"):
+        read_card(saved.weights_path)
+    assert read_card(tmp_path / "published.ckpt") is None

@@ -1,0 +1,87 @@
+"""A detector of two convolutions and a batch for it, small enough to compile in a second."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor, nn, ops
+
+from training.loss_scale import LossScale
+from training.losses import build_loss
+from training.nets.normalize import Normalize
+from training.nets.settings import LossSettings
+from training.optimizer import Momentum, WeightAverage, trainable
+from training.reduce import Reduce
+from training.settings import OptimSettings
+from training.state import TrainState, statistics_of
+from training.step import Apply, Gradients, StepFunction, build_step
+
+CLASSES = 4
+ANCHORS = 16
+
+
+class Toy(nn.Cell):
+    """(N, 3, 16, 16) -> regression (N, 16, 4) and logits (N, 16, 4)."""
+
+    def __init__(self, norm: bool = True) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3, 2, pad_mode="same")
+        self.norm = nn.BatchNorm2d(4) if norm else nn.Identity()
+        self.loc = nn.Conv2d(4, 4, 3, 2, pad_mode="same", has_bias=True)
+        self.cls = nn.Conv2d(4, CLASSES, 3, 2, pad_mode="same", has_bias=True)
+
+    def construct(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        hidden = ops.relu(self.norm(self.stem(x)))
+        loc = ops.transpose(self.loc(hidden), (0, 2, 3, 1)).reshape((x.shape[0], -1, 4))
+        cls = ops.transpose(self.cls(hidden), (0, 2, 3, 1)).reshape((x.shape[0], -1, CLASSES))
+        return loc, cls
+
+
+def toy_batch(seed: int = 0, size: int = 4, positives: bool = True) -> tuple[Any, Any, Any]:
+    """Random images, targets and labels."""
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 256, (size, 3, 16, 16)).astype(np.uint8)
+    targets = rng.standard_normal((size, ANCHORS, 4)).astype(np.float32)
+    labels = rng.integers(-1, CLASSES if positives else 1, (size, ANCHORS)).astype(np.int32)
+    return images, targets, labels
+
+
+def toy_state(optim: OptimSettings, *, norm: bool = True, scaled: bool = False) -> TrainState:
+    """The same first weights every time."""
+    ms.set_seed(3)
+    network = Toy(norm).set_train(True)
+    for parameter in network.trainable_params():
+        if parameter.name.endswith("weight"):
+            rng = np.random.default_rng(len(parameter.name))
+            value = 0.1 * rng.standard_normal(parameter.shape).astype(np.float32)
+            ops.assign(parameter, Tensor(value))
+    average = WeightAverage(list(network.get_parameters())) if optim.ema else None
+    scaler = LossScale(256.0, 3, active=scaled)
+    return TrainState(network, Momentum(list(network.trainable_params()), optim), scaler, average)
+
+
+def toy_step(state: TrainState, optim: OptimSettings, *, guard: bool = False) -> StepFunction:
+    """Compile-ready step of a toy."""
+    chosen = trainable(list(state.optimizer.weights), optim.freeze)
+    gradients = Gradients(
+        state.network, Normalize([120.0] * 3, [60.0] * 3), build_loss(LossSettings()), chosen
+    )
+    apply = Apply(
+        state.optimizer,
+        state.optimizer.subset(chosen),
+        Reduce([p.shape for p in chosen], 1, 128),
+        state.scaler,
+        state.average,
+        optim.clip_norm,
+        statistics_of(state.network) if guard else (),
+    )
+    return build_step(gradients, apply, optim.accumulate)
+
+
+def snapshot(state: TrainState) -> dict[str, np.ndarray]:
+    """Every array of a state by name."""
+    # On CPU `asnumpy` shares the memory that the next step writes to.
+    arrays = {**state.detector_weights(), **state.rest()}
+    return {name: array.copy() for name, array in arrays.items()}
