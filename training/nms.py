@@ -96,68 +96,86 @@ def _overlapping_pairs(
     Returns:
         Places of the better and of the worse box of each pair.
     """
-    y1, x1, y2, x2 = np.ascontiguousarray(boxes.T)
-    wide, tall = x2 - x1 + offset, y2 - y1 + offset
+    offset_wide = boxes[:, 3] - boxes[:, 1] + offset
+    order, ends = _windows(boxes[:, 1], offset_wide, labels, iou)
+    # In the order of the windows the two boxes of a pair lie close together in memory.
+    y1, x1, y2, x2 = np.ascontiguousarray(boxes[order].T)
+    wide, tall = offset_wide[order], y2 - y1 + offset
     areas = wide * tall
     found = []
-    for left, right in _near_pairs(y1, x1, tall, wide, labels, iou):
-        inter_h = np.minimum(y2[left], y2[right]) - np.maximum(y1[left], y1[right]) + offset
-        inter_w = np.minimum(x2[left], x2[right]) - np.maximum(x1[left], x1[right]) + offset
-        inter = np.maximum(inter_w, 0.0) * np.maximum(inter_h, 0.0)
+    for left, right in _near_pairs(y1, tall, ends, iou):
+        inter = np.minimum(y2[left], y2[right])
+        inter -= np.maximum(y1[left], y1[right])
+        inter += offset
+        inter_w = np.minimum(x2[left], x2[right])
+        inter_w -= np.maximum(x1[left], x1[right])
+        inter_w += offset
+        inter = np.maximum(inter_w, 0.0) * np.maximum(inter, 0.0)
         union = areas[left] + areas[right] - inter
-        over = np.divide(inter, union, out=np.zeros_like(inter), where=union > 0) > iou
-        over &= np.maximum(left, right) >= num_kept
-        found.append((left[over], right[over]))
+        over = np.flatnonzero(
+            np.divide(inter, union, out=np.zeros_like(inter), where=union > 0) > iou
+        )
+        found.append((order[left[over]], order[right[over]]))
     left, right = (np.concatenate(side) for side in zip(*found, strict=True))
+    fresh = np.maximum(left, right) >= num_kept
+    left, right = left[fresh], right[fresh]
     better = rank[left] < rank[right]
     return np.where(better, left, right), np.where(better, right, left)
 
 
-def _near_pairs(
-    y1: _Floats, x1: _Floats, tall: _Floats, wide: _Floats, labels: _Ints, iou: float
-) -> list[tuple[_Ints, _Ints]]:
-    """List every pair of one class that could overlap by more than `iou`, and few others.
+def _windows(x1: _Floats, wide: _Floats, labels: _Ints, iou: float) -> tuple[_Ints, _Ints]:
+    """Sort boxes by class and left side, and say how far behind each one its partners can be.
 
     Two boxes that overlap by more than t share, along each axis, more than t of the longer side. So
-    the one that starts first has the other start within (1 - t) of its own side: a window in the
-    order of x1, and a bound on y1 either way. Both are taken generously, to be safe from rounding.
+    the one that starts first has the other start within (1 - t) of its own side.
 
     Returns:
-        Pairs of places, in pieces of bounded size, at least one piece.
+        The order (M,), and for each box in that order the place behind its last possible partner.
     """
-    # x1 in steps, so that class and place fit a 16-bit key; a window reaches whole steps further.
-    num_classes = int(labels.max(initial=0)) + 1
+    # x1 in steps, so that class and place fit a 16-bit key; a window reaches two steps too far, which
+    # also keeps it safe from rounding.
+    num_classes = int(labels.max()) + 1
     steps = max(8, _KEYS // num_classes - 1)
     origin = x1.min()
     scale = (steps - 1) / max(float(np.ptp(x1)), 1e-9)
-    place = ((x1 - origin) * scale).astype(np.int64)
+    key = labels * steps + ((x1 - origin) * scale).astype(np.int64)
     reach = ((1.0 - iou) * np.maximum(wide, 0.0) * scale).astype(np.int64) + 2
-    key = labels * steps + place
     narrow: Any = np.uint16 if num_classes * steps <= _KEYS else np.int64
     order = np.argsort(key.astype(narrow), kind="stable")
-    sorted_key = key[order]
-    begins = np.cumsum(np.bincount(sorted_key, minlength=num_classes * steps))
-    last = np.minimum(sorted_key + reach[order], labels[order] * steps + steps - 1)
-    lengths = begins[last] - np.arange(1, len(order) + 1)
-    total = np.cumsum(lengths)
+    behind = np.cumsum(np.bincount(key, minlength=num_classes * steps))
+    last = np.minimum(key + reach, labels * steps + steps - 1)
+    return order, behind[last[order]]
 
-    top = y1[order].astype(np.float32)
-    slack = 1e-5 * (1.0 + float(np.abs(top).max(initial=0.0)) + float(tall.max(initial=0.0)))
-    reach_y = ((1.0 - iou) * np.maximum(tall[order], 0.0) + slack).astype(np.float32)
-    lowest, highest = top - slack, top + reach_y
+
+def _near_pairs(y1: _Floats, tall: _Floats, ends: _Ints, iou: float) -> list[tuple[_Ints, _Ints]]:
+    """List the pairs within the windows whose upper sides lie close enough together.
+
+    Args:
+        y1: (M,) upper sides in the order of the windows.
+        tall: (M,) heights.
+        ends: (M,) the place behind each box's last partner.
+        iou: Limit of the overlap.
+
+    Returns:
+        Places of the earlier and the later box of each pair, in pieces of bounded size.
+    """
+    lengths = ends - np.arange(1, len(ends) + 1)
+    total = np.cumsum(lengths)
+    top = y1.astype(np.float32)
+    slack = 1e-5 * (1.0 + float(np.abs(top).max()) + float(tall.max()))
+    lowest = top - np.float32(slack)
+    highest = top + ((1.0 - iou) * np.maximum(tall, 0.0) + slack).astype(np.float32)
     parts: list[tuple[_Ints, _Ints]] = []
     start = 0
-    while start < len(order) or not parts:
+    while start < len(ends):
         done = total[start - 1] if start else 0
         stop = max(start + 1, int(np.searchsorted(total, done + _PAIRS_AT_ONCE, side="right")))
         counts = lengths[start:stop]
-        right = _runs(np.arange(start + 1, start + 1 + len(counts)), counts)
+        right = _runs(np.arange(start + 1, stop + 1), counts)
         near = top[right] <= np.repeat(highest[start:stop], counts)
         near &= highest[right] >= np.repeat(lowest[start:stop], counts)
         chosen = np.flatnonzero(near)
-        # Which run a pair is in is only asked for the few that are left.
-        left = start + np.searchsorted(np.cumsum(counts), chosen, side="right")
-        parts.append((order[left], order[right[chosen]]))
+        parts.append((np.repeat(np.arange(start, stop), counts)[chosen], right[chosen]))
         start = stop
     return parts
 

@@ -5,6 +5,7 @@ The files are written in `export.py` and run in `exported.py`.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,8 @@ def compare(
     file = read_metadata(path)
     exported = load_exported(file, step)
     protocol = _protocol(command)
+    # A file with NMS inside gives detections: a second NMS could only tip overlaps at the limit.
+    file_protocol = dataclasses.replace(protocol, nms_iou=1.0) if command.nms else protocol
     category_ids = [c.category_id for c in file.classes]
     ours, theirs = TableBuilder(category_ids), TableBuilder(category_ids)
     box_difference = score_difference = 0.0
@@ -75,7 +78,7 @@ def compare(
         for k, (image_id, image) in enumerate(batch):
             height, width = image.shape[:2]
             mine = detect(boxes[k], scores[k], height, width, protocol)
-            yours = detect(other_boxes[k], other_scores[k], height, width, protocol)
+            yours = detect(other_boxes[k], other_scores[k], height, width, file_protocol)
             unmatched += count_unmatched(mine, yours, command.tolerance)
             ours.add(image_id, mine)
             theirs.add(image_id, yours)
