@@ -75,20 +75,16 @@ def replay(path: Path, settings: TrainSettings) -> int:
     step = record["step"] + 1
     print(f"step {step}: {len(batches)} rank(s) rebuilt bit for bit (sha256 of every batch agrees)")
     suspects = find_suspects(recorded, split, record, batches, path.parent / record["weights"])
-    for suspect in suspects:
-        where = (
-            f"rank {suspect.rank}, place {suspect.position}"
-            if len(batches) > 1
-            else (f"place {suspect.position}")
+    if not suspects:
+        print(
+            "no image is to blame: either none has a loss that is not finite, or all have. Then the "
+            "weights are: lower optim.lr, lengthen the warm-up, or set optim.clip_norm."
         )
-        print(f"image {suspect.image_id} ({where}): loss {suspect.loss}")
+    for suspect in suspects:
+        rank = f"rank {suspect.rank}, " if len(batches) > 1 else ""
+        print(f"image {suspect.image_id} ({rank}place {suspect.position}): loss {suspect.loss}")
         for reason in suspect.reasons:
             print(f"  {reason}")
-    if not any(s.reasons or not np.isfinite(s.loss) for s in suspects):
-        print(
-            "no image is to blame: every image's loss is finite. The weights or the rate are: lower "
-            "optim.lr, lengthen the warm-up, or set optim.clip_norm."
-        )
     return 0
 
 
@@ -141,21 +137,25 @@ def find_suspects(
     batches: list[TrainBatch],
     weights_path: Path,
 ) -> list[Suspect]:
-    """Rank the images by their own loss under the weights of that moment; worst first, at most 5."""
+    """Find the images whose targets or own loss, under the weights of that moment, are not finite.
+
+    Returns:
+        At most 5 images; none if all are suspect by their loss alone, since then no image is.
+    """
     found = []
     losses = image_losses(settings, record["num_classes"], batches, weights_path)
     for rank, batch in enumerate(batches):
         rows = row_numbers(settings, split, record, rank)
         for position, image_id in enumerate(batch.image_ids.tolist()):
-            reasons = target_reasons(batch, position)
             loss = losses[rank][position]
-            if reasons or not np.isfinite(loss):
-                reasons += box_reasons(split, rows[position])
-            found.append(Suspect(rank, position, image_id, loss, tuple(reasons)))
-    # NaN sorts nowhere by itself: not finite comes first, then the largest.
-    found.sort(key=lambda s: (not s.reasons, np.isfinite(s.loss), -np.nan_to_num(s.loss)))
-    guilty = [s for s in found if s.reasons or not np.isfinite(s.loss)]
-    return (guilty or found)[:5]
+            bad = bad_anchors(batch, position)
+            if len(bad) or not np.isfinite(loss):
+                reasons = box_reasons(split, rows[position], batch, position, bad)
+                found.append(Suspect(rank, position, image_id, loss, tuple(reasons)))
+    told = [suspect for suspect in found if suspect.reasons]
+    if told or len(found) < sum(len(batch.image_ids) for batch in batches):
+        return (told or found)[:5]
+    return []
 
 
 def image_losses(
@@ -205,37 +205,53 @@ def row_numbers(
     return order.rows(record["step"])
 
 
-def target_reasons(batch: TrainBatch, position: int) -> list[str]:
-    """Say which anchors of an image have targets that no network can reach."""
-    targets = batch.loc_targets[position]
-    positive = batch.labels[position] > 0
-    bad = np.flatnonzero(positive & ~(np.abs(targets) < HUGE_TARGET).all(axis=1))
-    return [
-        f"anchor {anchor}, label {batch.labels[position, anchor]}: regression target "
-        f"{targets[anchor].tolist()}"
-        for anchor in bad[:3].tolist()
-    ]
+def bad_anchors(batch: TrainBatch, position: int) -> NDArray[np.int64]:
+    """Return the positive anchors of an image whose targets no network can reach."""
+    reachable = (np.abs(batch.loc_targets[position]) < HUGE_TARGET).all(axis=1)
+    return np.flatnonzero((batch.labels[position] > 0) & ~reachable)
 
 
-def box_reasons(split: ConvertedSplit, row_number: int) -> list[str]:
-    """Say which boxes of a stored image are not finite, have next to no area, or leave the image."""
+def box_reasons(
+    split: ConvertedSplit,
+    row_number: int,
+    batch: TrainBatch,
+    position: int,
+    bad: NDArray[np.int64],
+) -> list[str]:
+    """Name the stored boxes to blame: those with a bad target, or that are bad in themselves.
+
+    Args:
+        split: The training split.
+        row_number: The image's row in it.
+        batch: The rebuilt batch.
+        position: The image's place in it.
+        bad: Its anchors with targets that no network can reach.
+    """
     row = RowReader(split)[int(row_number)]
     names = {info.label: info.name for info in split.classes}
+    blamed = {int(batch.labels[position, anchor]): anchor for anchor in bad}
     reasons = []
-    for index, box in enumerate(row.boxes_yxyx_px):
-        y1, x1, y2, x2 = (float(v) for v in box)
-        height, width = y2 - y1, x2 - x1
-        if not np.isfinite(box).all():
-            what = "is not finite"
-        elif height < 0.01 or width < 0.01:
-            what = f"has next to no area ({width:g} x {height:g} pixels)"
-        elif min(y1, x1) < -1 or y2 > row.height + 1 or x2 > row.width + 1:
-            what = f"leaves the image of {row.width} x {row.height} pixels"
-        else:
-            continue
-        name = names.get(int(row.labels[index]), "?")
-        reasons.append(f"box {index} ({name}), yxyx [{y1:g}, {x1:g}, {y2:g}, {x2:g}], {what}")
+    for index, (box, label) in enumerate(zip(row.boxes_yxyx_px, row.labels.tolist())):
+        what = box_defect(box, row.height, row.width)
+        if label in blamed:
+            target = batch.loc_targets[position, blamed[label]].tolist()
+            what = f"is of the class whose anchor {blamed[label]} has the target {target}"
+        if what:
+            corners = ", ".join(f"{float(value):g}" for value in box)
+            reasons.append(f"box {index} ({names.get(label, '?')}), yxyx [{corners}], {what}")
     return reasons
+
+
+def box_defect(box_yxyx_px: NDArray[np.float32], height: int, width: int) -> str:
+    """Say what is wrong with a stored box; empty if nothing is."""
+    y1, x1, y2, x2 = (float(value) for value in box_yxyx_px)
+    if not np.isfinite(box_yxyx_px).all():
+        return "is not finite"
+    if y2 - y1 < 0.01 or x2 - x1 < 0.01:
+        return f"has next to no area ({x2 - x1:g} x {y2 - y1:g} pixels)"
+    if min(y1, x1) < -1 or y2 > height + 1 or x2 > width + 1:
+        return f"leaves the image of {width} x {height} pixels"
+    return ""
 
 
 def from_dict(kind: type, values: dict[str, Any]) -> Any:

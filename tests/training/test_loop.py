@@ -1,0 +1,200 @@
+"""Whole runs in this process: what a run writes, refuses, goes on with and replays."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from run_helpers import SMALL, make_set, read_run
+
+import training.assemble
+from data_tools.errors import CheckpointError, DataError, SettingError
+from training.blackbox import NotFiniteError
+from training.checkpoint import read_card
+from training.configure import compose
+from training.loop import run
+from training.replay import box_defect
+from training.settings import TrainSettings
+
+LOGGED = {"step", "epoch", "loss", "loc_loss", "cls_loss", "lr", "images_per_s", "data_wait",
+          "compute", "positives", "grad_norm"}  # fmt: skip
+
+
+def settings_of(*overrides: str) -> TrainSettings:
+    composed: TrainSettings = compose(
+        "train", "training.settings:TrainSettings", [*SMALL, *overrides]
+    )
+    return composed
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_set(tmp_path_factory.mktemp("set") / "data")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Iterator[TrainSettings]:
+    """A run of six steps with an evaluation at the end."""
+    output = tmp_path_factory.mktemp("run") / "run"
+    settings = settings_of(
+        f"data={data}", f"output={output}", "max_steps=6", "evaluate_at_end=true",
+        "checkpoint.every_steps=4", "checkpoint.keep=1", "log.pictures=2", "optim.ema=0.9",
+        "log.tensorboard=true", "log.histograms_every=3",
+    )  # fmt: skip
+    assert run(settings) == 0
+    yield settings
+
+
+def test_a_run_leaves_what_it_promises(finished: TrainSettings) -> None:
+    output = Path(finished.output)
+    lines = read_run(output)
+    assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+    for line in lines:
+        assert set(line) >= LOGGED
+        assert all(np.isfinite(value) for value in line.values())
+    assert lines[0]["lr"] == 0.001
+    assert lines[4]["epoch"] == 1.0
+    summary = json.loads((output / "summary.json").read_text())
+    assert summary["steps"] == 6
+    assert summary["final_loss"] == lines[-1]["loss"]
+    assert summary["finished"] is True
+    assert summary["wall_seconds"] > 0
+    assert summary["images_seen"] == 24
+    assert summary["metrics"]["coco"]["num_images"] == 6
+    assert summary["best"]["step"] == 6
+    names = {path.name for path in output.iterdir()}
+    assert names >= {
+        "settings.yaml",
+        "curves.png",
+        "predictions.png",
+        "metrics.json",
+        "tensorboard",
+    }
+    assert not any(name.endswith(".tmp") for name in names)
+    assert "batch_size: 4" in (output / "settings.yaml").read_text()
+
+
+def test_its_checkpoint_says_what_it_is(finished: TrainSettings) -> None:
+    folder = Path(finished.output) / "checkpoints"
+    assert {p.name for p in folder.iterdir()} == {
+        "step-00000006.ckpt", "step-00000006.state.ckpt", "step-00000006.json",
+        "best.ckpt", "best.json",
+    }  # fmt: skip
+    card = read_card(folder / "step-00000006.ckpt")
+    assert card is not None
+    assert (card.step, card.epoch, card.num_classes) == (6, 1, 7)
+    assert card.classes[0] == {"label": 1, "name": "circle", "category_id": 1}
+    assert card.metrics is not None
+    assert card.settings["optim"]["ema"] == 0.9
+
+
+def test_evaluating_the_checkpoint_gives_the_same_digits(finished: TrainSettings) -> None:
+    from data_tools.manifest import open_split
+    from training.evaluation import evaluate
+    from training.inference import build_predictor
+    from training.nets import build_network
+    from training.weights import load_weights, read_weights
+
+    path = Path(finished.output) / "checkpoints" / "best.ckpt"
+    network = build_network(finished.model, 7)
+    load_weights(network, read_weights(path))
+    predict = build_predictor(network, finished.evaluate.batch_size)
+    split = open_split(finished.data, "val")
+    metrics = evaluate(predict, split, (64, 64), finished.evaluate, show_progress=False).metrics
+    card = read_card(path)
+    assert card is not None
+    assert card.metrics is not None
+    assert card.metrics["coco"] == metrics["coco"]
+    assert card.metrics["per_class"] == json.loads(json.dumps(metrics["per_class"]))
+
+
+def test_a_finished_run_is_not_started_over(
+    finished: TrainSettings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SettingError, match=r"holds an earlier run .*resume=true.*overwrite=true"):
+        run(finished)
+    before = read_run(Path(finished.output))
+    assert run(dataclasses.replace(finished, resume=True)) == 0
+    assert "going on after step 6" in capsys.readouterr().out
+    assert read_run(Path(finished.output)) == before
+    with pytest.raises(CheckpointError, match="seed: 1 in the checkpoint, 2 in this run"):
+        run(dataclasses.replace(finished, resume=True, seed=2))
+
+
+def test_missing_data_say_how_to_make_them(tmp_path: Path) -> None:
+    with pytest.raises(
+        SettingError, match=r"data: required.*\n.*python convert.py dataset=coco2017"
+    ):
+        run(settings_of(f"output={tmp_path / 'run'}"))
+    with pytest.raises(DataError, match=f"no such folder.*\n.*out={tmp_path}/nothing"):
+        run(settings_of(f"data={tmp_path}/nothing"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="there is no split 'train'"):
+        run(settings_of(f"data={tmp_path}/empty"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_bad_box_is_found_by_replay(
+    data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from data_tools.manifest import open_split
+    from data_tools.records import RowReader
+
+    reader = RowReader(open_split(data, "train"))
+    marked = next(k for k in range(20) if {1, 2} <= set(reader[k].labels.tolist()))
+    signature = reader[marked].labels.tobytes()
+
+    class Faulty:
+        """An encoder that fails on one image, as no sound one would."""
+
+        def __init__(self, inner: Any) -> None:
+            self.inner, self.num_anchors = inner, inner.num_anchors
+
+        def encode_into(
+            self, boxes: Any, labels: Any, crowd: Any, targets: Any, found: Any
+        ) -> None:
+            self.inner.encode_into(boxes, labels, crowd, targets, found)
+            if labels.tobytes() == signature:
+                targets[found == 2] = np.inf
+
+    real = training.assemble.build_encoder
+    monkeypatch.setattr(training.assemble, "build_encoder", lambda *a: Faulty(real(*a)))
+    output = tmp_path / "run"
+    settings = settings_of(f"data={data}", f"output={output}", "augment=none")
+    with pytest.raises(NotFiniteError, match=r"the loss is not finite.*replay=") as caught:
+        run(settings)
+    found = list((output / "blackbox").glob("*.json"))
+    assert len(found) == 1
+    assert str(found[0]) in str(caught.value)
+    capsys.readouterr()
+    assert run(TrainSettings(replay=str(found[0]))) == 0
+    told = capsys.readouterr().out
+    assert "1 rank(s) rebuilt bit for bit" in told
+    assert f"image {reader[marked].image_id} (place" in told
+    assert told.count("image ") == 1
+    assert told.count("(square), yxyx [") == (reader[marked].labels == 2).sum()
+    record = json.loads(found[0].read_text())
+    record["ranks"][0]["sha256"] = "0" * 64
+    found[0].write_text(json.dumps(record))
+    with pytest.raises(DataError, match="came out differently"):
+        run(TrainSettings(replay=str(found[0])))
+    with pytest.raises(CheckpointError, match="not a black box"):
+        run(TrainSettings(replay=str(data / "train" / "manifest.json")))
+
+
+def test_defects_of_a_stored_box() -> None:
+    def defect(*box: float) -> str:
+        return box_defect(np.array(box, np.float32), 50, 100)
+
+    assert defect(1, 2, 30, 90) == ""
+    assert defect(1, 2, np.nan, 9) == "is not finite"
+    assert defect(5, 2, 5, 9) == "has next to no area (7 x 0 pixels)"
+    assert defect(0, 0, 80, 90) == "leaves the image of 100 x 50 pixels"
