@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 from eval_fixtures import loop_nms
 
@@ -45,7 +47,8 @@ def as_rows(detections) -> list[tuple]:
 def test_equals_the_loop_over_classes_in_both_protocols() -> None:
     rng = np.random.default_rng(0)
     coco = coco_protocol(EvaluateSettings(score_floor=0.2))
-    for protocol in (coco, PUBLISHED, Protocol("few", 0.5, 0.3, max_per_image=7)):
+    endless = dataclasses.replace(PUBLISHED, max_per_image=None)
+    for protocol in (coco, PUBLISHED, endless, Protocol("few", 0.5, 0.3, max_per_image=7)):
         for _ in range(4):
             boxes, scores = output(rng, 150, 6)
             got = as_rows(detect(boxes, scores, 120, 333, protocol))
@@ -54,7 +57,7 @@ def test_equals_the_loop_over_classes_in_both_protocols() -> None:
 
 def test_published_protocol_is_what_the_published_tools_do() -> None:
     assert (PUBLISHED.score_floor, PUBLISHED.nms_iou, PUBLISHED.pixel_offset) == (0.1, 0.6, 1.0)
-    assert (PUBLISHED.max_per_class, PUBLISHED.max_per_image) == (100, None)
+    assert (PUBLISHED.max_per_class, PUBLISHED.max_per_image) == (100, 1000)
 
 
 def test_background_is_never_a_detection() -> None:
