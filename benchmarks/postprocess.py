@@ -21,10 +21,10 @@ import numpy.typing as npt
 
 from benchmarks.common import Result, parser, print_table
 from training.coco_ap import coco_scores
+from training.coco_matching import match
 from training.detection_table import DetectionTable
 from training.eval_settings import EvaluateSettings
 from training.ground_truth import GroundTruth, from_coco
-from training.matching import match
 from training.postprocess import PUBLISHED, Detections, Protocol, coco_protocol, detect
 
 ANCHORS, CLASSES, CANDIDATES = 1917, 80, 12_000

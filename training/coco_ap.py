@@ -1,6 +1,6 @@
 """COCO's twelve numbers, precision curves and per-class AP from matches: pycocotools' figures, faster.
 
-Matching is done in `matching.py`; VOC's measure is in `voc_ap.py`.
+Matching is done in `coco_matching.py`; VOC's measure is in `voc_ap.py`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from training.matching import AREA_RANGES, IOU_THRESHOLDS, Matches
+from training.coco_matching import AREA_RANGES, IOU_THRESHOLDS, Matches
 
 RECALLS = np.linspace(0.0, 1.0, 101)
 LIMITS = (1, 10, 100)

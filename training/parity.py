@@ -20,13 +20,13 @@ from data_tools.manifest import ConvertedSplit
 from data_tools.records import RowReader
 from data_tools.sources.shapes import shape_samples
 from training.coco_ap import coco_scores
+from training.coco_matching import match
 from training.detection_table import DetectionTable, TableBuilder
 from training.detector import Detector
 from training.eval_settings import EvaluateSettings, ExportCommand
 from training.exported import load_exported, read_metadata
 from training.ground_truth import read_ground_truth
 from training.inference import build_predictor
-from training.matching import match
 from training.postprocess import Detections, Protocol, detect
 
 _BATCH = 4

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from training.coco_ap import CocoScores, coco_scores
+from training.coco_matching import Matches, match
 from training.detection_table import DetectionTable
 from training.ground_truth import GroundTruth
-from training.matching import Matches, match
 from training.voc_ap import VocScores, voc_scores
 
 
