@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from data_tools.errors import DataError, SettingError, UserError
-from data_tools.workers import Arrays, Layout, Maker, quiet_image_library
+from data_tools.memory import Arrays, Layout, Recycler
+from data_tools.workers import Maker, quiet_image_library
 
 _ALIGNMENT = 64  # bytes; of each array within a slot
 
@@ -49,6 +50,7 @@ class ProcessWorkers:
         self._maker = maker
         self._count = workers
         self._slots = workers + prefetch
+        self._copies = Recycler(maker.layout, 4)
         self._memory, descriptor = _reserve(self._slots, maker.layout)
         context = multiprocessing.get_context("spawn")
         self._processes: list[Any] = []
@@ -85,7 +87,9 @@ class ProcessWorkers:
                 self._wait(place, number)
                 pending.popleft()
                 slot = _views(self._memory, place % self._slots, self._maker.layout)
-                batch = {name: array.copy() for name, array in slot.items()}
+                batch = self._copies.take()
+                for name, array in slot.items():
+                    batch[name][...] = array
                 for later in islice(waiting, 1):
                     self._ask(*later)
                     pending.append(later)

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from data_tools.errors import DataError
 from data_tools.manifest import ConvertedSplit, ShardInfo, sha256_of_file
+from data_tools.memory import Arena
 from data_tools.mindrecord import MindRecordWriter
 from data_tools.schema import COLUMNS, DESCRIPTION, PUBLISHED_FORMAT
 from data_tools.shardfile import ShardError, ShardFile
@@ -63,7 +64,7 @@ class ShardWriter:
             self._ids.append(row["image_id"])
 
     def close(self) -> ShardInfo:
-        """Finish the shard, flush it to the disk and hash it.
+        """Finish the shard and hash it; flushing it to the disk is the caller's matter.
 
         Raises:
             ValueError: If no row was written.
@@ -143,10 +144,20 @@ class RowReader:
             DataError: If the row cannot be read, or is in a shard that the manifest says holds other
                 images; the message names the shard and the image.
         """
+        return self.read(index)
+
+    def read(self, index: int, memory: Arena | None = None) -> Row:
+        """Read one row as `[index]` does, into memory that is used again.
+
+        Args:
+            index: The row in the split.
+            memory: Where the encoded image is to lie; None takes fresh memory.
+        """
         shard, place = self._place(index)
         file = self._file(shard)
+        make = self._published_row if self._published else self._row
         try:
-            row = self._published_row(file, place) if self._published else self._row(file, place)
+            row = make(file, place, memory.take(file.row_bytes(place)) if memory else None)
         except (ShardError, OSError) as error:
             raise self.damaged(index, f"its row cannot be read: {error}") from error
         info = self._split.manifest.shards[shard]
@@ -221,8 +232,8 @@ class RowReader:
         return file
 
     @staticmethod
-    def _row(file: ShardFile, place: int) -> Row:
-        columns = file.arrays(place, _ARRAYS)
+    def _row(file: ShardFile, place: int, room: npt.NDArray[np.uint8] | None) -> Row:
+        columns = file.arrays(place, _ARRAYS, room)
         count = int(file.scalars["num_boxes"][place])
         if any(len(columns[name]) != max(count, 1) for name in _ARRAYS if name != "image"):
             raise ShardError(f"its columns do not hold {count} boxes each")
@@ -238,8 +249,8 @@ class RowReader:
         )
 
     @staticmethod
-    def _published_row(file: ShardFile, place: int) -> Row:
-        columns = file.arrays(place, ("image", "annotation"))
+    def _published_row(file: ShardFile, place: int, room: npt.NDArray[np.uint8] | None) -> Row:
+        columns = file.arrays(place, ("image", "annotation"), room)
         annotation = columns["annotation"]
         none = np.zeros(len(annotation), bool)
         return Row(

@@ -75,12 +75,20 @@ class ShardFile:
             os.close(self._file)
             self._file = -1
 
-    def arrays(self, index: int, names: tuple[str, ...]) -> dict[str, npt.NDArray[Any]]:
+    def row_bytes(self, index: int) -> int:
+        """Bytes that a row's arrays take in the file."""
+        return int(self._places[index, 2] - self._places[index, 1])
+
+    def arrays(
+        self, index: int, names: tuple[str, ...], room: npt.NDArray[np.uint8] | None = None
+    ) -> dict[str, npt.NDArray[Any]]:
         """Read array columns of a row.
 
         Args:
             index: Row within this file.
             names: The columns wanted.
+            room: (`row_bytes(index)`,) uint8 to read into; a `bytes` column is a view of it. None takes
+                fresh memory.
 
         Returns:
             Name to array in the schema's dtype and shape; a `bytes` column is (L,) uint8, read-only.
@@ -89,16 +97,20 @@ class ShardFile:
             ShardError: If the row's bytes are not what the index says.
         """
         try:
-            return self._arrays_of(index, names)
+            return self._arrays_of(index, names, room)
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise error if isinstance(error, ShardError) else ShardError(repr(error)) from error
 
-    def _arrays_of(self, index: int, names: tuple[str, ...]) -> dict[str, npt.NDArray[Any]]:
+    def _arrays_of(
+        self, index: int, names: tuple[str, ...], room: npt.NDArray[np.uint8] | None
+    ) -> dict[str, npt.NDArray[Any]]:
         page, start, stop = self._places[index].tolist()
         offset = self._header_size + page * self._page_size + start
-        data = os.pread(self._file, stop - start, offset)
-        if len(data) != stop - start or len(data) < 8:
-            raise ShardError(f"the file ends within the row ({len(data)} of {stop - start} bytes)")
+        piece: Any = np.empty(stop - start, np.uint8) if room is None else room
+        data = memoryview(piece)
+        done = os.preadv(self._file, [data], offset)
+        if done != stop - start or done < 8:
+            raise ShardError(f"the file ends within the row ({done} of {stop - start} bytes)")
         if int.from_bytes(data[:8], "little") != len(data) - 8:
             raise ShardError("the row's length is not the index's")
         found: dict[str, npt.NDArray[Any]] = {}
@@ -144,7 +156,7 @@ def _read_index(path: Path, scalars: tuple[str, ...]) -> npt.NDArray[np.int64]:
     return table[:, 1:]
 
 
-def _array(data: bytes, place: int, size: int, column: dict[str, Any]) -> npt.NDArray[Any]:
+def _array(data: memoryview, place: int, size: int, column: dict[str, Any]) -> npt.NDArray[Any]:
     kind = column["type"]
     if kind == "bytes":
         return np.frombuffer(data, np.uint8, size, place)
@@ -161,7 +173,7 @@ def _array(data: bytes, place: int, size: int, column: dict[str, Any]) -> npt.ND
         raise ShardError(f"{len(values)} values do not make {column['shape']}") from error
 
 
-def _unpacked(data: bytes, place: int, size: int, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+def _unpacked(data: memoryview, place: int, size: int, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
     # Integers are packed: how many (4 bytes), 2 bits for each that say 1, 2, 4 or 8 bytes, the values.
     count = int.from_bytes(data[place : place + 4], "big")
     bitmap_size = -(-count // 4)

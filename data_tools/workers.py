@@ -12,12 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
-
-Arrays = dict[str, npt.NDArray[np.generic]]
-Layout = dict[str, tuple[tuple[int, ...], str]]
-"""Name of each array of a batch to its shape and dtype."""
+from data_tools.memory import Arrays, Layout, Recycler
 
 
 class Maker(Protocol):
@@ -81,6 +76,7 @@ class ThreadWorkers:
         self._maker = maker
         self._ahead = workers + prefetch
         quiet_image_library()
+        self._memory = Recycler(maker.layout, self._ahead + 2)
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="pipeline")
 
     def run(self, numbers: Iterable[int]) -> Iterator[Arrays]:
@@ -104,8 +100,6 @@ class ThreadWorkers:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _make(self, number: int) -> Arrays:
-        arrays: Arrays = {
-            name: np.empty(shape, dtype) for name, (shape, dtype) in self._maker.layout.items()
-        }
+        arrays = self._memory.take()
         self._maker.fill(number, arrays)
         return arrays

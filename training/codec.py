@@ -11,16 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from data_tools.boxes import inside_fraction, yxyx_from_cyxhw
-from training.grid_candidates import AnchorGrid
+from training.matching import Indices, Matcher
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int32]
-
-FORCED_SCORE = np.float32(2.0)
-"""Counts for a box's best anchor in place of their overlap, so that no overlap (at most 1) beats it."""
-
-MANY_ANCHORS = 10_000
-"""From here on looking for candidates is faster than overlaps with all anchors."""
+Boxes = tuple[FloatArray, IntArray, npt.NDArray[np.bool_]]
+"""Boxes of an image with their labels and crowd flags."""
 
 _SMALLEST_SIDE = np.float32(1e-6)  # of a box relative to its anchor, before the logarithm
 
@@ -64,14 +60,9 @@ class BoxEncoder:
             yxyx_from_cyxhw(self.anchors_cyxhw) if corners_yxyx_rel is None else corners_yxyx_rel
         )
         self.anchors_yxyx = np.ascontiguousarray(corners, dtype=np.float32)
-        self.threshold = np.float32(threshold)
         self.prior_scaling = tuple(float(scale) for scale in prior_scaling)
         self.crowd_ignore = crowd_ignore
-        # One contiguous array for each side: (A,) float32.
-        self._y1, self._x1, self._y2, self._x2 = np.ascontiguousarray(self.anchors_yxyx.T)
-        self._area = (self._y2 - self._y1) * (self._x2 - self._x1)
-        many = levels is not None and self.num_anchors >= MANY_ANCHORS
-        self._grid = AnchorGrid(self.anchors_cyxhw, levels) if levels and many else None
+        self.matcher = Matcher(self.anchors_yxyx, self.anchors_cyxhw, threshold, levels)
 
     @property
     def num_anchors(self) -> int:
@@ -95,121 +86,48 @@ class BoxEncoder:
             loc_targets (A, 4) float32, `[cy, cx, h, w]` regressions of positives and 0 elsewhere, and
             labels (A,) int32: 0 background, 1..C positive, -1 ignored.
         """
-        loc_targets = np.zeros((self.num_anchors, 4), np.float32)
-        anchor_labels = np.zeros(self.num_anchors, np.int32)
-        self.encode_into(boxes_yxyx_rel, labels, iscrowd, loc_targets, anchor_labels)
-        return loc_targets, anchor_labels
+        loc_targets = np.empty((1, self.num_anchors, 4), np.float32)
+        anchor_labels = np.empty((1, self.num_anchors), np.int32)
+        crowd = np.zeros(len(labels), np.bool_) if iscrowd is None else iscrowd
+        truth = (boxes_yxyx_rel, np.asarray(labels, np.int32), crowd)
+        self.encode_batch([truth], loc_targets, anchor_labels)
+        return loc_targets[0], anchor_labels[0]
 
-    def encode_into(
-        self,
-        boxes_yxyx_rel: npt.NDArray[np.float32],
-        labels: npt.NDArray[np.integer],
-        iscrowd: npt.NDArray[np.bool_] | None,
-        loc_targets: FloatArray,
-        anchor_labels: IntArray,
+    def encode_batch(
+        self, truths: Sequence[Boxes], loc_targets: FloatArray, anchor_labels: IntArray
     ) -> None:
-        """Encode the boxes of one image into arrays of zeros, for instance a batch's own.
+        """Encode the boxes of several images into a batch's arrays.
 
         Args:
-            boxes_yxyx_rel: As for `__call__`.
-            labels: As for `__call__`.
-            iscrowd: As for `__call__`.
-            loc_targets: (A, 4) float32 of zeros, written to.
-            anchor_labels: (A,) int32 of zeros, written to.
+            truths: For each of B images its boxes (N, 4), labels (N,) and crowd flags (N,), as for
+                `__call__`.
+            loc_targets: (B, A, 4) float32, written to.
+            anchor_labels: (B, A) int32, written to.
         """
-        boxes = np.asarray(boxes_yxyx_rel, np.float32).reshape(-1, 4)
-        if iscrowd is not None and iscrowd.any():
-            self._ignore_crowd(boxes[iscrowd], anchor_labels)
-            boxes, labels = boxes[~iscrowd], labels[~iscrowd]
-        if not len(boxes):
-            return
-        anchors, owners = self.match(boxes)
-        anchor_labels[anchors] = labels[owners]
-        loc_targets[anchors] = encode_boxes(
-            boxes[owners], self.anchors_cyxhw[anchors], self.prior_scaling
+        loc_targets.fill(0)
+        anchor_labels.fill(0)
+        boxes = np.concatenate([b for b, _, _ in truths]).astype(np.float32, copy=False)
+        labels = np.concatenate([labels for _, labels, _ in truths])
+        images = np.repeat(np.arange(len(truths)), [len(labels) for _, labels, _ in truths])
+        crowd = np.concatenate([flags for _, _, flags in truths])
+        if crowd.any():
+            for region, image in zip(boxes[crowd], images[crowd], strict=True):
+                self._ignore_crowd(region, anchor_labels[image])
+            boxes, labels, images = boxes[~crowd], labels[~crowd], images[~crowd]
+        image, anchor, box = self.matcher.match_batch(boxes, images)
+        anchor_labels[image, anchor] = labels[box]
+        loc_targets[image, anchor] = encode_boxes(
+            boxes[box], self.anchors_cyxhw[anchor], self.prior_scaling
         )
 
-    def match(
-        self, boxes_yxyx_rel: FloatArray
-    ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-        """Find the positive anchors and the box of each.
+    def match(self, boxes_yxyx_rel: FloatArray) -> tuple[Indices, Indices]:
+        """Positive anchors of one image, rising, and the box of each; see `Matcher.match`."""
+        return self.matcher.match(boxes_yxyx_rel)
 
-        Args:
-            boxes_yxyx_rel: (N, 4) float32, N >= 1.
-
-        Returns:
-            anchors (P,) and, for each, its box's place in 0..N-1 (P,).
-        """
-        candidates = None if self._grid is None else self._candidates(self._grid, boxes_yxyx_rel)
-        if candidates is not None:
-            return _settled(*candidates)
-        overlaps = self.overlaps(boxes_yxyx_rel)
-        overlaps[np.arange(len(overlaps)), overlaps.argmax(axis=1)] = FORCED_SCORE
-        flat = np.flatnonzero(overlaps > self.threshold)
-        boxes, anchors = np.divmod(flat, self.num_anchors)
-        return _settled(boxes, anchors, overlaps.ravel()[flat])
-
-    def overlaps(self, boxes_yxyx_rel: FloatArray) -> FloatArray:
-        """IoU of every box with every anchor: (N, 4) -> (N, A) float32."""
-        y1, x1, y2, x2 = np.ascontiguousarray(boxes_yxyx_rel.T)[:, :, None]
-        height = np.minimum(self._y2, y2)
-        height -= np.maximum(self._y1, y1)
-        np.maximum(height, 0, out=height)
-        shared = np.minimum(self._x2, x2)
-        shared -= np.maximum(self._x1, x1)
-        np.maximum(shared, 0, out=shared)
-        shared *= height
-        union = self._area + (y2 - y1) * (x2 - x1)
-        union -= shared
-        shared /= union
-        return shared
-
-    def _candidates(
-        self, grid: AnchorGrid, boxes: FloatArray
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], FloatArray] | None:
-        """Boxes, rising, anchors and scores above the threshold; None if a box touches no anchor."""
-        nearest = grid.nearest(boxes)
-        reached = self._overlaps_of(boxes[:, None], nearest).max(axis=1)
-        if reached.min() <= 0:
-            return None
-        box, anchor = grid.above(boxes, np.minimum(reached, self.threshold))
-        scores = self._overlaps_of(boxes[box], anchor)
-        starts = np.searchsorted(box, np.arange(len(boxes)))
-        best = scores == np.maximum.reduceat(scores, starts)[box]
-        first = np.minimum.reduceat(np.where(best, anchor, self.num_anchors), starts)
-        scores[anchor == first[box]] = FORCED_SCORE
-        chosen = scores > self.threshold
-        return box[chosen], anchor[chosen], scores[chosen]
-
-    def _overlaps_of(self, boxes: FloatArray, anchors: npt.NDArray[np.int64]) -> FloatArray:
-        """IoU of pairs, bit for bit that of `overlaps`: (..., 4) and (...) -> (...)."""
-        y1, x1, y2, x2 = np.moveaxis(boxes, -1, 0)
-        height = np.minimum(self._y2[anchors], y2) - np.maximum(self._y1[anchors], y1)
-        shared = np.minimum(self._x2[anchors], x2) - np.maximum(self._x1[anchors], x1)
-        shared = np.maximum(shared, 0) * np.maximum(height, 0)
-        return np.asarray(shared / (self._area[anchors] + (y2 - y1) * (x2 - x1) - shared))
-
-    def _ignore_crowd(self, regions: FloatArray, anchor_labels: IntArray) -> None:
-        if self.crowd_ignore >= 1:
-            return
-        for region in regions:
+    def _ignore_crowd(self, region: FloatArray, anchor_labels: IntArray) -> None:
+        if self.crowd_ignore < 1:
             covered = inside_fraction(self.anchors_yxyx, region[None])[:, 0]
             anchor_labels[covered > self.crowd_ignore] = -1
-
-
-def _settled(
-    boxes: npt.NDArray[np.int64], anchors: npt.NDArray[np.int64], scores: FloatArray
-) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Positive anchors, rising, and the box of each: the highest score, of equals the first box.
-
-    Args:
-        boxes: (M,), rising.
-        anchors: (M,) the anchor that the box wants.
-        scores: (M,) how much.
-    """
-    order = np.argsort(-scores, kind="stable")
-    positive, first = np.unique(anchors[order], return_index=True)
-    return positive, boxes[order[first]]
 
 
 def encode_boxes(

@@ -1,227 +1,203 @@
-"""COCO's matching of detections with ground truth, all images and categories at once.
+"""Which anchor learns which box: one rule, in three forms that agree to the last anchor.
 
-Figures are made from the matches in `coco_ap.py`. The rules are those of pycocotools, to the bit.
+For one image and few anchors over all of them, for many anchors by candidates (`grid_candidates.py`), for a
+whole batch at once. Regression targets are made in `codec.py`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
-from training.detection_table import DetectionTable
-from training.ground_truth import GroundTruth, positions
+from training.grid_candidates import AnchorGrid
 
-IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
-AREA_RANGES = np.array([[0.0, 1e10], [0.0, 32.0**2], [32.0**2, 96.0**2], [96.0**2, 1e10]])
-"""All, small, medium, large: COCO's names for the area of a box in pixels, bounds included."""
+FloatArray = npt.NDArray[np.float32]
+Indices = npt.NDArray[np.intp]
 
-MAX_DETECTIONS = 100
-"""Detections of a category in an image that count."""
+FORCED_SCORE = np.float32(2.0)
+"""Counts for a box's best anchor in place of their overlap, so that no overlap (at most 1) beats it."""
 
-_PAIRS_AT_ONCE = 1_000_000
-_Ints = npt.NDArray[np.int64]
-_Bools = npt.NDArray[np.bool_]
-_Floats = npt.NDArray[np.float64]
+MANY_ANCHORS = 10_000
+"""From here on looking for candidates is faster than overlaps with all anchors."""
+
+_BOXES_AT_ONCE = 96  # so that their overlaps with two thousand anchors stay in a core's cache
 
 
-@dataclass(frozen=True)
-class Matches:
-    """Detections sorted by (image, category, falling score), and what each of them matched.
-
-    Only detections that overlap some box of their category by 0.5 or more can match; they are the
-    `near` ones and carry the large arrays. A is the area ranges, T the overlap thresholds.
+class Matcher:
+    """The rule of matching for fixed anchors; see `codec.BoxEncoder` for the rule in words.
 
     Args:
-        row: (D,) position of each detection in the table it came from.
-        image: (D,) position of its image.
-        category: (D,) position of its category.
-        score: (D,) its score.
-        rank: (D,) its place, from 0, among those of its image and category.
-        outside: (D, A) its own area lies outside the range.
-        near: (N,) positions, rising, of the near detections.
-        matched: (N, A, T) it matched a box.
-        matched_ignored: (N, A, T) the box it matched does not count (crowd, or area outside).
-        num_boxes: (C, A) boxes that count, for each category.
-        found_score: (G,) score of the detection that matched each box at 0.5, over all areas, -1 if none.
+        corners_yxyx_rel: (A, 4) float32 anchors.
+        anchors_cyxhw_rel: (A, 4) float32, the same anchors.
+        threshold: Overlap above which an anchor is positive.
+        levels: Rows, columns and boxes per cell of each level, if the anchors are such grids.
     """
 
-    row: _Ints
-    image: _Ints
-    category: _Ints
-    score: _Floats
-    rank: _Ints
-    outside: _Bools
-    near: _Ints
-    matched: _Bools
-    matched_ignored: _Bools
-    num_boxes: _Ints
-    found_score: _Floats
+    def __init__(
+        self,
+        corners_yxyx_rel: FloatArray,
+        anchors_cyxhw_rel: FloatArray,
+        threshold: float,
+        levels: Sequence[tuple[int, int, int]] | None,
+    ) -> None:
+        self.threshold = np.float32(threshold)
+        self.num_anchors = len(corners_yxyx_rel)
+        # One contiguous array for each side: (A,) float32.
+        self._y1, self._x1, self._y2, self._x2 = np.ascontiguousarray(corners_yxyx_rel.T)
+        self._area = (self._y2 - self._y1) * (self._x2 - self._x1)
+        many = levels is not None and self.num_anchors >= MANY_ANCHORS
+        self._grid = AnchorGrid(anchors_cyxhw_rel, levels) if levels and many else None
+        self._rows, self._row_of = _distinct(corners_yxyx_rel[:, 0::2])
+        self._columns, self._column_of = _distinct(corners_yxyx_rel[:, 1::2])
+
+    def match(self, boxes_yxyx_rel: FloatArray) -> tuple[Indices, Indices]:
+        """Find the positive anchors of one image, and the box of each.
+
+        Args:
+            boxes_yxyx_rel: (N, 4) float32, N >= 1.
+
+        Returns:
+            Anchors (P,), rising, and for each its box's place in 0..N-1 (P,).
+        """
+        found = None if self._grid is None else self._candidates(self._grid, boxes_yxyx_rel)
+        if found is not None:
+            return _settled(*found)
+        overlaps = self.overlaps(boxes_yxyx_rel)
+        overlaps[np.arange(len(overlaps)), overlaps.argmax(axis=1)] = FORCED_SCORE
+        flat = np.flatnonzero(overlaps > self.threshold)
+        boxes, anchors = np.divmod(flat, self.num_anchors)
+        return _settled(boxes, anchors, overlaps.ravel()[flat])
+
+    def match_batch(
+        self, boxes_yxyx_rel: FloatArray, images: Indices
+    ) -> tuple[Indices, Indices, Indices]:
+        """Find the positive anchors of several images at once.
+
+        Args:
+            boxes_yxyx_rel: (N, 4) float32, the boxes of all images.
+            images: (N,) the image of each box, rising.
+
+        Returns:
+            Images (P,), anchors (P,), and for each its box's place in 0..N-1 (P,).
+        """
+        parts = [self._match_some(boxes_yxyx_rel, images, start, stop)
+                 for start, stop in _pieces(images, 1 if self._grid else _BOXES_AT_ONCE)]  # fmt: skip
+        if not parts:
+            none = np.zeros(0, np.intp)
+            return none, none, none
+        image, anchor, box = (np.concatenate(column) for column in zip(*parts, strict=True))
+        return image, anchor, box
+
+    def overlaps(self, boxes_yxyx_rel: FloatArray) -> FloatArray:
+        """IoU of every box with every anchor: (N, 4) -> (N, A) float32."""
+        y1, x1, y2, x2 = np.ascontiguousarray(boxes_yxyx_rel.T)[:, :, None]
+        height = np.minimum(self._y2, y2)
+        height -= np.maximum(self._y1, y1)
+        np.maximum(height, 0, out=height)
+        shared = np.minimum(self._x2, x2)
+        shared -= np.maximum(self._x1, x1)
+        np.maximum(shared, 0, out=shared)
+        shared *= height
+        union = self._area + (y2 - y1) * (x2 - x1)
+        union -= shared
+        shared /= union
+        return shared
+
+    def _match_some(
+        self, all_boxes: FloatArray, all_images: Indices, start: int, stop: int
+    ) -> tuple[Indices, Indices, Indices]:
+        boxes, images = all_boxes[start:stop], all_images[start:stop]
+        if self._grid is not None:
+            anchor, box = self.match(boxes)
+            return images[box], anchor, box + start
+        overlaps = self._overlaps_by_anchor(boxes)
+        best = overlaps.max(axis=0)
+        flat = np.flatnonzero(overlaps >= np.minimum(best, self.threshold))
+        anchors, box = np.divmod(flat, len(boxes))
+        scores = overlaps.ravel()[flat]
+        tops = np.flatnonzero(scores == best[box])
+        _, first = np.unique(box[tops], return_index=True)  # of equals the first anchor
+        scores[tops[first]] = FORCED_SCORE
+        chosen = scores > self.threshold
+        anchors, box = anchors[chosen], box[chosen]
+        keys, box = _settled(box, images[box] * self.num_anchors + anchors, scores[chosen])
+        image, anchor = np.divmod(keys, self.num_anchors)
+        return image, anchor, box + start
+
+    def _overlaps_by_anchor(self, boxes: FloatArray) -> FloatArray:
+        """IoU, bit for bit that of `overlaps`, transposed: (N, 4) -> (A, N).
+
+        Anchors share few distinct vertical and horizontal extents: what they share with a box is worked
+        out once for each and then copied to the anchors, whole rows of boxes at a time.
+        """
+        y1, x1, y2, x2 = np.ascontiguousarray(boxes.T)
+        height = np.minimum(self._rows[1], y2)
+        height -= np.maximum(self._rows[0], y1)
+        np.maximum(height, 0, out=height)
+        width = np.minimum(self._columns[1], x2)
+        width -= np.maximum(self._columns[0], x1)
+        np.maximum(width, 0, out=width)
+        shared = width.take(self._column_of, axis=0)
+        shared *= height.take(self._row_of, axis=0)
+        union = self._area[:, None] + (y2 - y1) * (x2 - x1)
+        union -= shared
+        shared /= union
+        return shared
+
+    def _candidates(
+        self, grid: AnchorGrid, boxes: FloatArray
+    ) -> tuple[Indices, Indices, FloatArray] | None:
+        """Boxes, rising, anchors and scores above the threshold; None if a box touches no anchor."""
+        nearest = grid.nearest(boxes)
+        reached = self._overlaps_of(boxes[:, None], nearest).max(axis=1)
+        if reached.min() <= 0:
+            return None
+        box, anchor = grid.above(boxes, np.minimum(reached, self.threshold))
+        scores = self._overlaps_of(boxes[box], anchor)
+        starts = np.searchsorted(box, np.arange(len(boxes)))
+        best = scores == np.maximum.reduceat(scores, starts)[box]
+        first = np.minimum.reduceat(np.where(best, anchor, self.num_anchors), starts)
+        scores[anchor == first[box]] = FORCED_SCORE
+        chosen = scores > self.threshold
+        return box[chosen], anchor[chosen], scores[chosen]
+
+    def _overlaps_of(self, boxes: FloatArray, anchors: Indices) -> FloatArray:
+        """IoU of pairs, bit for bit that of `overlaps`: (..., 4) and (...) -> (...)."""
+        y1, x1, y2, x2 = np.moveaxis(boxes, -1, 0)
+        height = np.minimum(self._y2[anchors], y2) - np.maximum(self._y1[anchors], y1)
+        shared = np.minimum(self._x2[anchors], x2) - np.maximum(self._x1[anchors], x1)
+        shared = np.maximum(shared, 0) * np.maximum(height, 0)
+        return np.asarray(shared / (self._area[anchors] + (y2 - y1) * (x2 - x1) - shared))
 
 
-def match(truth: GroundTruth, table: DetectionTable) -> Matches:
-    """Match every detection, best first, with the free box it overlaps most.
-
-    Boxes that count come before boxes that do not; a crowd may be matched any number of times, and the
-    overlap with it is the share of the detection that lies in it. Among equal overlaps the box that
-    stands last in the file wins, as in pycocotools.
-
-    Raises:
-        DataError: If a detection names an image or a category that the ground truth does not know.
-    """
-    image = positions(truth.image_ids, table.image_id, "image_id of a detection")
-    category = positions(truth.category_ids, table.category_id, "category_id of a detection")
-    group = image * len(truth.category_ids) + category
-    row = np.lexsort((-table.score, group))
-    rank = _rank_in_run(group[row])
-    row, rank = row[rank < MAX_DETECTIONS], rank[rank < MAX_DETECTIONS]
-    group = group[row]
-    boxes = table.boxes_xywh_px[row]
-    area = boxes[:, 2] * boxes[:, 3]
-    ignored = truth.iscrowd[:, None] | _outside(truth.area)
-
-    truth_group = truth.image * len(truth.category_ids) + truth.category
-    truth_order = np.argsort(truth_group, kind="stable")
-    detection, box, overlap = _near_pairs(boxes, area, group, truth, truth_group, truth_order)
-    near, first_pair = np.unique(detection, return_index=True)
-    matched, matched_ignored, found_by = _assign(
-        group[near], np.append(first_pair, len(box)), box, overlap, ignored, truth.iscrowd
-    )
-    found_score = (
-        np.where(found_by >= 0, table.score[row][near][found_by], -1.0)
-        if len(near)
-        else (np.full(len(truth.area), -1.0))
-    )
-    num_boxes = np.stack(
-        [
-            np.bincount(truth.category[~ignored[:, a]], minlength=len(truth.category_ids))
-            for a in range(len(AREA_RANGES))
-        ],
-        axis=1,
-    )
-    return Matches(
-        row=row,
-        image=image[row],
-        category=category[row],
-        score=table.score[row],
-        rank=rank,
-        outside=_outside(area),
-        near=near,
-        matched=matched,
-        matched_ignored=matched_ignored,
-        num_boxes=num_boxes,
-        found_score=found_score,
-    )
+def _distinct(extents: FloatArray) -> tuple[FloatArray, Indices]:
+    """(A, 2) to the distinct ones, (2, D, 1), and the place among them of each, (A,)."""
+    distinct, place = np.unique(extents, axis=0, return_inverse=True)
+    return np.ascontiguousarray(distinct.T)[:, :, None], place.reshape(-1)
 
 
-def _outside(area: _Floats) -> _Bools:
-    return (area[:, None] < AREA_RANGES[:, 0]) | (area[:, None] > AREA_RANGES[:, 1])
+def _pieces(images: Indices, most: int) -> list[tuple[int, int]]:
+    """Cut boxes, with the image of each, into pieces of whole images and about `most` boxes."""
+    borders = [*np.flatnonzero(np.diff(images, prepend=-1)).tolist(), len(images)]
+    pieces, start = [], 0
+    for here, after in pairwise(borders):
+        if after - start > most and here > start:
+            pieces.append((start, here))
+            start = here
+    return [*pieces, (start, len(images))] if len(images) else []
 
 
-def _rank_in_run(values: _Ints) -> _Ints:
-    """Return each entry's number, from 0, in its run of equal values; `values` must be rising."""
-    return np.arange(len(values)) - np.searchsorted(values, values, side="left")
-
-
-def _near_pairs(
-    boxes: _Floats,
-    area: _Floats,
-    group: _Ints,
-    truth: GroundTruth,
-    truth_group: _Ints,
-    truth_order: _Ints,
-) -> tuple[_Ints, _Ints, _Floats]:
-    """List (detection, box, overlap) of one image and category that overlap by 0.5 or more."""
-    sorted_group = truth_group[truth_order]
-    first = np.searchsorted(sorted_group, group, side="left")
-    count = np.searchsorted(sorted_group, group, side="right") - first
-    total = np.cumsum(count)
-    parts: list[tuple[_Ints, _Ints, _Floats]] = []
-    start = 0
-    while start < len(group):
-        done = total[start - 1] if start else 0
-        stop = max(start + 1, int(np.searchsorted(total, done + _PAIRS_AT_ONCE, side="right")))
-        lengths = count[start:stop]
-        d = np.repeat(np.arange(start, stop), lengths)
-        within = np.arange(len(d)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        b = truth_order[first[d] + within]
-        overlap = _overlap(boxes[d], area[d], truth.boxes_xywh_px[b], truth.iscrowd[b])
-        close = overlap >= IOU_THRESHOLDS[0]
-        parts.append((d[close], b[close], overlap[close]))
-        start = stop
-    if not parts:
-        return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0)
-    d, b, overlap = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return d, b, overlap
-
-
-def _overlap(boxes: _Floats, area: _Floats, others: _Floats, crowd: _Bools) -> _Floats:
-    # The order of operations is pycocotools', so that the last bit agrees.
-    wide = np.minimum(boxes[:, 0] + boxes[:, 2], others[:, 0] + others[:, 2]) - np.maximum(
-        boxes[:, 0], others[:, 0]
-    )
-    tall = np.minimum(boxes[:, 1] + boxes[:, 3], others[:, 1] + others[:, 3]) - np.maximum(
-        boxes[:, 1], others[:, 1]
-    )
-    inter = np.where((wide > 0) & (tall > 0), wide * tall, 0.0)
-    union = np.where(crowd, area, area + others[:, 2] * others[:, 3] - inter)
-    return np.divide(inter, union, out=np.zeros_like(inter), where=union > 0)
-
-
-def _assign(
-    group: _Ints,
-    first_pair: _Ints,
-    box: _Ints,
-    overlap: _Floats,
-    ignored: _Bools,
-    crowd: _Bools,
-) -> tuple[_Bools, _Bools, _Ints]:
-    """Go through the near detections best first, one of every group at a time.
+def _settled(boxes: Indices, anchors: Indices, scores: FloatArray) -> tuple[Indices, Indices]:
+    """Positive anchors, rising, and the box of each: the highest score, of equals the first box.
 
     Args:
-        group: (N,) group of each near detection, rising.
-        first_pair: (N + 1,) where each one's pairs begin.
-        box: (P,) box of each pair, in the file's order within a detection.
-        overlap: (P,) its overlap.
-        ignored: (G, A) the box does not count in the range.
-        crowd: (G,) the box is a crowd.
-
-    Returns:
-        (N, A, T) matched, (N, A, T) matched an ignored box, and (G,) which near detection took each
-        box at the first threshold over all areas, -1 for none.
+        boxes: (M,), rising among those that want the same anchor.
+        anchors: (M,) the anchor that the box wants.
+        scores: (M,) how much.
     """
-    lanes = (len(AREA_RANGES), len(IOU_THRESHOLDS))
-    matched = np.zeros((len(group), *lanes), bool)
-    matched_ignored = np.zeros_like(matched)
-    taken = np.zeros((len(crowd), *lanes), bool)
-    found_by = np.full(len(crowd), -1, np.int64)
-    # Comparing whole numbers is exact: rank overlaps, and lift boxes that count above all others.
-    _, level = np.unique(overlap, return_inverse=True)
-    lift = int(level.max(initial=0)) + 1
-    limits = np.minimum(IOU_THRESHOLDS, 1 - 1e-10)
-    turn = _rank_in_run(group)
-    for number in range(int(turn.max(initial=-1)) + 1):
-        current = np.flatnonzero(turn == number)
-        lengths = first_pair[current + 1] - first_pair[current]
-        begins = np.cumsum(lengths) - lengths
-        pair = np.arange(lengths.sum()) + np.repeat(first_pair[current] - begins, lengths)
-        g = box[pair]
-        free = ~taken[g] | crowd[g, None, None]
-        free &= (overlap[pair, None] >= limits)[:, None, :]
-        value = level[pair, None] + lift * ~ignored[g]
-        value = np.where(free, value[:, :, None], -1)
-        best = np.maximum.reduceat(value, begins, axis=0)
-        is_best = (value >= 0) & (value == np.repeat(best, lengths, axis=0))
-        place = np.where(is_best, np.arange(len(pair))[:, None, None], -1)
-        winner = np.maximum.reduceat(place, begins, axis=0)
-        hit = winner >= 0
-        n, a, t = np.nonzero(hit)
-        won = g[winner[hit]]
-        taken[won, a, t] = True
-        matched[current[n], a, t] = True
-        matched_ignored[current[n], a, t] = ignored[won, a]
-        plain = (a == 0) & (t == 0)
-        fresh = found_by[won[plain]] < 0
-        found_by[won[plain][fresh]] = current[n[plain]][fresh]
-    return matched, matched_ignored, found_by
+    order = np.argsort(-scores, kind="stable")
+    positive, first = np.unique(anchors[order], return_index=True)
+    return positive, boxes[order[first]]

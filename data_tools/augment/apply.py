@@ -5,7 +5,7 @@ The decisions are in `windows.py` and `colour.py`, the pixels in `render.py`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from data_tools.augment.render import Scratch, reduction_for, render
 from data_tools.augment.truth import Truth, Window, mirrored, seen_through
 from data_tools.augment.windows import choose_window
 from data_tools.decode import Pixels, decode_bgr
+from data_tools.jpeg_rows import decode_upper_rows
 from data_tools.pipeline_settings import AugmentSettings
 
 
@@ -56,6 +57,62 @@ def truth_in_view(truth: Truth, view: View) -> Truth:
     return mirrored(seen) if view.flip else seen
 
 
+def show(
+    encoded: Pixels,
+    height: int,
+    width: int,
+    view: View,
+    fill_rgb: Sequence[float],
+    out_chw: Pixels,
+    scaled_decode: bool = False,
+    lap: Callable[[str], None] = _no_lap,
+    scratch: Scratch | None = None,
+) -> None:
+    """Decode an image and write what the network sees of it.
+
+    Args:
+        encoded: (L,) uint8, the encoded image.
+        height: The image's rows.
+        width: The image's columns.
+        view: How it is shown.
+        fill_rgb: (3,) colour of what lies beyond the image.
+        out_chw: (3, H, W) uint8 RGB, C-contiguous; written to.
+        scaled_decode: Decode at a fraction of the size where the window still fills the input.
+        lap: Called with the name of each stage when it ends: decode, render.
+        scratch: Reused memory for this size; None takes fresh.
+
+    Raises:
+        UndecodableImage: If the bytes are no image, or not one of that size.
+    """
+    size = (out_chw.shape[1], out_chw.shape[2])
+    scratch = scratch or Scratch(size)
+    reduction = reduction_for(view.window, size) if scaled_decode else 1
+    room = scratch.room_for(height, width)
+    image = None
+    if reduction == 1:
+        image = decode_upper_rows(encoded, min(height, view.window.bottom), height, room)
+    if image is None:
+        image = decode_bgr(encoded, reduction, room)
+        if image is None:
+            raise UndecodableImage(f"its {encoded.size} bytes do not decode")
+        _check_size(image, height, width, reduction)
+    elif image.shape[1] != width:
+        raise _wrong_size(height, image.shape[1], height, width)
+    lap("decode")
+    render(
+        image,
+        view.window,
+        view.change,
+        view.flip,
+        fill_rgb,
+        out_chw,
+        (height, width),
+        reduction,
+        scratch,
+    )
+    lap("render")
+
+
 def augment(
     encoded: Pixels,
     height: int,
@@ -64,23 +121,19 @@ def augment(
     settings: AugmentSettings,
     rng: np.random.Generator,
     out_chw: Pixels,
-    scaled_decode: bool = False,
-    lap: Callable[[str], None] = _no_lap,
-    scratch: Scratch | None = None,
 ) -> Truth:
-    """Make one training sample; a pure function of its arguments.
+    """Make one training sample from start to end; a pure function of its arguments.
+
+    `batches.py` takes the same steps, each for a whole batch.
 
     Args:
         encoded: (L,) uint8, the encoded image.
-        height: The image's rows; 0 if the row does not say.
-        width: The image's columns; 0 if the row does not say.
+        height: The image's rows.
+        width: The image's columns.
         truth: Its boxes in pixels.
         settings: What may happen to it.
         rng: The image's own random numbers.
         out_chw: (3, H, W) uint8 RGB, C-contiguous; written to.
-        scaled_decode: Decode at a fraction of the size where the window still fills the input.
-        lap: Called with the name of each stage when it ends: choose, decode, render.
-        scratch: Reused memory for this size; None takes fresh.
 
     Returns:
         The boxes left, relative to the input, within 0..1 and of positive area.
@@ -88,36 +141,18 @@ def augment(
     Raises:
         UndecodableImage: If the bytes are no image, or not one of that size.
     """
-    image = None
-    if not (height and width):
-        image = _decoded(encoded, 0, 0, 1)
-        height, width = image.shape[:2]
     view = choose_view(height, width, truth, settings, rng)
-    seen = truth_in_view(truth, view)
-    lap("choose")
-    size = (out_chw.shape[1], out_chw.shape[2])
-    reduction = reduction_for(view.window, size) if scaled_decode else 1
-    if image is None:
-        image = _decoded(encoded, height, width, reduction)
-    lap("decode")
-    scale = (image.shape[0] / height, image.shape[1] / width)
-    render(
-        image, view.window, view.change, view.flip, settings.expand_fill, out_chw, scale, scratch
-    )
-    lap("render")
-    return seen
+    show(encoded, height, width, view, settings.expand_fill, out_chw)
+    return truth_in_view(truth, view)
 
 
-def _decoded(encoded: Pixels, height: int, width: int, reduction: int) -> Pixels:
-    image = decode_bgr(encoded, reduction)
-    if image is None:
-        raise UndecodableImage(f"its {encoded.size} bytes do not decode")
-    expected = (-(-height // reduction), -(-width // reduction))
+def _check_size(image: Pixels, height: int, width: int, reduction: int) -> None:
     # A format without scaled decoding is resized by OpenCV, which may round the other way.
-    if height and max(abs(image.shape[0] - expected[0]), abs(image.shape[1] - expected[1])) > (
-        reduction > 1
-    ):
-        raise UndecodableImage(
-            f"it decodes to {image.shape[1]}x{image.shape[0]} pixels, its row says {width}x{height}"
-        )
-    return image
+    slack = int(reduction > 1)
+    expected = (-(-height // reduction), -(-width // reduction))
+    if any(abs(got - want) > slack for got, want in zip(image.shape, expected, strict=False)):
+        raise _wrong_size(image.shape[0], image.shape[1], height, width)
+
+
+def _wrong_size(rows: int, columns: int, height: int, width: int) -> UndecodableImage:
+    return UndecodableImage(f"it decodes to {columns}x{rows} pixels, its row says {width}x{height}")

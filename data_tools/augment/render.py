@@ -34,6 +34,14 @@ class Scratch:
         self.coloured = np.empty((*size, 3), np.uint8)
         self.planes = np.empty((3, *size), np.uint8)
         self.grey = np.empty(size, np.uint8)
+        self._decoded = np.empty(0, np.uint8)
+
+    def room_for(self, height: int, width: int) -> npt.NDArray[np.uint8]:
+        """Room to decode an image of that size into; the same for the next image."""
+        needed = 3 * height * width
+        if self._decoded.size < needed:
+            self._decoded = np.empty(needed, np.uint8)
+        return self._decoded
 
 
 def render(
@@ -43,7 +51,8 @@ def render(
     flip: bool,
     fill_rgb: npt.ArrayLike,
     out_chw: Pixels,
-    scale: tuple[float, float] = (1.0, 1.0),
+    image_size: tuple[int, int] | None = None,
+    reduction: int = 1,
     scratch: Scratch | None = None,
 ) -> None:
     """Write what the network sees of an image.
@@ -51,18 +60,22 @@ def render(
     The resize is bilinear with half-pixel centres (`cv2.INTER_LINEAR`), as published.
 
     Args:
-        image_bgr: (h, w, 3) uint8, decoded.
+        image_bgr: (h, w, 3) uint8, decoded: at least its rows down to the window's end.
         window: The part to show, in pixels of the whole image; may reach beyond it.
         change: The colours.
         flip: Mirror left to right.
         fill_rgb: (3,) colour of what lies beyond the image.
         out_chw: (3, H, W) uint8 RGB, C-contiguous; written to.
-        scale: Rows and columns of `image_bgr` for one of the whole image, below 1 if decoded reduced.
+        image_size: Rows and columns of the whole image; None for those of `image_bgr`.
+        reduction: 1, 2, 4 or 8, if `image_bgr` is the whole image at that fraction of its size.
         scratch: Reused memory for this size; None takes fresh.
     """
     size = (out_chw.shape[1], out_chw.shape[2])
     scratch = scratch or Scratch(size)
-    height, width = round(image_bgr.shape[0] / scale[0]), round(image_bgr.shape[1] / scale[1])
+    height, width = image_size or image_bgr.shape[:2]
+    scale = (1.0, 1.0)
+    if reduction > 1:
+        scale = (image_bgr.shape[0] / height, image_bgr.shape[1] / width)
     inside = window.inside(height, width)
     if inside:
         part = _part(image_bgr, window, scale)

@@ -119,13 +119,13 @@ def test_nothing_before_the_start_is_read(split: ConvertedSplit, monkeypatch: An
     from data_tools.records import RowReader
 
     read: list[int] = []
-    original = RowReader.__getitem__
+    original = RowReader.read
 
-    def spy(self: RowReader, index: int) -> Any:
+    def spy(self: RowReader, index: int, *rest: Any) -> Any:
         read.append(index)
-        return original(self, index)
+        return original(self, index, *rest)
 
-    monkeypatch.setattr(RowReader, "__getitem__", spy)
+    monkeypatch.setattr(RowReader, "read", spy)
     pipeline = build(split, workers=1)
     list(pipeline.batches(7, 9))
     pipeline.close()

@@ -94,6 +94,31 @@ def test_matching_equals_the_slow_rule(
         assert matched(encoder, boxes) == slow_match(encoder.anchors_yxyx, boxes)
 
 
+@pytest.mark.parametrize("name", ["ssd300", "ssd_mobilenet_v1_fpn"])
+@pytest.mark.parametrize("grid", [0, 8])
+def test_a_batch_is_encoded_as_its_images_one_by_one(
+    name: str, grid: int, encoders: dict[str, BoxEncoder]
+) -> None:
+    encoder = encoders[name]
+    rng = np.random.default_rng(grid)
+    truths = []
+    for count in (3, 0, 1, 40, 70, 0, 5, 130, 2):
+        boxes = random_boxes(rng, count, grid)[:count]
+        crowd = rng.random(len(boxes)) < 0.2
+        truths.append((boxes, rng.integers(1, 80, len(boxes)).astype(np.int32), crowd))
+    loc = np.full((len(truths), encoder.num_anchors, 4), 7, np.float32)
+    labels = np.full((len(truths), encoder.num_anchors), 7, np.int32)
+    encoder.encode_batch(truths, loc, labels)
+    for place, (boxes, numbers, crowd) in enumerate(truths):
+        owner = slow_match(encoder.anchors_yxyx, boxes[~crowd])
+        want = np.zeros(encoder.num_anchors, np.int32)
+        want[list(owner)] = numbers[~crowd][list(owner.values())]
+        np.testing.assert_array_equal(np.maximum(labels[place], 0), want)
+        alone = encoder(boxes, numbers, crowd)
+        np.testing.assert_array_equal(alone[0], loc[place])
+        np.testing.assert_array_equal(alone[1], labels[place])
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     corners=arrays(np.float32, st.tuples(st.integers(1, 8), st.just(4)),
@@ -106,7 +131,7 @@ def test_candidates_forget_no_anchor(corners: np.ndarray) -> None:
     )
     boxes = np.concatenate([low, np.maximum(high, low + np.float32(1e-3))], axis=1)
     encoder = many_anchors()
-    assert encoder._grid is not None
+    assert encoder.matcher._grid is not None
     assert matched(encoder, boxes) == slow_match(encoder.anchors_yxyx, boxes)
 
 

@@ -158,12 +158,11 @@ def test_a_bad_box_is_found_by_replay(
         def __init__(self, inner: Any) -> None:
             self.inner, self.num_anchors = inner, inner.num_anchors
 
-        def encode_into(
-            self, boxes: Any, labels: Any, crowd: Any, targets: Any, found: Any
-        ) -> None:
-            self.inner.encode_into(boxes, labels, crowd, targets, found)
-            if labels.tobytes() == signature:
-                targets[found == 2] = np.inf
+        def encode_batch(self, truths: Any, targets: Any, found: Any) -> None:
+            self.inner.encode_batch(truths, targets, found)
+            for place, (_, labels, _) in enumerate(truths):
+                if labels.tobytes() == signature:
+                    targets[place][found[place] == 2] = np.inf
 
     real = training.assemble.build_encoder
     monkeypatch.setattr(training.assemble, "build_encoder", lambda *a: Faulty(real(*a)))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_tools.augment.apply import UndecodableImage, augment
+from data_tools.augment.apply import UndecodableImage, View, augment, show
 from data_tools.augment.colour import LUMA_RGB, ColourChange, choose_colour, colour_matrix
 from data_tools.augment.render import Scratch, mean_grey, reduction_for, render
 from data_tools.augment.truth import Truth, Window
@@ -157,29 +157,36 @@ def test_the_reduction_leaves_the_input_its_pixels(side: int, want: int) -> None
     assert reduction_for(Window(0, 0, side, 5000), (40, 56)) == want
 
 
-def sample(**options: object) -> tuple[np.ndarray, Truth]:
-    data = cv2.imencode(".jpg", picture(360, 480), [cv2.IMWRITE_JPEG_QUALITY, 95])[1].reshape(-1)
-    truth = Truth(
-        np.array([[30, 60, 300, 420]], np.float32), np.array([1], np.int32), np.zeros(1, bool)
-    )
+PHOTOGRAPH = cv2.imencode(".jpg", picture(360, 480), [cv2.IMWRITE_JPEG_QUALITY, 95])[1].reshape(-1)
+
+
+def shown(window: Window, **options: object) -> np.ndarray:
     out = np.zeros((3, *SIZE), np.uint8)
-    plain = AugmentSettings(colour_probability=0.0)
-    seen = augment(data, 360, 480, truth, plain, generator(1, 0, 3), out, **options)  # type: ignore[arg-type]
-    return out, seen
+    view = View(window, False, PLAIN)
+    show(PHOTOGRAPH, 360, 480, view, FILL, out, **options)  # type: ignore[arg-type]
+    return out.transpose(1, 2, 0)
+
+
+@pytest.mark.parametrize(
+    "window",
+    [Window(0, 0, 100, 480), Window(40, 60, 201, 300), Window(0, 0, 360, 480), Window(-40, 9, 200, 500)],
+)  # fmt: skip
+def test_pixels_are_those_of_the_whole_image(window: Window) -> None:
+    whole = cv2.imdecode(PHOTOGRAPH, cv2.IMREAD_COLOR)
+    np.testing.assert_array_equal(shown(window), rendered(whole, window))
 
 
 def test_scaled_decoding_shows_the_same_with_less_work() -> None:
-    full, truth = sample()
-    fast, same = sample(scaled_decode=True)
-    np.testing.assert_array_equal(truth.boxes_yxyx, same.boxes_yxyx)
+    window = Window(30, 40, 340, 420)
+    full, fast = shown(window), shown(window, scaled_decode=True)
     difference = np.abs(full.astype(int) - fast)
     assert 0 < difference.mean() < 2 and difference.max() < 25
 
 
 def test_the_stages_are_told_in_order() -> None:
     stages: list[str] = []
-    sample(lap=stages.append)
-    assert stages == ["choose", "decode", "render"]
+    shown(Window(0, 0, 360, 480), lap=stages.append)
+    assert stages == ["decode", "render"]
 
 
 @pytest.mark.parametrize(("height", "width"), [(361, 480), (360, 479), (480, 360)])

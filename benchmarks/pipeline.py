@@ -1,0 +1,282 @@
+"""How fast training batches are made, against the bare limit: decoding the same JPEGs and nothing else.
+
+Also what each stage costs, matching against a plain loop, and whether memory grows over epochs. All
+figures come from one run on one machine; the ratios are medians over rounds that alternate.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.common import Result, median, parser, print_table, seconds_of
+from benchmarks.photographs import photograph, samples, smaller, write
+from data_tools.batches import TrainBatch
+from data_tools.manifest import ConvertedSplit, open_split
+from data_tools.pipeline import TrainPipeline
+from data_tools.pipeline_settings import AugmentSettings, PipelineSettings
+from data_tools.records import RowReader
+from data_tools.verdict import StageCosts, verdict
+from training.codec import BoxEncoder
+from training.corners import build_encoder
+from training.nets.settings import model_settings
+
+LONGEST_SIDE = 400
+BATCH = 32
+FASTEST_PUBLISHED_STEP = 0.0696
+"""Seconds: the fastest published Ascend figure for SSD300 at batch 32."""
+
+PARENT_RATIO = (0.22, 0.26)
+"""The published tools' pipeline against the same limit, measured outside (190-218 of 845 images/s)."""
+
+MATCH_BOXES = 7
+
+
+def main() -> None:
+    """Run the benchmark from the command line."""
+    options = parser(__doc__ or "")
+    options.add_argument("--data", help="a converted set; default: drawn photographs like COCO's")
+    options.add_argument("--split", default="train", help="its split (default: train)")
+    options.add_argument("--workers", type=int, default=0, help="workers; 0 = one for each core")
+    options.add_argument("--worker-kind", default="threads", help="threads or processes")
+    options.add_argument(
+        "--explain", action="store_true", help="what each stage costs, and a verdict"
+    )
+    options.add_argument(
+        "--step-ms", type=float, default=1e3 * FASTEST_PUBLISHED_STEP,
+        help="a device's step time for the verdict (default: 69.6, the fastest published)",
+    )  # fmt: skip
+    arguments = options.parse_args()
+    with tempfile.TemporaryDirectory(prefix="pipeline-benchmark-") as folder:
+        run(arguments, Path(folder)).print()
+
+
+def run(arguments: argparse.Namespace, folder: Path) -> Result:
+    """Measure everything and print the tables.
+
+    Args:
+        arguments: The command line.
+        folder: An empty folder for shards.
+
+    Returns:
+        The last line.
+    """
+    quick = arguments.quick
+    if arguments.data:
+        split = open_split(arguments.data, arguments.split)
+    else:
+        split = write(folder / "original", samples(96 if quick else 448))
+    small = write(folder / "small", smaller(split, LONGEST_SIDE))
+    cores = arguments.workers or len(os.sched_getaffinity(0))
+    settings = PipelineSettings(workers=cores, worker_kind=arguments.worker_kind)
+    rates = _rates(
+        split, small, settings, cores, rounds=3 if quick else 7, steps=4 if quick else 14
+    )
+    reference, ours, ours_small = (median(values) for values in rates.T)
+    ratio, ratio_small = (median(list(rates[:, i] / rates[:, 0])) for i in (1, 2))
+    print_table(
+        f"Training batches, {cores} workers ({arguments.worker_kind}), batch {BATCH}, 300x300, published augmentation",
+        ["", "images/s", "of the limit"],
+        [
+            ["bare limit: cv2.imdecode of the original bytes", reference, 1.0],
+            ["ours, original bytes", ours, ratio],
+            [f"ours, shards re-encoded to longest side {LONGEST_SIDE}", ours_small, ratio_small],
+            ["published tools (measured outside)", "", "{}-{}".format(*PARENT_RATIO)],
+        ],
+    )  # fmt: skip
+    matching = {name: _matching(name, quick) for name in ("ssd300", "ssd_mobilenet_v1_fpn")}
+    print_table(
+        f"Matching {MATCH_BOXES} boxes",
+        ["anchors", "ours ms", "with encoding ms", "plain loop ms", "same result"],
+        [[m["anchors"], m["ours_ms"], m["encode_ms"], m["loop_ms"], m["same"]] for m in matching.values()],
+    )  # fmt: skip
+    growth = _memory_growth(folder, epochs=10 if quick else 50)
+    print(f"\nMemory over {10 if quick else 50} epochs: {growth:+.1f} MiB")
+    costs = _stage_costs(split, steps=3 if quick else 10)
+    if arguments.explain:
+        _explain(costs, arguments.step_ms / 1e3, cores)
+    return Result(
+        "pipeline",
+        ratio * reference,
+        reference,
+        {
+            "unit": "images/s",
+            "ours_400": ours_small,
+            "ratio_400": ratio_small,
+            "parent_ratio": PARENT_RATIO,
+            "ratios_by_round": (rates[:, 1] / rates[:, 0]).tolist(),
+            "ratios_400_by_round": (rates[:, 2] / rates[:, 0]).tolist(),
+            "workers": cores,
+            "matching": matching,
+            "stage_ms": {stage: 1e3 * seconds for stage, seconds in costs.seconds.items()},
+            "cores_for_fastest_published_step": costs.cores_for(FASTEST_PUBLISHED_STEP, BATCH),
+            "memory_growth_mib": growth,
+            "bytes_per_image": _mean_bytes(split),
+            "images": split.num_images,
+        },
+    )
+
+
+def _rates(
+    split: ConvertedSplit,
+    small: ConvertedSplit,
+    settings: PipelineSettings,
+    cores: int,
+    rounds: int,
+    steps: int,
+) -> npt.NDArray[np.float64]:
+    """Images/s of limit, ours and ours on the small shards: (rounds, 3), measured in turn."""
+    pipelines = [_pipeline(part, settings) for part in (split, small)]
+    encoded = [row.image for row in _rows(split)]
+    rates = np.empty((rounds, 3))
+    with ThreadPoolExecutor(cores) as pool:
+        for pipeline in pipelines:
+            _rate(pipeline, 0, cores)
+        for number in range(rounds):
+            rates[number, 0] = _decode_rate(pool, encoded, cores)
+            for place, pipeline in enumerate(pipelines):
+                rates[number, 1 + place] = _rate(pipeline, number * steps, steps)
+    for pipeline in pipelines:
+        pipeline.close()
+    return rates
+
+
+def _pipeline(split: ConvertedSplit, settings: PipelineSettings) -> TrainPipeline:
+    model = model_settings("ssd300")
+    return TrainPipeline(
+        split,
+        settings,
+        AugmentSettings(),
+        (model.image_size[0], model.image_size[1]),
+        build_encoder(model),
+        seed=0,
+        batch_size=BATCH,
+    )
+
+
+def _rate(pipeline: TrainPipeline, start: int, steps: int) -> float:
+    """Images/s of a run that starts cold and whose every batch is waited for."""
+    begin = perf_counter()
+    images = sum(len(batch.image_ids) for batch in pipeline.batches(start, start + steps))
+    return images / (perf_counter() - begin)
+
+
+def _decode_rate(
+    pool: ThreadPoolExecutor, encoded: list[npt.NDArray[np.uint8]], cores: int
+) -> float:
+    """Images/s of `cores` threads that decode and do nothing else."""
+
+    def decode(part: list[npt.NDArray[np.uint8]]) -> None:
+        for data in part:
+            cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+
+    parts = [encoded[start::8 * cores] for start in range(8 * cores)]  # fmt: skip
+    begin = perf_counter()
+    list(pool.map(decode, parts))
+    return len(encoded) / (perf_counter() - begin)
+
+
+def _rows(split: ConvertedSplit) -> Any:
+    reader = RowReader(split)
+    return (reader[index] for index in range(len(reader)))
+
+
+def _mean_bytes(split: ConvertedSplit) -> float:
+    return float(np.mean([row.image.size for row in _rows(split)]))
+
+
+def _matching(name: str, quick: bool) -> dict[str, Any]:
+    encoder = build_encoder(model_settings(name))
+    rng = np.random.default_rng(0)
+    corners = rng.random((MATCH_BOXES, 2)) * 0.8
+    sizes = 0.02 + rng.random((MATCH_BOXES, 2)) * (0.98 - corners)
+    boxes = np.concatenate([corners, corners + sizes], axis=1).astype(np.float32)
+    labels = np.arange(1, MATCH_BOXES + 1, dtype=np.int32)
+    repeats = 50 if quick else 300
+    anchors, owners = encoder.match(boxes)
+    return {
+        "anchors": encoder.num_anchors,
+        "ours_ms": 1e3 * median(seconds_of(lambda: encoder.match(boxes), repeats)),
+        "encode_ms": 1e3 * median(seconds_of(lambda: encoder(boxes, labels), repeats)),
+        "loop_ms": 1e3 * median(seconds_of(lambda: plain_match(encoder, boxes), repeats // 10)),
+        "same": dict(zip(anchors.tolist(), owners.tolist(), strict=True))
+        == plain_match(encoder, boxes),
+    }
+
+
+def plain_match(encoder: BoxEncoder, boxes: npt.NDArray[np.float32]) -> dict[int, int]:
+    """The rule of matching, one box after the other over all anchors: anchor to box."""
+    y1, x1, y2, x2 = encoder.anchors_yxyx.T
+    area = (y2 - y1) * (x2 - x1)
+    best = np.zeros(encoder.num_anchors, np.float32)
+    owner = np.full(encoder.num_anchors, -1)
+    for number, (top, left, bottom, right) in enumerate(boxes):
+        height = np.maximum(np.minimum(y2, bottom) - np.maximum(y1, top), 0)
+        width = np.maximum(np.minimum(x2, right) - np.maximum(x1, left), 0)
+        shared = width * height
+        scores = shared / (area + (bottom - top) * (right - left) - shared)
+        scores[scores.argmax()] = 2.0
+        taken = (scores > encoder.matcher.threshold) & (scores > best)
+        best = np.where(taken, scores, best)
+        owner = np.where(taken, number, owner)
+    return {int(anchor): int(owner[anchor]) for anchor in np.flatnonzero(owner >= 0)}
+
+
+def _memory_growth(folder: Path, epochs: int) -> float:
+    """MiB that the process grows by over `epochs` epochs of a small set, after two to settle."""
+    split = write(folder / "tiny", samples(2 * BATCH))
+    pipeline = _pipeline(split, PipelineSettings())
+    steps = pipeline.steps_per_epoch
+    for _ in pipeline.batches(0, 2 * steps):
+        pass
+    before = _resident_mib()
+    for _ in pipeline.batches(2 * steps, (2 + epochs) * steps):
+        pass
+    after = _resident_mib()
+    pipeline.close()
+    return after - before
+
+
+def _resident_mib() -> float:
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def _stage_costs(split: ConvertedSplit, steps: int) -> StageCosts:
+    """Costs on one core, so that no stage waits for another worker's."""
+    pipeline = _pipeline(split, PipelineSettings(workers=1))
+    batches: list[TrainBatch] = [pipeline.batch_at(step) for step in range(steps)]
+    return StageCosts.of(batches)
+
+
+def _explain(costs: StageCosts, step_seconds: float, cores: int) -> None:
+    print_table(
+        "What one image costs on one core",
+        ["stage", "ms", "%", "what it does"],
+        [*costs.table(), ("all", 1e3 * costs.per_image, 100.0, "")],
+    )
+    print(f"\nVerdict: {verdict(costs, step_seconds, BATCH, cores)}")
+    wide, tall = photograph(np.random.default_rng(0), 1440, 1920), (300, 300)
+    data = cv2.imencode(".jpg", wide)[1]
+    full, reduced = (
+        1e3 * median(seconds_of(lambda flags=flags: cv2.imdecode(data, flags), 5))  # type: ignore[misc]
+        for flags in (cv2.IMREAD_COLOR, cv2.IMREAD_REDUCED_COLOR_4)
+    )
+    print(
+        f"Photographs far larger than the input: 1920x1440 decodes in {full:.1f} ms, at a quarter of its "
+        f"size (still more than {tall[0]}x{tall[1]}) in {reduced:.1f} ms: pipeline.scaled_decode=true "
+        "does that where the crop allows it, or convert with a longest side."
+    )
+
+
+if __name__ == "__main__":
+    main()

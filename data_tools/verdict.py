@@ -1,0 +1,97 @@
+"""What the stages of the pipeline cost, and how many cores feed a device: numbers and a verdict in words.
+
+The seconds are measured in `batches.py`; the trainer's log and `benchmarks/pipeline.py` print this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import ceil
+
+import numpy as np
+
+from data_tools.batches import STAGES, TrainBatch
+
+STAGE_WORDS = {
+    "read": "read the row from its shard",
+    "choose": "draw window, mirror and colours, cut the boxes",
+    "decode": "decode the image",
+    "render": "crop, resize, colour, mirror, lay out",
+    "encode": "match boxes with anchors, encode them",
+}
+"""What each stage does."""
+
+
+@dataclass(frozen=True)
+class StageCosts:
+    """What the pipeline costs for one image on one core.
+
+    Args:
+        seconds: Stage to seconds.
+    """
+
+    seconds: dict[str, float]
+
+    @classmethod
+    def of(cls, batches: Iterable[TrainBatch]) -> StageCosts:
+        """Average over the images of some batches."""
+        total, images = np.zeros(len(STAGES)), 0
+        for batch in batches:
+            total += batch.stage_seconds
+            images += len(batch.image_ids)
+        return cls(dict(zip(STAGES, (total / max(images, 1)).tolist(), strict=True)))
+
+    @property
+    def per_image(self) -> float:
+        """Seconds of one core for one image."""
+        return sum(self.seconds.values())
+
+    @property
+    def dearest(self) -> str:
+        """The stage that costs most."""
+        return max(self.seconds, key=lambda stage: self.seconds[stage])
+
+    def cores_for(self, step_seconds: float, batch_size: int) -> float:
+        """Cores that make a batch in the time that a device takes for a step."""
+        return self.per_image * batch_size / step_seconds
+
+    def table(self) -> list[tuple[str, float, float, str]]:
+        """Stage, milliseconds an image, percent of all, and what it does; in the order of the stages."""
+        return [
+            (stage, 1e3 * seconds, 100 * seconds / (self.per_image or 1.0), STAGE_WORDS[stage])
+            for stage, seconds in self.seconds.items()
+        ]
+
+
+def verdict(costs: StageCosts, step_seconds: float, batch_size: int, cores: int) -> str:
+    """Say in words whether the pipeline keeps a device busy.
+
+    Args:
+        costs: What an image costs.
+        step_seconds: What a step of the device takes.
+        batch_size: Images per step.
+        cores: Cores that the pipeline of this device has.
+
+    Returns:
+        One sentence, two if the device starves.
+    """
+    needed = costs.cores_for(step_seconds, batch_size)
+    share = 100 * costs.seconds[costs.dearest] / (costs.per_image or 1.0)
+    text = (
+        f"{1e3 * costs.per_image:.2f} ms of a core for an image: a device that takes "
+        f"{1e3 * step_seconds:.1f} ms for a batch of {batch_size} needs {needed:.1f} cores "
+        f"(so {max(1, ceil(needed))}), and has {cores}"
+    )
+    if needed <= cores:
+        return f"{text}: it is fed."
+    waiting = 100 * (1 - cores / needed)
+    return (
+        f"{text}: it waits {waiting:.0f} % of the time. The dearest stage is {costs.dearest} "
+        f"({share:.0f} %): give it more cores (workers)"
+        + (
+            ", or convert with a longest side near the network's input, which makes decoding cheaper."
+            if costs.dearest == "decode"
+            else "."
+        )
+    )
