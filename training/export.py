@@ -60,7 +60,7 @@ def run(command: ExportCommand) -> int:
     report_path = out.with_name(out.name + ".parity.json")
     with tempfile.TemporaryDirectory(prefix=".export-", dir=out.parent) as folder:
         temporary = Path(folder).resolve() / f"model{out.suffix}"
-        write = _write_onnx if command.format == "onnx" else _write_mindir
+        write = write_onnx if command.format == "onnx" else write_mindir
         write(network, file, command, metadata, temporary)
 
         from training.parity import compare
@@ -107,9 +107,10 @@ def _check_output(command: ExportCommand, out: Path) -> None:
         raise SettingError(f"out={out}: exists. Choose another name, or set overwrite=true.")
 
 
-def _write_mindir(
+def write_mindir(
     network: Any, file: ModelFile, command: ExportCommand, metadata: dict[str, str], path: Path
 ) -> None:
+    """Write a network as MindIR, with the metadata inside."""
     import mindspore as ms
 
     height, width = file.image_size
@@ -125,9 +126,10 @@ def _write_mindir(
     ms.save_mindir(model, str(path))
 
 
-def _write_onnx(
+def write_onnx(
     network: Any, file: ModelFile, command: ExportCommand, metadata: dict[str, str], path: Path
 ) -> None:
+    """Write a network as ONNX, with NMS if asked, and the metadata inside."""
     import mindspore as ms
     import onnx
 
