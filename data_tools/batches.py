@@ -5,7 +5,6 @@ Which workers, and in what order batches come out, is `pipeline.py`'s and `worke
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any, Protocol, cast
@@ -18,7 +17,7 @@ from data_tools.augment.apply import (
     View,
     choose_view,
     show,
-    truth_in_view,
+    truths_in_views,
 )
 from data_tools.augment.render import Scratch, resize
 from data_tools.augment.truth import Truth
@@ -41,13 +40,14 @@ class Encoder(Protocol):
 
     def encode_batch(
         self,
-        truths: Sequence[
-            tuple[npt.NDArray[np.float32], npt.NDArray[np.int32], npt.NDArray[np.bool_]]
-        ],
+        boxes_yxyx_rel: npt.NDArray[np.float32],
+        labels: npt.NDArray[np.int32],
+        iscrowd: npt.NDArray[np.bool_],
+        images: npt.NDArray[np.intp],
         loc_targets: npt.NDArray[np.float32],
         anchor_labels: npt.NDArray[np.int32],
     ) -> None:
-        """Write targets (B, A, 4) and labels (B, A) for the boxes, labels and crowd flags of B images."""
+        """Write targets (B, A, 4) and labels (B, A) for boxes (N, 4), given the image of each (N,)."""
 
 
 @dataclass(frozen=True)
@@ -143,10 +143,13 @@ class TrainMaker:
         sizes = [self._size(index, row) for index, row in zip(indices, rows, strict=True)]
         truths = [Truth(row.boxes_yxyx_px, row.labels, row.iscrowd) for row in rows]
         views = self._views(number, indices, sizes, truths)
-        seen = [truth_in_view(truth, view) for truth, view in zip(truths, views, strict=True)]
+        seen, image_of = truths_in_views(truths, views)
         clock.lap("choose")
         self.encoder.encode_batch(
-            [(truth.boxes_yxyx, truth.labels, truth.iscrowd) for truth in seen],
+            seen.boxes_yxyx,
+            seen.labels,
+            seen.iscrowd,
+            image_of,
             cast(Any, arrays["loc_targets"]),
             cast(Any, arrays["labels"]),
         )

@@ -15,8 +15,6 @@ from training.matching import Indices, Matcher
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int32]
-Boxes = tuple[FloatArray, IntArray, npt.NDArray[np.bool_]]
-"""Boxes of an image with their labels and crowd flags."""
 
 _SMALLEST_SIDE = np.float32(1e-6)  # of a box relative to its anchor, before the logarithm
 
@@ -89,27 +87,39 @@ class BoxEncoder:
         loc_targets = np.empty((1, self.num_anchors, 4), np.float32)
         anchor_labels = np.empty((1, self.num_anchors), np.int32)
         crowd = np.zeros(len(labels), np.bool_) if iscrowd is None else iscrowd
-        truth = (boxes_yxyx_rel, np.asarray(labels, np.int32), crowd)
-        self.encode_batch([truth], loc_targets, anchor_labels)
+        image = np.zeros(len(labels), np.intp)
+        self.encode_batch(
+            np.asarray(boxes_yxyx_rel, np.float32).reshape(-1, 4),
+            np.asarray(labels, np.int32),
+            crowd,
+            image,
+            loc_targets,
+            anchor_labels,
+        )
         return loc_targets[0], anchor_labels[0]
 
     def encode_batch(
-        self, truths: Sequence[Boxes], loc_targets: FloatArray, anchor_labels: IntArray
+        self,
+        boxes_yxyx_rel: FloatArray,
+        labels: IntArray,
+        iscrowd: npt.NDArray[np.bool_],
+        images: Indices,
+        loc_targets: FloatArray,
+        anchor_labels: IntArray,
     ) -> None:
         """Encode the boxes of several images into a batch's arrays.
 
         Args:
-            truths: For each of B images its boxes (N, 4), labels (N,) and crowd flags (N,), as for
-                `__call__`.
+            boxes_yxyx_rel: (N, 4) float32, the boxes of all images, as for `__call__`.
+            labels: (N,) 1..C.
+            iscrowd: (N,) bool.
+            images: (N,) the image of each box, 0..B-1, rising.
             loc_targets: (B, A, 4) float32, written to.
             anchor_labels: (B, A) int32, written to.
         """
         loc_targets.fill(0)
         anchor_labels.fill(0)
-        boxes = np.concatenate([b for b, _, _ in truths]).astype(np.float32, copy=False)
-        labels = np.concatenate([labels for _, labels, _ in truths])
-        images = np.repeat(np.arange(len(truths)), [len(labels) for _, labels, _ in truths])
-        crowd = np.concatenate([flags for _, _, flags in truths])
+        boxes, crowd = boxes_yxyx_rel, iscrowd
         if crowd.any():
             for region, image in zip(boxes[crowd], images[crowd], strict=True):
                 self._ignore_crowd(region, anchor_labels[image])

@@ -9,10 +9,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from data_tools.augment.colour import ColourChange, choose_colour
 from data_tools.augment.render import Scratch, reduction_for, render
-from data_tools.augment.truth import Truth, Window, mirrored, seen_through
+from data_tools.augment.truth import Truth, Window, seen_through
 from data_tools.augment.windows import choose_window
 from data_tools.decode import Pixels, decode_bgr
 from data_tools.jpeg_rows import decode_upper_rows
@@ -51,10 +52,11 @@ def choose_view(
     return View(window, flip, choose_colour(settings, rng))
 
 
-def truth_in_view(truth: Truth, view: View) -> Truth:
-    """Return the boxes as the network sees them, relative to its input."""
-    seen = seen_through(truth, view.window)
-    return mirrored(seen) if view.flip else seen
+def truths_in_views(
+    truths: Sequence[Truth], views: Sequence[View]
+) -> tuple[Truth, npt.NDArray[np.intp]]:
+    """Return the boxes of some images as the network sees them, and the image of each; see `seen_through`."""
+    return seen_through(truths, [view.window for view in views], [view.flip for view in views])
 
 
 def show(
@@ -143,7 +145,7 @@ def augment(
     """
     view = choose_view(height, width, truth, settings, rng)
     show(encoded, height, width, view, settings.expand_fill, out_chw)
-    return truth_in_view(truth, view)
+    return truths_in_views([truth], [view])[0]
 
 
 def _check_size(image: Pixels, height: int, width: int, reduction: int) -> None:

@@ -88,7 +88,7 @@ def render(
     if change.is_identity:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=scratch.coloured)
     else:
-        mean = mean_grey(shown, scratch.grey if inside else None) if change.contrast != 1 else 0.0
+        mean = mean_grey(shown, scratch.grey) if change.contrast != 1 else 0.0
         pixels = cv2.transform(pixels, colour_matrix(change, mean), dst=scratch.coloured)
     if not inside:
         beyond = np.ones(size, bool)
@@ -101,9 +101,16 @@ def render(
             cv2.flip(plane, 1, dst=mirrored)
 
 
-def mean_grey(pixels_bgr: Pixels, scratch: Pixels | None = None) -> float:
-    """Mean grey of an image, 0..255; each pixel's grey is rounded, as in the published tools."""
-    return float(cv2.mean(cv2.cvtColor(pixels_bgr, cv2.COLOR_BGR2GRAY, dst=scratch))[0])
+def mean_grey(pixels_bgr: Pixels, scratch: Pixels) -> float:
+    """Mean grey of every second row of an image, 0..255; each pixel's grey is rounded, as published.
+
+    Args:
+        pixels_bgr: (h, w, 3) uint8.
+        scratch: (at least h, at least w) uint8, written over.
+    """
+    some = pixels_bgr[::2]
+    grey = scratch[: some.shape[0], : some.shape[1]]
+    return float(cv2.mean(cv2.cvtColor(some, cv2.COLOR_BGR2GRAY, dst=grey))[0])
 
 
 def resize(image_bgr: Pixels, size: tuple[int, int]) -> Pixels:

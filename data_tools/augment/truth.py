@@ -5,6 +5,7 @@ Windows are chosen in `windows.py`; pixels follow in `render.py`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,39 +82,47 @@ def centres_inside(boxes_yxyx_px: npt.NDArray[np.float32], window: Window) -> np
     return inside
 
 
-def seen_through(truth: Truth, window: Window) -> Truth:
-    """Return what is left of the boxes in a window, relative to it.
+def seen_through(
+    truths: Sequence[Truth], windows: Sequence[Window], flips: Sequence[bool]
+) -> tuple[Truth, npt.NDArray[np.intp]]:
+    """Return what is left of the boxes of some images, each in its window, relative to it.
 
     An object stays when its centre is in the window, a crowd region when any of it is; what stays is
     clipped to the window. Boxes without area are dropped.
 
     Args:
-        truth: Boxes in pixels of the image.
-        window: The window in pixels of the image.
+        truths: For each of B images its boxes, in pixels of the image.
+        windows: For each its window, in pixels of the image.
+        flips: For each whether it is mirrored left to right.
 
     Returns:
-        Boxes with 0 <= y1 < y2 <= 1 and 0 <= x1 < x2 <= 1, relative to the window.
+        All boxes that stay, in the order of the images, with 0 <= y1 < y2 <= 1 and 0 <= x1 < x2 <= 1
+        relative to their window, and for each its image's place in 0..B-1 (N,).
     """
-    if not len(truth):
-        return truth
-    top, left, height, width = window.top, window.left, window.height, window.width
-    size = np.array([height, width, height, width], np.float32)
-    boxes = truth.boxes_yxyx - np.array([top, left, top, left], np.float32)
+    counts = [len(truth) for truth in truths]
+    frames = np.array([(w.top, w.left, w.height, w.width) for w in windows], np.float32)
+    images = np.repeat(np.arange(len(truths)), counts)
+    frame = frames[images]
+    size = np.concatenate([frame[:, 2:]] * 2, axis=1)
+    boxes = np.concatenate([truth.boxes_yxyx for truth in truths])
+    boxes -= np.concatenate([frame[:, :2]] * 2, axis=1)
+    centres = boxes[:, :2] + boxes[:, 2:]
+    stays = ((centres > 0) & (centres < 2 * size[:, :2])).all(axis=1)
+    iscrowd = np.concatenate([truth.iscrowd for truth in truths])
     np.maximum(boxes, 0, out=boxes)
     np.minimum(boxes, size, out=boxes)
     boxes /= size
-    stays = centres_inside(truth.boxes_yxyx, window)
-    stays |= truth.iscrowd
-    stays &= boxes[:, 2] > boxes[:, 0]
-    stays &= boxes[:, 3] > boxes[:, 1]
-    return Truth(boxes, truth.labels, truth.iscrowd).keep(stays)
+    stays |= iscrowd
+    stays &= (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
+    turned = np.repeat(np.array(flips, bool), counts)
+    boxes[turned] = mirrored(boxes[turned])
+    labels = np.concatenate([truth.labels for truth in truths])
+    return Truth(boxes, labels, iscrowd).keep(stays), images[stays]
 
 
-def mirrored(truth: Truth) -> Truth:
-    """Mirror relative boxes left to right."""
-    if not len(truth):
-        return truth
-    boxes = truth.boxes_yxyx.copy()
-    boxes[:, 1] = 1 - truth.boxes_yxyx[:, 3]
-    boxes[:, 3] = 1 - truth.boxes_yxyx[:, 1]
-    return Truth(boxes, truth.labels, truth.iscrowd)
+def mirrored(boxes_yxyx_rel: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Mirror relative boxes (N, 4) left to right."""
+    boxes = boxes_yxyx_rel.copy()
+    boxes[:, 1] = 1 - boxes_yxyx_rel[:, 3]
+    boxes[:, 3] = 1 - boxes_yxyx_rel[:, 1]
+    return boxes

@@ -136,7 +136,8 @@ def _proposals(
 ) -> Iterator[Window]:
     smallest, largest = settings.crop_scale
     flattest, tallest = settings.crop_aspect
-    for across, down, x, y in draws.tolist():
+    for draw in draws:
+        across, down, x, y = draw.tolist()
         width = (smallest + across * (largest - smallest)) * canvas.width
         height = (smallest + down * (largest - smallest)) * canvas.height
         if not flattest <= height / width <= tallest:

@@ -108,7 +108,9 @@ def test_a_batch_is_encoded_as_its_images_one_by_one(
         truths.append((boxes, rng.integers(1, 80, len(boxes)).astype(np.int32), crowd))
     loc = np.full((len(truths), encoder.num_anchors, 4), 7, np.float32)
     labels = np.full((len(truths), encoder.num_anchors), 7, np.int32)
-    encoder.encode_batch(truths, loc, labels)
+    images = np.repeat(np.arange(len(truths)), [len(numbers) for _, numbers, _ in truths])
+    joined = (np.concatenate(column) for column in zip(*truths, strict=True))
+    encoder.encode_batch(*joined, images, loc, labels)
     for place, (boxes, numbers, crowd) in enumerate(truths):
         owner = slow_match(encoder.anchors_yxyx, boxes[~crowd])
         want = np.zeros(encoder.num_anchors, np.int32)

@@ -158,10 +158,12 @@ def test_a_bad_box_is_found_by_replay(
         def __init__(self, inner: Any) -> None:
             self.inner, self.num_anchors = inner, inner.num_anchors
 
-        def encode_batch(self, truths: Any, targets: Any, found: Any) -> None:
-            self.inner.encode_batch(truths, targets, found)
-            for place, (_, labels, _) in enumerate(truths):
-                if labels.tobytes() == signature:
+        def encode_batch(
+            self, boxes: Any, labels: Any, crowd: Any, images: Any, targets: Any, found: Any
+        ) -> None:
+            self.inner.encode_batch(boxes, labels, crowd, images, targets, found)
+            for place in range(len(found)):
+                if labels[images == place].tobytes() == signature:
                     targets[place][found[place] == 2] = np.inf
 
     real = training.assemble.build_encoder

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_tools.augment.apply import choose_view, truth_in_view
+from data_tools.augment.apply import choose_view, truths_in_views
 from data_tools.augment.truth import Truth, Window, centres_inside, mirrored, seen_through
 from data_tools.augment.windows import choose_window, expanded, iou_with, paper_crop, published_crop
 from data_tools.boxes import iou
@@ -52,7 +52,7 @@ def test_boxes_stay_inside_with_positive_area_and_their_labels(
 ) -> None:
     height, width, truth = image
     view = choose_view(height, width, truth, augment, generator(seed, 0, 0))
-    seen = truth_in_view(truth, view)
+    seen, _ = truths_in_views([truth], [view])
     boxes = seen.boxes_yxyx
     assert boxes.dtype == np.float32 and (boxes >= 0).all() and (boxes <= 1).all()
     assert (boxes[:, 2:] > boxes[:, :2]).all()
@@ -80,7 +80,7 @@ def test_an_object_stays_exactly_if_its_centre_is_seen(
 ) -> None:
     height, width, truth = image
     window = choose_window(height, width, truth, augment, generator(seed, 1, 0))
-    seen = seen_through(truth, window)
+    seen, _ = seen_through([truth], [window], [False])
     inside = centres_inside(truth.boxes_yxyx, window) & ~truth.iscrowd
     kept = set(seen.labels[~seen.iscrowd].tolist())
     # A sliver beside a far larger window may have no area left in single precision.
@@ -165,20 +165,40 @@ def test_crowds_have_no_say_in_the_crop() -> None:
 def test_a_crowd_stays_while_any_of_it_is_seen() -> None:
     truth = Truth(np.array([[0, 0, 50, 50]] * 2, np.float32), np.array([1, 2], np.int32),
                   np.array([False, True]))  # fmt: skip
-    seen = seen_through(truth, Window(40, 40, 100, 100))
+    seen, _ = seen_through([truth], [Window(40, 40, 100, 100)], [False])
     assert seen.labels.tolist() == [2] and seen.iscrowd.tolist() == [True]
     np.testing.assert_allclose(seen.boxes_yxyx, [[0, 0, 10 / 60, 10 / 60]], atol=1e-6)
-    assert not len(seen_through(truth, Window(50, 50, 100, 100)))
+    gone, _ = seen_through([truth], [Window(50, 50, 100, 100)], [False])
+    assert not len(gone)
 
 
 @everything
 @given(image=images())
 def test_mirroring_twice_is_the_identity(image: tuple[int, int, Truth]) -> None:
     height, width, truth = image
-    seen = seen_through(truth, Window(0, 0, height, width))
-    twice = mirrored(mirrored(seen))
-    np.testing.assert_allclose(twice.boxes_yxyx, seen.boxes_yxyx, rtol=0, atol=2e-7)
-    np.testing.assert_array_equal(twice.labels, seen.labels)
+    whole = Window(0, 0, height, width)
+    seen, _ = seen_through([truth], [whole], [False])
+    turned, _ = seen_through([truth], [whole], [True])
+    np.testing.assert_array_equal(turned.boxes_yxyx, mirrored(seen.boxes_yxyx))
+    np.testing.assert_allclose(mirrored(turned.boxes_yxyx), seen.boxes_yxyx, rtol=0, atol=2e-7)
+    np.testing.assert_array_equal(turned.labels, seen.labels)
+
+
+@everything
+@given(several=st.lists(images(), min_size=1, max_size=6), seed=seeds)
+def test_images_do_not_touch_each_other(several: list[tuple[int, int, Truth]], seed: int) -> None:
+    views = [
+        choose_view(height, width, truth, PUBLISHED, generator(seed, 0, place))
+        for place, (height, width, truth) in enumerate(several)
+    ]
+    together, owners = truths_in_views([truth for _, _, truth in several], views)
+    assert (np.diff(owners) >= 0).all()
+    for place, ((_, _, truth), view) in enumerate(zip(several, views, strict=True)):
+        alone, _ = truths_in_views([truth], [view])
+        mine = together.keep(owners == place)
+        np.testing.assert_array_equal(mine.boxes_yxyx, alone.boxes_yxyx)
+        np.testing.assert_array_equal(mine.labels, alone.labels)
+        np.testing.assert_array_equal(mine.iscrowd, alone.iscrowd)
 
 
 @everything

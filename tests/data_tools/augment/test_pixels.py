@@ -77,8 +77,10 @@ def test_colours_are_those_of_one_change_after_the_other(change: ColourChange) -
 
 def test_the_mean_grey_is_that_of_the_grey_image() -> None:
     image = picture()
-    want = np.rint(image[..., ::-1] @ np.array(LUMA_RGB)).mean()
-    assert abs(mean_grey(image) - want) < 0.1
+    want = np.rint(image[..., ::-1] @ np.array(LUMA_RGB))
+    scratch = np.empty((90, 120), np.uint8)
+    assert abs(mean_grey(image, scratch) - want[::2].mean()) < 0.1
+    assert abs(mean_grey(image, scratch) - want.mean()) < 2
 
 
 def test_hue_turns_colours_and_leaves_grey_alone() -> None:
