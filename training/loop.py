@@ -12,6 +12,7 @@ from pathlib import Path
 from data_tools.errors import DataError, SettingError
 from data_tools.manifest import ConvertedSplit, open_split
 from training.distributed import end_with_parent, is_scheduler, launched_ranks, start_world
+from training.nets.settings import require_matching
 from training.runtime import Environment, prepare_environment, set_seed, start_device
 from training.settings import TrainSettings
 from training.watch import RankStatus
@@ -36,6 +37,7 @@ def run(settings: TrainSettings) -> int:
         from training.nets.summary import print_summary
 
         return print_summary(settings.model)
+    require_matching(settings.model, settings.loss)
     split = open_training_split(settings)
     if settings.preview:
         from training.preview import draw_preview

@@ -253,12 +253,6 @@ class TrainSettings:
             "false with resume=true: either go on or start anew",
         )
         require(
-            self.summary or (self.loss.kind == "multibox") == (self.model.scores == "softmax"),
-            "model.scores",
-            self.model.scores,
-            "sigmoid with loss=focal, softmax with loss=multibox",
-        )
-        require(
             self.batch_size % self.optim.accumulate == 0,
             "optim.accumulate",
             self.optim.accumulate,

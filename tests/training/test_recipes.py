@@ -13,6 +13,7 @@ import pytest
 
 from data_tools.errors import SettingError
 from training.configure import compose
+from training.nets.settings import require_matching
 from training.settings import TrainSettings
 
 RECIPES = {
@@ -64,8 +65,11 @@ def test_loss_and_scores_go_together() -> None:
     assert compose("train", "training.settings:TrainSettings", ["loss=multibox"]).model.scores == (
         "softmax"
     )
+    alone = compose("train", "training.settings:TrainSettings", ["model=ssdlite_mobilenet_v3"])
     with pytest.raises(SettingError, match=r"model\.scores='softmax'.*loss=multibox"):
-        compose("train", "training.settings:TrainSettings", ["model=ssdlite_mobilenet_v3"])
+        require_matching(alone.model, alone.loss)
+    both = recipe("coco_ssdlite")
+    require_matching(both.model, both.loss)
 
 
 @pytest.fixture(scope="module")

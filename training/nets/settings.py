@@ -153,6 +153,20 @@ class LossSettings:
         require(self.loc_weight >= 0, "loss.loc_weight", self.loc_weight, "a number >= 0")
 
 
+def require_matching(model: ModelSettings, loss: LossSettings) -> None:
+    """Refuse a loss that trains other scores than the network gives.
+
+    Raises:
+        SettingError: If one is made for the sigmoid and the other for softmax.
+    """
+    require(
+        (loss.kind == "multibox") == (model.scores == "softmax"),
+        "model.scores",
+        model.scores,
+        "sigmoid with loss=focal, softmax with loss=multibox",
+    )
+
+
 def zoo_names() -> tuple[str, ...]:
     """The names of the networks that ship: the module names of `training/nets/zoo`, sorted."""
     folder = Path(__file__).resolve().parent / "zoo"
