@@ -41,6 +41,6 @@ ENV PATH=/opt/venv/bin:$PATH \
 VOLUME ["/data", "/runs"]
 # The page of predict.py serve=true.
 EXPOSE 8000
-USER ssd
+USER 10001
 ENTRYPOINT ["python"]
 CMD ["-c", "print('commands: convert.py train.py eval.py predict.py export.py; each takes --help')"]
