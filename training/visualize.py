@@ -25,7 +25,7 @@ from training.scoring import EvaluationResult
 
 Image = npt.NDArray[np.uint8]
 
-THRESHOLD = 0.3
+THRESHOLD = 0.5
 """Detections below this score are not drawn: a hundred faint boxes would hide the picture."""
 
 _SMALLEST_SIDE = 480  # drawings of small images are made larger, so that captions can be read
