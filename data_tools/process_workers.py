@@ -83,9 +83,8 @@ class ProcessWorkers:
                 self._ask(place, number)
                 pending.append((place, number))
             while pending:
-                place, number = pending[0]
+                place, number = pending.popleft()
                 self._wait(place, number)
-                pending.popleft()
                 slot = _views(self._memory, place % self._slots, self._maker.layout)
                 batch = self._copies.take()
                 for name, array in slot.items():
