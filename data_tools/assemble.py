@@ -6,9 +6,8 @@ Works from the plan and the result files alone, so it is the same on one machine
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from data_tools.manifest import (
 )
 from data_tools.plan import Plan, SplitPlan
 
+TOTALS = ("images", "boxes", "crowd_boxes", "images_without_boxes")
 _SMALL_SPLIT = 100
 
 
@@ -49,14 +49,16 @@ def assemble_split(
     shards: list[ShardInfo] = []
     defects = list(split.defects)
     changes: Counter[str] = Counter()
+    totals: Counter[str] = Counter()
     for state in states:
         result = _read(state)
         if result["shard"] is not None:
             shards.append(ShardInfo(**result["shard"]))
         defects += [Defect(**entry) for entry in result["defects"]]
         changes.update(result["changes"])
+        totals.update(result["totals"])
     raise_errors(defects)
-    totals = _write_annotations(plan, split, states, folder / ANNOTATIONS)
+    _write_annotations(plan, split, states, folder / ANNOTATIONS)
     report = _report(split, totals, defects, changes)
     _refuse_empty(split, report, defects, max_skipped)
     write_atomic(folder / REPORT, json.dumps(report, indent=1, sort_keys=False) + "\n")
@@ -64,7 +66,7 @@ def assemble_split(
         split=split.name,
         classes=plan.classes,
         shards=tuple(shards),
-        totals=totals,
+        totals={key: totals[key] for key in TOTALS},
         settings=plan.settings,
         source=split.source,
         files={
@@ -82,56 +84,31 @@ def _read(path: Path) -> dict[str, Any]:
     return content
 
 
-def _write_annotations(
-    plan: Plan, split: SplitPlan, states: list[Path], path: Path
-) -> dict[str, int]:
-    """Write the full ground truth, one shard's part in memory at a time; returns the totals."""
-    totals = dict.fromkeys(("images", "boxes", "crowd_boxes", "images_without_boxes"), 0)
-
-    def images() -> Iterator[str]:
-        for state in states:
-            result = _read(state)
-            used = {entry["image_id"] for entry in result["annotations"]}
-            totals["images"] += len(result["images"])
-            totals["images_without_boxes"] += sum(e["id"] not in used for e in result["images"])
-            yield from map(_dump, result["images"])
-
-    def annotations() -> Iterator[str]:
-        for state in states:
-            entries = _read(state)["annotations"]
-            totals["boxes"] += len(entries)
-            totals["crowd_boxes"] += sum(entry["iscrowd"] for entry in entries)
-            yield from map(_dump, entries)
-
-    categories = (_dump({"id": c.category_id, "name": c.name}) for c in plan.classes)
+def _write_annotations(plan: Plan, split: SplitPlan, states: list[Path], path: Path) -> None:
+    """Write the full ground truth, one shard's part in memory at a time."""
     temporary = path.with_name(path.name + ".tmp")
+    categories = [{"id": c.category_id, "name": c.name} for c in plan.classes]
     with open(temporary, "w", encoding="utf-8") as file:
         file.write('{"info":' + _dump({"description": f"ground truth of {split.name}"}))
-        parts = {"images": images(), "annotations": annotations(), "categories": categories}
-        for key, lines in parts.items():
+        for key in ("images", "annotations"):
             file.write(f',\n"{key}":[')
-            _write_joined(file.write, lines)
+            separator = "\n"
+            for state in states:
+                entries = _read(state)[key]
+                if entries:
+                    file.write(separator + entries)
+                    separator = ",\n"
             file.write("]")
-        file.write("}\n")
-        file.flush()
-        os.fsync(file.fileno())
+        file.write(f',\n"categories":{_dump(categories)}}}\n')
     temporary.replace(path)
-    return totals
 
 
-def _dump(value: dict[str, Any]) -> str:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=True)
-
-
-def _write_joined(write: Any, lines: Iterable[str]) -> None:
-    separator = "\n"
-    for line in lines:
-        write(separator + line)
-        separator = ",\n"
+def _dump(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
 
 
 def _report(
-    split: SplitPlan, totals: dict[str, int], defects: list[Defect], changes: Counter[str]
+    split: SplitPlan, totals: Mapping[str, int], defects: list[Defect], changes: Counter[str]
 ) -> dict[str, Any]:
     empty_left_out = split.empty_left_out + changes.pop("empty_left_out", 0)
     files: dict[str, list[dict[str, Any]]] = {}

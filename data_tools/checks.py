@@ -69,6 +69,21 @@ def check_table(
     return replace(table, annotation_ids=numbers).keep_boxes(~bad)
 
 
+def boxes_fit(table: SampleTable) -> npt.NDArray[np.bool_]:
+    """Return for each image whether its size is declared and all its boxes lie within it: (I,).
+
+    Nearly all do; `fit_boxes` need only look at the others, and at images of another size.
+    """
+    image_of = table.image_of_box()
+    size = np.stack([table.heights, table.widths], axis=1).astype(np.float64)
+    box = table.boxes_yxyx_px
+    inside = (box[:, :2] >= 0).all(axis=1) & (box[:, 2:] <= size[image_of]).all(axis=1)
+    inside &= (box[:, 2:] > box[:, :2]).all(axis=1) & (not table.relative)
+    fit = (size > 0).all(axis=1)
+    fit[image_of[~inside]] = False
+    return fit
+
+
 def fit_boxes(sample: Sample, height: int, width: int, log: DefectLog) -> Sample:
     """Check a sample's boxes against its image's true size and cut those that stick out.
 

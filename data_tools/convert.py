@@ -188,7 +188,7 @@ def _convert_shards(
                 continue
             rows = split.bounds[index + 1] - split.bounds[index]
             total += rows
-            if workspace.state_file(split.name, index).is_file():
+            if workspace.is_finished(split.name, index):
                 done += rows
             else:
                 tasks.append((split, index))

@@ -21,8 +21,14 @@ from data_tools.errors import DataError
 from data_tools.manifest import read_manifest, sha256_of_file, write_atomic
 from data_tools.plan import Plan, SplitPlan
 from data_tools.settings import ConvertSettings
-from data_tools.shardwork import sync_folder
-from data_tools.workspace import PART_PREFIX, Workspace, locked_workspace, plan_differences
+from data_tools.shardwork import sync_path
+from data_tools.workspace import (
+    PART_PREFIX,
+    Workspace,
+    locked_workspace,
+    plan_differences,
+    sync_all,
+)
 
 _NAME = re.compile(rf"{PART_PREFIX}(\d+)-of-(\d+)")
 _MERGING = ".merge"
@@ -96,10 +102,10 @@ def run_merge(settings: ConvertSettings) -> int:
             folder.mkdir(parents=True)
             states = _gather(found, split, plan.digest, folder)
             reports.append(assemble_split(plan, split, states, folder, settings.max_skipped))
-            sync_folder(folder)
+            sync_all(folder)
         for split in plan.splits:
             _put(merging / split.name, out / split.name)
-        sync_folder(out)
+        sync_path(out)
         for folder in (*found, merging):
             shutil.rmtree(folder)
         workspace.discard()

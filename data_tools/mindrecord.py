@@ -51,6 +51,10 @@ def pack_integers(values: npt.NDArray[np.signedinteger]) -> bytes:
     >>> pack_integers(np.array([1, 300, -1], np.int32)).hex()
     '0000000310012c01ff'
     """
+    short = values.astype(np.int8)
+    if (short == values).all():  # labels and flags: one byte each
+        count = values.size
+        return count.to_bytes(4, "big") + bytes((count + 3) // 4) + short.tobytes()
     flat = values.reshape(-1).tolist()
     widths = bytearray((len(flat) + 3) // 4)
     body = bytearray()
@@ -107,6 +111,11 @@ class MindRecordWriter:
         self._path, self._schema, self._description = path, schema, description
         self._header_bytes, self._page_bytes = header_bytes, page_bytes
         self._blobs, self._raws = blob_columns(schema), raw_columns(schema)
+        self._arrays = {
+            name: (np.dtype(schema[name]["type"]), len(schema[name]["shape"]))
+            for name in self._blobs
+            if "shape" in schema[name]
+        }
         self._keys = [_pack_text(name) for name in self._raws]
         self._pages: list[dict[str, Any]] = []
         self._groups: list[dict[str, int]] = []
@@ -114,7 +123,7 @@ class MindRecordWriter:
         self._index: list[tuple[int, ...]] = []
         self._saved = 0
         self._blob_page, self._blob_at, self._group = -1, 0, -1
-        self._file = open(path, "xb", buffering=1 << 20)  # noqa: SIM115 - closed by `close`, `abort`
+        self._file = open(path, "xb", buffering=0)  # noqa: SIM115 - closed by `close`, `abort`
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Append a row: bytes, NumPy arrays of the schema's dtypes, and Python integers.
@@ -138,21 +147,31 @@ class MindRecordWriter:
         self._place(8 + length)
         start = len(self._raw)
         self._raw += len(raw).to_bytes(8, "little") + raw
-        self._file.write(length.to_bytes(8, "little"))
-        self._file.writelines(pieces)
+        self._write([length.to_bytes(8, "little"), *pieces])
         ends = self._blob_at, self._blob_at + 8 + length
         place = (start, len(self._raw), self._group, self._blob_page, *ends)
         self._index.append((len(self._index), 1, *place, *numbers))
         self._blob_at = ends[1]
 
+    def _write(self, pieces: list[bytes]) -> None:
+        """Write pieces at the present place without copying the large ones together."""
+        size = sum(map(len, pieces))
+        written = os.writev(self._file.fileno(), pieces)
+        if written < size:  # a full disk says so only at the next call
+            rest = memoryview(b"".join(pieces))[written:]
+            while rest:
+                rest = rest[os.write(self._file.fileno(), rest) :]
+
     def _blob(self, name: str, value: Any) -> tuple[bytes, int]:
         """A column's bytes as they are stored, and their size before integers are cut short."""
-        kind = self._schema[name]
-        if "shape" not in kind:
+        expected = self._arrays.get(name)
+        if expected is None:
             return bytes(value), len(value)
-        if value.dtype != kind["type"] or value.ndim != len(kind["shape"]) or not value.size:
-            raise ValueError(f"column {name}: {value.dtype} {value.shape} for {dict(kind)}")
-        if kind["type"].startswith("int"):
+        dtype, ndim = expected
+        if value.dtype != dtype or value.ndim != ndim or not value.size:
+            kind = dict(self._schema[name])
+            raise ValueError(f"column {name}: {value.dtype} {value.shape} for {kind}")
+        if dtype.kind == "i":
             return pack_integers(value), value.nbytes
         return value.tobytes(), value.nbytes
 
@@ -179,7 +198,7 @@ class MindRecordWriter:
         )
 
     def close(self) -> int:
-        """Finish the file, flush it to the disk, and write its index.
+        """Finish the file and write its index; flushing them to the disk is the caller's matter.
 
         Returns:
             The number of rows.
@@ -198,11 +217,9 @@ class MindRecordWriter:
             raise ValueError(f"{len(pages)} pages do not fit the header")
         # The file ends where its last page's content ends; what lies between is a hole.
         self._file.seek(self._header_bytes + self._page_bytes)
-        self._file.write(self._raw)
+        self._write([bytes(self._raw)])
         self._file.seek(0)
-        self._file.write(len(header).to_bytes(8, "little") + header)
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        self._write([len(header).to_bytes(8, "little"), header])
         self._file.close()
         self._write_index()
         return len(self._index)
@@ -238,6 +255,7 @@ class MindRecordWriter:
             connection.execute("PRAGMA synchronous=OFF")
             # What is left in unused corners of the file depends on how SQLite was built: leave nothing.
             connection.execute("PRAGMA secure_delete=ON")
+            connection.execute("BEGIN")
             connection.execute(
                 "CREATE TABLE INDEXES(  ROW_ID               INT  NOT NULL"
                 ", PAGE_ID_RAW          INT  NOT NULL, PAGE_OFFSET_RAW      INT  NOT NULL"
@@ -247,7 +265,6 @@ class MindRecordWriter:
             )
             connection.execute("CREATE TABLE SHARD_NAME(NAME TEXT NOT NULL)")
             connection.execute("INSERT INTO SHARD_NAME VALUES (?)", (self._path.name,))
-            connection.execute("BEGIN")
             marks = ",".join(["?"] * (8 + 2 * len(self._raws)))
             rows = ((*r[:8], *(v for n in r[8:] for v in (0, n))) for r in self._index)
             connection.executemany(f"INSERT INTO INDEXES VALUES ({marks})", rows)
@@ -258,8 +275,6 @@ class MindRecordWriter:
             # The version of this machine's SQLite must not decide the index's hash.
             file.seek(96)
             file.write(struct.pack(">I", _SQLITE_VERSION))
-            file.flush()
-            os.fsync(file.fileno())
 
 
 def _pack_text(text: str) -> bytes:

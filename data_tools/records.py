@@ -29,7 +29,7 @@ _SCALARS = ("image_id", "height", "width", "num_boxes")
 _ARRAYS = ("image", "boxes", "labels", "iscrowd", "difficult")
 _PUBLISHED_SCALARS = ("img_id",)
 
-MIN_PAGE_BYTES = 1 << 22
+MIN_PAGE_BYTES = 1 << 20
 MAX_PAGE_BYTES = 1 << 28
 
 

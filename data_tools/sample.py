@@ -49,7 +49,7 @@ class Sample:
 
     image_id: int
     file_name: str
-    path: Path | None
+    path: Path | str | None
     height: int
     width: int
     boxes_yxyx_px: npt.NDArray[np.float64]
@@ -70,4 +70,5 @@ class Sample:
         if self.image is not None:
             return self.image
         assert self.path is not None
-        return self.path.read_bytes()
+        with open(self.path, "rb", buffering=0) as file:
+            return file.read()

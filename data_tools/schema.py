@@ -50,12 +50,11 @@ def row_from_sample(sample: Sample, image: bytes, labels: np.ndarray) -> dict[st
         Column name to value, in the dtypes of `COLUMNS`.
     """
     count = len(sample.boxes_yxyx_px)
-    rows = max(count, 1)
 
     def filled(values: np.ndarray, shape: tuple[int, ...], dtype: type) -> np.ndarray:
-        column: np.ndarray = np.zeros(shape, dtype)
-        column[:count] = values
-        return column
+        if count:
+            return values.astype(dtype)
+        return np.zeros(shape, dtype)
 
     return {
         "image_id": int(sample.image_id),
@@ -63,8 +62,8 @@ def row_from_sample(sample: Sample, image: bytes, labels: np.ndarray) -> dict[st
         "height": int(sample.height),
         "width": int(sample.width),
         "num_boxes": count,
-        "boxes": filled(sample.boxes_yxyx_px, (rows, 4), np.float32),
-        "labels": filled(labels, (rows,), np.int32),
-        "iscrowd": filled(sample.iscrowd, (rows,), np.int32),
-        "difficult": filled(sample.difficult, (rows,), np.int32),
+        "boxes": filled(sample.boxes_yxyx_px, (1, 4), np.float32),
+        "labels": filled(labels, (1,), np.int32),
+        "iscrowd": filled(sample.iscrowd, (1,), np.int32),
+        "difficult": filled(sample.difficult, (1,), np.int32),
     }

@@ -15,8 +15,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from data_tools.boxes import xywh_from_yxyx
-from data_tools.checks import fit_boxes
+import numpy as np
+import numpy.typing as npt
+
+from data_tools.checks import boxes_fit, fit_boxes
 from data_tools.classes import ClassMap
 from data_tools.defects import Defect, DefectLog, raise_errors
 from data_tools.errors import DataError
@@ -28,6 +30,7 @@ from data_tools.sample import Sample
 from data_tools.schema import row_from_sample
 from data_tools.settings import ImageSettings
 from data_tools.table import SampleTable
+from data_tools.truth import ShardTruth
 
 Tick = Callable[[int, int], None]
 """Called with the images done and the defects found since the last call."""
@@ -85,10 +88,8 @@ def convert_shard(task: ShardTask, tick: Tick) -> None:
         if result["shard"] is not None:
             for suffix in (".db", ""):
                 (folder / (task.name + suffix)).replace(task.folder / (task.name + suffix))
-            sync_folder(task.folder)
         task.state.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(task.state, json.dumps(result, separators=(",", ":"), sort_keys=True))
-        sync_folder(task.state.parent)
     except OSError as error:
         raise DataError(
             f"{task.folder / task.name}: cannot be written ({error.strerror or error}). Finished shards "
@@ -100,14 +101,16 @@ def convert_shard(task: ShardTask, tick: Tick) -> None:
 
 def _write_rows(task: ShardTask, path: Path, tick: Tick) -> dict[str, Any]:
     log, changes = DefectLog(task.policy), Counter[str]()
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
+    truth = ShardTruth(task.classes.classes)
+    fits, offsets = boxes_fit(task.table), task.table.offsets
+    labels = task.classes.labels(task.table.category_ids)
     writer: ShardWriter | None = None
     shard: ShardInfo | None = None
     seen_defects = 0
     try:
-        for sample in task.table:
-            row = _row(task, sample, log, changes, images, annotations)
+        for index, sample in enumerate(task.table):
+            known = labels[offsets[index] : offsets[index + 1]] if fits[index] else None
+            row = _row(task, sample, known, log, changes, truth)
             if row is not None:
                 writer = writer or ShardWriter(path, task.page_bytes)
                 writer.write([row])
@@ -120,8 +123,7 @@ def _write_rows(task: ShardTask, path: Path, tick: Tick) -> dict[str, Any]:
     return {
         "plan": task.plan_digest,
         "shard": asdict(shard) if shard is not None else None,
-        "images": images,
-        "annotations": annotations,
+        **truth.as_dict(),
         "defects": [defect.as_dict() for defect in log.defects],
         "changes": dict(sorted(changes.items())),
     }
@@ -130,48 +132,31 @@ def _write_rows(task: ShardTask, path: Path, tick: Tick) -> dict[str, Any]:
 def _row(
     task: ShardTask,
     sample: Sample,
+    labels: npt.NDArray[np.int32] | None,
     log: DefectLog,
     changes: Counter[str],
-    images: list[dict[str, Any]],
-    annotations: list[dict[str, Any]],
+    truth: ShardTruth,
 ) -> dict[str, Any] | None:
+    """Make one row; `labels` are given where all boxes are known to lie within the declared size."""
     limit = task.page_bytes - ROOM_BYTES - 64 * len(sample.category_ids)
     prepared = prepare_image(sample, task.image, log, limit)
     if prepared is None:
         return None
-    fitted = fit_boxes(prepared.sample, prepared.height, prepared.width, log)
+    fitted = prepared.sample
+    if labels is None or fitted is not sample or prepared.height != sample.height:
+        fitted = fit_boxes(fitted, prepared.height, prepared.width, log)
+        labels = task.classes.labels(fitted.category_ids)
     if not len(fitted.category_ids) and not task.keep_empty:
         changes["empty_left_out"] += 1
         return None
     changes.update(prepared.changes)
-    labels = task.classes.labels(fitted.category_ids)
-    images.append(
-        {
-            "id": fitted.image_id,
-            "file_name": fitted.file_name,
-            "height": fitted.height,
-            "width": fitted.width,
-        }
-    )
-    bboxes = xywh_from_yxyx(fitted.boxes_yxyx_px).round(6).tolist()
-    for k, (bbox, label) in enumerate(zip(bboxes, labels, strict=True)):
-        entry = {
-            "id": int(fitted.annotation_ids[k]),
-            "image_id": fitted.image_id,
-            "category_id": task.classes.classes[label - 1].category_id,
-            "bbox": bbox,
-            "area": round(float(fitted.areas_px[k]), 6),
-            "iscrowd": int(fitted.iscrowd[k]),
-        }
-        if fitted.difficult[k]:
-            entry["ignore"] = 1
-        annotations.append(entry)
+    truth.add(fitted, labels)
     return row_from_sample(fitted, prepared.data, labels)
 
 
-def sync_folder(folder: Path) -> None:
-    """Flush a folder's entries to the disk, so that a rename survives a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync_path(path: Path) -> None:
+    """Flush a file, or a folder's entries, to the disk, so that it survives a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -60,7 +60,7 @@ class SampleTable:
         return Sample(
             image_id=int(self.image_ids[index]),
             file_name=self.file_names[index],
-            path=None if self.images else self.root / self.file_names[index],
+            path=None if self.images else f"{self.root}/{self.file_names[index]}",
             height=int(self.heights[index]),
             width=int(self.widths[index]),
             boxes_yxyx_px=self.boxes_yxyx_px[rows],

@@ -13,17 +13,19 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import shutil
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from data_tools.errors import DataError
-from data_tools.manifest import MANIFEST, write_atomic
+from data_tools.manifest import MANIFEST, sha256_of_file, write_atomic
 from data_tools.plan import Plan, differences
-from data_tools.shardwork import sync_folder
+from data_tools.shardwork import sync_path
 
 PART_PREFIX = "part-"
 
@@ -93,17 +95,16 @@ class Workspace:
         Raises:
             DataError: If `out` has appeared meanwhile.
         """
-        for folder in (*self.set_folder.iterdir(), self.set_folder):
-            sync_folder(folder)
         try:
+            sync_all(self.set_folder)
             if _inside(self.folder, self.out):
                 # `out` is a mount point and cannot be renamed over: its splits appear one by one.
                 for folder in sorted(self.set_folder.iterdir()):
                     folder.rename(self.out / folder.name)
-                sync_folder(self.out)
+                sync_path(self.out)
             else:
                 self.set_folder.rename(self.out)
-                sync_folder(self.out.parent)
+                sync_path(self.out.parent)
         except OSError as error:
             raise DataError(
                 f"{self.out}: the finished set in {self.set_folder} cannot be moved there "
@@ -113,6 +114,35 @@ class Workspace:
     def discard(self) -> None:
         """Remove the working folder."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def is_finished(self, split: str, index: int) -> bool:
+        """Whether a shard was finished by an earlier run and is still what it was.
+
+        Its result is written last, but only the finished set is flushed to the disk: after a power cut
+        a result may be there and its shard not, so the shard is hashed.
+        """
+        state = self.state_file(split, index)
+        try:
+            shard = json.loads(state.read_text(encoding="utf-8"))["shard"]
+            if shard is None:
+                return True
+            path = self.split_folder(split) / shard["file"]
+            return (
+                sha256_of_file(path) == shard["sha256"]
+                and sha256_of_file(path.with_name(path.name + ".db")) == shard["index_sha256"]
+            )
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+
+
+def sync_all(folder: Path) -> None:
+    """Flush every file and folder below `folder` to the disk, several at a time."""
+    paths = [path for path in folder.rglob("*") if path.is_file()]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(sync_path, paths))
+    for path in sorted((p for p in folder.rglob("*") if p.is_dir()), reverse=True):
+        sync_path(path)
+    sync_path(folder)
 
 
 def plan_differences(old: Plan, new: Plan) -> list[str]:

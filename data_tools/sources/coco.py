@@ -21,6 +21,8 @@ from data_tools.sources.common import SourceSplit, require_file, require_folder,
 from data_tools.sources.jsonstream import JsonStream
 from data_tools.table import SampleTable
 
+_CROWD, _IGNORED = 1, 2
+
 _NAMED_IDS = -(1 << 62)
 """Ids that are text are numbered from here until all of them are known."""
 
@@ -77,10 +79,9 @@ class _Reader:
         self.sha256 = ""
         self._named: dict[str, int] = {}
         self._images: dict[int, tuple[str, int, int]] = {}
-        self._image_of, self._category_of = array("q"), array("q")
-        self._annotation_ids = array("q")
-        self._boxes, self._areas = array("d"), array("d")
-        self._crowd, self._ignored = array("b"), array("b")
+        # A million annotations: a row of four and one of five numbers each, nothing else is kept.
+        self._integers = array("q")  # image, category, annotation, flags
+        self._numbers = array("d")  # x, y, w, h, area
 
     def read(self) -> None:
         """Read the whole file.
@@ -179,10 +180,15 @@ class _Reader:
 
     def _annotation(self, entry: Any) -> None:
         try:
-            image_id, category_id = self._id(entry["image_id"]), self._id(entry["category_id"])
-            number = self._id(entry["id"]) if "id" in entry else -1
-            crowd = bool(entry.get("iscrowd") or 0)
-            ignored = bool(entry.get("ignore") or 0)
+            image_id, category_id = entry["image_id"], entry["category_id"]
+            number = entry.get("id", -1)
+            # Most ids are numbers, and there are a million of them.
+            if not type(image_id) is type(category_id) is type(number) is int:
+                image_id, category_id = self._id(image_id), self._id(category_id)
+                number = self._id(number)
+            flags = _CROWD if entry.get("iscrowd") else 0
+            if entry.get("ignore"):
+                flags |= _IGNORED
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             self._malformed("annotations", entry, error)
             return
@@ -201,20 +207,15 @@ class _Reader:
             area = float(entry["area"])
         except (KeyError, TypeError, ValueError, OverflowError):
             area = math.nan  # none given: the box's own, filled in by `table`
-        self._image_of.append(image_id)
-        self._category_of.append(category_id)
-        self._annotation_ids.append(number)
-        self._boxes.extend((x, y, w, h))
-        self._areas.append(area)
-        self._crowd.append(crowd)
-        self._ignored.append(ignored)
+        self._integers.extend((image_id, category_id, number, flags))
+        self._numbers.extend((x, y, w, h, area))
 
     def table(self, folder: Path) -> SampleTable:
         """Sort everything by image id and annotation id; annotations of unknown images are reported."""
         final = self._final_ids()
-        image_of = final(np.frombuffer(self._image_of, np.int64))
-        numbers = final(np.frombuffer(self._annotation_ids, np.int64))
-        without = np.frombuffer(self._annotation_ids, np.int64) == -1
+        columns = np.frombuffer(self._integers, np.int64).reshape(-1, 4).T
+        image_of, category_of, numbers = (final(column) for column in columns[:3])
+        without = columns[2] == -1
         numbers[without] = numbers.max(initial=0) + 1 + np.arange(int(without.sum()))
         listed = np.array(list(self._images), np.int64)
         image_ids = final(listed)
@@ -233,8 +234,8 @@ class _Reader:
             )
         rows = np.lexsort((numbers, place))
         rows = rows[known[rows]]
-        xywh = np.frombuffer(self._boxes, np.float64).reshape(-1, 4)[rows]
-        areas = np.frombuffer(self._areas, np.float64)[rows]
+        measures = np.frombuffer(self._numbers, np.float64).reshape(-1, 5)[rows]
+        xywh, areas = measures[:, :4], measures[:, 4]
         areas = np.where(np.isfinite(areas), areas, xywh[:, 2] * xywh[:, 3])
         counts = np.bincount(place[rows], minlength=len(image_ids))
         table = SampleTable(
@@ -245,9 +246,9 @@ class _Reader:
             widths=np.array([width for _, _, width in entries], np.int32),
             offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
             boxes_yxyx_px=yxyx_from_xywh(xywh).astype(np.float64),
-            category_ids=final(np.frombuffer(self._category_of, np.int64))[rows],
-            iscrowd=np.frombuffer(self._crowd, np.int8)[rows].astype(bool),
-            difficult=np.frombuffer(self._ignored, np.int8)[rows].astype(bool),
+            category_ids=category_of[rows],
+            iscrowd=(columns[3][rows] & _CROWD) > 0,
+            difficult=(columns[3][rows] & _IGNORED) > 0,
             areas_px=areas,
             annotation_ids=numbers[rows],
         )

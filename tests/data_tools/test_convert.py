@@ -433,3 +433,18 @@ def test_tiny_coco(tmp_path: Path, shared_dir: Path) -> None:
         assert report_of(tmp_path / "out", name)["defects"] == {}
     assert run_verify(tmp_path / "out") == 0
     shutil.rmtree(tmp_path / "out")
+
+
+def test_a_finished_shard_that_a_power_cut_emptied_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_plain_coco(tmp_path, 12)
+    whole = coco_settings(tmp_path, tmp_path / "whole", shards=4)
+    run(whole)
+    settings = replace(whole, out=str(tmp_path / "out"))
+    interrupted(settings, 3, monkeypatch)
+    shards = sorted((tmp_path / "out.partial").rglob("*.mindrecord"))
+    shards[0].write_bytes(bytes(shards[0].stat().st_size))
+    (tmp_path / "out.partial/state/train/00001.json").write_text("")
+    run(settings)
+    assert tree_bytes(tmp_path / "out") == tree_bytes(tmp_path / "whole")
