@@ -30,7 +30,7 @@ def photograph(rng: np.random.Generator, height: int, width: int) -> npt.NDArray
     while cells < max(height, width):
         coarse = rng.normal(0, strength, (cells, cells, 3)).astype(np.float32)
         image += cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR)
-        cells, strength = cells * 3, strength * 0.55
+        cells, strength = cells * 3, strength * 0.85
     return np.clip(image + 120, 0, 255).astype(np.uint8)
 
 
