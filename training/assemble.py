@@ -215,8 +215,7 @@ def build_phase_step(parts: Parts, phase: Phase) -> StepFunction:
     reduce = Reduce([p.shape for p in chosen], parts.world.size, settings.runtime.bucket_mb)
     skips = settings.runtime.nonfinite == "skip" or settings.runtime.precision == "fp16"
     apply = Apply(
-        state.optimizer,
-        state.optimizer.subset(chosen),
+        state.optimizer.update_of(chosen),
         reduce,
         state.scaler,
         state.average,

@@ -15,6 +15,7 @@ from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 from data_tools.errors import SettingError
 from training.settings import OptimSettings
 
+apply_momentum = ops.ApplyMomentum()
 NO_DECAY_ENDINGS = ("gamma", "beta", "bias")
 
 
@@ -76,32 +77,79 @@ class Momentum(nn.Cell):
                 raise SettingError(f"optim.lr_factors: {pattern!r} fits no parameter.")
         self.weights = ParameterTuple(parameters)
         self.moments = self.weights.clone(prefix="moments", init="zeros")
-        self.decays = tuple(decay_of(p.name, optim) for p in parameters)
-        self.factors = tuple(factor_of(p.name, optim) for p in parameters)
-        self.momentum = float(optim.momentum)
-        self.nesterov = bool(optim.nesterov)
-        self.apply_momentum = ops.ApplyMomentum()
+        self.optim = optim
 
-    def subset(self, chosen: Sequence[Parameter]) -> tuple[int, ...]:
-        """Return the positions of `chosen` among the weights."""
+    def update_of(self, chosen: Sequence[Parameter]) -> Update:
+        """Return the cell that moves some of the weights, with their moments."""
         position = {id(p): i for i, p in enumerate(self.weights)}
-        return tuple(position[id(p)] for p in chosen)
+        places = [position[id(p)] for p in chosen]
+        return Update(
+            [self.weights[i] for i in places], [self.moments[i] for i in places], self.optim
+        )
 
-    def update(self, index: int, gradient: Tensor, rate: Tensor) -> None:
-        """Move the weight at `index` along its gradient."""
-        weight = self.weights[index]
-        if self.decays[index] > 0:
-            gradient = gradient + self.decays[index] * weight
-        if self.factors[index] != 1.0:
-            rate = rate * self.factors[index]
-        moment = self.moments[index]
-        if self.nesterov:
-            # MindSpore 2.10's CPU kernel takes `use_nesterov` and ignores it.
-            velocity = self.momentum * moment + gradient
-            ops.assign(moment, velocity)
-            ops.assign(weight, weight - rate * (gradient + self.momentum * velocity))
-        else:
-            self.apply_momentum(weight, moment, rate, gradient, self.momentum)
+
+class Update(nn.Cell):
+    """Moves weights along their gradients.
+
+    A loop over the parameters would be unrolled by the compiler and, with some hundred of them, exceed
+    its call depth; a map over them is one node.
+
+    Args:
+        weights: The weights.
+        moments: Their moments.
+        optim: The optimizer settings.
+    """
+
+    def __init__(
+        self, weights: Sequence[Parameter], moments: Sequence[Parameter], optim: OptimSettings
+    ) -> None:
+        super().__init__(auto_prefix=False)
+        self.weights, self.moments = ParameterTuple(weights), ParameterTuple(moments)
+        self.decays = tuple(decay_of(p.name, optim) for p in weights)
+        self.factors = tuple(factor_of(p.name, optim) for p in weights)
+        self.momentum = float(optim.momentum)
+        self.each = ops.HyperMap()
+        self.move = move_nesterov if optim.nesterov else move_plain
+
+    def construct(self, gradients: tuple[Tensor, ...], scale: Tensor, rate: Tensor) -> Tensor:
+        """Move every weight along `scale` times its gradient; return the rate."""
+        move = ops.partial(self.move, scale, rate, self.momentum)
+        self.each(move, self.decays, self.factors, self.weights, self.moments, gradients)
+        return rate
+
+
+def move_plain(
+    scale: Tensor,
+    rate: Tensor,
+    momentum: float,
+    decay: float,
+    factor: float,
+    weight: Parameter,
+    moment: Parameter,
+    gradient: Tensor,
+) -> Any:
+    """Move one weight by plain momentum."""
+    slope = gradient * scale + decay * weight
+    return apply_momentum(weight, moment, rate * factor, slope, momentum)
+
+
+def move_nesterov(
+    scale: Tensor,
+    rate: Tensor,
+    momentum: float,
+    decay: float,
+    factor: float,
+    weight: Parameter,
+    moment: Parameter,
+    gradient: Tensor,
+) -> Any:
+    """Move one weight by Nesterov's momentum: MindSpore 2.10's CPU kernel ignores its flag for that."""
+    slope = gradient * scale + decay * weight
+    velocity = momentum * moment + slope
+    moved = ops.assign(moment, velocity)
+    return ops.depend(
+        ops.assign(weight, weight - rate * factor * (slope + momentum * velocity)), moved
+    )
 
 
 class WeightAverage(nn.Cell):
@@ -115,10 +163,19 @@ class WeightAverage(nn.Cell):
         super().__init__(auto_prefix=False)
         self.tracked = ParameterTuple(tracked)
         self.averages = self.tracked.clone(prefix="ema", init="same")
+        self.each = ops.HyperMap()
 
-    def construct(self, decay: Tensor) -> Any:
+    def construct(self, decay: Tensor) -> Tensor:
         """Move every average towards its parameter: a <- a + (1 - decay) (w - a)."""
-        for i in range(len(self.tracked)):
-            average = self.averages[i]
-            ops.assign(average, average + (1.0 - decay) * (self.tracked[i] - average))
+        self.each(ops.partial(follow, 1.0 - decay), self.averages, self.tracked)
         return decay
+
+
+def follow(share: Tensor, average: Parameter, live: Parameter) -> Any:
+    """Move one average a share of the way to its parameter."""
+    return ops.assign(average, average + share * (live - average))
+
+
+def copy_over(target: Parameter, source: Parameter) -> Any:
+    """Copy one parameter into another."""
+    return ops.assign(target, source)

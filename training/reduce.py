@@ -48,8 +48,8 @@ class Reduce(nn.Cell):
         self, shapes: Sequence[tuple[int, ...]], world_size: int, bucket_mb: float
     ) -> None:
         super().__init__()
-        self.shapes = tuple(tuple(shape) for shape in shapes)
-        self.sizes = tuple(int(np.prod(shape)) for shape in self.shapes)
+        self.sizes = tuple(int(np.prod(shape)) for shape in shapes)
+        self.each = ops.HyperMap()
         self.buckets = tuple(bucket_slices(self.sizes, bucket_mb * 2**20))
         self.alone = world_size == 1
         if not self.alone:
@@ -72,13 +72,18 @@ class Reduce(nn.Cell):
         self, head: Tensor, gradients: tuple[Tensor, ...], bucket: tuple[int, int]
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """All-reduce the gradients of a bucket, and `head` with them, as one flat vector."""
-        pieces: tuple[Tensor, ...] = (head,)
-        for i in range(bucket[0], bucket[1]):
-            pieces = pieces + (gradients[i].reshape((-1,)),)
-        flat = self.all_reduce(ops.concat(pieces))
-        start = head.shape[0]
-        reduced: tuple[Tensor, ...] = ()
-        for i in range(bucket[0], bucket[1]):
-            reduced = reduced + (flat[start : start + self.sizes[i]].reshape(self.shapes[i]),)
-            start += self.sizes[i]
-        return flat[: head.shape[0]], reduced
+        members = gradients[bucket[0] : bucket[1]]
+        flat = self.all_reduce(ops.concat((head, *self.each(flatten, members))))
+        size = head.shape[0]
+        pieces = ops.split(flat[size:], self.sizes[bucket[0] : bucket[1]])
+        return flat[:size], self.each(reshape_like, pieces, members)
+
+
+def flatten(gradient: Tensor) -> Tensor:
+    """Lay a gradient out as a vector."""
+    return gradient.reshape((-1,))
+
+
+def reshape_like(piece: Tensor, gradient: Tensor) -> Tensor:
+    """Give a vector the shape of a gradient."""
+    return piece.reshape(gradient.shape)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from training.loss_scale import LossScale
 from training.losses import regression
-from training.optimizer import Momentum, WeightAverage
+from training.optimizer import Update, WeightAverage, copy_over
 from training.reduce import Reduce
 
 
@@ -84,8 +84,7 @@ class Apply(nn.Cell):
     """Turn summed gradients into an update: divide, check, clip, move, average.
 
     Args:
-        optimizer: The momentum cell.
-        chosen: Positions among the optimizer's weights that train now.
+        update: Moves the weights that train now.
         reduce: Sums over ranks.
         scaler: The loss scale.
         average: The moving average, or None.
@@ -96,8 +95,7 @@ class Apply(nn.Cell):
 
     def __init__(
         self,
-        optimizer: Momentum,
-        chosen: Sequence[int],
+        update: Update,
         reduce: Reduce,
         scaler: LossScale,
         average: WeightAverage | None,
@@ -105,14 +103,14 @@ class Apply(nn.Cell):
         statistics: Sequence[Parameter] = (),
     ) -> None:
         super().__init__(auto_prefix=False)
-        self.optimizer, self.chosen, self.reduce = optimizer, tuple(chosen), reduce
-        self.scaler = scaler
+        self.update, self.reduce, self.scaler = update, reduce, scaler
+        self.each = ops.HyperMap()
         self.average: Any = average
         self.averaged = average is not None
         self.clipped = clip_norm is not None
         self.clip_norm = float(clip_norm or 0.0)
-        self.num_statistics = len(statistics)
-        if self.num_statistics:
+        self.guarded = len(statistics) > 0
+        if self.guarded:
             self.statistics = ParameterTuple(statistics)
             self.last_good = self.statistics.clone(prefix="last_good", init="same")
 
@@ -140,28 +138,29 @@ class Apply(nn.Cell):
         positives = ops.maximum(total[2], Tensor(1.0, ms.float32))
         scale = self.scaler.scale * 1.0
         factor = 1.0 / (positives * scale)
-        square = Tensor(0.0, ms.float32)
-        for gradient in reduced:
-            square = square + (gradient * factor).square().sum()
-        norm = ops.sqrt(square)
+        norm = ops.sqrt(ops.addn(self.each(ops.partial(square_sum, factor), reduced)))
         finite = ops.logical_and(ops.isfinite(norm), ops.isfinite(total[0]))
         if self.clipped:
             factor = factor * ops.minimum(Tensor(1.0, ms.float32), self.clip_norm / (norm + 1e-6))
         if finite:
-            for k in range(len(self.chosen)):
-                self.optimizer.update(self.chosen[k], reduced[k] * factor, rate)
+            self.update(reduced, factor, rate)
             if self.averaged:
                 self.average(decay)
-            for k in range(self.num_statistics):
-                ops.assign(self.last_good[k], self.statistics[k])
+            if self.guarded:
+                self.each(copy_over, self.last_good, self.statistics)
         else:
-            for k in range(self.num_statistics):
-                ops.assign(self.statistics[k], self.last_good[k])
+            if self.guarded:
+                self.each(copy_over, self.statistics, self.last_good)
         if self.scaler.active:
             self.scaler.adjust(finite)
         loss, loc = total[0] / positives, total[1] / positives
         applied = ops.cast(finite, ms.float32)
         return ops.stack((loss, loc, loss - loc, total[2], norm, scale, applied, total[3]))
+
+
+def square_sum(factor: Tensor, gradient: Tensor) -> Tensor:
+    """Return the squared norm of a gradient times `factor`."""
+    return ops.square(gradient * factor).sum()
 
 
 StepFunction = Callable[..., StepResult]
@@ -180,6 +179,7 @@ def build_step(gradients: Gradients, apply: Apply, accumulate: int) -> StepFunct
         average decay, stop) that changes the weights and returns a `StepResult`.
     """
     scaler = apply.scaler
+    each = ops.HyperMap()
 
     @ms.jit
     def whole(
@@ -202,10 +202,7 @@ def build_step(gradients: Gradients, apply: Apply, accumulate: int) -> StepFunct
     @ms.jit
     def add(*both: Tensor) -> Any:
         half = len(both) // 2
-        added: tuple[Tensor, ...] = ()
-        for i in range(half):
-            added = added + (both[i] + both[half + i],)
-        return added
+        return each(ops.add, both[:half], both[half:])
 
     @ms.jit
     def finish(rate: Tensor, decay: Tensor, vote: Tensor, sums: Tensor, *grads: Tensor) -> Tensor:

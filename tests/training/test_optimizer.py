@@ -52,10 +52,13 @@ def reference(
 def test_update_is_that_of_the_formula(optim: OptimSettings) -> None:
     parameters = make_parameters()
     momentum = Momentum(parameters, optim)
+    update = momentum.update_of(parameters)
     for step in range(3):
-        for k in range(len(NAMES)):
-            gradient = Tensor(np.full(3, 0.1 * (k + 1) + step, np.float32))
-            momentum.update(k, gradient, Tensor(0.2, ms.float32))
+        # Handed over at twice their size: the step divides by positives and loss scale on the way.
+        gradients = tuple(
+            Tensor(np.full(3, 2 * (0.1 * (k + 1) + step), np.float32)) for k in range(len(NAMES))
+        )
+        update(gradients, Tensor(0.5, ms.float32), Tensor(0.2, ms.float32))
     weights, moments = reference(optim, 3, 0.2)
     for parameter, moment in zip(parameters, momentum.moments, strict=True):
         np.testing.assert_allclose(

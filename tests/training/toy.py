@@ -69,8 +69,7 @@ def toy_step(state: TrainState, optim: OptimSettings, *, guard: bool = False) ->
         state.network, Normalize([120.0] * 3, [60.0] * 3), build_loss(LossSettings()), chosen
     )
     apply = Apply(
-        state.optimizer,
-        state.optimizer.subset(chosen),
+        state.optimizer.update_of(chosen),
         Reduce([p.shape for p in chosen], 1, 128),
         state.scaler,
         state.average,
