@@ -20,6 +20,7 @@ Image = npt.NDArray[np.uint8]
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _GROUND = 245
 _INK = (40, 40, 40)
+_Rectangle = tuple[int, int, int, int]  # x, y, width, height
 
 
 def colour_of(label: int) -> tuple[int, int, int]:
@@ -64,9 +65,10 @@ def draw_boxes(
             veil = canvas[max(0, start[1]) : end[1], max(0, start[0]) : end[0]]
             veil[:] = (0.75 * veil + 0.25 * np.array(colour)).astype(np.uint8)
     if names is not None:
-        for k, (y1, x1, _, _) in enumerate(boxes):
+        taken: list[_Rectangle] = []
+        for k in reversed(range(len(boxes))):  # the last box lies on top: its caption chooses first
             caption = names[k] if scores is None else f"{names[k]} {float(scores[k]):.2f}"
-            _caption(canvas, caption, round(x1), round(y1), colour_of(int(labels[k])))
+            _caption(canvas, caption, boxes[k], colour_of(int(labels[k])), taken)
     return canvas
 
 
@@ -75,18 +77,40 @@ def _ascii(text: str) -> str:
     return text.encode("ascii", "replace").decode()
 
 
-def _caption(canvas: Image, text: str, x: int, y: int, colour: tuple[int, int, int]) -> None:
+def _caption(
+    canvas: Image,
+    text: str,
+    box_yxyx_px: npt.NDArray[np.float64],
+    colour: tuple[int, int, int],
+    taken: list[_Rectangle],
+) -> None:
+    """Write a caption at its box where no other one stands, and add its place to `taken`."""
     height, width = canvas.shape[:2]
     scale = max(0.35, min(height, width) / 900)
     text = _ascii(text)
     (text_w, text_h), base = cv2.getTextSize(text, _FONT, scale, 1)
-    x = max(0, min(x, width - text_w - 2))
-    top = y - text_h - base - 1
-    top = top if top >= 0 else min(max(y, 0), height - text_h - base - 1)
-    cv2.rectangle(canvas, (x, top), (x + text_w + 2, top + text_h + base + 1), colour, -1)
+    tall, wide = text_h + base + 1, text_w + 2
+    y1, x1, y2, x2 = (round(v) for v in box_yxyx_px)
+    # Above the box, inside below its upper side, under it, inside above its lower side; then to the right.
+    tops, lefts = (y1 - tall, y1, y2, y2 - tall), (x1, x2 - wide)
+    places = [
+        (max(0, min(left, width - wide)), top)
+        for left in lefts
+        for top in tops
+        if 0 <= top <= height - tall
+    ]
+    places = places or [(max(0, min(x1, width - wide)), max(0, min(y1, height - tall)))]
+    free = (p for p in places if not any(_meet((*p, wide, tall), other) for other in taken))
+    x, top = next(free, places[0])
+    taken.append((x, top, wide, tall))
+    cv2.rectangle(canvas, (x, top), (x + wide, top + tall), colour, -1)
     luma = 0.114 * colour[0] + 0.587 * colour[1] + 0.299 * colour[2]
     ink = (0, 0, 0) if luma > 130 else (255, 255, 255)
     cv2.putText(canvas, text, (x + 1, top + text_h), _FONT, scale, ink, 1, cv2.LINE_AA)
+
+
+def _meet(a: _Rectangle, b: _Rectangle) -> bool:
+    return a[0] < b[0] + b[2] and b[0] < a[0] + a[2] and a[1] < b[1] + b[3] and b[1] < a[1] + a[3]
 
 
 def fit(image: Image, height: int, width: int) -> Image:

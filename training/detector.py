@@ -73,7 +73,7 @@ class Choice:
         labels: Labels to keep; None for all.
     """
 
-    threshold: float = 0.3
+    threshold: float = 0.5
     top_k: int = 100
     nms_iou: float = 0.6
     labels: frozenset[int] | None = None
@@ -150,7 +150,7 @@ class Detector:
         self,
         image: str | Path | bytes | Image,
         *,
-        threshold: float = 0.3,
+        threshold: float = 0.5,
         top_k: int = 100,
         nms_iou: float = 0.6,
         classes: Collection[str] = (),

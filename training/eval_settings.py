@@ -77,7 +77,7 @@ class PredictCommand:
     )
     images: str = setting("", "image file, folder, glob pattern or video")
     out: str = setting("outputs/predict", "folder for pictures, detections.json, detections.csv")
-    threshold: float = setting(0.3, "lowest score shown and written, 0..1")
+    threshold: float = setting(0.5, "lowest score shown and written, 0..1")
     top_k: int = setting(100, "most detections kept per image")
     nms_iou: float = setting(0.6, "overlap above which the lower score of a class goes, 0..1")
     classes: list[str] = setting([], "names of the classes to keep; empty = all")

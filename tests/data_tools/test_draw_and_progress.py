@@ -67,3 +67,11 @@ def test_progress_can_be_silent() -> None:
     with Progress("x", None, enabled=False, every_s=0, stream=stream) as bar:
         bar.update()
     assert stream.getvalue() == ""
+
+
+def test_captions_of_boxes_on_one_spot_do_not_cover_each_other() -> None:
+    image = np.full((300, 300, 3), 200, np.uint8)
+    boxes = [[100, 100, 200, 200]] * 4
+    drawn = draw.draw_boxes(image, boxes, [1, 2, 3, 4], ["one", "two", "three", "four"])
+    for label in (1, 2, 3, 4):  # the ground of every caption can be seen
+        assert (drawn == draw.colour_of(label)).all(axis=2).sum() > 100, label
