@@ -6,12 +6,13 @@ the encoder that the caller brings, since anchors belong to the model.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any, cast
 
 import numpy as np
 
 from data_tools.batches import STAGES, Encoder, EvalBatch, EvalMaker, TrainBatch, TrainMaker
+from data_tools.dataset import BatchSource, build_dataset, iterate
 from data_tools.errors import DataError
 from data_tools.manifest import ConvertedSplit, sha256_of_file
 from data_tools.order import TrainOrder, evaluation_rows
@@ -76,16 +77,23 @@ class TrainPipeline:
         )
         self._settings = pipeline
         self._workers: Workers | None = None
+        self._live: Generator[TrainBatch, None, None] | None = None
 
     @property
     def steps_per_epoch(self) -> int:
         """Steps in an epoch."""
         return self.order.steps_per_epoch
 
-    def batches(self, start_step: int, stop_step: int) -> Iterator[TrainBatch]:
-        """Yield the batches of global steps start_step .. stop_step - 1, epoch after epoch.
+    def dataset(self, start_step: int, stop_step: int) -> Any:
+        """Return a `mindspore.dataset` of the batches of global steps start_step .. stop_step - 1.
 
-        Nothing that belongs to earlier steps is read.
+        A row is a batch, columns `dataset.COLUMNS`; nothing that belongs to earlier steps is read. It
+        can be iterated once, for instance by `create_tuple_iterator(num_epochs=1)`.
+        """
+        return build_dataset(BatchSource(self.make_batches, start_step, stop_step))
+
+    def batches(self, start_step: int, stop_step: int) -> Iterator[TrainBatch]:
+        """Yield the batches of global steps start_step .. stop_step - 1 out of `dataset`.
 
         Args:
             start_step: First global step, from 0.
@@ -94,6 +102,11 @@ class TrainPipeline:
         Raises:
             DataError: When a row cannot be read or decoded; the message names the shard and the image.
         """
+        self._live = iterate(BatchSource(self.make_batches, start_step, stop_step))
+        return self._live
+
+    def make_batches(self, start_step: int, stop_step: int) -> Iterator[TrainBatch]:
+        """Yield the same batches straight from the workers, epoch after epoch."""
         if self._workers is None:
             settings = self._settings
             self._workers = build_workers(
@@ -111,6 +124,9 @@ class TrainPipeline:
 
     def close(self) -> None:
         """End the workers. May be called twice; `batches` starts them again."""
+        if self._live is not None:
+            self._live.close()
+            self._live = None
         if self._workers is not None:
             self._workers.close()
             self._workers = None
