@@ -19,9 +19,9 @@ def test_parameters_and_multiplications_of_ssd_tiny() -> None:
     side, channels, macs = 160, 3, 0
     heads = 0
     for stage, layers in enumerate((STEM, *STAGES)):
-        for width, stride in layers:
+        for width, kernel, stride in layers:
             side //= stride
-            macs += side * side * 9 * channels * width
+            macs += side * side * kernel**2 * channels * width
             channels = width
         if stage:
             heads += side * side * 9 * channels * 4 * (4 + 7)
@@ -33,8 +33,8 @@ def test_receptive_fields_of_ssd_tiny() -> None:
 
     size, jump, want = 1, 1, []
     for stage, layers in enumerate((STEM, *STAGES)):
-        for _, stride in layers:
-            size += 2 * jump
+        for _, kernel, stride in layers:
+            size += (kernel - 1) * jump
             jump *= stride
         if stage:
             want.append(size)
