@@ -40,7 +40,7 @@ def load_backbone(network: Any, weights: Mapping[str, NDArray[Any]]) -> LoadRepo
     parameters = {p.name: p for p in network.get_parameters()}
     targets = [n for n in parameters if not n.startswith("multi_box.")]
     pairs = match_by_name(targets, {n: parameters[n].shape for n in targets}, weights)
-    if len(pairs) < len(weights) // 4:
+    if len(pairs) < max(1, len(weights) // 4):
         pairs = match_by_order(
             [(n, tuple(parameters[n].shape)) for n in targets],
             [(n, tuple(w.shape)) for n, w in weights.items()],

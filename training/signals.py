@@ -38,6 +38,11 @@ class StopRequest:
             self._before[number] = signal.signal(number, self._remember)
         return self
 
+    def rearm(self) -> None:
+        """Take the signals back: MindSpore's data sets put a handler of their own on Ctrl-C."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._remember)
+
     def __exit__(
         self,
         kind: type[BaseException] | None,

@@ -173,6 +173,7 @@ class Trainer:
     ) -> bool:
         """Do one step and what is due after it; return True if the run should leave."""
         optim, begun = self.settings.optim, time.monotonic()
+        self.stop.rearm()
         self.status.tell(self.step + 1, "waiting for data")
         batch: TrainBatch = next(batches)
         waited = time.monotonic() - begun

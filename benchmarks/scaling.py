@@ -1,0 +1,179 @@
+"""Images per second on 1 and 2 workers, the share of communication, and a model for 8 and 64 devices.
+
+The workers are processes on one CPU, so 2 workers share the cores that 1 worker has alone: the speed-up
+here says what the machinery costs, not what a second device brings. The model says the latter.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+from benchmarks.common import Result, parser, print_table
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+WORKER_VARIABLE = "SSD_SCALING_OUT"
+
+
+def main() -> None:
+    """Run the benchmark, or one of its workers."""
+    arguments = parser(__doc__ or "")
+    arguments.add_argument("--model", default="ssd300", help="a file of conf/model (ssd300)")
+    arguments.add_argument("--batch", type=int, default=8, help="images per device (8)")
+    arguments.add_argument("--steps", type=int, default=6, help="timed steps (6)")
+    options = arguments.parse_args()
+    if options.quick:
+        options.model, options.batch, options.steps = "ssd_tiny", 8, 5
+    if os.environ.get(WORKER_VARIABLE):
+        worker(options.model, options.batch, options.steps)
+        return
+    measured = {ranks: run_ranks(ranks, options) for ranks in (1, 2)}
+    rows = []
+    for ranks, found in measured.items():
+        rate = ranks * options.batch / found["step"]
+        share = 100 * found["all_reduce"] / found["step"]
+        rows.append((ranks, 1e3 * found["step"], rate, 1e3 * found["all_reduce"], share))
+    headers = ["workers", "step ms", "images/s", "all-reduce ms", "% of step"]
+    print_table(f"{options.model}, {options.batch} images a worker, on this CPU", headers, rows)
+    alone, pair = measured[1], measured[2]
+    extrapolated = {n: model(alone["step"], pair["all_reduce"], n) for n in (1, 2, 8, 64)}
+    print_table(
+        "A MODEL, not a measurement: devices that do not share cores",
+        ["devices", "step ms", "images/s", "efficiency %"],
+        [
+            (n, 1e3 * step, n * options.batch / step, 100 * alone["step"] / step)
+            for n, step in extrapolated.items()
+        ],
+    )
+    print(
+        "step(n) = step(1) + all_reduce(2) * 2 (n - 1) / n: a ring sends 2 (n - 1) / n of the gradients "
+        "through every link, with links as fast as this machine's loopback, and hides none of it "
+        "behind the backward pass. Cards with HCCL have both faster links and faster steps."
+    )
+    single = options.batch / alone["step"]
+    Result(
+        "scaling",
+        2 * options.batch / pair["step"],
+        single,
+        {
+            "unit": "images/s, 2 workers over 1 on the same cores",
+            "model": options.model,
+            "batch_per_worker": options.batch,
+            "seconds": {str(ranks): found for ranks, found in measured.items()},
+            "communication_share": pair["all_reduce"] / pair["step"],
+            "modelled_efficiency": {
+                str(n): alone["step"] / step for n, step in extrapolated.items()
+            },
+        },
+    ).print()
+
+
+def model(step_seconds: float, all_reduce_seconds: float, devices: int) -> float:
+    """Return the modelled seconds of a step on so many devices.
+
+    Args:
+        step_seconds: A step of one device alone.
+        all_reduce_seconds: An all-reduce between two, which sends the gradients once over each link.
+        devices: Number of devices.
+
+    >>> model(1.0, 0.1, 1), round(model(1.0, 0.1, 2), 3), round(model(1.0, 0.1, 8), 3)
+    (1.0, 1.1, 1.175)
+    """
+    return step_seconds + all_reduce_seconds * 2 * (devices - 1) / devices
+
+
+def run_ranks(ranks: int, options: Any) -> dict[str, float]:
+    """Run so many workers; return rank 0's median seconds of a step and of an all-reduce."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "result.json"
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+        environment = {
+            **os.environ, WORKER_VARIABLE: str(out), "PATH": path, "PYTHONPATH": str(REPOSITORY),
+            "MS_NODE_TIMEOUT": "20",
+        }  # fmt: skip
+        script = [str(REPOSITORY / "benchmarks" / "scaling.py"), "--model", options.model,
+                  "--batch", str(options.batch), "--steps", str(options.steps)]  # fmt: skip
+        if ranks == 1:
+            command = [sys.executable, *script]
+        else:
+            command = [
+                shutil.which("msrun", path=path) or "msrun", f"--worker_num={ranks}",
+                f"--local_worker_num={ranks}", f"--master_port={free_port()}",
+                f"--log_dir={folder}/logs", "--join=True", *script,
+            ]  # fmt: skip
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        if not out.is_file():
+            raise SystemExit(f"the workers failed:\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
+        found: dict[str, float] = json.loads(out.read_text())
+        return found
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return int(server.getsockname()[1])
+
+
+def worker(name: str, batch_size: int, steps: int) -> None:
+    """Time the trainer's own step in one rank; rank 0 writes the result."""
+    from training.runtime import prepare_environment, start_device
+    from training.settings import RuntimeSettings, TrainSettings
+
+    prepare_environment()
+    start_device(RuntimeSettings())
+    from training.distributed import start_world
+
+    world = start_world()
+    import numpy as np
+
+    from training.assemble import build_state
+    from training.nets.settings import model_settings
+    from training.reduce import Reduce
+    from training.step import Apply, Gradients, build_step
+
+    settings = TrainSettings(model=model_settings(name))
+    state, normalize, loss = build_state(settings, 81)
+    weights = list(state.optimizer.weights)
+    reduce = Reduce([p.shape for p in weights], world.size, 128)
+    step = build_step(
+        Gradients(state.network, normalize, loss, weights),
+        Apply(state.optimizer.update_of(weights), reduce, state.scaler, None, None),
+        1,
+    )
+    rng = np.random.default_rng(world.rank)
+    height, width = settings.model.image_size
+    anchors = state.network.num_anchors
+    images = rng.integers(0, 256, (batch_size, 3, height, width)).astype(np.uint8)
+    targets = rng.standard_normal((batch_size, anchors, 4)).astype(np.float32)
+    labels = np.where(rng.random((batch_size, anchors)) < 0.01, 3, 0).astype(np.int32)
+    flat = np.zeros(sum(reduce.sizes), np.float32)
+
+    def timed(work: Any) -> float:
+        times = []
+        for _ in range(steps + 1):
+            begun = perf_counter()
+            work()
+            times.append(perf_counter() - begun)
+        return median(times[1:])
+
+    seconds = {
+        "step": timed(lambda: step(images, targets, labels, 0.0001)),
+        "all_reduce": timed(lambda: world.sum(flat)) if world.size > 1 else 0.0,
+    }
+    world.barrier()
+    if world.is_main:
+        Path(os.environ[WORKER_VARIABLE]).write_text(json.dumps(seconds))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""Freezing, thawing, half precision, backbones: each by its effect on weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mindspore import nn
+from run_helpers import make_set
+from toy import Toy, toy_batch, toy_state, toy_step
+
+from data_tools.errors import CheckpointError
+from training.assemble import build_parts, build_phase_step, build_phases, lower_precision
+from training.backbone import load_backbone, match_by_order
+from training.configure import compose
+from training.distributed import World
+from training.loop import open_training_split
+from training.settings import OptimSettings, TrainSettings
+
+
+def test_frozen_layers_thaw_after_their_epochs(tmp_path: Path) -> None:
+    data = make_set(tmp_path / "data", 8, 1)
+    settings: TrainSettings = compose(
+        "train",
+        "training.settings:TrainSettings",
+        [f"data={data}", "model=ssd_tiny", "model.image_size=[64,64]", "batch_size=4", "epochs=3",
+         "optim.freeze=[stem*]", "optim.freeze_epochs=1", "optim.warmup_epochs=0"],
+    )  # fmt: skip
+    assert [p.first_step for p in build_phases(settings, 2)] == [0, 2]
+    pipeline, parts = build_parts(settings, World(), open_training_split(settings))
+    network = parts.state.network
+    names = [p.name for p in network.get_parameters() if p.name.startswith("stem")]
+    assert any(name.endswith("moving_mean") for name in names)
+
+    def stem() -> dict[str, np.ndarray]:
+        return {p.name: p.asnumpy().copy() for p in network.get_parameters() if p.name in names}
+
+    before = stem()
+    for phase, frozen in zip(parts.phases, (True, False), strict=True):
+        step = build_phase_step(parts, phase)
+        batch = pipeline.batch_at(phase.first_step)
+        assert step(batch.images, batch.loc_targets, batch.labels, 0.05).applied
+        after = stem()
+        same = [np.array_equal(before[name], after[name]) for name in names]
+        # Frozen layers keep their batch-norm statistics too.
+        assert all(same) if frozen else not any(same)
+
+
+def test_half_precision_keeps_float_weights_and_trains() -> None:
+    optim = OptimSettings(momentum=0.0, weight_decay=0.0)
+    full, half = toy_state(optim), toy_state(optim, scaled=True)
+    lower_precision(half.network, "fp16")
+    dtypes = {c.to_float_type if hasattr(c, "to_float_type") else None
+              for _, c in half.network.cells_and_names() if isinstance(c, nn.Conv2d)}  # fmt: skip
+    assert dtypes
+    results = []
+    for state in (full, half):
+        step = toy_step(state, optim)
+        results.append([step(*toy_batch(), 0.02) for _ in range(5)])
+        assert all(str(p.dtype) == "Float32" for p in state.network.get_parameters())
+    assert [r.loss_scale for r in results[1]] == [256, 256, 256, 512, 512]
+    pairs = list(zip(*results, strict=True))
+    for a, b in pairs:
+        assert b.loss == pytest.approx(a.loss, rel=2e-2)
+    assert any(a.loss != b.loss for a, b in pairs)  # it was not float32 after all
+    assert results[1][-1].loss < results[1][0].loss
+
+
+def test_a_backbone_is_matched_by_order_where_names_differ() -> None:
+    network = Toy()
+    rng = np.random.default_rng(0)
+    weights = {
+        "features.0.weight": rng.standard_normal((4, 3, 3, 3)).astype(np.float32),
+        "features.1.moving_mean": np.full(4, 0.5, np.float32),
+        "classifier.weight": np.zeros((10, 4), np.float32),
+    }
+    report = load_backbone(network, weights)
+    assert report.loaded == ("stem.weight", "norm.moving_mean")
+    assert report.skipped == ("classifier.weight",)
+    assert "cls.bias" in report.missing
+    np.testing.assert_array_equal(network.stem.weight.asnumpy(), weights["features.0.weight"])
+    with pytest.raises(CheckpointError, match=r"none of the 1 weights fits the backbone"):
+        load_backbone(network, {"classifier.weight": weights["classifier.weight"]})
+
+
+def test_the_longest_common_order_wins() -> None:
+    targets = [("a.weight", (1,)), ("b.weight", (2,)), ("c.weight", (3,))]
+    sources = [("x.weight", (2,)), ("y.weight", (3,)), ("z.weight", (1,))]
+    assert match_by_order(targets, sources) == {
+        "b.weight": "x.weight", "c.weight": "y.weight", "a.weight": "z.weight",
+    }  # fmt: skip
