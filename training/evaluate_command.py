@@ -15,7 +15,7 @@ from training.distributed import start_world
 from training.eval_settings import EvalCommand
 from training.evaluation import evaluate
 from training.model_file import ModelFile, load_predictor, open_model_file
-from training.report import metrics_table
+from training.metrics_table import metrics_table
 from training.runtime import prepare_environment, start_device
 from training.scoring import EvaluationResult
 from training.settings import RuntimeSettings

@@ -1,42 +1,73 @@
-"""The tables that evaluation prints.
+"""`python -m training.report`: versions, device and settings, for a bug report.
 
-Figures come from `evaluation.py`; nothing is computed here.
+It reads what is there and changes nothing; a run's own block of facts is `announce.py`.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import os
+import platform
+import sys
+from collections.abc import Sequence
 
-from training.coco_ap import NAMES
+from training.runtime import prepare_environment, versions
 
-_CLASSES_SHOWN = 100
+VARIABLES = ("ONEDNN_MAX_CPU_ISA", "GLOG_v", "DEVICE_ID", "RANK_TABLE_FILE", "OMP_NUM_THREADS",
+             "MS_NODE_TIMEOUT")  # fmt: skip
 
 
-def metrics_table(metrics: dict[str, Any]) -> str:
-    """Lay out metrics as text: both protocols side by side, then VOC, then each class.
+def report(overrides: Sequence[str] = ()) -> list[tuple[str, str]]:
+    """Gather the facts as (name, text) rows.
 
     Args:
-        metrics: As in `metrics.json`.
+        overrides: Settings as for `train.py`, to be shown as they compose; none shows none.
     """
-    coco, published, voc = metrics["coco"], metrics["published"], metrics["voc"]
-    lines = [f"{'':12}{'coco':>10}{'published':>12}"]
-    lines += [f"{name:12}{_number(coco[name]):>10}{_number(published[name]):>12}" for name in NAMES]
-    lines.append(f"{'images':12}{coco['num_images']:>10}{published['num_images']:>12}")
-    lines.append(
-        f"VOC AP at 0.5: {_number(voc['AP2007'])} (2007, 11 points), {_number(voc['AP2010'])} (2010 on)"
-    )
-    classes = metrics["per_class"]
-    width = max([len(name) for name in classes] + [5])
-    lines.append(f"{'class':{width}}{'AP':>8}{'AP50':>8}{'VOC10':>8}{'boxes':>8}{'found':>8}")
-    for name, row in list(classes.items())[:_CLASSES_SHOWN]:
-        lines.append(
-            f"{name:{width}}{_number(row['AP']):>8}{_number(row['AP50']):>8}"
-            f"{_number(row['VOC2010']):>8}{row['num_boxes']:>8}{row['num_detections']:>8}"
-        )
-    if len(classes) > _CLASSES_SHOWN:
-        lines.append(f"... {len(classes) - _CLASSES_SHOWN} more in metrics.json")
-    return "\n".join(lines)
+    from data_tools import __version__
+
+    given = {name: os.environ[name] for name in VARIABLES if name in os.environ}
+    rows = [
+        ("project", __version__),
+        ("system", f"{platform.platform()}, {os.cpu_count()} cores"),
+        *versions().items(),
+    ]
+    rows += [(name, f"{value} (set before)") for name, value in given.items()]
+    rows += [("environment", note) for note in prepare_environment().notes]
+    rows.append(("device", device_check()))
+    if overrides:
+        import yaml  # type: ignore[import-untyped]
+
+        from training.configure import compose
+
+        settings = compose("train", "training.settings:TrainSettings", overrides)
+        import dataclasses
+
+        rows.append(("settings", "\n" + yaml.safe_dump(dataclasses.asdict(settings), indent=2)))
+    return rows
 
 
-def _number(value: float) -> str:
-    return "-" if value < 0 else f"{value:.4f}"
+def device_check() -> str:
+    """Compute one convolution and say whether that worked."""
+    try:
+        import mindspore as ms
+        import numpy as np
+        from mindspore import nn
+
+        from training.runtime import start_device
+        from training.settings import RuntimeSettings
+
+        start_device(RuntimeSettings())
+        images = ms.Tensor(np.ones((1, 3, 16, 16), np.float32))
+        shape = nn.Conv2d(3, 4, 3, pad_mode="same")(images).shape
+    except Exception as error:  # a report must say what is broken, whatever it is
+        return f"CPU: failed: {type(error).__name__}: {str(error).splitlines()[0]}"
+    return f"CPU: a convolution gives {shape}, as it should"
+
+
+def main() -> None:
+    """Print the report."""
+    for name, text in report(sys.argv[1:]):
+        print(f"{name:>24}  {text}")
+
+
+if __name__ == "__main__":
+    main()

@@ -27,7 +27,7 @@ from training.coco_ap import NAMES
 from training.crosscheck import compare_with_pycocotools
 from training.eval_settings import EvaluateSettings
 from training.evaluation import evaluate
-from training.report import metrics_table
+from training.metrics_table import metrics_table
 
 SIZE = (48, 64)
 SETTINGS = EvaluateSettings(batch_size=4, score_floor=0.3)

@@ -89,3 +89,12 @@ def test_convolutions_are_not_on_the_reference_path() -> None:
     lines = [line for line in trace.splitlines() if "exec,cpu,convolution" in line]
     assert lines
     assert not [line for line in lines if "ref" in line.split(",")[5:7][0]]
+
+
+def test_the_report_names_versions_device_and_settings() -> None:
+    text = in_new_process(
+        "import sys; sys.argv = ['report', 'model=ssd_tiny'];"
+        "from training.report import main; main()"
+    )
+    for part in ("mindspore  2.", "numpy  1.", "as it should", "name: ssd_tiny", "set by us"):
+        assert part in text
