@@ -1,4 +1,4 @@
-"""Freezing, thawing, half precision, backbones: each by its effect on weights."""
+"""Freezing, thawing and half precision: each by its effect on weights."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ import numpy as np
 import pytest
 from mindspore import nn
 from run_helpers import make_set
-from toy import Toy, toy_batch, toy_state, toy_step
+from toy import toy_batch, toy_state, toy_step
 
-from data_tools.errors import CheckpointError
 from training.assemble import build_parts, build_phase_step, build_phases, lower_precision
-from training.backbone import load_backbone, match_by_order
 from training.configure import compose
 from training.distributed import World
 from training.loop import open_training_split
@@ -65,28 +63,3 @@ def test_half_precision_keeps_float_weights_and_trains() -> None:
         assert b.loss == pytest.approx(a.loss, rel=2e-2)
     assert any(a.loss != b.loss for a, b in pairs)  # it was not float32 after all
     assert results[1][-1].loss < results[1][0].loss
-
-
-def test_a_backbone_is_matched_by_order_where_names_differ() -> None:
-    network = Toy()
-    rng = np.random.default_rng(0)
-    weights = {
-        "features.0.weight": rng.standard_normal((4, 3, 3, 3)).astype(np.float32),
-        "features.1.moving_mean": np.full(4, 0.5, np.float32),
-        "classifier.weight": np.zeros((10, 4), np.float32),
-    }
-    report = load_backbone(network, weights)
-    assert report.loaded == ("stem.weight", "norm.moving_mean")
-    assert report.skipped == ("classifier.weight",)
-    assert "cls.bias" in report.missing
-    np.testing.assert_array_equal(network.stem.weight.asnumpy(), weights["features.0.weight"])
-    with pytest.raises(CheckpointError, match=r"none of the 1 weights fits the backbone"):
-        load_backbone(network, {"classifier.weight": weights["classifier.weight"]})
-
-
-def test_the_longest_common_order_wins() -> None:
-    targets = [("a.weight", (1,)), ("b.weight", (2,)), ("c.weight", (3,))]
-    sources = [("x.weight", (2,)), ("y.weight", (3,)), ("z.weight", (1,))]
-    assert match_by_order(targets, sources) == {
-        "b.weight": "x.weight", "c.weight": "y.weight", "a.weight": "z.weight",
-    }  # fmt: skip
