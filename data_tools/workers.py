@@ -6,6 +6,7 @@ What a batch is made of is `pipeline.py`'s matter: here it is named arrays of a 
 from __future__ import annotations
 
 import os
+import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -63,6 +64,15 @@ def quiet_image_library() -> None:
     cv2.setNumThreads(0)
 
 
+def hand_over_sooner() -> None:
+    """Let a thread that waits for the interpreter have it after 0.2 ms in place of 5 ms.
+
+    The workers leave the interpreter for each call into the image libraries and need it back right
+    after; with the default they wait for most of what the others do in Python (measured: 5 % of the rate).
+    """
+    sys.setswitchinterval(min(sys.getswitchinterval(), 2e-4))
+
+
 class ThreadWorkers:
     """Threads of this process: OpenCV and the decoder let each other run, and nothing is copied.
 
@@ -76,6 +86,7 @@ class ThreadWorkers:
         self._maker = maker
         self._ahead = workers + prefetch
         quiet_image_library()
+        hand_over_sooner()
         self._memory = Recycler(maker.layout, self._ahead + 2)
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="pipeline")
 
