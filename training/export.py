@@ -91,7 +91,7 @@ def summary(report: dict[str, Any]) -> str:
             f"(relative), of a score {report['max_score_difference']:.2e}"
         )
     found = report["detections"]
-    text = f"detections: {found['checkpoint']} and {found['file']}, {found['unmatched']} unmatched"
+    text = f"detections: {found['checkpoint']} and {found['file']}, {found['unmatched']} unmatched, {found['faults']} faults"
     if report.get("ap") is not None:
         ap = report["ap"]
         text += f"; AP {ap['checkpoint']:.4f} and {ap['file']:.4f} (delta {ap['delta']:+.1e})"

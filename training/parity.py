@@ -14,27 +14,22 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from data_tools.boxes import iou
 from data_tools.decode import decode_bgr
 from data_tools.manifest import ConvertedSplit
 from data_tools.records import RowReader
 from data_tools.sources.shapes import shape_samples
 from training.coco_ap import coco_scores
 from training.coco_matching import match
+from training.detection_compare import compare_detections
 from training.detection_table import DetectionTable, TableBuilder
 from training.detector import Detector
 from training.eval_settings import EvaluateSettings, ExportCommand
 from training.exported import load_exported, read_metadata
 from training.ground_truth import read_ground_truth
 from training.inference import build_predictor
-from training.postprocess import Detections, Protocol, detect
+from training.postprocess import Protocol, detect
 
 _BATCH = 4
-_SAME_PLACE = 0.99
-"""Overlap from which two detections are the same."""
-
-_UNMATCHED_ALLOWED = 0.005
-"""Share of detections that may lack a partner: rounding tips overlaps and scores at their limits."""
 
 Image = npt.NDArray[np.uint8]
 
@@ -52,8 +47,8 @@ def compare(
 
     Returns:
         The report, as in `FILE.parity.json`: `passed`, the largest differences of boxes (relative) and
-        scores, the numbers of detections and how many lack a partner, and with a split the AP of both
-        over the compared images.
+        scores, the numbers of detections, how many lack a partner and how many of those rounding does not
+        explain, and with a split the AP of both over the compared images.
     """
     step = command.batch_size or _BATCH
     predict = build_predictor(network, step)
@@ -65,7 +60,7 @@ def compare(
     category_ids = [c.category_id for c in file.classes]
     ours, theirs = TableBuilder(category_ids), TableBuilder(category_ids)
     box_difference = score_difference = 0.0
-    unmatched = 0
+    unmatched = faults = 0
     ids: list[int] = []
     for batch in _batches(_images(command, split), step):
         prepare = Detector(predict, file.image_size, file.classes).prepare
@@ -79,12 +74,15 @@ def compare(
             height, width = image.shape[:2]
             mine = detect(boxes[k], scores[k], height, width, protocol)
             yours = detect(other_boxes[k], other_scores[k], height, width, file_protocol)
-            unmatched += count_unmatched(mine, yours, command.tolerance)
+            compared = compare_detections(
+                mine, yours, boxes[k], scores[k], (height, width), protocol, command.tolerance
+            )
+            unmatched += compared.unmatched
+            faults += compared.faults
             ours.add(image_id, mine)
             theirs.add(image_id, yours)
             ids.append(image_id)
     tables = ours.table(), theirs.table()
-    allowed = _UNMATCHED_ALLOWED * max(len(tables[0]), len(tables[1]))
     report: dict[str, Any] = {
         "format": command.format,
         "batch_size": command.batch_size,
@@ -96,13 +94,13 @@ def compare(
             "checkpoint": len(tables[0]),
             "file": len(tables[1]),
             "unmatched": unmatched,
-            "unmatched_allowed": int(allowed),
+            "faults": faults,
         },
         "ap": _ap_delta(split, ids, tables) if split else None,
         "passed": bool(
             box_difference <= command.tolerance
             and score_difference <= command.tolerance
-            and unmatched <= allowed
+            and faults == 0
         ),
     }
     if not command.nms:
@@ -155,25 +153,6 @@ def _largest(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> float:
         return float("inf")
     difference = float(np.abs(a - b).max(initial=0.0))
     return difference if np.isfinite(difference) else float("inf")
-
-
-def count_unmatched(mine: Detections, yours: Detections, tolerance: float) -> int:
-    """Count detections of either side without a partner: same class, place and score.
-
-    Args:
-        mine: One side.
-        yours: The other.
-        tolerance: Largest difference of the scores.
-    """
-    if not len(mine) or not len(yours):
-        return len(mine) + len(yours)
-    same = iou(mine.boxes_yxyx_px, yours.boxes_yxyx_px) >= _SAME_PLACE
-    # Boxes without area overlap nothing, not even themselves: compare their corners.
-    gap = np.abs(mine.boxes_yxyx_px[:, None] - yours.boxes_yxyx_px[None]).max(axis=2)
-    same |= gap < 0.05
-    same &= mine.labels[:, None] == yours.labels[None]
-    same &= np.abs(mine.scores[:, None] - yours.scores[None]) <= tolerance
-    return int((~same.any(axis=1)).sum() + (~same.any(axis=0)).sum())
 
 
 def _ap_delta(

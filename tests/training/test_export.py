@@ -21,8 +21,7 @@ from training.evaluation import evaluate
 from training.export import run
 from training.exported import load_exported, read_metadata
 from training.model_file import load_predictor, open_model_file
-from training.parity import count_unmatched
-from training.postprocess import Detections, Protocol, detect
+from training.postprocess import Protocol, detect
 
 
 @pytest.fixture(scope="module")
@@ -199,17 +198,3 @@ def test_settings_that_cannot_work() -> None:
         ExportCommand(checkpoint="a", out="b", format="mindir", nms=True)
     with pytest.raises(SettingError, match="decode=False: expected true with nms=true"):
         ExportCommand(checkpoint="a", out="b", nms=True, decode=False)
-
-
-def test_detections_without_a_partner_are_counted() -> None:
-    def some(*rows: tuple[float, int]) -> Detections:
-        boxes = np.array([[0, 10.0 * k, 9, 10.0 * k + 9] for k in range(len(rows))]).reshape(-1, 4)
-        scores = np.array([s for s, _ in rows], np.float32)
-        return Detections(boxes, scores, np.array([c for _, c in rows], np.int32))
-
-    base = some((0.9, 1), (0.8, 2))
-    assert count_unmatched(base, base, 1e-3) == 0
-    assert count_unmatched(base, some((0.9, 1)), 1e-3) == 1
-    assert count_unmatched(base, some((0.9, 1), (0.8, 3)), 1e-3) == 2
-    assert count_unmatched(base, some((0.9, 1), (0.7, 2)), 1e-3) == 2
-    assert count_unmatched(base, some(), 1e-3) == 2
