@@ -12,7 +12,7 @@ import pytest
 
 from data_tools.errors import DataError
 from data_tools.manifest import ConvertedSplit, Manifest, open_split, read_manifest
-from data_tools.records import RowReader, ShardWriter, page_bytes_for
+from data_tools.records import RowReader, ShardWriter
 from data_tools.sample import ClassInfo, Sample
 from data_tools.schema import row_from_sample
 
@@ -125,13 +125,6 @@ def test_a_shard_is_never_written_over(tmp_path: Path) -> None:
     (tmp_path / "a.mindrecord").write_bytes(b"x")
     with pytest.raises(DataError, match="exists already"):
         ShardWriter(tmp_path / "a.mindrecord")
-
-
-def test_page_bytes_fit_the_row() -> None:
-    assert page_bytes_for(10) == 1 << 22
-    assert page_bytes_for(5 << 20) == 1 << 23
-    with pytest.raises(DataError, match="does not fit"):
-        page_bytes_for(1 << 30)
 
 
 def test_the_fingerprint_covers_everything_but_the_tool(data: Path) -> None:
