@@ -250,7 +250,7 @@ def parse_trace(text: str) -> tuple[list[tuple[Any, ...]], float]:
 def measure_torch(options: argparse.Namespace) -> dict[str, float]:
     """Return seconds of torch's step by memory layout; empty without torch or for other models."""
     try:
-        import torch  # noqa: F401
+        import torch  # type: ignore[import-not-found,unused-ignore]  # noqa: F401
     except ImportError:
         return {}
     from benchmarks.torch_twin import step_seconds

@@ -39,7 +39,10 @@ class StopRequest:
         return self
 
     def rearm(self) -> None:
-        """Take the signals back: MindSpore's data sets put a handler of their own on Ctrl-C."""
+        """Take the signals back: every compiled call puts a handler of its own on SIGINT.
+
+        While such a call runs, MindSpore turns Ctrl-C into SIGTERM, which comes here all the same.
+        """
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._remember)
 
