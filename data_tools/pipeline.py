@@ -18,7 +18,7 @@ from data_tools.manifest import ConvertedSplit, sha256_of_file
 from data_tools.order import TrainOrder, evaluation_rows
 from data_tools.pipeline_settings import AugmentSettings, PipelineSettings
 from data_tools.records import RowReader
-from data_tools.workers import Workers, build_workers
+from data_tools.workers import Workers, build_workers, worker_count
 
 __all__ = [
     "STAGES",
@@ -91,6 +91,11 @@ class TrainPipeline:
         can be iterated once, for instance by `create_tuple_iterator(num_epochs=1)`.
         """
         return build_dataset(BatchSource(self.make_batches, start_step, stop_step))
+
+    @property
+    def num_workers(self) -> int:
+        """Batches that are made at the same time."""
+        return worker_count(self._settings.workers)
 
     def batches(self, start_step: int, stop_step: int) -> Iterator[TrainBatch]:
         """Yield the batches of global steps start_step .. stop_step - 1 out of `dataset`.

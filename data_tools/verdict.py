@@ -23,6 +23,23 @@ STAGE_WORDS = {
 """What each stage does."""
 
 
+class StageSum:
+    """Seconds of each stage, added up over batches."""
+
+    def __init__(self) -> None:
+        self._seconds, self._images = np.zeros(len(STAGES)), 0
+
+    def add(self, batch: TrainBatch) -> None:
+        """Add a batch."""
+        self._seconds += batch.stage_seconds
+        self._images += len(batch.image_ids)
+
+    def costs(self) -> StageCosts:
+        """Average over the images so far; zeros if there were none."""
+        average = self._seconds / max(self._images, 1)
+        return StageCosts(dict(zip(STAGES, average.tolist(), strict=True)))
+
+
 @dataclass(frozen=True)
 class StageCosts:
     """What the pipeline costs for one image on one core.
@@ -36,11 +53,15 @@ class StageCosts:
     @classmethod
     def of(cls, batches: Iterable[TrainBatch]) -> StageCosts:
         """Average over the images of some batches."""
-        total, images = np.zeros(len(STAGES)), 0
+        total = StageSum()
         for batch in batches:
-            total += batch.stage_seconds
-            images += len(batch.image_ids)
-        return cls(dict(zip(STAGES, (total / max(images, 1)).tolist(), strict=True)))
+            total.add(batch)
+        return total.costs()
+
+    @property
+    def milliseconds(self) -> dict[str, float]:
+        """Stage to milliseconds, for a log."""
+        return {stage: round(1e3 * seconds, 4) for stage, seconds in self.seconds.items()}
 
     @property
     def per_image(self) -> float:

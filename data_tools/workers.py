@@ -40,6 +40,11 @@ class Workers(Protocol):
         """End the workers. May be called twice."""
 
 
+def worker_count(workers: int) -> int:
+    """Return `workers`, or the number of cores that this process may use if that is 0."""
+    return workers or len(os.sched_getaffinity(0))
+
+
 def build_workers(maker: Maker, kind: str, workers: int, prefetch: int) -> Workers:
     """Start workers.
 
@@ -49,7 +54,7 @@ def build_workers(maker: Maker, kind: str, workers: int, prefetch: int) -> Worke
         workers: How many; 0 takes one for each core this process may use.
         prefetch: Finished batches to keep beyond those being made.
     """
-    count = workers or len(os.sched_getaffinity(0))
+    count = worker_count(workers)
     if kind == "threads":
         return ThreadWorkers(maker, count, prefetch)
     from data_tools.process_workers import ProcessWorkers

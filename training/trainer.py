@@ -12,6 +12,7 @@ from typing import Any
 
 from data_tools.manifest import ConvertedSplit
 from data_tools.pipeline import TrainBatch
+from data_tools.verdict import verdict
 from training.announce import announce
 from training.assemble import build_parts, build_phase_step
 from training.blackbox import BlackBox
@@ -70,6 +71,7 @@ class Trainer:
         self.step = 0
         self.wall_before = 0.0
         self.skips = 0
+        self.judged = False
         self.phase_begun = 0
         self.saved: Checkpoint | None = None
         self.saved_step = -1
@@ -189,7 +191,7 @@ class Trainer:
             self.not_applied(result, batch)
         self.step += 1
         self.last = result
-        meter.count(waited)
+        meter.count(waited, batch)
         self.stop.took(time.monotonic() - begun)
         terminal.step(result.loss, rate, waited, meter.read()["images_per_s"])
         self.after_step(result, rate, meter, terminal)
@@ -216,7 +218,7 @@ class Trainer:
 
     def write_line(self, result: StepResult, rate: float, meter: Meter, terminal: Terminal) -> None:
         """Write a log line, its TensorBoard twin, and the terminal's note."""
-        measured = meter.read()
+        measured, costs = meter.read(), meter.batches.costs()
         line: dict[str, Any] = {
             "step": self.step,
             "epoch": self.epoch(),
@@ -227,6 +229,7 @@ class Trainer:
             "positives": result.positives,
             "grad_norm": result.grad_norm,
             **measured,
+            **{f"{stage}_ms": value for stage, value in costs.milliseconds.items()},
         }
         if self.parts.state.scaler.active:
             line["loss_scale"] = result.loss_scale
@@ -237,6 +240,10 @@ class Trainer:
         shown = {f"train/{k}": v for k, v in clean.items() if k != "step" and v is not None}
         self.tensorboard.scalars(shown, self.step)
         terminal.line(clean)
+        if not self.judged and self.step - meter.steps > self.phase_begun:  # nothing compiled in it
+            self.judged = True
+            size, workers = self.settings.batch_size, self.pipeline.num_workers
+            self.say(f"pipeline: {verdict(costs, measured['compute'], size, workers)}")
         meter.restart()
 
     def not_applied(self, result: StepResult, batch: TrainBatch) -> None:

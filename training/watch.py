@@ -15,7 +15,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 from data_tools.manifest import write_atomic
+from data_tools.pipeline import TrainBatch
 from data_tools.progress import Progress
+from data_tools.verdict import StageSum
 
 LOG = "log.jsonl"
 EVALUATIONS = "evaluations.jsonl"
@@ -120,11 +122,14 @@ class Meter:
     def restart(self) -> None:
         """Begin a new interval now."""
         self.begun, self.steps, self.waited = time.monotonic(), 0, 0.0
+        self.batches = StageSum()
 
-    def count(self, waited: float) -> None:
-        """Count a step that waited so many seconds for its batch."""
+    def count(self, waited: float, batch: TrainBatch | None = None) -> None:
+        """Count a step that waited so many seconds for its batch, and what making that one took."""
         self.steps += 1
         self.waited += waited
+        if batch is not None:
+            self.batches.add(batch)
 
     def read(self) -> dict[str, float]:
         """Return images_per_s, and seconds per step: data_wait for data, compute for the rest."""

@@ -22,7 +22,8 @@ from training.replay import box_defect
 from training.settings import TrainSettings
 
 LOGGED = {"step", "epoch", "loss", "loc_loss", "cls_loss", "lr", "images_per_s", "data_wait",
-          "compute", "positives", "grad_norm"}  # fmt: skip
+          "compute", "positives", "grad_norm",
+          "read_ms", "choose_ms", "decode_ms", "render_ms", "encode_ms"}  # fmt: skip
 
 
 def settings_of(*overrides: str) -> TrainSettings:
