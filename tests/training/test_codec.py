@@ -121,7 +121,7 @@ def test_a_batch_is_encoded_as_its_images_one_by_one(
         np.testing.assert_array_equal(alone[1], labels[place])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     corners=arrays(np.float32, st.tuples(st.integers(1, 8), st.just(4)),
                    elements=st.floats(0, 1, width=32)),
