@@ -1,0 +1,53 @@
+"""The step and scaling benchmarks: their arithmetic, and that they end in a line of JSON."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.scaling import model
+from benchmarks.step import parse_trace
+
+TRACE = """
+onednn_verbose,v1,primitive,exec,cpu,convolution,jit:avx2,forward_training,a,b,c,mb8_ic3oc8,5.0
+MARK begin
+onednn_verbose,v1,primitive,exec,cpu,convolution,x64:gemm:jit,backward_data,a,b,c,mb8_ic3oc8,2.5
+onednn_verbose,v1,primitive,exec,cpu,convolution,x64:gemm:jit,backward_data,a,b,c,mb8_ic3oc8,1.5
+onednn_verbose,v1,primitive,exec,cpu,convolution,jit_dw:avx2,forward_training,a,b,c,mb8_g32ic32oc32,3.0
+onednn_verbose,v1,primitive,create,cpu,convolution,jit:avx2,forward_training,a,b,c,mb8_ic3oc8,9.0
+MARK end
+onednn_verbose,v1,primitive,exec,cpu,eltwise,jit:avx2,forward_training,a,b,c,8x3,7.0
+"""
+
+
+def test_a_trace_is_summed_between_its_marks() -> None:
+    rows, total = parse_trace(TRACE)
+    assert total == 7.0
+    assert rows == [
+        ("convolution backward_data mb8_ic3oc8", "x64:gemm:jit", 2, 4.0),
+        ("depthwise convolution forward_training mb8_g32ic32oc32", "jit_dw:avx2", 1, 3.0),
+    ]
+
+
+def test_the_scaling_model_by_hand() -> None:
+    assert model(2.0, 0.5, 1) == 2.0
+    assert model(2.0, 0.5, 2) == 2.5
+    assert model(2.0, 0.5, 64) == pytest.approx(2.0 + 0.5 * 2 * 63 / 64)
+
+
+@pytest.mark.slow
+def test_the_step_benchmark_ends_in_json() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.step", "--quick", "--model", "ssd_tiny", "--batch", "2"],
+        cwd=Path(__file__).resolve().parents[2], capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    line = json.loads(done.stdout.splitlines()[-1])
+    assert line["name"] == "step"
+    parts = line["milliseconds"]
+    assert parts["whole step"] > 0
+    assert set(parts) >= {"data wait", "forward", "loss", "backward", "update", "all-reduce"}
+    assert line["onednn_milliseconds"] > 0
