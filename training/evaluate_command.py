@@ -14,8 +14,8 @@ from data_tools.manifest import ConvertedSplit, open_split, write_atomic
 from training.distributed import start_world
 from training.eval_settings import EvalCommand
 from training.evaluation import evaluate
-from training.model_file import ModelFile, load_predictor, open_model_file
 from training.metrics_table import metrics_table
+from training.model_file import ModelFile, load_predictor, open_model_file
 from training.runtime import prepare_environment, start_device
 from training.scoring import EvaluationResult
 from training.settings import RuntimeSettings

@@ -53,7 +53,9 @@ def write_split(
     return open_split(folder, split)
 
 
-def shapes_split(folder: Path, count: int = 11, split: str = "val", seed: int = 3) -> ConvertedSplit:
+def shapes_split(
+    folder: Path, count: int = 11, split: str = "val", seed: int = 3
+) -> ConvertedSplit:
     """Write a split of small drawn scenes."""
     samples = list(shape_samples(seed, split, count, min_side=96, max_side=150))
     return write_split(folder, samples, split)
@@ -157,5 +159,3 @@ def loop_nms(boxes: np.ndarray, limit: float, offset: float, most: int | None) -
                 stay.append(k)
         left = stay
     return picked
-
-
