@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from data_tools.defects import Defect, DefectLog
 from data_tools.errors import DataError
-from data_tools.records import MAX_PAGE_BYTES, MIN_PAGE_BYTES
+from data_tools.records import MAX_PAGE_BYTES, ROOM_BYTES, page_bytes_for
 from data_tools.sample import ClassInfo
 from data_tools.settings import ConvertSettings
 from data_tools.sources import RawDataset, RawSplit
@@ -29,9 +29,7 @@ from data_tools.table import SampleTable
 
 FORMAT = "ssd-conversion/1"
 IMAGES_PER_SHARD = 2000
-_USUAL_PAGE_BYTES = 1 << 22
-ROOM_BYTES = 65536
-"""Bytes of a page that are kept free for a row's boxes and lengths."""
+_USUAL_PAGE_BYTES = (1 << 22) - ROOM_BYTES
 
 
 @dataclass(frozen=True)
@@ -211,13 +209,11 @@ def _page_bytes(
     """The smallest power of two that the largest row fits, and that keeps a shard's header short."""
     rows = max(np.diff(np.array(bounds)))
     total = max(int(sizes[a:b].sum()) for a, b in itertools.pairwise(bounds))
-    largest = int(sizes.max()) + 64 * int(num_boxes.max(initial=0)) + ROOM_BYTES
+    largest = int(sizes.max()) + 64 * int(num_boxes.max(initial=0))
     # Each page ends in a gap and each shard has one page for its numbers: neither should be much of it.
     needed = max(largest, 80 * int(rows), total // 2000, min(total // 16, _USUAL_PAGE_BYTES))
-    size = MIN_PAGE_BYTES
-    while size < needed and size < MAX_PAGE_BYTES:
-        size *= 2
-    return size
+    # A picture that fits no page at all is reported as `too_large` when its turn comes.
+    return page_bytes_for(min(needed, MAX_PAGE_BYTES - ROOM_BYTES))
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

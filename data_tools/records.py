@@ -31,6 +31,27 @@ _PUBLISHED_SCALARS = ("img_id",)
 
 MIN_PAGE_BYTES = 1 << 20
 MAX_PAGE_BYTES = 1 << 28
+ROOM_BYTES = 65536
+"""Bytes of a page that are kept free for a row's lengths and boxes."""
+
+
+def page_bytes_for(largest_row: int) -> int:
+    """Return the smallest page size, a power of two, that a row of `largest_row` bytes fits into.
+
+    All shards of a split have the same page size.
+
+    Raises:
+        DataError: If no page is large enough.
+    """
+    size = MIN_PAGE_BYTES
+    while size < largest_row + ROOM_BYTES:
+        size *= 2
+    if size > MAX_PAGE_BYTES:
+        raise DataError(
+            f"An image of {largest_row} bytes does not fit a MindRecord page (256 MiB at most). "
+            "Re-encode it smaller."
+        )
+    return size
 
 
 class ShardWriter:

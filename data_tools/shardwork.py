@@ -24,8 +24,7 @@ from data_tools.defects import Defect, DefectLog, raise_errors
 from data_tools.errors import DataError
 from data_tools.images import prepare_image
 from data_tools.manifest import ShardInfo, write_atomic
-from data_tools.plan import ROOM_BYTES
-from data_tools.records import ShardWriter
+from data_tools.records import ROOM_BYTES, ShardWriter
 from data_tools.sample import Sample
 from data_tools.schema import row_from_sample
 from data_tools.settings import ImageSettings

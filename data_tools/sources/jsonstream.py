@@ -139,7 +139,8 @@ class JsonStream:
                 message = error.msg if isinstance(error, JSONDecodeError) else "expected a value"
                 return self._fail(f"{message} (or cut short) in the entry that begins there")
             # A number at the end of what was read may go on in what was not: 1 . 5, 1 e 5.
-            if self._text[end : end + 1] not in _AFTER_VALUE and self._more():
+            is_number = isinstance(value, (int, float))
+            if is_number and self._text[end : end + 1] not in _AFTER_VALUE and self._more():
                 continue
             self._at = end
             return value

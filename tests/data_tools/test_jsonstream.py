@@ -111,7 +111,7 @@ def test_encodings(tmp_path: Path) -> None:
 def test_nesting_without_end(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_text('{"a": ' + "[" * 200_000)
-    with pytest.raises(DataError, match="nested too deeply|not valid JSON"):
+    with pytest.raises(DataError, match=r"nested too deeply|not valid JSON"):
         list(JsonStream(path).entries())
 
 
@@ -127,3 +127,19 @@ def test_an_endless_entry_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot be read"):
         list(JsonStream(tmp_path / "no.json").entries())
+
+
+def test_only_a_little_of_the_file_is_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jsonstream, "_CHUNK_BYTES", 1000)
+    path = tmp_path / "a.json"
+    content = {
+        "info": {"year": 1},
+        "n": 17,
+        "a": [{"id": k, "name": "x" * 50} for k in range(2000)],
+    }
+    path.write_text(json.dumps(content))
+    stream = JsonStream(path)
+    longest = 0
+    for _ in stream.entries():
+        longest = max(longest, len(stream._text))
+    assert longest < 5000
