@@ -58,6 +58,7 @@ class Parts:
         state: The cells that make up the state.
         normalize: uint8 to network input.
         loss: The loss cell.
+        pipeline: The batches of this rank.
     """
 
     settings: TrainSettings
@@ -70,6 +71,7 @@ class Parts:
     state: TrainState
     normalize: nn.Cell
     loss: nn.Cell
+    pipeline: TrainPipeline
 
     @property
     def output(self) -> Path:
@@ -99,10 +101,8 @@ class Parts:
         )
 
 
-def build_parts(
-    settings: TrainSettings, world: World, split: ConvertedSplit
-) -> tuple[TrainPipeline, Parts]:
-    """Build the pipeline and everything else of a run.
+def build_parts(settings: TrainSettings, world: World, split: ConvertedSplit) -> Parts:
+    """Build everything that a run is made of.
 
     Args:
         settings: All settings.
@@ -110,7 +110,7 @@ def build_parts(
         split: The training split.
 
     Returns:
-        The pipeline of this rank, and the parts.
+        The parts, with the pipeline of this rank.
     """
     pipeline = build_pipeline(settings, split, world)
     global_batch = settings.batch_size * world.size
@@ -124,7 +124,7 @@ def build_parts(
     if settings.max_steps is not None:
         total = min(total, settings.max_steps)
     state, normalize, loss = build_state(settings, split.num_classes)
-    parts = Parts(
+    return Parts(
         settings=settings,
         world=world,
         split=split,
@@ -135,8 +135,8 @@ def build_parts(
         state=state,
         normalize=normalize,
         loss=loss,
+        pipeline=pipeline,
     )
-    return pipeline, parts
 
 
 def build_pipeline(settings: TrainSettings, split: ConvertedSplit, world: World) -> TrainPipeline:

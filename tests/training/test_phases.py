@@ -26,7 +26,7 @@ def test_frozen_layers_thaw_after_their_epochs(tmp_path: Path) -> None:
          "optim.freeze=[stem*]", "optim.freeze_epochs=1", "optim.warmup_epochs=0"],
     )  # fmt: skip
     assert [p.first_step for p in build_phases(settings, 2)] == [0, 2]
-    pipeline, parts = build_parts(settings, World(), open_training_split(settings))
+    parts = build_parts(settings, World(), open_training_split(settings))
     network = parts.state.network
     names = [p.name for p in network.get_parameters() if p.name.startswith("stem")]
     assert any(name.endswith("moving_mean") for name in names)
@@ -37,7 +37,7 @@ def test_frozen_layers_thaw_after_their_epochs(tmp_path: Path) -> None:
     before = stem()
     for phase, frozen in zip(parts.phases, (True, False), strict=True):
         step = build_phase_step(parts, phase)
-        batch = pipeline.batch_at(phase.first_step)
+        batch = parts.pipeline.batch_at(phase.first_step)
         assert step(batch.images, batch.loc_targets, batch.labels, 0.05).applied
         after = stem()
         same = [np.array_equal(before[name], after[name]) for name in names]
