@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from eval_fixtures import CLASSES, shapes_split
+from eval_fixtures import CLASSES, fill_like_golden, shapes_split
 from test_model_file import write_checkpoint
 
 import training.parity
@@ -21,6 +21,8 @@ from training.evaluation import evaluate
 from training.export import run
 from training.exported import load_exported, read_metadata
 from training.model_file import load_predictor, open_model_file
+from training.nets import build_network
+from training.nets.settings import model_settings
 from training.postprocess import Protocol, detect
 
 
@@ -198,3 +200,14 @@ def test_settings_that_cannot_work() -> None:
         ExportCommand(checkpoint="a", out="b", format="mindir", nms=True)
     with pytest.raises(SettingError, match="decode=False: expected true with nms=true"):
         ExportCommand(checkpoint="a", out="b", nms=True, decode=False)
+
+
+@slow
+@pytest.mark.parametrize("name", ["ssd_mobilenet_v1_fpn", "ssdlite_mobilenet_v3"])
+def test_upsampling_and_squeezing_networks_become_onnx(tmp_path: Path, name: str) -> None:
+    network = build_network(model_settings(name, image_size=[128, 128]), len(CLASSES) + 1)
+    fill_like_golden(network)
+    write_checkpoint(tmp_path / "c.ckpt", network=network)
+    out = tmp_path / "m.onnx"
+    report = export(tmp_path / "c.ckpt", out, batch_size=0, nms=True, parity_images=1)
+    assert report["passed"] and report["detections"]["file"] == 100

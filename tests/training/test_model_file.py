@@ -18,11 +18,16 @@ from training.nets.settings import ModelSettings, model_settings
 from training.weights import save_weights
 
 
-def write_checkpoint(path: Path, size: int = 64, card: bool = True) -> ModelSettings:
-    """Write a tiny detector of the shapes classes with random weights."""
+def write_checkpoint(
+    path: Path, size: int = 64, card: bool = True, network: Any = None
+) -> ModelSettings:
+    """Write a detector of the shapes classes; by default a tiny one with random weights."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    model = model_settings("ssd_tiny", image_size=[size, size])
-    save_weights(build_network(model, len(CLASSES) + 1, seed=1), path)
+    model: ModelSettings = model_settings("ssd_tiny", image_size=[size, size])
+    if network is None:
+        network = build_network(model, len(CLASSES) + 1, seed=1)
+    model = network.model
+    save_weights(network, path)
     if card:
         Card(
             step=1,
