@@ -60,7 +60,7 @@ def test_every_choice_of_every_group_composes(group: str) -> None:
 def test_the_published_recipe_is_what_was_published() -> None:
     s = compose(*TRAIN, ["+experiment=coco"])
     assert (s.model.name, s.batch_size, s.epochs) == ("ssd300", 32, 500)
-    assert (s.model.height, s.model.width) == (300, 300)
+    assert list(s.model.image_size) == [300, 300]
     assert (s.optim.lr, s.optim.momentum, s.optim.weight_decay) == (0.05, 0.9, 1.5e-4)
     assert (s.optim.warmup_epochs, s.optim.warmup_lr) == (2, 0.001)
     assert (s.optim.schedule, s.optim.final_ratio, s.optim.decay) == ("cosine", 0.001, "all")
