@@ -26,9 +26,10 @@ from training.job_watch import is_training
 
 pytestmark = pytest.mark.slow
 
-# The published warm-up begins at this rate. Two runs that differ in the last bit part for good once
-# a ReLU flips; a calm rate keeps that from happening within 20 steps.
-CALM = ("max_steps=20", "epochs=40", "optim.warmup_lr=0.0002", "optim.lr=0.002", "augment=light")
+# Sums over two devices differ from those of one in the last bit. At a high rate the difference grows
+# several times over in every step, whoever computes it (one device with other rounding does the same);
+# a calm rate shows whether the mathematics is the same.
+CALM = ("max_steps=20", "epochs=40", "optim.warmup_lr=0.00002", "optim.lr=0.0002", "augment=light")
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +55,8 @@ def assert_close(one: Path, many: Path, step: int = 20) -> None:
     for old, new in zip(expected, got, strict=True):
         assert new["loss"] == pytest.approx(old["loss"], rel=2e-3), old["step"]
         assert new["positives"] == old["positives"]
+        if old["step"] <= 5:  # a gradient that was not summed over all devices is off by far more
+            assert new["grad_norm"] == pytest.approx(old["grad_norm"], rel=2e-3), old["step"]
     first, second = (
         CheckpointStore(run / "checkpoints", 3).open(step).read() for run in (one, many)
     )
