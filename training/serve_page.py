@@ -47,16 +47,20 @@ function draw() {
   get("shown").textContent = threshold.toFixed(2);
   if (!answer) return;
   const visible = answer.detections.filter(d => d.score >= threshold);
-  canvas.width = answer.width; canvas.height = answer.height; canvas.style.display = "block";
+  // Small pictures are drawn larger, so that captions can be read.
+  const longer = Math.max(answer.width, answer.height), zoom = Math.max(1, 700 / longer), unit = longer / 700;
+  canvas.width = Math.round(answer.width * zoom); canvas.height = Math.round(answer.height * zoom);
+  canvas.style.display = "block";
   canvas.dataset.boxes = visible.length;
-  const pen = canvas.getContext("2d"), unit = Math.max(answer.width, answer.height) / 700;
+  const pen = canvas.getContext("2d");
   if (picture) pen.drawImage(picture, 0, 0, canvas.width, canvas.height);
-  pen.lineWidth = 2.5 * unit; pen.font = "bold " + Math.round(15 * unit) + "px sans-serif";
+  pen.scale(zoom, zoom);
+  pen.lineWidth = 2.5 * unit; pen.font = "bold " + 15 * unit + "px sans-serif";
   for (const d of [...visible].reverse()) {
     const [y1, x1, y2, x2] = d.box, text = d.name + " " + d.score.toFixed(2);
     pen.strokeStyle = pen.fillStyle = colour(d.label);
     pen.strokeRect(x1, y1, x2 - x1, y2 - y1);
-    const top = Math.max(0, y1 - 19 * unit), left = Math.min(x1, canvas.width - pen.measureText(text).width);
+    const top = Math.max(0, y1 - 19 * unit), left = Math.min(x1, answer.width - pen.measureText(text).width);
     pen.fillRect(left, top, pen.measureText(text).width + 6 * unit, 19 * unit);
     pen.fillStyle = "#fff";
     pen.fillText(text, left + 3 * unit, top + 15 * unit);
