@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import data_tools
-from data_tools.defects import KINDS, Defect, raise_errors, summary
-from data_tools.errors import DataError
+from data_tools.defects import KINDS, Defect, PolicyError, raise_errors, summary
 from data_tools.manifest import (
     ANNOTATIONS,
     REPORT,
@@ -44,7 +43,7 @@ def assemble_split(
         The report.
 
     Raises:
-        DataError: If no image is left, too many were skipped, or the policy calls a defect an error.
+        PolicyError: If no image is left, too many were skipped, or the policy calls a defect an error.
     """
     shards: list[ShardInfo] = []
     defects = list(split.defects)
@@ -138,10 +137,10 @@ def _refuse_empty(
     written, found = report["written"]["images"], report["found"]["images"]
     lines = "\n".join(f"  {d.line()}" for d in defects[:5])
     if not written:
-        raise DataError(f"split {split.name!r}: none of its {found} images can be used:\n{lines}")
+        raise PolicyError(f"split {split.name!r}: none of its {found} images can be used:\n{lines}")
     dropped = found - written - report["left_out"]["images_without_boxes"]
     if found >= _SMALL_SPLIT and dropped > max_skipped * found:
-        raise DataError(
+        raise PolicyError(
             f"split {split.name!r}: {dropped} of {found} images would be skipped, more than "
             f"max_skipped={max_skipped:g} allows. The first defects:\n{lines}\n"
             "See all of them with check=true; raise max_skipped if that is as it should be."

@@ -12,7 +12,7 @@ from typing import Any
 import numpy.typing as npt
 
 from data_tools.assemble import assemble_split
-from data_tools.defects import raise_errors
+from data_tools.defects import PolicyError, raise_errors
 from data_tools.errors import DataError
 from data_tools.fields import require
 from data_tools.manifest import MANIFEST, read_manifest
@@ -75,7 +75,7 @@ def run_convert(settings: ConvertSettings) -> int:
         DataError: If the source is unusable, the disk is, or `out` holds something else.
     """
     require(bool(settings.out), "out", settings.out, "the folder of the converted set")
-    out = Path(settings.out)
+    out = Path(settings.out).expanduser()
     if settings.parts > 1:
         from data_tools.merge import part_folder
 
@@ -91,29 +91,43 @@ def run_convert(settings: ConvertSettings) -> int:
             workspace.discard()
             return 0
         workspace.adopt(plan, settings.overwrite)
-        _convert_shards(workspace, plan, tables, raw, settings)
-        if settings.parts > 1:
-            from data_tools.merge import finish_part
-
-            finish_part(workspace, plan, settings)
-        else:
-            reports = [
-                assemble_split(
-                    plan,
-                    split,
-                    [workspace.state_file(split.name, k) for k in range(split.num_shards)],
-                    workspace.split_folder(split.name),
-                    settings.max_skipped,
-                )
-                for split in plan.splits
-            ]
+        try:
+            reports = _fill(workspace, plan, tables, raw, settings)
+        except PolicyError:
+            workspace.note_refusal()
+            raise
         if settings.overwrite and out.exists():
             _remove_set(out)
         workspace.publish()
         workspace.discard()
-    if settings.parts == 1:
-        print_summary(out, reports)
+    print_summary(out, reports)
     return 0
+
+
+def _fill(
+    workspace: Workspace,
+    plan: Plan,
+    tables: dict[str, SampleTable],
+    raw: RawDataset,
+    settings: ConvertSettings,
+) -> list[dict[str, Any]]:
+    """Make all shards and what belongs beside them; returns the reports of the splits."""
+    _convert_shards(workspace, plan, tables, raw, settings)
+    if settings.parts > 1:
+        from data_tools.merge import finish_part
+
+        finish_part(workspace, plan, settings)
+        return []
+    return [
+        assemble_split(
+            plan,
+            split,
+            [workspace.state_file(split.name, k) for k in range(split.num_shards)],
+            workspace.split_folder(split.name),
+            settings.max_skipped,
+        )
+        for split in plan.splits
+    ]
 
 
 def _refuse_foreign(out: Path, overwrite: bool) -> None:

@@ -13,6 +13,10 @@ from typing import Any
 from data_tools.errors import DataError
 
 
+class PolicyError(DataError):
+    """The data set has defects that the policy calls errors, or is left with too little."""
+
+
 @dataclass(frozen=True)
 class Kind:
     """One kind of defect.
@@ -130,12 +134,12 @@ class DefectLog:
     """
 
     def __init__(self, policy: Mapping[str, str]) -> None:
-        self._policy = policy
+        self.policy = policy
         self.defects: list[Defect] = []
 
     def action(self, kind: str) -> str:
         """Return the policy's action for a kind."""
-        return self._policy.get(kind, KINDS[kind].actions[0])
+        return self.policy.get(kind, KINDS[kind].actions[0])
 
     def add(
         self,
@@ -166,15 +170,15 @@ class DefectLog:
         return action
 
     def raise_errors(self) -> None:
-        """Raise one `DataError` for all defects whose action is `error`."""
+        """Raise one `PolicyError` for all defects whose action is `error`."""
         raise_errors(self.defects)
 
 
 def raise_errors(defects: Iterable[Defect]) -> None:
-    """Raise one `DataError` that lists the defects whose action is `error`, if there are any.
+    """Raise one error that lists the defects whose action is `error`, if there are any.
 
     Raises:
-        DataError: With the counts, the first ten, and what to do.
+        PolicyError: With the counts, the first ten, and what to do.
     """
     fatal = [d for d in defects if d.action == "error"]
     if not fatal:
@@ -186,7 +190,7 @@ def raise_errors(defects: Iterable[Defect]) -> None:
         lines.append(f"  ... and {len(fatal) - 10} more")
     kinds = [k for k in KINDS if counts[k]]
     choices = "; ".join(f"policy.{k}={'|'.join(KINDS[k].actions)}" for k in kinds)
-    raise DataError(
+    raise PolicyError(
         "the data set has defects that the policy calls errors: "
         + total
         + "\n"

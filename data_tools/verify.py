@@ -27,6 +27,7 @@ from data_tools.schema import PUBLISHED_FORMAT
 from data_tools.shardfile import ShardError, ShardFile
 from data_tools.sources.coco import read_annotations
 from data_tools.table import SampleTable
+from data_tools.workspace import PART_PREFIX
 
 _SHOWN_IDS = 100
 _TOLERANCE_PX = 0.01
@@ -79,6 +80,8 @@ def split_folders(root: Path) -> list[Path]:
             f"{root}: no converted set yet; {partial} holds an unfinished one. Run the conversion again: it "
             "goes on where it stopped."
         )
+    if not found and any(root.glob(f"{PART_PREFIX}*")):
+        raise DataError(f"{root}: holds parts of a set. Join them: python convert.py merge={root}")
     if not found:
         raise DataError(f"{root}: no converted set: expected <split>/{MANIFEST} in it.")
     return found

@@ -28,6 +28,7 @@ from data_tools.plan import Plan, differences
 from data_tools.shardwork import sync_path
 
 PART_PREFIX = "part-"
+_REFUSED = "refused"
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,9 @@ class Workspace:
                 old = Plan.from_json(path.read_text(encoding="utf-8"))
             except ValueError:
                 old = None
-        if old is not None and old.digest != plan.digest and not overwrite:
+        # After a policy's error the user changes the policy or the files: that is no mistake.
+        refused = (self.folder / _REFUSED).exists()
+        if old is not None and old.digest != plan.digest and not (overwrite or refused):
             lines = "\n".join(f"  {line}" for line in plan_differences(old, plan))
             raise DataError(
                 f"{self.folder}: an unfinished conversion with other settings or another source:\n{lines}\n"
@@ -84,10 +87,15 @@ class Workspace:
             for name in ("set", "state"):
                 shutil.rmtree(self.folder / name, ignore_errors=True)
             write_atomic(path, plan.as_json())
+        (self.folder / _REFUSED).unlink(missing_ok=True)
         shutil.rmtree(self.scratch, ignore_errors=True)
         for split in plan.splits:
             self.split_folder(split.name).mkdir(parents=True, exist_ok=True)
             self.state_file(split.name, 0).parent.mkdir(parents=True, exist_ok=True)
+
+    def note_refusal(self) -> None:
+        """Note that the policy stopped the work, so that other settings may start anew."""
+        (self.folder / _REFUSED).touch()
 
     def publish(self) -> None:
         """Rename the finished set to `out`: the one step that makes it visible.

@@ -67,7 +67,7 @@ def read_source(settings: ConvertSettings) -> RawDataset:
     dataset = settings.dataset
     names = dataset.only or list(dataset.splits)
     require(bool(names), "dataset.splits", dataset.splits, "at least one split")
-    root = Path(dataset.root)
+    root = Path(dataset.root).expanduser()
     if dataset.kind != "shapes":
         require(bool(dataset.root), "dataset.root", dataset.root, "the folder of the raw data set")
         require_folder(root, f"dataset.root={dataset.root}")
@@ -77,7 +77,9 @@ def read_source(settings: ConvertSettings) -> RawDataset:
     sources: dict[str, SourceSplit] = {}
     for name in wanted:
         try:
-            sources[name] = _read_split(dataset, root, name, DefectLog(policy))
+            sources[name] = _same_file(dataset, name, sources) or _read_split(
+                dataset, root, name, DefectLog(policy)
+            )
         except DataError:
             if name in names:
                 raise
@@ -93,6 +95,21 @@ def read_source(settings: ConvertSettings) -> RawDataset:
         dataset.merge,
     )
     return RawDataset(tuple(_finish(n, sources[n], classes, dataset) for n in names), classes)
+
+
+def _same_file(
+    dataset: DatasetSettings, name: str, sources: dict[str, SourceSplit]
+) -> SourceSplit | None:
+    """What was read for another split from the same file, which `fraction` or `list` cuts apart."""
+    split = dataset.splits[name]
+    for other, source in sources.items():
+        before = dataset.splits[other]
+        same = (split.annotations, split.images) == (before.annotations, before.images)
+        if dataset.kind == "coco" and same:
+            log = DefectLog(source.log.policy)
+            log.defects.extend(source.log.defects)
+            return replace(source, log=log)
+    return None
 
 
 def _read_split(dataset: DatasetSettings, root: Path, name: str, log: DefectLog) -> SourceSplit:

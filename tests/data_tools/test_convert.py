@@ -175,6 +175,7 @@ def test_every_defect_can_be_an_error(tmp_path: Path, kind: str) -> None:
     with pytest.raises(DataError, match=rf"policy calls errors: \d+ {kind}(?s:.*)policy\.{kind}="):
         run(settings)
     assert not out.exists()
+    assert run(replace(settings, policy=PolicySettings())) == 0  # the user thinks again
 
 
 def test_other_policies(tmp_path: Path) -> None:
