@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from run_helpers import make_set
 
-from training.launch import Job, main, parse
+from training.job import Job, parse
+from training.launch import main
 from training.preflight import disagreements
 
 
