@@ -111,10 +111,11 @@ def follow(process: subprocess.Popen[bytes], watch: JobWatch, passed: PassOn, *,
         if show:
             position = _copy_log(watch.log_path(0), position)
         watch.look()
-        if watch.failure() is not None and not passed.signal:
+        failure = watch.failure()
+        if failure is not None and not passed.signal:
             time.sleep(EXIT_CODE_SECONDS)  # msrun looks once a second and then says how it ended
             watch.look()
-            print(f"error: {watch.failure()}", file=sys.stderr, flush=True)
+            print(f"error: {watch.failure() or failure}", file=sys.stderr, flush=True)
             return 1
         if watch.all_finished():
             if not show and not passed.signal:
