@@ -6,9 +6,7 @@ model's default boxes cover the objects. The picture is drawn in `audit_picture.
 
 from __future__ import annotations
 
-import csv
 import json
-from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from data_tools.audit_text import render, write_csv
 from data_tools.checks import fit_boxes
 from data_tools.coverage import SIZES, BestMatches, best_matches, coverage_table, size_of
-from data_tools.defects import KINDS, Defect, DefectLog, summary
+from data_tools.defects import Defect, DefectLog, summary
 from data_tools.errors import DataError
 from data_tools.images import prepare_image
 from data_tools.manifest import write_atomic
@@ -89,7 +88,7 @@ def run_audit(settings: ConvertSettings, default_boxes: npt.ArrayLike | None) ->
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_atomic(folder / "audit.json", json.dumps(report, indent=1) + "\n")
-        _write_csv(folder / "audit.csv", audits)
+        write_csv(folder / "audit.csv", audits)
         from data_tools.audit_picture import draw_audit
 
         draw_audit(folder / "audit.png", report, audits)
@@ -200,88 +199,3 @@ def measure_coverage(
         np.concatenate([p.overlap for p in parts]), np.concatenate([p.lost for p in parts])
     )
     return coverage_table(together, np.concatenate(areas))
-
-
-def _write_csv(path: Path, audits: list[SplitAudit]) -> None:
-    with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(
-            [
-                "split",
-                "file",
-                "image_id",
-                "height",
-                "width",
-                "boxes",
-                "defects",
-                "actions",
-                "details",
-            ]
-        )
-        for audit in audits:
-            by_file: dict[str, list[Defect]] = {}
-            for defect in audit.defects:
-                by_file.setdefault(defect.file, []).append(defect)
-            for name, number, height, width, boxes in audit.files:
-                defects = by_file.pop(name, [])
-                writer.writerow([audit.name, name, number, height, width, boxes, *_cells(defects)])
-            for name, defects in sorted(by_file.items()):
-                for defect in defects:
-                    number_text = "" if defect.image_id is None else str(defect.image_id)
-                    cells = [audit.name, name, number_text, "", "", "", *_cells([defect])]
-                    writer.writerow(cells)
-
-
-def _cells(defects: list[Defect]) -> list[str]:
-    return [
-        "; ".join(d.kind for d in defects),
-        "; ".join(d.action for d in defects),
-        "; ".join(d.detail for d in defects),
-    ]
-
-
-def render(report: dict[str, Any], settings: ConvertSettings) -> str:
-    """Return the report as a table for the terminal."""
-    lines: list[str] = []
-    policy = settings.content()["policy"]
-    for name, split in report["splits"].items():
-        found, usable = split["found"], split["usable"]
-        lines += [
-            "",
-            f"{name}: {usable['images']} of {found['images']} images usable, {usable['boxes']} of "
-            f"{found['boxes']} boxes; {split['images_without_boxes']} images without boxes, "
-            f"{split['crowd_boxes']} crowd boxes",
-        ]
-        if split["defects"]:
-            lines.append(f"  {'defect':<26}{'count':>7}  {'policy':<8}meaning")
-        for kind, actions in split["defects"].items():
-            lines.append(
-                f"  {kind:<26}{sum(actions.values()):>7}  {policy[kind]:<8}{KINDS[kind].meaning}"
-            )
-        lines.append(_class_lines(split["boxes_by_class"]))
-        sizes = ", ".join(f"{count} {size}" for size, count in split["boxes_by_size"].items())
-        lines.append(f"  sizes: {sizes} (limits 32 x 32 and 96 x 96 pixels)")
-        if split.get("coverage"):
-            lines += _coverage_lines(split["coverage"], str(report["model"]))
-    return "\n".join(lines).lstrip("\n")
-
-
-def _class_lines(counts: dict[str, int]) -> str:
-    ranked = Counter(counts).most_common()
-    shown = ", ".join(f"{name} {count}" for name, count in ranked[:12])
-    empty = [name for name, count in ranked if not count]
-    text = f"  classes ({len(ranked)}): {shown}" + (", ..." if len(ranked) > 12 else "")
-    return text + (f"; without any box: {len(empty)}" if empty else "")
-
-
-def _coverage_lines(coverage: dict[str, dict[str, float]], model: str) -> list[str]:
-    lines = [
-        f"  default boxes of {model} over the objects:",
-        f"    {'size':<9}{'objects':>8}{'>= 0.5':>9}{'>= 0.4':>9}{'forced only':>13}{'unmatched':>11}",
-    ]
-    for size, row in coverage.items():
-        lines.append(
-            f"    {size:<9}{row['objects']:>8}{row['at_least_0.5']:>9.1%}{row['at_least_0.4']:>9.1%}"
-            f"{row['forced_only']:>13.1%}{row['unmatched']:>11.1%}"
-        )
-    return lines

@@ -30,7 +30,7 @@ from data_tools.sample import ClassInfo
 from data_tools.schema import PUBLISHED_FORMAT
 from data_tools.settings import ConvertSettings
 from data_tools.shardfile import ShardError, ShardFile
-from data_tools.sources.common import class_names
+from data_tools.sources.names import class_names
 from data_tools.workspace import locked_workspace
 
 _EVALUATION_MARKS = ("eval", "val", "test")

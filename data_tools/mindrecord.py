@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+
+from data_tools.mindrecord_codec import pack_integer, pack_integers, pack_text
 
 _NUMBER_TYPES = ("int32", "int64", "float32", "float64")
 _SQLITE_VERSION = 3046001
@@ -40,54 +41,6 @@ def raw_columns(schema: Schema) -> list[str]:
     """Return the columns that are single numbers, in the order of the file."""
     blobs = blob_columns(schema)
     return sorted(name for name in schema if name not in blobs)
-
-
-def pack_integers(values: npt.NDArray[np.signedinteger]) -> bytes:
-    """Pack an integer array as MindRecord does: count, two bits of width a number, numbers cut short.
-
-    Args:
-        values: (N,) int32 or int64.
-
-    >>> pack_integers(np.array([1, 300, -1], np.int32)).hex()
-    '0000000310012c01ff'
-    """
-    short = values.astype(np.int8)
-    if (short == values).all():  # labels and flags: one byte each
-        count = values.size
-        return count.to_bytes(4, "big") + bytes((count + 3) // 4) + short.tobytes()
-    flat = values.reshape(-1).tolist()
-    widths = bytearray((len(flat) + 3) // 4)
-    body = bytearray()
-    for k, value in enumerate(flat):
-        if -128 <= value <= 127:
-            body += value.to_bytes(1, "little", signed=True)
-            continue
-        if -32768 <= value <= 32767:
-            code = 1
-        elif -2147483648 <= value <= 2147483647:
-            code = 2
-        else:
-            code = 3
-        widths[k >> 2] |= code << (6 - 2 * (k & 3))
-        body += value.to_bytes(1 << code, "little", signed=True)
-    return len(flat).to_bytes(4, "big") + bytes(widths) + bytes(body)
-
-
-def _pack_integer(value: int) -> bytes:
-    """An integer in MessagePack, in its shortest form."""
-    if value >= 0:
-        if value < 128:
-            return struct.pack(">B", value)
-        for limit, code, form in ((8, 0xCC, ">BB"), (16, 0xCD, ">BH"), (32, 0xCE, ">BI")):
-            if value < 1 << limit:
-                return struct.pack(form, code, value)
-        return struct.pack(">BQ", 0xCF, value)
-    if value >= -32:
-        return struct.pack(">b", value)
-    for limit, code, form in ((7, 0xD0, ">Bb"), (15, 0xD1, ">Bh"), (31, 0xD2, ">Bi")):
-        if value >= -(1 << limit):
-            return struct.pack(form, code, value)
-    return struct.pack(">Bq", 0xD3, value)
 
 
 class MindRecordWriter:
@@ -116,7 +69,7 @@ class MindRecordWriter:
             for name in self._blobs
             if "shape" in schema[name]
         }
-        self._keys = [_pack_text(name) for name in self._raws]
+        self._keys = [pack_text(name) for name in self._raws]
         self._pages: list[dict[str, Any]] = []
         self._groups: list[dict[str, int]] = []
         self._raw = bytearray()
@@ -134,7 +87,7 @@ class MindRecordWriter:
         """
         numbers = [int(row[name]) for name in self._raws]
         packed = b"".join(
-            key + _pack_integer(value) for key, value in zip(self._keys, numbers, strict=True)
+            key + pack_integer(value) for key, value in zip(self._keys, numbers, strict=True)
         )
         raw = bytes([0x80 | len(self._raws)]) + packed
         pieces = []
@@ -275,11 +228,6 @@ class MindRecordWriter:
             # The version of this machine's SQLite must not decide the index's hash.
             file.seek(96)
             file.write(struct.pack(">I", _SQLITE_VERSION))
-
-
-def _pack_text(text: str) -> bytes:
-    data = text.encode()
-    return bytes([0xA0 | len(data)] if len(data) < 32 else [0xD9, len(data)]) + data
 
 
 def _page(

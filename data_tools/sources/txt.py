@@ -16,7 +16,6 @@ from data_tools.settings import DatasetSettings, SplitSettings
 from data_tools.sources.common import (
     LabelledFile,
     SourceSplit,
-    class_names,
     corners_from,
     read_text,
     require_file,
@@ -24,6 +23,7 @@ from data_tools.sources.common import (
     safe_name,
     table_of_files,
 )
+from data_tools.sources.names import class_names
 
 _Box = tuple[list[float], int]
 """Four numbers as written, category id."""

@@ -18,7 +18,6 @@ from data_tools.settings import DatasetSettings, SplitSettings
 from data_tools.sources.common import (
     LabelledFile,
     SourceSplit,
-    class_names,
     digest_of,
     list_images,
     numbers_for,
@@ -26,6 +25,7 @@ from data_tools.sources.common import (
     require_folder,
     table_of_files,
 )
+from data_tools.sources.names import class_names
 
 _Box = tuple[list[float], int]
 """`[y1, x1, y2, x2]` relative, category id."""

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from raw_sets import jpeg, picture, with_orientation
 
-from data_tools.fileformats import exif_orientation, inspect
+from data_tools.filefacts import exif_orientation
+from data_tools.fileformats import inspect
 
 
 def encoded(suffix: str, image: np.ndarray, *flags: int) -> bytes:

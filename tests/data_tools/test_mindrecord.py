@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_tools.mindrecord import MindRecordWriter, pack_integers
+from data_tools.mindrecord import MindRecordWriter
+from data_tools.mindrecord_codec import pack_integers
 from data_tools.schema import COLUMNS, DESCRIPTION
 from data_tools.shardfile import ShardFile, _unpacked
 

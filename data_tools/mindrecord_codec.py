@@ -1,0 +1,65 @@
+"""How MindRecord packs values: integer arrays cut short, and numbers and texts as MessagePack.
+
+The files around them are written in `mindrecord.py` and read in `shardfile.py`.
+"""
+
+from __future__ import annotations
+
+import struct
+
+import numpy as np
+import numpy.typing as npt
+
+
+def pack_integers(values: npt.NDArray[np.signedinteger]) -> bytes:
+    """Pack an integer array as MindRecord does: count, two bits of width a number, numbers cut short.
+
+    Args:
+        values: (N,) int32 or int64.
+
+    >>> pack_integers(np.array([1, 300, -1], np.int32)).hex()
+    '0000000310012c01ff'
+    """
+    short = values.astype(np.int8)
+    if (short == values).all():  # labels and flags: one byte each
+        count = values.size
+        return count.to_bytes(4, "big") + bytes((count + 3) // 4) + short.tobytes()
+    flat = values.reshape(-1).tolist()
+    widths = bytearray((len(flat) + 3) // 4)
+    body = bytearray()
+    for k, value in enumerate(flat):
+        if -128 <= value <= 127:
+            body += value.to_bytes(1, "little", signed=True)
+            continue
+        if -32768 <= value <= 32767:
+            code = 1
+        elif -2147483648 <= value <= 2147483647:
+            code = 2
+        else:
+            code = 3
+        widths[k >> 2] |= code << (6 - 2 * (k & 3))
+        body += value.to_bytes(1 << code, "little", signed=True)
+    return len(flat).to_bytes(4, "big") + bytes(widths) + bytes(body)
+
+
+def pack_integer(value: int) -> bytes:
+    """An integer in MessagePack, in its shortest form."""
+    if value >= 0:
+        if value < 128:
+            return struct.pack(">B", value)
+        for limit, code, form in ((8, 0xCC, ">BB"), (16, 0xCD, ">BH"), (32, 0xCE, ">BI")):
+            if value < 1 << limit:
+                return struct.pack(form, code, value)
+        return struct.pack(">BQ", 0xCF, value)
+    if value >= -32:
+        return struct.pack(">b", value)
+    for limit, code, form in ((7, 0xD0, ">Bb"), (15, 0xD1, ">Bh"), (31, 0xD2, ">Bi")):
+        if value >= -(1 << limit):
+            return struct.pack(form, code, value)
+    return struct.pack(">Bq", 0xD3, value)
+
+
+def pack_text(text: str) -> bytes:
+    """A text of less than 256 bytes in MessagePack."""
+    data = text.encode()
+    return bytes([0xA0 | len(data)] if len(data) < 32 else [0xD9, len(data)]) + data
