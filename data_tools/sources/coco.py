@@ -12,19 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from data_tools.boxes import yxyx_from_xywh
 from data_tools.defects import DefectLog
 from data_tools.errors import DataError
+from data_tools.sources.coco_ids import Ids
 from data_tools.sources.common import SourceSplit, require_file, require_folder, safe_name
 from data_tools.sources.jsonstream import JsonStream
 from data_tools.table import SampleTable
 
 _CROWD, _IGNORED = 1, 2
-
-_NAMED_IDS = -(1 << 62)
-"""Ids that are text are numbered from here until all of them are known."""
 
 
 def read_coco(
@@ -77,7 +74,7 @@ class _Reader:
         self._path, self._name, self._log = path, name, log
         self.categories: dict[int, str] = {}
         self.sha256 = ""
-        self._named: dict[str, int] = {}
+        self._ids = Ids()
         self._images: dict[int, tuple[str, int, int]] = {}
         # A million annotations: a row of four and one of five numbers each, nothing else is kept.
         self._integers = array("q")  # image, category, annotation, flags
@@ -113,22 +110,6 @@ class _Reader:
         if not self._images:
             raise DataError(f"{self._path}: the list of images is empty.")
 
-    def _id(self, value: Any) -> int:
-        """An id as a number; text that is no number gets one of its own, made final in `table`."""
-        if isinstance(value, bool) or value is None:
-            raise ValueError(f"id {value!r}")
-        if isinstance(value, str):
-            text = value.strip()
-            if text.lstrip("-").isdigit() and text.isascii() and len(text) < 19:
-                return int(text)
-            if not text:
-                raise ValueError("an empty id")
-            return self._named.setdefault(text, _NAMED_IDS + len(self._named))
-        number = int(value)
-        if number != value or not -(1 << 61) < number < 1 << 61:
-            raise ValueError(f"id {value!r}")
-        return number
-
     def _malformed(self, list_name: str, entry: Any, error: Exception) -> None:
         shown = (
             {k: v for k, v in entry.items() if k != "segmentation"} if _is_dict(entry) else entry
@@ -138,7 +119,7 @@ class _Reader:
 
     def _category(self, entry: Any) -> None:
         try:
-            number, name = self._id(entry["id"]), str(entry["name"])
+            number, name = self._ids.number(entry["id"]), str(entry["name"])
         except (KeyError, TypeError, ValueError) as error:
             self._malformed("categories", entry, error)
             return
@@ -153,7 +134,7 @@ class _Reader:
 
     def _image(self, entry: Any) -> None:
         try:
-            number = self._id(entry["id"])
+            number = self._ids.number(entry["id"])
             name = entry.get("file_name")
             if name is None and "coco_url" in entry:  # LVIS names the picture by its address only
                 name = "/".join(str(entry["coco_url"]).split("/")[-2:])
@@ -184,8 +165,8 @@ class _Reader:
             number = entry.get("id", -1)
             # Most ids are numbers, and there are a million of them.
             if not type(image_id) is type(category_id) is type(number) is int:
-                image_id, category_id = self._id(image_id), self._id(category_id)
-                number = self._id(number)
+                image_id, category_id = self._ids.number(image_id), self._ids.number(category_id)
+                number = self._ids.number(number)
             flags = _CROWD if entry.get("iscrowd") else 0
             if entry.get("ignore"):
                 flags |= _IGNORED
@@ -212,7 +193,7 @@ class _Reader:
 
     def table(self, folder: Path) -> SampleTable:
         """Sort everything by image id and annotation id; annotations of unknown images are reported."""
-        final = self._final_ids()
+        final = self._ids.final(self._images)
         columns = np.frombuffer(self._integers, np.int64).reshape(-1, 4).T
         image_of, category_of, numbers = (final(column) for column in columns[:3])
         without = columns[2] == -1
@@ -253,23 +234,6 @@ class _Reader:
             annotation_ids=numbers[rows],
         )
         return table.take([k for k, name in enumerate(table.file_names) if name])
-
-    def _final_ids(self) -> Any:
-        """Return a function that replaces the numbers of text ids by the ranks of the texts."""
-        if not self._named:
-            return lambda values: values.copy()
-        start = max([0, *(k for k in self._images if k > _NAMED_IDS + len(self._named))]) + 1
-        ranks = np.empty(len(self._named), np.int64)
-        for rank, text in enumerate(sorted(self._named)):
-            ranks[self._named[text] - _NAMED_IDS] = start + rank
-
-        def final(values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-            result = values.copy()
-            text = values < _NAMED_IDS + len(ranks)
-            result[text] = ranks[values[text] - _NAMED_IDS]
-            return result
-
-        return final
 
 
 def _is_dict(value: Any) -> bool:
