@@ -1,41 +1,48 @@
-"""Making numbered batches in processes of their own; results pass through memory that no crash can leave.
+"""Making numbered batches in processes of their own, and handing them out in order.
 
-Threads, and what a batch is, are in `workers.py`. The memory is anonymous (memfd): it never shows up in
-/dev/shm, does not fill it, and is gone with the last process that has it, however that ends.
+Threads, and what a batch is, are in `workers.py`; the memory that the batches pass through is `slots.py`.
 """
 
 from __future__ import annotations
 
-import mmap
+import contextlib
 import multiprocessing
-import os
 import signal
 import traceback
 from collections import deque
 from collections.abc import Iterable, Iterator
-from itertools import islice
-from multiprocessing import connection, reduction
+from dataclasses import dataclass
+from multiprocessing import connection
 from typing import Any
 
-import numpy as np
-
-from data_tools.errors import DataError, SettingError, UserError
-from data_tools.memory import Arrays, Layout, Recycler
+from data_tools.errors import DataError, UserError
+from data_tools.memory import Arrays
+from data_tools.slots import Slots
 from data_tools.workers import Maker, quiet_image_library
 
-_ALIGNMENT = 64  # bytes; of each array within a slot
+_SPARE_SLOTS = 2  # for what the caller holds, mostly the batch that it works on
 
 
 class WorkerError(RuntimeError):
     """A worker process ended or failed in a way that is not the user's."""
 
 
+@dataclass(frozen=True)
+class _Request:
+    """A batch that was asked for: by whom it is made, which, and where."""
+
+    worker: int
+    number: int
+    slot: int
+
+
 class ProcessWorkers:
     """Processes with a slot of shared memory for every batch that is under way.
 
-    Batch k of a run is made by worker k mod W in slot k mod S and copied out of it, so that the caller
-    may keep it. The processes are started fresh, not forked: MindSpore does not survive a fork. They
-    end when this process does, whatever ends it, since their pipe closes then.
+    Batch k of a run is made by worker k mod W in any free slot, and handed out there: the slot is free
+    again once the caller holds nothing of it. Only when the caller keeps so many that none would be left,
+    a batch is copied. The processes are started fresh, not forked: MindSpore does not survive a fork.
+    They end when this process does, whatever ends it, since their pipe closes then.
 
     Args:
         maker: What makes the batches; pickled.
@@ -49,9 +56,8 @@ class ProcessWorkers:
     def __init__(self, maker: Maker, workers: int, prefetch: int) -> None:
         self._maker = maker
         self._count = workers
-        self._slots = workers + prefetch
-        self._copies = Recycler(maker.layout, 4)
-        self._memory, descriptor = _reserve(self._slots, maker.layout)
+        self._ahead = workers + prefetch
+        self._slots = Slots(maker.layout, self._ahead + _SPARE_SLOTS)
         context = multiprocessing.get_context("spawn")
         self._processes: list[Any] = []
         self._pipes: list[connection.Connection[Any, Any]] = []
@@ -60,7 +66,7 @@ class ProcessWorkers:
                 ours, theirs = context.Pipe()
                 process = context.Process(
                     target=_serve,
-                    args=(maker, self._slots, _Descriptor(descriptor), theirs),
+                    args=(maker, self._slots, theirs),
                     name=f"pipeline-{number}",
                     daemon=True,
                 )
@@ -72,27 +78,23 @@ class ProcessWorkers:
             self.close()
             raise
         finally:
-            os.close(descriptor)
+            self._slots.close_descriptor()
 
     def run(self, numbers: Iterable[int]) -> Iterator[Arrays]:
         """Yield the batches of these numbers in this order; the arrays are the caller's to keep."""
         waiting = iter(enumerate(numbers))
-        pending: deque[tuple[int, int]] = deque()
+        pending: deque[_Request] = deque()
         try:
-            for place, number in islice(waiting, self._slots):
-                self._ask(place, number)
-                pending.append((place, number))
+            self._ask_ahead(waiting, pending)
             while pending:
-                place, number = pending.popleft()
-                self._wait(place, number)
-                slot = _views(self._memory, place % self._slots, self._maker.layout)
-                batch = self._copies.take()
-                for name, array in slot.items():
-                    batch[name][...] = array
-                for later in islice(waiting, 1):
-                    self._ask(*later)
-                    pending.append(later)
+                request = pending.popleft()
+                self._wait(request)
+                batch = self._slots.arrays(request.slot)
+                if self._slots.free({request.slot, *(r.slot for r in pending)}) is None:
+                    batch = {name: array.copy() for name, array in batch.items()}
+                self._ask_ahead(waiting, pending)
                 yield batch
+                del batch  # else this generator would keep the slot from being free
         finally:
             self._forget(pending)
 
@@ -108,14 +110,22 @@ class ProcessWorkers:
             process.close()
         self._pipes, self._processes = [], []
 
-    def _ask(self, place: int, number: int) -> None:
-        try:
-            self._pipes[place % self._count].send((number, place % self._slots))
-        except OSError:  # it has ended: found, and said, where its answer is awaited
-            pass
+    def _ask_ahead(self, waiting: Iterator[tuple[int, int]], pending: deque[_Request]) -> None:
+        """Ask for batches while there is a free slot, up to the number to keep ahead."""
+        while len(pending) < self._ahead:
+            slot = self._slots.free({request.slot for request in pending})
+            place, number = next(waiting, (-1, -1)) if slot is not None else (-1, -1)
+            if slot is None or place < 0:
+                return
+            request = _Request(place % self._count, number, slot)
+            pending.append(request)
+            try:
+                self._pipes[request.worker].send((number, slot))
+            except OSError:  # it has ended: found, and said, where its answer is awaited
+                pass
 
-    def _wait(self, place: int, number: int) -> None:
-        pipe = self._pipes[place % self._count]
+    def _wait(self, request: _Request) -> None:
+        pipe = self._pipes[request.worker]
         sentinels = {process.sentinel: process for process in self._processes}
         ready = connection.wait([pipe, *sentinels])
         if pipe not in ready:
@@ -124,7 +134,7 @@ class ProcessWorkers:
         try:
             problem = pipe.recv()
         except (EOFError, OSError):
-            self._died(self._processes[place % self._count], number)
+            self._died(self._processes[request.worker], request.number)
         if problem is not None:
             raise problem
 
@@ -146,16 +156,13 @@ class ProcessWorkers:
             "python convert.py verify=DIR."
         )
 
-    def _forget(self, pending: Iterable[tuple[int, int]]) -> None:
+    def _forget(self, pending: Iterable[_Request]) -> None:
         # Answers to what nobody waits for any more must not be taken for those of the next run.
-        if not self._processes:
-            return
-        for place, number in pending:
-            try:
-                self._wait(place, number)
-            except (UserError, RuntimeError):
-                if not self._processes:
-                    return
+        for request in pending:
+            if not self._processes:
+                return
+            with contextlib.suppress(UserError, WorkerError):
+                self._wait(request)
 
 
 def process_name(process: Any) -> str:
@@ -163,64 +170,12 @@ def process_name(process: Any) -> str:
     return str(getattr(process, "_name", "?"))
 
 
-class _Descriptor:
-    """Hands a file descriptor to a process that is being started."""
-
-    def __init__(self, descriptor: int) -> None:
-        self.descriptor = descriptor
-
-    def __getstate__(self) -> Any:
-        return reduction.DupFd(self.descriptor)
-
-    def __setstate__(self, duplicate: Any) -> None:
-        self.descriptor = duplicate.detach()
-
-
-def _slot_bytes(layout: Layout) -> int:
-    return sum(_padded(shape, dtype) for shape, dtype in layout.values())
-
-
-def _padded(shape: tuple[int, ...], dtype: str) -> int:
-    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    return -(-size // _ALIGNMENT) * _ALIGNMENT
-
-
-def _views(memory: mmap.mmap, slot: int, layout: Layout) -> Arrays:
-    arrays: Arrays = {}
-    offset = slot * _slot_bytes(layout)
-    for name, (shape, dtype) in layout.items():
-        count = int(np.prod(shape))
-        arrays[name] = np.frombuffer(memory, dtype, count, offset).reshape(shape)
-        offset += _padded(shape, dtype)
-    return arrays
-
-
-def _reserve(slots: int, layout: Layout) -> tuple[mmap.mmap, int]:
-    size = slots * _slot_bytes(layout)
-    descriptor = os.memfd_create("pipeline")
-    try:
-        # All pages now: a write to a page that is not to be had would kill the worker with SIGBUS.
-        os.posix_fallocate(descriptor, 0, size)
-        return mmap.mmap(descriptor, size), descriptor
-    except OSError as error:
-        os.close(descriptor)
-        raise SettingError(
-            f"pipeline.worker_kind=processes needs {size / 2**20:.0f} MiB of shared memory for {slots} "
-            f"batches, and the system refuses it ({error}). Lower pipeline.workers, pipeline.prefetch or "
-            "batch_size, or use pipeline.worker_kind=threads."
-        ) from error
-
-
-def _serve(
-    maker: Maker, slots: int, descriptor: _Descriptor, pipe: connection.Connection[Any, Any]
-) -> None:
+def _serve(maker: Maker, slots: Slots, pipe: connection.Connection[Any, Any]) -> None:
     """Make batches until the pipe closes; runs in the worker process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's to handle
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     quiet_image_library()
-    layout = maker.layout
-    memory = mmap.mmap(descriptor.descriptor, slots * _slot_bytes(layout))
-    os.close(descriptor.descriptor)
+    slots.close_descriptor()
     while True:
         try:
             number, slot = pipe.recv()
@@ -228,7 +183,7 @@ def _serve(
             return
         problem: Exception | None = None
         try:
-            maker.fill(number, _views(memory, slot, layout))
+            maker.fill(number, slots.arrays(slot))
         except DataError as error:
             problem = DataError(str(error))
         except Exception as error:

@@ -23,7 +23,7 @@ FORCED_SCORE = np.float32(2.0)
 MANY_ANCHORS = 10_000
 """From here on looking for candidates is faster than overlaps with all anchors."""
 
-_BOXES_AT_ONCE = 96  # so that their overlaps with two thousand anchors stay in a core's cache
+_BOXES_AT_ONCE = 48  # so that their overlaps with two thousand anchors stay in a core's cache
 
 
 class Matcher:

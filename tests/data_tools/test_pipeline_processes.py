@@ -66,8 +66,19 @@ def gone(pids: list[int], seconds: float = 15.0) -> bool:
     return False
 
 
-def shared_memory() -> set[str]:
-    return set(os.listdir("/dev/shm")) if Path("/dev/shm").is_dir() else set()  # noqa: PTH208
+def shared_memory_of(pids: list[int]) -> set[str]:
+    """Files of /dev/shm that these processes have mapped or open; other programs' do not count."""
+    found = set()
+    for pid in pids:
+        try:
+            maps = Path(f"/proc/{pid}/maps").read_text()
+            files = [os.readlink(file) for file in Path(f"/proc/{pid}/fd").iterdir()]  # noqa: PTH115
+        except OSError:
+            continue
+        for name in [*(line.split(maxsplit=5)[-1] for line in maps.splitlines()), *files]:
+            if name.startswith("/dev/shm/"):
+                found.add(name.removesuffix(" (deleted)"))
+    return found
 
 
 @pytest.mark.parametrize("kind", ["threads", "processes"])
@@ -75,16 +86,16 @@ def shared_memory() -> set[str]:
 def test_nothing_is_left_however_the_run_ends(
     folder: Path, kind: str, how: signal.Signals, repository: Path
 ) -> None:
-    before = shared_memory()
     process = start(folder, kind, 2, 100_000, repository=repository)
     wait_for_step(process, 3)
     family = children(process.pid)
     assert len(family) >= (2 if kind == "processes" else 0)
+    theirs = shared_memory_of([process.pid, *family])
     process.send_signal(how)
     process.communicate(timeout=30)
     assert process.returncode != 0
     assert gone(family), [command_of(pid) for pid in family]
-    assert shared_memory() <= before
+    assert not [name for name in theirs if Path(name).exists()]
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSEGV])
