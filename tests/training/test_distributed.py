@@ -26,10 +26,13 @@ from training.job_watch import is_training
 
 pytestmark = pytest.mark.slow
 
-# Sums over two devices differ from those of one in the last bit. At a high rate the difference grows
-# several times over in every step, whoever computes it (one device with other rounding does the same);
-# a calm rate shows whether the mathematics is the same.
-CALM = ("max_steps=20", "epochs=40", "optim.warmup_lr=0.00002", "optim.lr=0.0002", "augment=light")
+# Sums over several devices differ from those of one in the last bit, until that bit carries some
+# activation over a ReLU's corner: from there the difference grows in every step, whoever computes it
+# (one device with another rounding does the same). So the first steps are compared to the bit, nearly,
+# and the rest to what training makes of a last bit.
+CALM = ("max_steps=20", "epochs=40", "optim.warmup_lr=0.00002", "optim.lr=0.0002",
+        "augment=light", "checkpoint.every_steps=8")  # fmt: skip
+EXACT = 8
 
 
 @pytest.fixture(scope="module")
@@ -48,22 +51,27 @@ def run_training(ranks: int, output: Path, data: Path, *overrides: str) -> str:
     return train(*arguments, **job(ranks))  # type: ignore[arg-type]
 
 
-def assert_close(one: Path, many: Path, step: int = 20) -> None:
-    """Compare two runs within float tolerance: losses of all steps, weights, moments."""
+def assert_close(one: Path, many: Path) -> None:
+    """Compare two runs: losses and gradients of all steps, weights and moments of some."""
     expected, got = read_run(one), read_run(many)
     assert [line["step"] for line in got] == [line["step"] for line in expected]
     for old, new in zip(expected, got, strict=True):
-        assert new["loss"] == pytest.approx(old["loss"], rel=2e-3), old["step"]
+        tolerance = 1e-5 if old["step"] <= EXACT else 3e-2
+        assert new["loss"] == pytest.approx(old["loss"], rel=tolerance), old["step"]
         assert new["positives"] == old["positives"]
-        if old["step"] <= 5:  # a gradient that was not summed over all devices is off by far more
+        if (
+            old["step"] <= EXACT
+        ):  # a gradient that is not that of the whole batch is off by far more
             assert new["grad_norm"] == pytest.approx(old["grad_norm"], rel=2e-3), old["step"]
-    first, second = (
-        CheckpointStore(run / "checkpoints", 3).open(step).read() for run in (one, many)
-    )
-    for weights, others in zip(first, second, strict=True):
-        for name, array in weights.items():
-            scale = max(float(np.abs(array).max()), 1e-3)
-            assert float(np.abs(others[name] - array).max()) < 0.02 * scale, name
+    for step, tolerance in ((EXACT, 2e-3), (20, 2e-2)):
+        first, second = (
+            CheckpointStore(run / "checkpoints", 3).open(step).read() for run in (one, many)
+        )
+        compared = zip(first, second, strict=True) if step == EXACT else [(first[0], second[0])]
+        for weights, others in compared:
+            for name, array in weights.items():
+                scale = max(float(np.abs(array).max()), 1e-3 if step == EXACT else 0.05)
+                assert float(np.abs(others[name] - array).max()) < tolerance * scale, (step, name)
 
 
 @pytest.mark.parametrize(("norm", "ranks"), [("sync", 2), ("frozen", 4)])
@@ -104,7 +112,7 @@ def score_alone(output: Path, data: Path) -> object:
 
 
 def test_a_run_moves_from_one_device_to_two_and_back(tmp_path: Path, data: Path) -> None:
-    options = ("model.norm=sync", "checkpoint.every_steps=20")
+    options = ("model.norm=sync",)
     run_training(1, tmp_path / "one", data, *options)
     moved = tmp_path / "moved"
     run_training(1, moved, data, *options, "max_steps=8")
