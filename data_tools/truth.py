@@ -15,7 +15,6 @@ import numpy.typing as npt
 from data_tools.boxes import xywh_from_yxyx
 from data_tools.sample import ClassInfo, Sample
 
-
 _ENTRY = '{"id":%d,"image_id":%d,"category_id":%d,"bbox":%r,"area":%r,"iscrowd":%d}'
 
 

@@ -103,9 +103,7 @@ def test_a_typo_in_an_experiment_file_is_an_error(tmp_path: Path) -> None:
         initialize_config_dir(str(GROUPS_PATH), version_base="1.3"),
         pytest.raises(HydraException) as caught,
     ):
-        hydra_compose(
-            "train", ["+experiment=typo", f"hydra.searchpath=[file://{tmp_path}]"]
-        )
+        hydra_compose("train", ["+experiment=typo", f"hydra.searchpath=[file://{tmp_path}]"])
     assert "lrr" in str(caught.value) + str(caught.value.__cause__)
 
 
@@ -119,7 +117,9 @@ def test_paths_as_people_have_them() -> None:
 
 def test_free_keys_of_dicts_and_groups_pass() -> None:
     _, overrides = prepare_overrides(
-        "train", TrainSettings, ["+optim.lr_factors.feature=0.1", "model=ssd300", "hydra.verbose=true"]
+        "train",
+        TrainSettings,
+        ["+optim.lr_factors.feature=0.1", "model=ssd300", "hydra.verbose=true"],
     )
     assert overrides == ["+optim.lr_factors.feature=0.1", "model=ssd300", "hydra.verbose=true"]
 
