@@ -152,7 +152,6 @@ class RuntimeSettings:
     )
     nonfinite: str = setting("stop", "on a NaN or infinite loss or gradient: stop or skip")
     max_skips: int = setting(10, "skip: give up after so many skipped steps in a row")
-    sink_steps: int = setting(1, "Ascend: steps per device call (data sinking); 1 = off")
 
     def __post_init__(self) -> None:
         require_choice("runtime.device", self.device, ("CPU", "Ascend"))
@@ -177,12 +176,6 @@ class RuntimeSettings:
         require_positive("runtime.hang_seconds", self.hang_seconds)
         require_choice("runtime.nonfinite", self.nonfinite, ("stop", "skip"))
         require(self.max_skips >= 1, "runtime.max_skips", self.max_skips, "a count >= 1")
-        require(
-            self.sink_steps == 1 or (self.sink_steps > 1 and self.device == "Ascend"),
-            "runtime.sink_steps",
-            self.sink_steps,
-            "1, or more on Ascend",
-        )
 
 
 @dataclass

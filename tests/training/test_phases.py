@@ -17,6 +17,7 @@ from training.loop import open_training_split
 from training.settings import OptimSettings, TrainSettings
 
 
+@pytest.mark.slow
 def test_frozen_layers_thaw_after_their_epochs(tmp_path: Path) -> None:
     data = make_set(tmp_path / "data", 8, 1)
     settings: TrainSettings = compose(

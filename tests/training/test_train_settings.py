@@ -38,7 +38,6 @@ from training.settings import (
         (RuntimeSettings, {"device": "GPU"}, "runtime.device"),
         (RuntimeSettings, {"precision": "bf16"}, "runtime.precision"),
         (RuntimeSettings, {"compile_cache": "x"}, "runtime.compile_cache"),
-        (RuntimeSettings, {"sink_steps": 2}, "runtime.sink_steps"),
         (RuntimeSettings, {"nonfinite": "pray"}, "runtime.nonfinite"),
         (LogSettings, {"every_steps": 0}, "log.every_steps"),
         (TrainSettings, {"epochs": 0}, "epochs"),
