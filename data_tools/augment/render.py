@@ -96,9 +96,9 @@ def render(
         pixels[beyond] = np.round(np.asarray(fill_rgb, np.float64)).astype(np.uint8)
     planes = scratch.planes if flip else out_chw
     cv2.split(pixels, [planes[0], planes[1], planes[2]])
-    if flip:
-        for mirrored, plane in zip(out_chw, planes, strict=True):
-            cv2.flip(plane, 1, dst=mirrored)
+    if flip:  # the three planes as one tall image
+        tall = (3 * size[0], size[1])
+        cv2.flip(planes.reshape(tall), 1, dst=out_chw.reshape(tall))
 
 
 def mean_grey(pixels_bgr: Pixels, scratch: Pixels) -> float:
