@@ -69,7 +69,9 @@ lock: install-dev ## pin the newest packages that setup.cfg allows
 	for extra in "" -dev; do \
 	  { echo '# Every package and version of a known-good environment, Python 3.10 to 3.12; `make lock` writes it anew.'; \
 	    $(PY) -m uv pip compile --quiet --universal --python-version 3.10 --no-annotate --no-header \
-	      $${extra:+--extra dev} setup.cfg; } > requirements$$extra.lock.new; \
+	      $${extra:+--extra dev} setup.cfg \
+	      | sed "s/ ; python_full_version < '3.13' and sys_platform == 'linux'$$//; s/ and python_full_version < '3.13'//; s/ and sys_platform == 'linux'//"; \
+	  } > requirements$$extra.lock.new; \
 	  mv requirements$$extra.lock.new requirements$$extra.lock; \
 	done
 
