@@ -143,3 +143,22 @@ def test_only_a_little_of_the_file_is_held(tmp_path: Path, monkeypatch: pytest.M
     for _ in stream.entries():
         longest = max(longest, len(stream._text))
     assert longest < 5000
+
+
+@pytest.mark.parametrize("chunk", [7, 60, 1000, 1 << 20])
+def test_ends_of_entries_that_are_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int
+) -> None:
+    """`},` within an entry and within a text, which the reader must not take for the end of one."""
+    monkeypatch.setattr(jsonstream, "_CHUNK_BYTES", chunk)
+    entries = [{"id": k, "inner": {"a": {"b": k}, "c": "},{"}, "t": "},"} for k in range(40)]
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"a": entries, "b": [[1, {"x": {}}], 2], "c": entries[:1]}))
+    assert collected(path) == {"a": entries, "b": [[1, {"x": {}}], 2], "c": entries[:1]}
+
+
+def test_two_values_without_a_comma_are_refused_within_many(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text('{"a": [' + '{"id": 1},' * 50 + '{"id": 2} {"id": 3},' + '{"id": 4}]}')
+    with pytest.raises(DataError, match=r"expected ',' or '\]'"):
+        list(JsonStream(path).entries())
