@@ -20,9 +20,11 @@ def pack_integers(values: npt.NDArray[np.signedinteger]) -> bytes:
     >>> pack_integers(np.array([1, 300, -1], np.int32)).hex()
     '0000000310012c01ff'
     """
+    count = values.size
+    if not values.any():  # the flags, nearly always
+        return count.to_bytes(4, "big") + bytes((count + 3) // 4 + count)
     short = values.astype(np.int8)
-    if (short == values).all():  # labels and flags: one byte each
-        count = values.size
+    if (short == values).all():  # labels: one byte each
         return count.to_bytes(4, "big") + bytes((count + 3) // 4) + short.tobytes()
     flat = values.reshape(-1).tolist()
     widths = bytearray((len(flat) + 3) // 4)
