@@ -23,7 +23,7 @@ test: install-dev ## the fast tests, under 6 minutes on two cores
 	$(RUN_TESTS)
 
 test-slow: install-dev ## the long tests: several processes, real kills
-	$(RUN_TESTS) -m slow
+	$(RUN_TESTS) -m slow $(PYTEST_ARGS)
 
 test-all: install-dev ## both
 	$(RUN_TESTS) -m "slow or not slow"
