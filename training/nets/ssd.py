@@ -27,6 +27,9 @@ class SSD(nn.Cell):
 
     class_head = "multi_box.multi_cls_layers.*.3.*"
 
+    backbone_prefix = "backbone."
+    """What a backbone's parameters begin with here, and do not in a classifier's checkpoint."""
+
     def __init__(self, model: ModelSettings, num_classes: int) -> None:
         super().__init__()
         self.model = model
@@ -44,8 +47,8 @@ class SSD(nn.Cell):
         Args:
             name: The parameter's name here.
         """
-        head, _, rest = name.partition(".")
-        return rest if head == "backbone" else None
+        prefix = self.backbone_prefix
+        return name.removeprefix(prefix) if name.startswith(prefix) else None
 
     def construct(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Detect.

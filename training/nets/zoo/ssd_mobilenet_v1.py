@@ -36,6 +36,8 @@ class Extractor(nn.Cell):
 class SSDMobileNetV1(SSD):
     """Six levels: steps 16 and 32 from the backbone, then one for each extra."""
 
+    backbone_prefix = "feature_extractor.mobilenet_v1.network."
+
     def __init__(self, model: ModelSettings, num_classes: int) -> None:
         super().__init__(model, num_classes)
         norm = make_norm(model.norm)
@@ -56,11 +58,6 @@ class SSDMobileNetV1(SSD):
         for block in self.multi_residual:
             maps += (block(maps[-1]),)
         return maps
-
-    def classifier_name(self, name: str) -> str | None:
-        """MobileNetV1's own names, without their leading `network.`."""
-        prefix = "feature_extractor.mobilenet_v1.network."
-        return name.removeprefix(prefix) if name.startswith(prefix) else None
 
 
 def build(model: ModelSettings, num_classes: int) -> SSD:

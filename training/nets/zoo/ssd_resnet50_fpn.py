@@ -7,17 +7,15 @@ from __future__ import annotations
 
 from mindspore import Tensor, nn
 
-from training.anchors import boxes_per_cell
 from training.nets import feature_sizes
-from training.nets.fpn import CHANNELS, BottomUp, TopDown, pyramid_sides
-from training.nets.heads import SharedMultiBox
+from training.nets.fpn import BottomUp, TopDown, pyramid_sides
 from training.nets.norm import make_norm
+from training.nets.pyramid import PyramidSSD
 from training.nets.resnet import ResNet50
 from training.nets.settings import ModelSettings
 from training.nets.ssd import SSD
 
 TAP_CHANNELS = (512, 1024, 2048)
-HEAD_DEPTH = 4
 
 
 class Extractor(nn.Cell):
@@ -35,33 +33,15 @@ class Extractor(nn.Cell):
         return self.bottom_up(self.fpn(self.resnet(x)))
 
 
-class SSDResNet50FPN(SSD):
-    """Five levels: steps 8 to 128."""
+class SSDResNet50FPN(PyramidSSD):
+    """The published names of this backbone."""
 
-    class_head = "multi_box.cls_layers.*"
-
-    def __init__(self, model: ModelSettings, num_classes: int) -> None:
-        super().__init__(model, num_classes)
-        per_cell = boxes_per_cell(model.anchors)
-        # Head first: published checkpoints list it so.
-        self.multi_box = SharedMultiBox(
-            CHANNELS, len(per_cell), per_cell[0], num_classes, HEAD_DEPTH, make_norm(model.norm)
-        )
-        self.feature_extractor = Extractor(model)
-
-    def features(self, x: Tensor) -> tuple[Tensor, ...]:
-        """(N, 3, H, W) -> five maps."""
-        return self.feature_extractor(x)
-
-    def classifier_name(self, name: str) -> str | None:
-        """ResNet-50's own names."""
-        prefix = "feature_extractor.resnet."
-        return name.removeprefix(prefix) if name.startswith(prefix) else None
+    backbone_prefix = "feature_extractor.resnet."
 
 
 def build(model: ModelSettings, num_classes: int) -> SSD:
     """Make the network; its weights are MindSpore's own random ones."""
-    return SSDResNet50FPN(model, num_classes)
+    return SSDResNet50FPN(model, num_classes, Extractor(model))
 
 
 def feature_sides(side: int) -> list[int]:
