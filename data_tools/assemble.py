@@ -13,14 +13,8 @@ from typing import Any
 
 import data_tools
 from data_tools.defects import KINDS, Defect, PolicyError, raise_errors, summary
-from data_tools.manifest import (
-    ANNOTATIONS,
-    REPORT,
-    Manifest,
-    ShardInfo,
-    sha256_of_file,
-    write_atomic,
-)
+from data_tools.files import sha256_of_file, write_atomic
+from data_tools.manifest import ANNOTATIONS, REPORT, Manifest, ShardInfo
 from data_tools.plan import Plan, SplitPlan
 
 TOTALS = ("images", "boxes", "crowd_boxes", "images_without_boxes")

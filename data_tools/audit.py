@@ -19,8 +19,8 @@ from data_tools.checks import fit_boxes
 from data_tools.coverage import SIZES, BestMatches, best_matches, coverage_table, size_of
 from data_tools.defects import Defect, DefectLog, summary
 from data_tools.errors import DataError
+from data_tools.files import write_atomic
 from data_tools.images import prepare_image
-from data_tools.manifest import write_atomic
 from data_tools.plan import measure_files
 from data_tools.progress import Progress
 from data_tools.records import MAX_PAGE_BYTES

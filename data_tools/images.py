@@ -6,7 +6,6 @@ height and width of the row. They are the file's own bytes unless that cannot ho
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, replace
 
 import cv2
@@ -213,8 +212,3 @@ def scaled(sample: Sample, factor_y: float, factor_x: float) -> Sample:
         boxes_yxyx_px=sample.boxes_yxyx_px * factors,
         areas_px=sample.areas_px * (factor_y * factor_x),
     )
-
-
-def count_changes(prepared: PreparedImage, counts: Counter[str]) -> None:
-    """Add what was done to a picture to the report's counts."""
-    counts.update(prepared.changes)

@@ -15,16 +15,9 @@ from typing import Any
 import data_tools
 from data_tools.errors import DataError
 from data_tools.fileformats import inspect
+from data_tools.files import sha256_of_file, write_atomic
 from data_tools.images import decode
-from data_tools.manifest import (
-    ANNOTATIONS,
-    MANIFEST,
-    REPORT,
-    Manifest,
-    ShardInfo,
-    sha256_of_file,
-    write_atomic,
-)
+from data_tools.manifest import ANNOTATIONS, MANIFEST, REPORT, Manifest, ShardInfo
 from data_tools.progress import Progress
 from data_tools.sample import ClassInfo
 from data_tools.schema import PUBLISHED_FORMAT

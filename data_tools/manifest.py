@@ -8,12 +8,12 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from data_tools.errors import DataError
+from data_tools.files import write_atomic
 from data_tools.sample import ClassInfo
 from data_tools.schema import FORMAT, PUBLISHED_FORMAT
 
@@ -43,6 +43,11 @@ class ShardInfo:
     index_sha256: str
     first_image_id: int
     last_image_id: int
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """File name to sha256, of the data file and of its index."""
+        return {self.file: self.sha256, f"{self.file}.db": self.index_sha256}
 
 
 @dataclass(frozen=True)
@@ -131,26 +136,6 @@ class ConvertedSplit:
     def annotations_path(self) -> Path:
         """The full ground truth in COCO format."""
         return self.folder / ANNOTATIONS
-
-
-def write_atomic(path: Path, text: str) -> None:
-    """Write a text file so that it is there whole or not at all, also after a power cut."""
-    temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-
-
-def sha256_of_file(path: Path) -> str:
-    """Return the sha256 of a file as hexadecimal text."""
-    digest = hashlib.sha256()
-    piece = memoryview(bytearray(1 << 18))  # one buffer that stays in the processor's cache
-    with open(path, "rb", buffering=0) as file:
-        while size := file.readinto(piece):
-            digest.update(piece[:size])
-    return digest.hexdigest()
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -18,10 +18,10 @@ from typing import Any
 
 from data_tools.assemble import assemble_split
 from data_tools.errors import DataError
-from data_tools.manifest import read_manifest, sha256_of_file, write_atomic
+from data_tools.files import sha256_of_file, sync_path, write_atomic
+from data_tools.manifest import read_manifest
 from data_tools.plan import Plan, SplitPlan
 from data_tools.settings import ConvertSettings
-from data_tools.shardwork import sync_path
 from data_tools.workspace import (
     PART_PREFIX,
     Workspace,

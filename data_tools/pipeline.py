@@ -14,7 +14,8 @@ import numpy as np
 from data_tools.batches import STAGES, Encoder, EvalBatch, EvalMaker, TrainBatch, TrainMaker
 from data_tools.dataset import BatchSource, build_dataset, iterate
 from data_tools.errors import DataError
-from data_tools.manifest import ConvertedSplit, sha256_of_file
+from data_tools.files import sha256_of_file
+from data_tools.manifest import ConvertedSplit
 from data_tools.order import TrainOrder, evaluation_rows
 from data_tools.pipeline_settings import AugmentSettings, PipelineSettings
 from data_tools.records import RowReader
@@ -190,10 +191,7 @@ def verify_shards(split: ConvertedSplit) -> None:
         DataError: Names the first file that differs, and the images in it.
     """
     for shard in split.manifest.shards:
-        for name, expected in (
-            (shard.file, shard.sha256),
-            (f"{shard.file}.db", shard.index_sha256),
-        ):
+        for name, expected in shard.digests.items():
             if sha256_of_file(split.folder / name) != expected:
                 raise DataError(
                     f"{split.folder / name}: its sha256 is not the manifest's. It holds the images "

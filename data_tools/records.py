@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from data_tools.errors import DataError
-from data_tools.manifest import ConvertedSplit, ShardInfo, sha256_of_file
+from data_tools.files import sha256_of_file
+from data_tools.manifest import ConvertedSplit, ShardInfo
 from data_tools.memory import Arena
 from data_tools.mindrecord import MindRecordWriter
 from data_tools.schema import COLUMNS, DESCRIPTION, PUBLISHED_FORMAT

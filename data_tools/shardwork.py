@@ -22,8 +22,9 @@ from data_tools.checks import boxes_fit, fit_boxes
 from data_tools.classes import ClassMap
 from data_tools.defects import Defect, DefectLog, raise_errors
 from data_tools.errors import DataError
+from data_tools.files import write_atomic
 from data_tools.images import prepare_image
-from data_tools.manifest import ShardInfo, write_atomic
+from data_tools.manifest import ShardInfo
 from data_tools.records import ROOM_BYTES, ShardWriter
 from data_tools.sample import Sample
 from data_tools.schema import row_from_sample
@@ -151,12 +152,3 @@ def _row(
     changes.update(prepared.changes)
     truth.add(fitted, labels)
     return row_from_sample(fitted, prepared.data, labels)
-
-
-def sync_path(path: Path) -> None:
-    """Flush a file, or a folder's entries, to the disk, so that it survives a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -13,14 +13,8 @@ import numpy as np
 from data_tools.boxes import xywh_from_yxyx
 from data_tools.errors import DataError
 from data_tools.fileformats import inspect
-from data_tools.manifest import (
-    ANNOTATIONS,
-    MANIFEST,
-    ConvertedSplit,
-    ShardInfo,
-    read_manifest,
-    sha256_of_file,
-)
+from data_tools.files import sha256_of_file
+from data_tools.manifest import ANNOTATIONS, MANIFEST, ConvertedSplit, ShardInfo, read_manifest
 from data_tools.progress import Progress
 from data_tools.records import Row, RowReader
 from data_tools.schema import PUBLISHED_FORMAT
@@ -126,7 +120,7 @@ def verify_split(folder: Path) -> Iterator[str]:
         if not bad and truth is not None:
             yield from _check_rows(ConvertedSplit(folder, manifest), truth, bar)
     expected = {MANIFEST, *manifest.files}
-    expected |= {name for s in manifest.shards for name in (s.file, f"{s.file}.db")}
+    expected |= {name for shard in manifest.shards for name in shard.digests}
     for path in sorted(folder.iterdir()):
         if path.name not in expected:
             yield f"{path}: the manifest does not know this file"
@@ -149,8 +143,8 @@ def _shard_problems(folder: Path, shard: ShardInfo) -> Iterator[str]:
     if path.is_file() and path.stat().st_size != shard.bytes:
         yield f"{path}: {path.stat().st_size} bytes, the manifest says {shard.bytes}"
         return
-    for file, digest in ((path, shard.sha256), (folder / f"{shard.file}.db", shard.index_sha256)):
-        problem = _file_problem(file, digest)
+    for name, digest in shard.digests.items():
+        problem = _file_problem(folder / name, digest)
         if problem:
             yield problem
 

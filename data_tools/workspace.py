@@ -23,9 +23,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_tools.errors import DataError
-from data_tools.manifest import MANIFEST, sha256_of_file, write_atomic
+from data_tools.files import sha256_of_file, sync_path, write_atomic
+from data_tools.manifest import MANIFEST
 from data_tools.plan import Plan, differences
-from data_tools.shardwork import sync_path
 
 PART_PREFIX = "part-"
 _REFUSED = "refused"

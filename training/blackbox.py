@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from data_tools.errors import UserError
-from data_tools.manifest import write_atomic
+from data_tools.files import write_atomic
 from data_tools.pipeline import TrainBatch
 from training.assemble import Parts
 from training.checkpoint import stem, write_arrays

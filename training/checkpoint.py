@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_tools.errors import CheckpointError
-from data_tools.manifest import write_atomic
+from data_tools.files import publish, write_atomic
 
 FORMAT = "ssd-checkpoint/1"
 
@@ -134,9 +133,7 @@ def write_arrays(arrays: Mapping[str, NDArray[Any]], path: Path) -> None:
     entries = [{"name": k, "data": ms.Tensor(np.asarray(v))} for k, v in arrays.items()]
     ms.save_checkpoint(entries, str(temporary))
     temporary.chmod(0o644)
-    with open(temporary, "rb") as file:
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    publish(temporary, path)
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:

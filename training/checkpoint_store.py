@@ -6,7 +6,6 @@ One checkpoint's files are `checkpoint.py`; whether one may be resumed from is `
 from __future__ import annotations
 
 import dataclasses
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from data_tools.errors import CheckpointError
-from data_tools.manifest import sha256_of_file
+from data_tools.files import sha256_of_file, sync_path
 from training.checkpoint import Card, Checkpoint, parse_card, stem, write_arrays
 
 BEST = "best"
@@ -59,7 +58,7 @@ class CheckpointStore:
             card.files[path.name] = sha256_of_file(path)
             after_write(path.name)
         card.write(checkpoint.card_path)
-        _flush_folder(self.folder)
+        sync_path(self.folder)
         after_write(checkpoint.card_path.name)
         self._drop_old()
         return checkpoint
@@ -80,13 +79,12 @@ class CheckpointStore:
         weights, card_path = self.folder / f"{BEST}.ckpt", self.folder / f"{BEST}.json"
         temporary = self.folder / f".{BEST}.ckpt.tmp"
         shutil.copyfile(checkpoint.weights_path, temporary)
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
+        sync_path(temporary)
         card_path.unlink(missing_ok=True)  # never an old card beside new weights
         temporary.replace(weights)
         sha256 = card.files[checkpoint.weights_path.name]
         dataclasses.replace(card, files={weights.name: sha256}).write(card_path)
-        _flush_folder(self.folder)
+        sync_path(self.folder)
 
     def steps(self) -> list[int]:
         """Return the steps that have a card, oldest first."""
@@ -148,11 +146,3 @@ class CheckpointStore:
         # The card goes first: files without a card are no checkpoint.
         for ending in (".json", ".state.ckpt", ".ckpt"):
             (self.folder / f"{stem(step)}{ending}").unlink(missing_ok=True)
-
-
-def _flush_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -11,7 +11,6 @@ import os
 import re
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from data_tools.errors import SettingError, UserError
@@ -213,8 +212,3 @@ def _fail(error: UserError) -> Any:
 def _leave(code: int) -> None:
     if code:
         raise SystemExit(code)
-
-
-def repository() -> Path:
-    """Return the folder that holds `conf/` and the root commands."""
-    return GROUPS_PATH.parent

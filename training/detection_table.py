@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy.typing as npt
 
 from data_tools.boxes import xywh_from_yxyx
 from data_tools.errors import DataError
+from data_tools.files import publish
 from training.postprocess import Detections
 
 _ROWS_A_WRITE = 20000
@@ -86,9 +86,7 @@ class DetectionTable:
                 file.write(("" if start == 0 else ",") + "\n")
                 file.write(",\n".join(json.dumps(row) for row in rows))
             file.write("\n]\n")
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        publish(temporary, path)
 
     def _rows(self, start: int, stop: int) -> list[dict[str, object]]:
         columns = (

@@ -90,15 +90,6 @@ class World:
             name: part.reshape(array.shape) for part, (name, array) in zip(parts, arrays.items())
         }
 
-    def gather_array(self, values: NDArray[Any]) -> list[NDArray[Any]]:
-        """Collect an array of any dtype and shape from every rank, in rank order, on every rank."""
-        header = self.gather([str(values.dtype), list(values.shape)])
-        parts = self.gather_bytes(np.ascontiguousarray(values).tobytes())
-        return [
-            np.frombuffer(part, np.dtype(dtype)).reshape(shape).copy()
-            for part, (dtype, shape) in zip(parts, header)
-        ]
-
     def _all_gather(self, row: NDArray[np.int32]) -> NDArray[np.int32]:
         import mindspore as ms
         from mindspore import ops

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from data_tools.errors import CheckpointError
-from data_tools.manifest import ConvertedSplit, open_split, write_atomic
+from data_tools.files import write_atomic
+from data_tools.manifest import ConvertedSplit, open_split
 from training.distributed import start_world
 from training.eval_settings import EvalCommand
 from training.evaluation import evaluate

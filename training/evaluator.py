@@ -10,7 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 from data_tools.errors import DataError
-from data_tools.manifest import ConvertedSplit, open_split, write_atomic
+from data_tools.files import write_atomic
+from data_tools.manifest import ConvertedSplit, open_split
 from training.assemble import Parts
 from training.nets import build_network
 from training.state import copy_weights

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from data_tools.errors import CheckpointError, SettingError
-from data_tools.manifest import open_split, write_atomic
+from data_tools.files import publish, write_atomic
+from data_tools.manifest import open_split
 from training.eval_settings import ExportCommand
 from training.file_metadata import make_metadata
 from training.inference import detection_cell
@@ -75,9 +76,7 @@ def run(command: ExportCommand) -> int:
                 f"tolerance={command.tolerance:g}; see {report_path}."
             )
         temporary.chmod(0o644)
-        with open(temporary, "rb") as stream:
-            os.fsync(stream.fileno())
-        temporary.replace(out)
+        publish(temporary, out)
     print(f"written: {out} ({out.stat().st_size / 1e6:.1f} MB), {report_path.name}")
     return 0
 

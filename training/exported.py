@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data_tools.errors import CheckpointError
-from data_tools.manifest import sha256_of_file
+from data_tools.files import sha256_of_file
 from training.file_metadata import ExportInfo, parse_metadata
 from training.inference import pad_batch
 from training.model_file import ModelFile

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from data_tools.errors import CheckpointError, DataError
-from data_tools.manifest import MANIFEST, open_split, sha256_of_file
+from data_tools.files import sha256_of_file
+from data_tools.manifest import MANIFEST, open_split
 from data_tools.sample import ClassInfo
 from training.coco_classes import coco_classes
 from training.evaluation import PredictFn

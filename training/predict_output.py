@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
@@ -18,6 +17,7 @@ import numpy.typing as npt
 
 from data_tools.boxes import xywh_from_yxyx
 from data_tools.errors import DataError
+from data_tools.files import publish
 from training.detector import Prediction
 
 CSV_COLUMNS = ("file", "image_id", "class", "category_id", "score", "x", "y", "width", "height")
@@ -98,12 +98,10 @@ class PredictionFiles:
         for name, stream in self._streams.items():
             if name.endswith(".json"):
                 stream.write("[]\n" if stream.tell() == 0 else "\n]\n")
-            stream.flush()
-            os.fsync(stream.fileno())
             stream.close()
             temporary = self.folder / f"{name}.tmp"
             if kind is None:
-                temporary.replace(self.folder / name)
+                publish(temporary, self.folder / name)
             else:
                 temporary.unlink()
         report = self.folder / "skipped.json"

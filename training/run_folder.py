@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from data_tools.errors import SettingError
-from data_tools.manifest import write_atomic
+from data_tools.files import write_atomic
 from training.settings import TrainSettings
 from training.watch import EVALUATIONS, LOG, read_log
 

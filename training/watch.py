@@ -14,7 +14,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from data_tools.manifest import write_atomic
+from data_tools.files import write_atomic
 from data_tools.pipeline import TrainBatch
 from data_tools.progress import Progress
 from data_tools.verdict import StageSum

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data_tools.errors import CheckpointError
+from data_tools.files import publish
 
 if TYPE_CHECKING:
     from training.nets.ssd import SSD
@@ -192,9 +193,7 @@ def save_weights(
             rows = [{"name": n, "data": ms.Tensor(v)} for n, v in values.items()]
             ms.save_checkpoint(rows, str(temporary))
         temporary.chmod(0o644)
-        with temporary.open("rb") as stream:
-            os.fsync(stream.fileno())
-        temporary.replace(path)
+        publish(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 

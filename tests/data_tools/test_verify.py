@@ -12,7 +12,8 @@ from raw_sets import coco_settings, write_plain_coco
 
 from data_tools.convert import run
 from data_tools.errors import DataError
-from data_tools.manifest import Manifest, read_manifest, sha256_of_file
+from data_tools.files import sha256_of_file
+from data_tools.manifest import Manifest, read_manifest
 from data_tools.mindrecord import MindRecordWriter
 from data_tools.settings import ConvertSettings
 from data_tools.verify import run_verify, verify_split

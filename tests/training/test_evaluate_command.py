@@ -11,7 +11,7 @@ from eval_fixtures import CLASSES, shapes_split, write_split
 from test_model_file import write_checkpoint
 
 from data_tools.errors import CheckpointError, DataError, SettingError
-from data_tools.manifest import sha256_of_file
+from data_tools.files import sha256_of_file
 from data_tools.sample import ClassInfo
 from data_tools.sources.shapes import shape_samples
 from training.configure import compose

@@ -10,7 +10,7 @@ import pytest
 from eval_fixtures import CLASSES, shapes_split
 
 from data_tools.errors import CheckpointError, DataError
-from data_tools.manifest import sha256_of_file
+from data_tools.files import sha256_of_file
 from training.checkpoint import Card
 from training.model_file import load_network, open_model_file, read_class_names
 from training.nets import build_network
