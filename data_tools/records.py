@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data_tools.errors import DataError
-from data_tools.files import sha256_of_file
+from data_tools.files import EarlyFlush, sha256_of_file
 from data_tools.manifest import ConvertedSplit, ShardInfo
 from data_tools.memory import Arena
 from data_tools.mindrecord import MindRecordWriter
@@ -73,6 +73,7 @@ class ShardWriter:
         self._path = path
         self._ids: list[int] = []
         self._writer = MindRecordWriter(path, COLUMNS, DESCRIPTION, HEADER_BYTES, page_bytes)
+        self._flush = EarlyFlush(path)
 
     def write(self, rows: Iterable[dict[str, Any]]) -> None:
         """Append rows made by `schema.row_from_sample`.
@@ -83,17 +84,19 @@ class ShardWriter:
         """
         for row in rows:
             self._writer.write(row)
+            self._flush.wrote(len(row["image"]))
             self._ids.append(row["image_id"])
 
     def close(self) -> ShardInfo:
-        """Finish the shard and hash it; flushing it to the disk is the caller's matter.
+        """Finish the shard and hash it; its index is not flushed to the disk yet.
 
         Raises:
             ValueError: If no row was written.
             OSError: If the disk is full.
         """
         rows = self._writer.close()
-        return ShardInfo(
+        self._flush.start()
+        info = ShardInfo(
             file=self._path.name,
             rows=rows,
             bytes=self._path.stat().st_size,
@@ -102,10 +105,13 @@ class ShardWriter:
             first_image_id=min(self._ids),
             last_image_id=max(self._ids),
         )
+        self._flush.close()
+        return info
 
     def abort(self) -> None:
         """Close an unfinished shard."""
         self._writer.abort()
+        self._flush.close()
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,9 @@ from data_tools.truth import ShardTruth
 Tick = Callable[[int, int], None]
 """Called with the images done and the defects found since the last call."""
 
+_TICK_ROWS = 16
+"""Images between two calls: often enough for the eye, seldom enough to cost nothing."""
+
 
 @dataclass(frozen=True)
 class ShardTask:
@@ -102,11 +105,11 @@ def convert_shard(task: ShardTask, tick: Tick) -> None:
 def _write_rows(task: ShardTask, path: Path, tick: Tick) -> dict[str, Any]:
     log, changes = DefectLog(task.policy), Counter[str]()
     truth = ShardTruth(task.classes.classes)
-    fits, offsets = boxes_fit(task.table), task.table.offsets
+    fits, offsets = boxes_fit(task.table).tolist(), task.table.offsets.tolist()
     labels = task.classes.labels(task.table.category_ids)
     writer: ShardWriter | None = None
     shard: ShardInfo | None = None
-    seen_defects = 0
+    told, told_defects = 0, 0
     try:
         for index, sample in enumerate(task.table):
             known = labels[offsets[index] : offsets[index + 1]] if fits[index] else None
@@ -114,8 +117,9 @@ def _write_rows(task: ShardTask, path: Path, tick: Tick) -> dict[str, Any]:
             if row is not None:
                 writer = writer or ShardWriter(path, task.page_bytes)
                 writer.write([row])
-            tick(1, len(log.defects) - seen_defects)
-            seen_defects = len(log.defects)
+            if (index + 1) % _TICK_ROWS == 0 or index + 1 == len(task.table):
+                tick(index + 1 - told, len(log.defects) - told_defects)
+                told, told_defects = index + 1, len(log.defects)
         shard = writer.close() if writer is not None else None
     finally:
         if writer is not None:

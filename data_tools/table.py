@@ -57,12 +57,16 @@ class SampleTable:
 
     def __getitem__(self, index: int) -> Sample:
         rows = slice(int(self.offsets[index]), int(self.offsets[index + 1]))
+        image_id, height = int(self.image_ids[index]), int(self.heights[index])
+        return self._sample(index, image_id, height, int(self.widths[index]), rows)
+
+    def _sample(self, index: int, image_id: int, height: int, width: int, rows: slice) -> Sample:
         return Sample(
-            image_id=int(self.image_ids[index]),
+            image_id=image_id,
             file_name=self.file_names[index],
             path=None if self.images else f"{self.root}/{self.file_names[index]}",
-            height=int(self.heights[index]),
-            width=int(self.widths[index]),
+            height=height,
+            width=width,
             boxes_yxyx_px=self.boxes_yxyx_px[rows],
             category_ids=self.category_ids[rows],
             iscrowd=self.iscrowd[rows],
@@ -74,7 +78,13 @@ class SampleTable:
         )
 
     def __iter__(self) -> Iterator[Sample]:
-        return (self[index] for index in range(len(self)))
+        # As `self[index]` for every index, with the numbers taken out of the arrays in one go.
+        ends = self.offsets.tolist()
+        pixels = zip(self.heights.tolist(), self.widths.tolist(), strict=True)
+        for k, (image_id, (height, width)) in enumerate(
+            zip(self.image_ids.tolist(), pixels, strict=True)
+        ):
+            yield self._sample(k, image_id, height, width, slice(ends[k], ends[k + 1]))
 
     def image_of_box(self) -> npt.NDArray[np.int64]:
         """Return for each box the index of its image: (B,)."""

@@ -5,17 +5,25 @@ Rows themselves are made in `schema.py`; the file is put together in `assemble.p
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from data_tools.boxes import xywh_from_yxyx
 from data_tools.sample import ClassInfo, Sample
 
-_ENTRY = '{"id":%d,"image_id":%d,"category_id":%d,"bbox":%r,"area":%r,"iscrowd":%d}'
+
+class _Entry(msgspec.Struct, omit_defaults=True):
+    id: int
+    image_id: int
+    category_id: int
+    bbox: list[float]
+    area: float
+    iscrowd: int
+    ignore: int = 0
 
 
 class ShardTruth:
@@ -53,7 +61,7 @@ class ShardTruth:
         crowd = self._joined([s.iscrowd for s in samples], np.int64)
         return {
             "images": _inner_json(images),
-            "annotations": ",".join(self._annotations(counts, crowd)),
+            "annotations": self._annotations(counts, crowd),
             "totals": {
                 "images": len(samples),
                 "boxes": sum(counts),
@@ -62,31 +70,27 @@ class ShardTruth:
             },
         }
 
-    @staticmethod
-    def _joined(parts: Sequence[npt.NDArray[Any]], dtype: Any) -> npt.NDArray[Any]:
-        return np.concatenate(parts).astype(dtype) if parts else np.zeros(0, dtype)
-
-    def _annotations(self, counts: list[int], crowd: npt.NDArray[np.int64]) -> list[str]:
+    def _annotations(self, counts: list[int], crowd: npt.NDArray[np.int64]) -> str:
         samples = self._samples
         if not sum(counts):
-            return []
+            return ""
         boxes = self._joined([s.boxes_yxyx_px for s in samples], np.float64)
         labels = self._joined(self._labels, np.int64)
-        columns = zip(
+        columns = (
             self._joined([s.annotation_ids for s in samples], np.int64).tolist(),
             np.repeat([s.image_id for s in samples], counts).tolist(),
             self._category_of[labels].tolist(),
             xywh_from_yxyx(boxes).round(6).tolist(),
             self._joined([s.areas_px for s in samples], np.float64).round(6).tolist(),
             crowd.tolist(),
-            strict=True,
+            self._joined([s.difficult for s in samples], np.int64).tolist(),
         )
-        # All numbers are finite by now, and Python writes those as JSON does.
-        entries = [_ENTRY % values for values in columns]
-        for k in np.flatnonzero(self._joined([s.difficult for s in samples], bool)).tolist():
-            entries[k] = entries[k][:-1] + ',"ignore":1}'
-        return entries
+        return _inner_json([*map(_Entry, *columns)])
+
+    @staticmethod
+    def _joined(parts: Sequence[npt.NDArray[Any]], dtype: Any) -> npt.NDArray[Any]:
+        return np.concatenate(parts).astype(dtype) if parts else np.zeros(0, dtype)
 
 
-def _inner_json(entries: list[dict[str, Any]]) -> str:
-    return json.dumps(entries, separators=(",", ":"))[1:-1]
+def _inner_json(entries: list[Any]) -> str:
+    return msgspec.json.encode(entries)[1:-1].decode()

@@ -20,6 +20,8 @@ from training.help_text import GROUPS_PATH, field_types, group_choices, render_h
 _HYDRA_OVERRIDES = (
     "hydra.output_subdir=null",
     "hydra.run.dir=.",
+    "hydra.sweep.dir=outputs/multirun",
+    "hydra.sweep.subdir=.",
     "hydra/job_logging=none",
     "hydra/hydra_logging=none",
 )

@@ -8,20 +8,37 @@ from __future__ import annotations
 
 import math
 from array import array
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
 
 from data_tools.boxes import yxyx_from_xywh
 from data_tools.defects import DefectLog
 from data_tools.errors import DataError
-from data_tools.sources.coco_ids import Ids
+from data_tools.sources.coco_ids import LARGEST_ID, Ids
 from data_tools.sources.common import SourceSplit, require_file, require_folder, safe_name
-from data_tools.sources.jsonstream import JsonStream
+from data_tools.sources.jsonstream import Batch, JsonStream
 from data_tools.table import SampleTable
 
 _CROWD, _IGNORED = 1, 2
+
+
+_Id = Annotated[int, msgspec.Meta(gt=-LARGEST_ID, lt=LARGEST_ID)]
+
+
+class _Annotation(msgspec.Struct):
+    """An annotation as nearly all are; what differs is read, and judged, field by field."""
+
+    image_id: _Id
+    category_id: _Id
+    bbox: tuple[float, float, float, float]
+    area: float
+    id: _Id = -1
+    iscrowd: bool | int = 0
+    ignore: bool | int = 0
 
 
 def read_coco(
@@ -86,7 +103,8 @@ class _Reader:
         Raises:
             DataError: If it is not JSON or not of COCO's layout.
         """
-        stream = JsonStream(self._path)
+        annotations = msgspec.json.Decoder(list[_Annotation]).decode
+        stream = JsonStream(self._path, {"annotations": annotations})
         seen: set[str] = set()
         handlers = {
             "images": self._image,
@@ -96,7 +114,9 @@ class _Reader:
         for key, value in stream.entries():
             seen.add(key)
             handler = handlers.get(key)
-            if handler is not None and value is not None:
+            if isinstance(value, Batch):
+                self._annotations(value)
+            elif handler is not None and value is not None:
                 handler(value)
         self.sha256 = stream.sha256
         missing = [key for key in handlers if key not in seen]
@@ -159,14 +179,18 @@ class _Reader:
             safe = ""
         self._images[number] = (safe, height, width)
 
+    def _annotations(self, batch: Iterable[_Annotation]) -> None:
+        for one in batch:
+            flags = (_CROWD if one.iscrowd else 0) | (_IGNORED if one.ignore else 0)
+            self._integers.extend((one.image_id, one.category_id, one.id, flags))
+            self._numbers.extend(one.bbox)
+            self._numbers.append(one.area)
+
     def _annotation(self, entry: Any) -> None:
         try:
-            image_id, category_id = entry["image_id"], entry["category_id"]
-            number = entry.get("id", -1)
-            # Most ids are numbers, and there are a million of them.
-            if not type(image_id) is type(category_id) is type(number) is int:
-                image_id, category_id = self._ids.number(image_id), self._ids.number(category_id)
-                number = self._ids.number(number)
+            image_id = self._ids.number(entry["image_id"])
+            category_id = self._ids.number(entry["category_id"])
+            number = self._ids.number(entry.get("id", -1))
             flags = _CROWD if entry.get("iscrowd") else 0
             if entry.get("ignore"):
                 flags |= _IGNORED

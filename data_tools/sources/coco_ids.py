@@ -14,6 +14,9 @@ import numpy.typing as npt
 _NAMED_IDS = -(1 << 62)
 """Ids that are text are numbered from here until all of them are known."""
 
+LARGEST_ID = 1 << 61
+"""Ids that are numbers lie below, on either side of zero."""
+
 IdArray = npt.NDArray[np.int64]
 
 
@@ -40,7 +43,7 @@ class Ids:
                 raise ValueError("an empty id")
             return self._named.setdefault(text, _NAMED_IDS + len(self._named))
         number = int(value)
-        if number != value or not -(1 << 61) < number < 1 << 61:
+        if number != value or not -LARGEST_ID < number < LARGEST_ID:
             raise ValueError(f"id {value!r}")
         return number
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from data_tools.errors import DataError
 from data_tools.sources import jsonstream
-from data_tools.sources.jsonstream import JsonStream
+from data_tools.sources.jsonstream import Batch, JsonStream
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
@@ -24,11 +24,12 @@ VALUES = st.recursive(
 )
 
 
-def collected(path: Path) -> dict[str, Any]:
+def collected(path: Path, *keys: str) -> dict[str, Any]:
+    """All entries by key; the lists of `keys` have a decoder."""
     found: dict[str, Any] = {}
     lists: dict[str, list[Any]] = {}
-    for key, value in JsonStream(path).entries():
-        lists.setdefault(key, []).append(value)
+    for key, value in JsonStream(path, dict.fromkeys(keys, json.loads)).entries():
+        lists.setdefault(key, []).extend(value if isinstance(value, Batch) else [value])
     for key, values in lists.items():
         found[key] = values
     return found
@@ -58,6 +59,7 @@ def test_any_object_in_any_pieces(
     jsonstream._CHUNK_BYTES = chunk
     try:
         assert collected(path) == expected(content)
+        assert collected(path, *content) == expected(content)
     finally:
         jsonstream._CHUNK_BYTES = before
 
@@ -162,3 +164,23 @@ def test_two_values_without_a_comma_are_refused_within_many(tmp_path: Path) -> N
     path.write_text('{"a": [' + '{"id": 1},' * 50 + '{"id": 2} {"id": 3},' + '{"id": 4}]}')
     with pytest.raises(DataError, match=r"expected ',' or '\]'"):
         list(JsonStream(path).entries())
+
+
+@pytest.mark.parametrize("comma", [", ", ",", " ,\n  "])
+def test_many_entries_at_once_are_the_same_entries(tmp_path: Path, comma: str) -> None:
+    """Also where a batch ends in the midst of an entry's own list or text, and in another list."""
+    entries = [
+        {"n": k, "parts": [{"a": k}, {"a": 2}], "text": "}, {", "more": "},{" * (k % 3)}
+        for k in range(300)
+    ]
+    text = comma.join(map(json.dumps, entries))
+    path = tmp_path / "a.json"
+    path.write_text(f'{{"first": [{text}], "second": [{text}, {{"last": 1}}], "third": []}}')
+    wanted = {"first": entries, "second": [*entries, {"last": 1}], "third": [None]}
+    before = jsonstream._CHUNK_BYTES
+    try:
+        for chunk in (50, 777, 4096, before):
+            jsonstream._CHUNK_BYTES = chunk
+            assert collected(path, "first", "second", "third") == wanted
+    finally:
+        jsonstream._CHUNK_BYTES = before

@@ -21,7 +21,7 @@ from raw_sets import (
 
 from data_tools.errors import DataError, SettingError
 from data_tools.settings import ConvertSettings, DatasetSettings, SplitSettings
-from data_tools.sources import RawDataset, RawSplit, read_source
+from data_tools.sources import RawDataset, RawSplit, jsonstream, read_source
 from data_tools.sources.common import numbers_for
 
 
@@ -70,6 +70,34 @@ def test_coco_dialects(tmp_path: Path) -> None:
     assert np.diff(table.offsets).tolist() == [1, 1, 0]
     assert table.areas_px.tolist() == [12.0, 12.0] and table.heights.tolist() == [0, 0, 0]
     assert len(set(table.annotation_ids.tolist())) == 2
+
+
+ODD_ENTRIES: list[Any] = [
+    {"id": 2**70}, {"image_id": 2**61}, {"category_id": -(2**61)}, {"id": 7.0}, {"id": 7.5}, {"id": True},
+    {"id": "x"}, {"iscrowd": True}, {"iscrowd": 1.0}, {"iscrowd": None}, {"ignore": "1"}, {"ignore": 3},
+    {"bbox": [1, 2, 3]}, {"bbox": [1, 2, 3, 4, 5]}, {"bbox": ["1", 2, 3, 4]}, {"bbox": None}, {"area": None},
+    {"bbox": [1, 2, float("nan"), 4]}, {"bbox": [1, 2, 10**400, 4]}, {"area": "12"}, {"area": float("inf")},
+    {"segmentation": [[1, 2, 3, 4, 5, 6]], "more": {"a": [{"b": 1}, {"c": 2}]}}, {"image_id": None}, 5, None, [1],
+]  # fmt: skip
+
+
+def test_annotations_read_many_at_once_are_judged_as_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boxes: list[Any] = []
+    for odd in ODD_ENTRIES:
+        for _ in range(4):
+            boxes.append(box_entry(len(boxes) + 1, 1 + len(boxes) % 3, [1.25, 2, 3.5, 1e-3], 3))
+        boxes.append({**boxes[-1], "id": len(boxes) + 1, **odd} if isinstance(odd, dict) else odd)
+    write_coco(tmp_path, [image_entry(k) for k in (1, 2, 3)], boxes)
+    monkeypatch.setattr(jsonstream, "_CHUNK_BYTES", 1000)
+    quick = read(coco_settings(tmp_path))
+    monkeypatch.setattr(jsonstream.JsonStream, "_batch", lambda *_: jsonstream.Batch())
+    slow = read(coco_settings(tmp_path))
+    assert [d.as_dict() for d in quick.defects] == [d.as_dict() for d in slow.defects]
+    assert len(slow.defects) > 10
+    for name, values in vars(slow.table).items():
+        np.testing.assert_array_equal(vars(quick.table)[name], values, err_msg=name)
 
 
 def test_annotation_id_zero_is_replaced(tmp_path: Path) -> None:
