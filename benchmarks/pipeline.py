@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace, folder: Path) -> Result:
     small = write(folder / "small", smaller(split, LONGEST_SIDE))
     cores = arguments.workers or len(os.sched_getaffinity(0))
     kinds = [arguments.worker_kind] if arguments.worker_kind else list(WORKER_KINDS)
-    rounds, steps = (3, 6) if quick else (5, 24)
+    rounds, steps = (3, 6) if quick else (9, 48)
     by_kind = {
         kind: _rates(split, small, PipelineSettings(workers=cores, worker_kind=kind), cores, rounds, steps)
         for kind in kinds
