@@ -22,7 +22,7 @@ from training.loss_scale import LossScale
 from training.losses import build_loss
 from training.nets import build_network
 from training.nets.normalize import Normalize
-from training.optimizer import Momentum, WeightAverage, matches, trainable
+from training.optimizer import Momentum, WeightAverage, expand_backbone, matches, trainable
 from training.reduce import Reduce
 from training.schedule import Schedule, build_schedule
 from training.settings import TrainSettings
@@ -183,13 +183,20 @@ def build_state(settings: TrainSettings, num_classes: int) -> tuple[TrainState, 
     if runtime.precision != "fp32":
         network = lower_precision(network, runtime.precision)
     weights = list(network.trainable_params())
+    factors = {
+        name: factor
+        for pattern, factor in optim.lr_factors.items()
+        for name in expand_backbone(network, [pattern])
+    }
     average = None
     if optim.ema is not None:
         average = WeightAverage(list(network.get_parameters()))
     scaler = LossScale(
         runtime.loss_scale, runtime.loss_scale_window, active=runtime.precision == "fp16"
     )
-    state = TrainState(network, Momentum(weights, optim), scaler, average)
+    state = TrainState(
+        network, Momentum(weights, dataclasses.replace(optim, lr_factors=factors)), scaler, average
+    )
     return state, Normalize(settings.model.mean, settings.model.std), build_loss(settings.loss)
 
 
@@ -209,8 +216,9 @@ def lower_precision(network: nn.Cell, precision: str) -> nn.Cell:
 def build_phase_step(parts: Parts, phase: Phase) -> StepFunction:
     """Compile-ready step of a phase. Building it sets which norms use their stored statistics."""
     settings, state = parts.settings, parts.state
-    chosen = trainable(list(state.optimizer.weights), phase.freeze)
-    freeze_norms(state.network, phase.freeze)
+    freeze = expand_backbone(state.network, phase.freeze)
+    chosen = trainable(list(state.optimizer.weights), freeze)
+    freeze_norms(state.network, freeze)
     gradients = Gradients(state.network, parts.normalize, parts.loss, chosen)
     reduce = Reduce([p.shape for p in chosen], parts.world.size, settings.runtime.bucket_mb)
     skips = settings.runtime.nonfinite == "skip" or settings.runtime.precision == "fp16"

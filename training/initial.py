@@ -1,14 +1,37 @@
-"""First weights from a file: a detector's checkpoint or a backbone's, with a report of what fitted.
+"""First weights from a file: a detector's checkpoint or a backbone's, with a report of what fitted; and which
+network they are of.
 
 Reading files and matching names is `weights.py`; going on with a run is `resume.py`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
+from data_tools.errors import CheckpointError
 from training.assemble import Parts
 from training.backbone_weights import load_backbone
+from training.settings import TrainSettings
+
+
+def with_model_of_checkpoint(settings: TrainSettings) -> TrainSettings:
+    """Return the settings with the network that `init.checkpoint` holds, if `init.model` asks for it.
+
+    Raises:
+        CheckpointError: If the file is missing or of no network we know.
+    """
+    if settings.init.model != "checkpoint":
+        return settings
+    from training.model_file import EXPORTED, open_model_file
+
+    path = settings.init.checkpoint or ""
+    if path.endswith(EXPORTED):
+        raise CheckpointError(
+            f"checkpoint={path}: an exported file cannot be trained on. Give the checkpoint that it was "
+            "exported from."
+        )
+    return dataclasses.replace(settings, model=open_model_file(path).model)
 
 
 def load_initial_weights(parts: Parts, say: Callable[[str], None]) -> None:

@@ -33,6 +33,10 @@ def run(settings: TrainSettings) -> int:
         from training.replay import replay
 
         return replay(Path(settings.replay), settings)
+    if settings.init.model == "checkpoint":
+        from training.initial import with_model_of_checkpoint
+
+        settings = with_model_of_checkpoint(settings)
     if settings.summary:
         from training.nets.summary import print_summary
 

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fnmatch import fnmatch
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
 from data_tools.errors import SettingError
 from training.settings import OptimSettings
+
+if TYPE_CHECKING:
+    from training.nets.ssd import SSD
 
 apply_momentum = ops.ApplyMomentum()
 NO_DECAY_ENDINGS = ("gamma", "beta", "bias")
@@ -22,6 +25,26 @@ NO_DECAY_ENDINGS = ("gamma", "beta", "bias")
 def matches(name: str, patterns: Sequence[str]) -> bool:
     """True if a parameter's name fits one of the `fnmatch` patterns."""
     return any(fnmatch(name, pattern) for pattern in patterns)
+
+
+BACKBONE = "backbone"
+"""In place of a pattern: all weights of the network's backbone."""
+
+
+def expand_backbone(network: SSD, patterns: Sequence[str]) -> tuple[str, ...]:
+    """Replace the word `backbone` among patterns by the names of the network's backbone.
+
+    Args:
+        network: The detector.
+        patterns: `fnmatch` patterns.
+    """
+    expanded: list[str] = []
+    for pattern in patterns:
+        if pattern == BACKBONE:
+            expanded += [p.name for p in network.trainable_params() if network.in_backbone(p.name)]
+        else:
+            expanded.append(pattern)
+    return tuple(expanded)
 
 
 def trainable(parameters: Sequence[Parameter], freeze: Sequence[str]) -> list[Parameter]:

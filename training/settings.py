@@ -48,12 +48,14 @@ class OptimSettings:
         None, "decay of the weights' moving average (e.g. 0.9998), used for evaluation; empty = off"
     )
     ema_warmup: bool = setting(True, "let the average start faster: min(ema, (1+step)/(10+step))")
-    freeze: list[str] = setting([], "parameter name patterns (fnmatch) that do not train")
+    freeze: list[str] = setting(
+        [], "parameter name patterns (fnmatch), or backbone, that do not train"
+    )
     freeze_epochs: Optional[float] = setting(
         None, "thaw the frozen parameters after so many epochs; empty = never"
     )
     lr_factors: dict[str, float] = setting(
-        {}, "rate factors by parameter name pattern, first match wins, e.g. {'feature*': 0.1}"
+        {}, "rate factors by parameter name pattern, first match wins, e.g. {backbone: 0.1}"
     )
 
     def __post_init__(self) -> None:
@@ -117,10 +119,18 @@ class InitSettings:
     checkpoint: Optional[str] = setting(None, "detector checkpoint, ours or published")
     backbone: Optional[str] = setting(None, "classification checkpoint for the backbone")
     head: str = setting("strict", "strict: every weight fits; new: class heads may start afresh")
+    model: str = setting("settings", "the network: as in settings (model=...), or as in checkpoint")
     sha256: Optional[str] = setting(None, "expected sha256 of the file; empty = not checked")
 
     def __post_init__(self) -> None:
         require_choice("init.head", self.head, ("strict", "new"))
+        require_choice("init.model", self.model, ("settings", "checkpoint"))
+        require(
+            self.model == "settings" or bool(self.checkpoint),
+            "init.checkpoint",
+            self.checkpoint,
+            "a detector's checkpoint, given as checkpoint=FILE, since init.model=checkpoint",
+        )
         require(
             not (self.checkpoint and self.backbone),
             "init.backbone",

@@ -50,6 +50,14 @@ class SSD(nn.Cell):
         prefix = self.backbone_prefix
         return name.removeprefix(prefix) if name.startswith(prefix) else None
 
+    def in_backbone(self, name: str) -> bool:
+        """Whether a parameter belongs to the backbone: the word `backbone` in optim.freeze and lr_factors.
+
+        Args:
+            name: The parameter's name.
+        """
+        return self.classifier_name(name) is not None
+
     def construct(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Detect.
 

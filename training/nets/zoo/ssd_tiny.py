@@ -59,6 +59,10 @@ class SSDTiny(SSD):
             maps += (x,)
         return maps
 
+    def in_backbone(self, name: str) -> bool:
+        """All but the heads: no classifier has these layers, but they learn what backbones learn."""
+        return not name.startswith("multi_box.")
+
 
 def build(model: ModelSettings, num_classes: int) -> SSD:
     """Make the network; its weights are MindSpore's own random ones."""
