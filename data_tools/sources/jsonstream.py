@@ -73,14 +73,20 @@ class JsonStream:
             with open(self._path, "rb") as file:
                 self._file: IO[bytes] = file
                 first = self._read()
-                utf16 = first[:2] in (b"\xff\xfe", b"\xfe\xff")
+                utf16 = first[:2] in (b"\xff\xfe", b"\xfe\xff") and first[2:4] != b"\0\0"
+                if b"\0" in first[:4] and not utf16:
+                    raise DataError(
+                        f"{self._path}: not UTF-8 text (zeros among its first bytes: UTF-16 without its "
+                        "mark, or UTF-32?). Save the file as UTF-8."
+                    )
                 self._decoder = getincrementaldecoder("utf-16" if utf16 else "utf-8-sig")()
                 self._feed(first)
                 yield from self._object()
         except UnicodeDecodeError as error:
+            seen = bytes(error.object[max(0, error.start - 20) : error.start + 10])
             raise DataError(
-                f"{self._path}: not UTF-8 text ({error.reason} near byte {self._passed}). Save the file as "
-                "UTF-8."
+                f"{self._path}: not UTF-8 text ({error.reason}, byte 0x{error.object[error.start]:02x} in "
+                f"{seen!r}). Save the file as UTF-8."
             ) from error
         except RecursionError:
             raise DataError(f"{self._path}: nested too deeply to be annotations.") from None
@@ -147,6 +153,8 @@ class JsonStream:
                     continue
                 message = error.msg if isinstance(error, JSONDecodeError) else "expected a value"
                 return self._fail(f"{message} (or cut short) in the entry that begins there")
+            except ValueError:  # Python refuses to turn so many digits into a number
+                return self._fail("a number of thousands of digits in the entry that begins there")
             # A number at the end of what was read may go on in what was not: 1 . 5, 1 e 5.
             is_number = isinstance(value, (int, float))
             if is_number and self._text[end : end + 1] not in _AFTER_VALUE and self._more():
@@ -207,7 +215,7 @@ class JsonStream:
             # The quick way, for an entry and its comma that have been read already.
             try:
                 value, end = parse(self._text, self._at)
-            except (JSONDecodeError, StopIteration):
+            except (ValueError, StopIteration):
                 end = len(self._text)
             if self._text[end : end + 1] == ",":
                 self._at = end + 1

@@ -90,7 +90,9 @@ def test_a_cut_file_is_named(tmp_path: Path, cut: int) -> None:
         ('{"a": 1} x', "text after the end"),
         ("{a: 1}", "expected a key in quotes"),
         ('{"a" 1}', "expected ':'"),
-        ("\0\0\0\0", "expected an object"),
+        ("\0\0\0\0", "not UTF-8"),
+        ('{"a": [1, ' + "9" * 5000 + "]}", "thousands of digits"),
+        ('{"a": ' + "9" * 5000 + "}", "thousands of digits"),
     ],
 )
 def test_broken_text(tmp_path: Path, text: str, what: str) -> None:
@@ -106,8 +108,12 @@ def test_encodings(tmp_path: Path) -> None:
         path.write_bytes('{"é": ["ü", 2]}'.encode(encoding))
         assert collected(path) == {"é": ["ü", 2]}
     path.write_bytes('{"é": 1}'.encode("latin-1"))
-    with pytest.raises(DataError, match="not UTF-8"):
+    with pytest.raises(DataError, match=r"not UTF-8.*byte 0xe9 in b'\{\"\\xe9"):
         list(JsonStream(path).entries())
+    for encoding in ("utf-16-le", "utf-16-be", "utf-32"):
+        path.write_bytes('{"a": 1}'.encode(encoding))
+        with pytest.raises(DataError, match="not UTF-8.*UTF-16 without its mark, or UTF-32"):
+            list(JsonStream(path).entries())
 
 
 def test_nesting_without_end(tmp_path: Path) -> None:
