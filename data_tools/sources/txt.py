@@ -28,6 +28,9 @@ from data_tools.sources.names import class_names
 _Box = tuple[list[float], int]
 """Four numbers as written, category id."""
 
+_MOST_CLASSES = 100_000
+"""Where no names are given, a class number above this is a slip and not that many classes."""
+
 
 def read_txt(
     root: Path,
@@ -138,7 +141,7 @@ def _box(token: str, names: list[str], first_class: int, where: str, log: Defect
         number = int(label)
     except ValueError:
         number = -1
-    if number < first_class or (names and number - first_class >= len(names)):
+    if not first_class <= number < first_class + (len(names) or _MOST_CLASSES):
         log.add("unknown_category", where, f"class {label!r} of {token!r}")
         return None
     return corners, number - first_class + 1
