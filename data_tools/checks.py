@@ -19,6 +19,9 @@ from data_tools.table import SampleTable
 _SLACK_PX = 0.01
 """COCO rounds its boxes to 0.01 pixels: a box that sticks out by less is cut without a word."""
 
+_LARGEST_PX = 1e9
+"""No image is so large. Areas of still larger boxes are infinite, and shares of those no numbers."""
+
 
 def check_table(
     table: SampleTable, categories: Collection[int], file: str, log: DefectLog
@@ -58,7 +61,8 @@ def check_table(
     report(~known, "unknown_category", "there is no category {category}")
     # pycocotools takes annotation id 0 for "no match": such a box would count as missed for ever.
     numbers[numbers == 0] = int(numbers.max(initial=0)) + 1
-    finite = np.isfinite(box).all(axis=1)
+    with np.errstate(invalid="ignore"):
+        finite = (np.abs(box) < _LARGEST_PX).all(axis=1)
     report(~finite, "box_not_finite", "[y1, x1, y2, x2] = {box}")
     with np.errstate(invalid="ignore"):
         flat = (box[:, 2] <= box[:, 0]) | (box[:, 3] <= box[:, 1])

@@ -44,7 +44,9 @@ KINDS: Mapping[str, Kind] = {
     ),
     "duplicate_file": Kind("two images name one file", ("keep", "skip", "error"), "image"),
     "path_escape": Kind(
-        "an image's file name leaves the data set's folder", ("skip", "error"), "image"
+        "an image's file name leaves the data set's folder, or is no text that can be a name",
+        ("skip", "error"),
+        "image",
     ),
     "missing_image": Kind(
         "the image file is not there or not readable", ("skip", "error"), "image"
@@ -81,7 +83,9 @@ KINDS: Mapping[str, Kind] = {
         "box",
     ),
     "malformed_box": Kind("a box is not four numbers", ("skip", "error"), "box"),
-    "box_not_finite": Kind("a box has NaN or infinity", ("skip", "error"), "box"),
+    "box_not_finite": Kind(
+        "a box has NaN, infinity, or a number above a billion", ("skip", "error"), "box"
+    ),
     "box_degenerate": Kind("a box has zero or negative width or height", ("skip", "error"), "box"),
     "box_outside": Kind(
         "a box sticks out of its image; one wholly outside is left out",
@@ -197,6 +201,19 @@ def raise_errors(defects: Iterable[Defect]) -> None:
         + "\n".join(lines)
         + f"\nMend the files, or choose another policy ({choices}). See all of them with check=true."
     )
+
+
+def refused(defects: Iterable[Defect]) -> tuple[int, int]:
+    """Count the images and the boxes that a source left out while it was read."""
+    units = Counter(_unit(d) for d in defects if d.action != "keep")
+    return units["image"], units["box"]
+
+
+def _unit(defect: Defect) -> str:
+    if defect.kind == "malformed_entry":  # the kind of entry is known by the list that it is in
+        named = {"images": "image", "categories": "category"}
+        return named.get(defect.detail.partition(":")[0], "box")
+    return KINDS[defect.kind].unit
 
 
 def summary(defects: Iterable[Defect]) -> dict[str, dict[str, int]]:

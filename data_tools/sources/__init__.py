@@ -12,7 +12,7 @@ import numpy as np
 
 from data_tools.checks import check_table
 from data_tools.classes import ClassMap, build_class_map, common_categories
-from data_tools.defects import Defect, DefectLog
+from data_tools.defects import Defect, DefectLog, refused
 from data_tools.errors import DataError, SettingError
 from data_tools.fields import require
 from data_tools.settings import ConvertSettings, DatasetSettings, SplitSettings
@@ -213,7 +213,11 @@ def _finish(
 ) -> RawSplit:
     """Check the boxes, drop classes that are not wanted, and images that the settings leave out."""
     table, log = source.table, source.log
-    found = {"images": len(table), "boxes": len(table.category_ids)}
+    # What a file of several splits lost belongs to none of them: each answers for its share.
+    split = dataset.splits[name]
+    share = 0.0 if split.list and dataset.kind != "voc" else split.fraction
+    images, boxes = (round(n * (1.0 if share is None else share)) for n in refused(log.defects))
+    found = {"images": len(table) + images, "boxes": len(table.category_ids) + boxes}
     file = next(iter(source.digests)) if dataset.kind == "coco" else ""
     table = check_table(table, source.categories, file, log)
     kept = classes.labels(table.category_ids) > 0

@@ -125,10 +125,15 @@ class _Reader:
                 f"{self._path}: not COCO's layout: it has no {' and no '.join(missing)}; its keys are "
                 f"{sorted(seen)}. Expected an object with images, annotations and categories."
             )
-        if not self.categories:
-            raise DataError(f"{self._path}: the list of categories is empty.")
-        if not self._images:
-            raise DataError(f"{self._path}: the list of images is empty.")
+        for key, kept in (("categories", self.categories), ("images", self._images)):
+            if not kept:
+                refused = [d for d in self._log.defects if d.detail.startswith(f"{key}: ")]
+                if not refused:
+                    raise DataError(f"{self._path}: the list of {key} is empty.")
+                raise DataError(
+                    f"{self._path}: none of its {len(refused)} {key} can be used; the first: "
+                    f"{refused[0].detail}"
+                )
 
     def _malformed(self, list_name: str, entry: Any, error: Exception) -> None:
         shown = (
@@ -140,6 +145,7 @@ class _Reader:
     def _category(self, entry: Any) -> None:
         try:
             number, name = self._ids.number(entry["id"]), str(entry["name"])
+            name.encode()  # raises a ValueError for half a surrogate pair, which no file can hold
         except (KeyError, TypeError, ValueError) as error:
             self._malformed("categories", entry, error)
             return
@@ -241,7 +247,9 @@ class _Reader:
         rows = rows[known[rows]]
         measures = np.frombuffer(self._numbers, np.float64).reshape(-1, 5)[rows]
         xywh, areas = measures[:, :4], measures[:, 4]
-        areas = np.where(np.isfinite(areas), areas, xywh[:, 2] * xywh[:, 3])
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is reported later
+            areas = np.where(np.isfinite(areas), areas, xywh[:, 2] * xywh[:, 3])
+            edges = yxyx_from_xywh(xywh).astype(np.float64)
         counts = np.bincount(place[rows], minlength=len(image_ids))
         table = SampleTable(
             root=folder,
@@ -250,7 +258,7 @@ class _Reader:
             heights=np.array([height for _, height, _ in entries], np.int32),
             widths=np.array([width for _, _, width in entries], np.int32),
             offsets=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-            boxes_yxyx_px=yxyx_from_xywh(xywh).astype(np.float64),
+            boxes_yxyx_px=edges,
             category_ids=category_of[rows],
             iscrowd=(columns[3][rows] & _CROWD) > 0,
             difficult=(columns[3][rows] & _IGNORED) > 0,

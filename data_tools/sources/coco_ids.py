@@ -34,7 +34,7 @@ class Ids:
             TypeError: If it can be no id.
         """
         if isinstance(value, bool) or value is None:
-            raise ValueError(f"id {value!r}")
+            raise ValueError(f"id {value!r}, expected a whole number or a text")
         if isinstance(value, str):
             text = value.strip()
             if text.lstrip("-").isdigit() and text.isascii() and len(text) < 19:
@@ -44,7 +44,7 @@ class Ids:
             return self._named.setdefault(text, _NAMED_IDS + len(self._named))
         number = int(value)
         if number != value or not -LARGEST_ID < number < LARGEST_ID:
-            raise ValueError(f"id {value!r}")
+            raise ValueError(f"id {value!r}, expected a whole number below 2^61 or a text")
         return number
 
     def final(self, used: Iterable[int]) -> Callable[[IdArray], IdArray]:

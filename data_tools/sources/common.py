@@ -57,6 +57,8 @@ def table_of_files(
     samples, used = [], 0
     for number, file in sorted(zip(numbers, files, strict=True), key=lambda entry: entry[0]):
         count, boxes = len(file.category_ids), file.boxes_yxyx
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is reported later
+            areas = np.multiply(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
         samples.append(
             Sample(
                 image_id=number,
@@ -68,7 +70,7 @@ def table_of_files(
                 category_ids=np.array(file.category_ids, np.int64),
                 iscrowd=np.zeros(count, np.bool_),
                 difficult=np.array(file.difficult or [False] * count, np.bool_),
-                areas_px=np.multiply(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]),
+                areas_px=areas,
                 annotation_ids=used + 1 + np.arange(count, dtype=np.int64),
             )
         )
@@ -94,12 +96,12 @@ class SourceSplit:
 
 
 def safe_name(name: object) -> str | None:
-    r"""Return an image's file name with `/` between its parts, or None if it leaves its folder.
+    r"""Return an image's file name with `/` between its parts, or None if it leaves its folder or is none.
 
     >>> safe_name("a/./b.jpg"), safe_name("a\\b.jpg"), safe_name("../b.jpg"), safe_name("/etc/x")
     ('a/b.jpg', 'a/b.jpg', None, None)
     """
-    if not isinstance(name, str) or not name.strip() or "\0" in name:
+    if not isinstance(name, str) or not name.strip() or "\0" in name or not is_text(name):
         return None
     name = name.replace("\\", "/")
     if name.startswith("/") or (len(name) > 1 and name[1] == ":"):
@@ -108,6 +110,19 @@ def safe_name(name: object) -> str | None:
     if not parts or ".." in parts:
         return None
     return "/".join(parts)
+
+
+def is_text(name: str) -> bool:
+    r"""Whether a name is text that can be written to a file.
+
+    Half a surrogate pair is not: JSON may hold one (`\ud800`), and Python stands one in for each byte of
+    a file's name that is not UTF-8, as old archives from other systems have them.
+    """
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def require_folder(path: Path, key: str) -> None:

@@ -6,6 +6,7 @@ XML comes from anywhere, so it is parsed with `defusedxml`: no entities, nothing
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from data_tools.sources.common import (
     corners_from,
     digest_of,
     image_index,
+    is_text,
     numbers_for,
     read_text,
     require_file,
@@ -54,7 +56,9 @@ def read_voc(
     folder, images = root / split.annotations, root / split.images
     require_folder(folder, f"{key}.annotations={split.annotations}")
     require_folder(images, f"{key}.images={split.images}")
-    names, digests = _names(root, split, folder, key)
+    # By name, because some tools write the suffix in capitals.
+    xml_files = {p.name[:-4]: p.name for p in folder.iterdir() if p.name.lower().endswith(".xml")}
+    names, digests = _names(root, split, folder, xml_files, key)
     if not names:
         raise DataError(f"{folder}: no XML file ({key}.annotations={split.annotations}).")
     index = image_index(images)
@@ -62,11 +66,15 @@ def read_voc(
     parsed: list[tuple[str, str, int, int, list[_Object]]] = []
     contents: list[bytes] = []
     for name in names:
-        xml_name = f"{split.annotations}/{name}.xml"
+        path = folder / xml_files.get(name, f"{name}.xml")
+        xml_name = f"{split.annotations}/{path.relative_to(folder).as_posix()}"
+        if not is_text(name):
+            log.add("path_escape", split.annotations, f"file name {path.name!r}")
+            continue
         try:
-            if (folder / f"{name}.xml").stat().st_size > _LARGEST_XML:
+            if path.stat().st_size > _LARGEST_XML:
                 raise ValueError("larger than 64 MiB")
-            data = (folder / f"{name}.xml").read_bytes()
+            data = path.read_bytes()
         except FileNotFoundError:
             if log.add("missing_annotation", xml_name, f"{name} is listed") == "keep":
                 parsed.append((name, index.get(name, f"{name}.jpg"), 0, 0, []))
@@ -101,12 +109,11 @@ _Object = tuple[str, list[float], bool]
 
 
 def _names(
-    root: Path, split: SplitSettings, folder: Path, key: str
+    root: Path, split: SplitSettings, folder: Path, xml_files: Mapping[str, str], key: str
 ) -> tuple[list[str], dict[str, str]]:
     """The names of the split's images without suffix, sorted, and the digest of their list."""
     if not split.list:
-        found = sorted(p.name[:-4] for p in folder.iterdir() if p.name.lower().endswith(".xml"))
-        return found, {}
+        return sorted(xml_files), {}
     path = root / split.list
     require_file(path, f"{key}.list={split.list}")
     text = read_text(path)
@@ -115,11 +122,7 @@ def _names(
         name = line.strip()
         parts = name.rsplit(None, 1)
         # The lists of one class have -1, 0 or 1 behind each name.
-        if (
-            len(parts) == 2
-            and parts[1] in ("-1", "0", "1")
-            and not (folder / f"{name}.xml").exists()
-        ):
+        if len(parts) == 2 and parts[1] in ("-1", "0", "1") and name not in xml_files:
             name = parts[0]
         if name and safe_name(name) is None:
             raise DataError(f"{path}: the name {name!r} leaves the folder of the annotations.")

@@ -19,6 +19,7 @@ from data_tools.sources.common import (
     LabelledFile,
     SourceSplit,
     digest_of,
+    is_text,
     list_images,
     numbers_for,
     read_text,
@@ -74,6 +75,9 @@ def read_yolo(
     for image_id, name in zip(numbers_for(files), files, strict=True):
         label = f"{name.rsplit('.', 1)[0]}.txt"
         expected.add(label)
+        if not is_text(name):
+            log.add("path_escape", split.images, f"file name {name!r}", image_id=image_id)
+            continue
         where = f"{split.annotations}/{label}"
         found: list[_Box] = []
         if (labels / label).is_file():
@@ -90,7 +94,8 @@ def read_yolo(
     for path in sorted(labels.rglob("*.txt")):
         label = path.relative_to(labels).as_posix()
         if label not in expected and label != "classes.txt":
-            log.add("unknown_image", f"{split.annotations}/{label}", "no image has this name")
+            where = f"{split.annotations}/{label}".encode(errors="backslashreplace").decode()
+            log.add("unknown_image", where, "no image has this name")
     table = replace(table_of_files(images, labelled, kept), relative=True)
     digests = {split.annotations: digest_of(contents)}
     return SourceSplit(table, dict(enumerate(names, 1)), log, digests)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +115,10 @@ def test_annotation_id_zero_is_replaced(tmp_path: Path) -> None:
         ({"images": []}, "no annotations and no categories.*its keys are"),
         ({"images": [], "annotations": [], "categories": []}, "categories is empty"),
         ({"images": [], "annotations": [], "categories": CATEGORIES}, "images is empty"),
+        (
+            {"images": [image_entry(2**70)], "annotations": [], "categories": CATEGORIES},
+            "none of its 1 images can be used.*whole number below 2.61",
+        ),
         ([], "expected an object"),
         (
             {
@@ -277,6 +283,69 @@ def test_voc_bad_xml(tmp_path: Path) -> None:
     assert "EntitiesForbidden" in next(d.detail for d in split.defects if "bomb" in d.file)
 
 
+def test_voc_suffix_in_capitals_and_what_was_found(tmp_path: Path) -> None:
+    """Images whose annotations cannot be read count among those found: `max_skipped` is a share of them."""
+    good = voc_xml([("x", (1, 1, 9, 9))])
+    write_voc(tmp_path, {"a": good, "b": BOMB, "c": good.replace("<xmin>1", "<xmin>?")}, ["a.jpg"])
+    (tmp_path / "Annotations" / "a.xml").rename(tmp_path / "Annotations" / "a.XML")
+    split = voc(tmp_path).splits[0]
+    assert split.table.file_names == ["a.jpg", "c.jpg"]
+    assert kinds(split) == ["unreadable_annotation", "malformed_box"]
+    assert split.found == {"images": 3, "boxes": 2}
+
+
+def test_file_names_that_are_no_text(tmp_path: Path) -> None:
+    r"""A name in Latin-1, as old archives have them, and `\ud800` in JSON: reported, never a traceback."""
+    name = os.fsdecode(b"k\xe4fer")
+    write_voc(tmp_path, {"a": voc_xml([]), name: voc_xml([])}, ["a.jpg"])
+    split = voc(tmp_path).splits[0]
+    assert split.table.file_names == ["a.jpg"] and kinds(split) == ["path_escape"]
+    assert split.defects[0].detail == r"file name 'k\udce4fer.xml'"
+    labels, images = tmp_path / "labels", tmp_path / "pictures"
+    for folder, suffix in ((labels, ".txt"), (images, ".jpg")):
+        folder.mkdir()
+        for stem in ("a", name):
+            (folder / f"{stem}{suffix}").write_text("")
+    (labels / f"{name}2.txt").write_text("")
+    dataset = DatasetSettings(
+        kind="yolo",
+        root=str(tmp_path),
+        splits={"train": SplitSettings(annotations="labels", images="pictures")},
+        names=["x"],
+    )
+    split = read(ConvertSettings(dataset=dataset))
+    assert split.table.file_names == ["a.jpg"] and split.found["images"] == 2
+    assert kinds(split) == ["path_escape", "unknown_image"]
+    for defect in split.defects:
+        defect.line().encode()
+    write_coco(
+        tmp_path,
+        [image_entry(1), {**image_entry(2), "file_name": "\ud800.jpg"}],
+        [],
+        pictures=False,
+    )
+    assert kinds(read(coco_settings(tmp_path))) == ["path_escape"]
+    write_coco(
+        tmp_path, [image_entry(1)], [], [*CATEGORIES, {"id": 9, "name": "\ud800"}], pictures=False
+    )
+    assert kinds(read(coco_settings(tmp_path))) == ["malformed_entry"]
+
+
+def test_boxes_without_end(tmp_path: Path) -> None:
+    """1e308 pixels: finite, but no area is; left out without a warning, so that no area is NaN."""
+    boxes = [[1, 1, 1e308, 1e308], [1e308, 1, 1e308, 2], [1, 1, 5, 5]]
+    write_coco(tmp_path, [image_entry(1)], [box_entry(k + 1, 1, b) for k, b in enumerate(boxes)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        split = read(coco_settings(tmp_path))
+    assert kinds(split) == ["box_not_finite"] * 2 and split.table.areas_px.tolist() == [25.0]
+    objects = [("x", (1.0, 1.0, 1e308, 1e308)), ("x", (1.0, 1.0, 9.0, 9.0))]
+    write_voc(tmp_path, {"a": voc_xml(objects)}, ["a.jpg"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert kinds(voc(tmp_path).splits[0]) == ["box_not_finite"]
+
+
 def test_bccd(shared_dir: Path) -> None:
     root = shared_dir / "data" / "bccd"
     raw = voc(root, split_list="ImageSets/Main/trainval.txt")
@@ -326,6 +395,8 @@ def test_txt_defects(tmp_path: Path) -> None:
         "path_escape",
     ]
     assert split.defects[0].file == "list.txt:1" and len(split.table) == 1
+    assert split.found == {"images": 3, "boxes": 4}
+    assert kinds(txt(tmp_path, "a.jpg 1,2,3,4,9999999999").splits[0]) == ["unknown_category"]
     with pytest.raises(DataError, match="names no image"):
         txt(tmp_path, "\n\n")
 
