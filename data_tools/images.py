@@ -6,6 +6,7 @@ height and width of the row. They are the file's own bytes unless that cannot ho
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass, replace
 
 import cv2
@@ -45,6 +46,8 @@ def decode(data: bytes) -> Image | None:
     """Decode to (H, W, 3) uint8 BGR as stored, without EXIF rotation; None if that cannot be done."""
     if not data:
         return None
+    if data.startswith(b"GIF8"):
+        return _decode_gif(data)
     try:
         image = cv2.imdecode(
             np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
@@ -52,6 +55,17 @@ def decode(data: bytes) -> Image | None:
     except cv2.error:
         return None
     return None if image is None else np.asarray(image, np.uint8)
+
+
+def _decode_gif(data: bytes) -> Image | None:
+    """The first picture of a GIF, which OpenCV's usual builds do not read."""
+    from PIL import Image as Pillow
+
+    try:
+        with Pillow.open(io.BytesIO(data)) as picture:
+            return np.ascontiguousarray(np.asarray(picture.convert("RGB"), np.uint8)[:, :, ::-1])
+    except (OSError, ValueError, SyntaxError, EOFError, IndexError, Pillow.DecompressionBombError):
+        return None
 
 
 def prepare_image(

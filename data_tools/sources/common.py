@@ -19,7 +19,7 @@ from data_tools.errors import DataError
 from data_tools.sample import Sample
 from data_tools.table import SampleTable, table_from_samples
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
 
 
 @dataclass(frozen=True)

@@ -128,6 +128,19 @@ def test_rare_formats_become_png(suffix: str) -> None:
     np.testing.assert_array_equal(stored(result), picture(30, 20))
 
 
+def test_gif_becomes_png() -> None:
+    image = pytest.importorskip("PIL.Image")
+    import io
+
+    buffer = io.BytesIO()
+    image.new("RGB", (20, 30), (200, 30, 4)).save(buffer, "GIF")
+    result = prepared(buffer.getvalue(), 30, 20)
+    assert result is not None and result.changes == ("to_common_format",)
+    assert stored(result).shape == (30, 20, 3) and stored(result)[5, 5].tolist() == [4, 30, 200]
+    for cut in (0, 6, 13, 30, 60):
+        assert prepared(buffer.getvalue()[:cut], 30, 20) is None
+
+
 def test_cmyk_looks_like_its_rgb() -> None:
     image = pytest.importorskip("PIL.Image")
     import io
