@@ -6,6 +6,7 @@ model's default boxes cover the objects. The picture is drawn in `audit_picture.
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,6 +31,12 @@ from data_tools.sources import RawDataset, RawSplit, read_source
 
 _COVERAGE_BOXES = 50_000
 """Coverage is measured on so many objects at most, of images drawn at random."""
+
+SIDE_EDGES_PX = (8.0, 16.0, 32.0, 64.0, 96.0, 128.0, 256.0, 512.0)
+"""Histogram of the boxes' sides, square root of the area; COCO's limits 32 and 96 among them."""
+
+ASPECT_EDGES = (1 / 5, 1 / 3, 1 / 2, 3 / 4, 4 / 3, 2.0, 3.0, 5.0)
+"""Histogram of width / height in the image made square, as the default boxes see it."""
 
 
 @dataclass
@@ -157,6 +164,8 @@ def describe(
         "defects": summary(audit.defects),
         "boxes_by_class": dict(zip(names, counts.tolist(), strict=True)),
         "boxes_by_size": dict(zip(SIZES, sizes.tolist(), strict=True)),
+        "boxes_by_side_px": _histogram(np.sqrt(audit.areas_px[objects]), SIDE_EDGES_PX),
+        "boxes_by_aspect": _histogram(aspects[objects], ASPECT_EDGES),
         "side_quantiles_rel": _quantiles(np.sqrt(np.maximum(sides.prod(axis=1), 0))),
         "aspect_quantiles": _quantiles(aspects),
         "boxes_per_image_quantiles": _quantiles(np.array(audit.counts, np.float64)),
@@ -164,6 +173,15 @@ def describe(
     if anchors is not None:
         content["coverage"] = measure_coverage(audit, anchors)
     return content
+
+
+def _histogram(values: npt.NDArray[np.float64], edges: tuple[float, ...]) -> dict[str, int]:
+    """Count values between edges, those at an edge above it: `"<8"`, `"8..16"`, ..., `">=512"`."""
+    places = np.bincount(np.digitize(values, edges), minlength=len(edges) + 1)
+    marks = [f"{edge:.3g}" for edge in edges]
+    inner = [f"{low}..{high}" for low, high in itertools.pairwise(marks)]
+    names = [f"<{marks[0]}", *inner, f">={marks[-1]}"]
+    return dict(zip(names, places.tolist(), strict=True))
 
 
 def _quantiles(values: npt.NDArray[np.float64]) -> dict[str, float]:

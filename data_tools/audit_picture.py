@@ -18,7 +18,7 @@ _BLUE, _ORANGE, _GREY, _RED = "#3b6fb5", "#e08a2e", "#b8b8b8", "#c0392b"
 
 
 def draw_audit(path: Path, report: dict[str, Any], audits: list[SplitAudit]) -> None:
-    """Draw the first split's histograms, and the coverage of all splits.
+    """Draw the splits one below the other: histograms, defects and coverage of each.
 
     Args:
         path: PNG file to write.
@@ -29,22 +29,23 @@ def draw_audit(path: Path, report: dict[str, Any], audits: list[SplitAudit]) -> 
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(15, 8.5), dpi=90, layout="constrained")
+    figure = Figure(figsize=(15, 8.5 * len(audits)), dpi=90, layout="constrained")
     canvas = FigureCanvasAgg(figure)
-    axes = figure.subplots(2, 3)
-    audit = audits[0]
-    split = report["splits"][audit.name]
-    usable, found = split["usable"], split["found"]
-    figure.suptitle(
-        f"{audit.name}: {usable['images']} of {found['images']} images, {usable['boxes']} of "
-        f"{found['boxes']} boxes usable"
-    )
-    _draw_classes(axes[0, 0], split["boxes_by_class"])
-    _draw_sizes(axes[0, 1], audit)
-    _draw_aspects(axes[0, 2], audit)
-    _draw_counts(axes[1, 0], audit)
-    _draw_defects(axes[1, 1], split["defects"])
-    _draw_coverage(axes[1, 2], split.get("coverage"), report["model"])
+    blocks = figure.subfigures(len(audits), 1, squeeze=False)[:, 0]
+    for block, audit in zip(blocks, audits, strict=True):
+        axes = block.subplots(2, 3)
+        split = report["splits"][audit.name]
+        usable, found = split["usable"], split["found"]
+        block.suptitle(
+            f"{audit.name}: {usable['images']} of {found['images']} images, {usable['boxes']} of "
+            f"{found['boxes']} boxes usable"
+        )
+        _draw_classes(axes[0, 0], split["boxes_by_class"])
+        _draw_sizes(axes[0, 1], audit)
+        _draw_aspects(axes[0, 2], audit)
+        _draw_counts(axes[1, 0], audit)
+        _draw_defects(axes[1, 1], split["defects"])
+        _draw_coverage(axes[1, 2], split.get("coverage"), report["model"])
     canvas.print_png(str(path))
 
 
@@ -63,7 +64,9 @@ def _draw_sizes(axes: Any, audit: SplitAudit) -> None:
     if len(sides):
         bins = np.geomspace(max(1.0, sides.min()), max(2.0, sides.max()), 40)
         axes.hist(sides, bins=bins, color=_BLUE)
-    axes.set_xscale("log")
+    # Plain pixels at powers of two: the usual marks of a narrow range overlap.
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter("{x:g}")
     for limit, name in ((32, "small | medium"), (96, "medium | large")):
         axes.axvline(limit, color=_ORANGE, linestyle="--", label=f"{limit} px: {name}")
     axes.legend(fontsize=8)

@@ -77,6 +77,8 @@ def render(report: dict[str, Any], settings: ConvertSettings) -> str:
         lines.append(_class_lines(split["boxes_by_class"]))
         sizes = ", ".join(f"{count} {size}" for size, count in split["boxes_by_size"].items())
         lines.append(f"  sizes: {sizes} (limits 32 x 32 and 96 x 96 pixels)")
+        lines += _histogram_lines("side, pixels", split["boxes_by_side_px"])
+        lines += _histogram_lines("width / height", split["boxes_by_aspect"])
         if split.get("coverage"):
             lines += _coverage_lines(split["coverage"], str(report["model"]))
     return "\n".join(lines).lstrip("\n")
@@ -88,6 +90,18 @@ def _class_lines(counts: dict[str, int]) -> str:
     empty = [name for name, count in ranked if not count]
     text = f"  classes ({len(ranked)}): {shown}" + (", ..." if len(ranked) > 12 else "")
     return text + (f"; without any box: {len(empty)}" if empty else "")
+
+
+def _histogram_lines(title: str, counts: dict[str, int]) -> list[str]:
+    """Two lines, edges above counts, without the empty ends."""
+    filled = [k for k, count in enumerate(counts.values()) if count]
+    if not filled:
+        return []
+    shown = list(counts.items())[filled[0] : filled[-1] + 1]
+    widths = [max(len(name), len(str(count))) + 2 for name, count in shown]
+    names = "".join(f"{name:>{w}}" for (name, _), w in zip(shown, widths, strict=True))
+    values = "".join(f"{count:>{w}}" for (_, count), w in zip(shown, widths, strict=True))
+    return [f"  {title:<16}{names}", f"  {'  boxes':<16}{values}"]
 
 
 def _coverage_lines(coverage: dict[str, dict[str, float]], model: str) -> list[str]:

@@ -19,7 +19,7 @@ from data_tools.coverage import best_matches, coverage_table, size_of
 from data_tools.errors import DataError
 from data_tools.manifest import open_split
 from data_tools.records import RowReader
-from data_tools.settings import ConvertSettings, DatasetSettings, PolicySettings
+from data_tools.settings import ConvertSettings, DatasetSettings, PolicySettings, SplitSettings
 from data_tools.verify import run_verify
 
 ANCHORS = np.array(
@@ -54,6 +54,36 @@ def test_audit_finds_what_the_converter_finds(
     picture = cv2.imread(str(tmp_path / "check/audit.png"))
     assert picture.shape[0] > 500 and picture.std() > 10
     assert not (tmp_path / "check.partial").exists() and not (tmp_path / "out").exists()
+
+
+def test_audit_counts_sides_and_aspects_of_every_split(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Histograms by hand, crowds left out, in the JSON and on the terminal; the picture has all splits."""
+    boxes = [[0, 0, 16, 16], [0, 0, 4, 4], [0, 0, 40, 10], [0, 0, 10, 30]]
+    entries = [box_entry(k, 1, [float(v) for v in box]) for k, box in enumerate(boxes, 1)]
+    entries.append(box_entry(9, 1, [0, 0, 40, 40], iscrowd=1))
+    write_coco(tmp_path, [image_entry(1, 40, 40)], entries)
+    for split in ("train", "val"):
+        (tmp_path / f"{split}.json").write_bytes((tmp_path / "train.json").read_bytes())
+    heights = []
+    for names in (("train",), ("train", "val")):
+        splits = {n: SplitSettings(annotations=f"{n}.json", images="images") for n in names}
+        settings = coco_settings(
+            tmp_path, check=True, check_out=str(tmp_path / "check"), dataset_splits=splits
+        )
+        assert run_audit(settings, None) == 0
+        heights.append(cv2.imread(str(tmp_path / "check/audit.png")).shape[0])
+    assert heights[1] == 2 * heights[0]
+    split = json.loads((tmp_path / "check/audit.json").read_text())["splits"]["val"]
+    sides, aspects = split["boxes_by_side_px"], split["boxes_by_aspect"]
+    assert {k: n for k, n in sides.items() if n} == {"<8": 1, "16..32": 3}
+    assert {k: n for k, n in aspects.items() if n} == {"0.333..0.5": 1, "0.75..1.33": 2, "3..5": 1}
+    assert ("<8" in sides) and (">=512" in sides)
+    lines = capsys.readouterr().out.splitlines()
+    header = next(k for k, line in enumerate(lines) if line.startswith("  side, pixels"))
+    assert lines[header].split()[2:] == ["<8", "8..16", "16..32"]
+    assert lines[header + 1].split() == ["boxes", "1", "0", "3"]
 
 
 def test_audit_says_what_would_stop_the_converter(tmp_path: Path) -> None:
