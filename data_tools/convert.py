@@ -22,7 +22,7 @@ from data_tools.settings import ConvertSettings
 from data_tools.shardwork import ShardTask
 from data_tools.sources import RawDataset, read_source
 from data_tools.table import SampleTable
-from data_tools.workspace import Workspace, is_set, locked_workspace, working_folder
+from data_tools.workspace import Workspace, is_set, locked_workspace, out_folder, working_folder
 
 
 def run(settings: ConvertSettings, default_boxes: npt.ArrayLike | None = None) -> int:
@@ -75,7 +75,7 @@ def run_convert(settings: ConvertSettings) -> int:
         DataError: If the source is unusable, the disk is, or `out` holds something else.
     """
     require(bool(settings.out), "out", settings.out, "the folder of the converted set")
-    out = Path(settings.out).expanduser()
+    out = out_folder(settings.out)
     if settings.parts > 1:
         from data_tools.merge import part_folder
 

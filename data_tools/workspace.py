@@ -165,6 +165,19 @@ def plan_differences(old: Plan, new: Plan) -> list[str]:
     return differences(tree(old), tree(new)) or ["the class list or the defects of the source"]
 
 
+def out_folder(text: str) -> Path:
+    """Return the folder that `out` means: behind a link, which no rename can replace, and with a name.
+
+    Raises:
+        DataError: If it is a link that leads in a circle.
+    """
+    out = Path(text).expanduser()
+    try:
+        return out.resolve() if out.is_symlink() or out.name in ("", "..") else out
+    except (OSError, RuntimeError) as error:
+        raise DataError(f"out={text}: a link that leads to no folder ({error}).") from error
+
+
 def working_folder(out: Path) -> Path:
     """Return the folder in which the set for `out` grows: beside it, or inside it if it is a mount point."""
     return out / ".partial" if out.is_mount() else out.with_name(out.name + ".partial")

@@ -417,6 +417,23 @@ def test_odd_paths(tmp_path: Path) -> None:
     assert run_verify(root / "out put ü") == 0
 
 
+def test_out_behind_a_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A link to a larger disk is followed, one that leads in a circle refused before any work."""
+    write_plain_coco(tmp_path, 4)
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "out").symlink_to("disk")
+    run(coco_settings(tmp_path, tmp_path / "out"))
+    assert (tmp_path / "out").is_symlink() and run_verify(tmp_path / "out") == 0
+    assert (tmp_path / "disk/train/manifest.json").is_file()
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(DataError, match=r"loop: a link that leads to no folder"):
+        run(coco_settings(tmp_path, tmp_path / "loop"))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    run(coco_settings(tmp_path, "."))
+    assert run_verify(tmp_path / "here") == 0
+
+
 def test_tiny_coco(tmp_path: Path, shared_dir: Path) -> None:
     root = shared_dir / "data" / "tiny_coco"
     splits = {
