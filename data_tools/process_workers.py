@@ -27,6 +27,10 @@ class WorkerError(RuntimeError):
     """A worker process ended or failed in a way that is not the user's."""
 
 
+class WorkerKilledError(UserError, WorkerError):
+    """A worker process was killed, mostly for want of memory: the message says what to do."""
+
+
 @dataclass(frozen=True)
 class _Request:
     """A batch that was asked for: by whom it is made, which, and where."""
@@ -141,15 +145,12 @@ class ProcessWorkers:
     def _died(self, process: Any, number: int | None = None) -> None:
         process.join(timeout=5)
         code = process.exitcode
-        how = (
-            f"was killed by {signal.Signals(-code).name}"
-            if code and code < 0
-            else f"exited ({code})"
-        )
+        killed = bool(code and code < 0)
+        how = f"was killed by {signal.Signals(-code).name}" if killed else f"exited ({code})"
         doing = "" if number is None else f" while it made {self._maker.describe(number)}"
         pid = process.pid
         self.close()
-        raise WorkerError(
+        raise (WorkerKilledError if killed else WorkerError)(
             f"Pipeline worker {process_name(process)} (pid {pid}) {how}{doing}. SIGKILL is mostly the "
             "system running out of memory: lower pipeline.workers or pipeline.prefetch, or use "
             "pipeline.worker_kind=threads. SIGABRT, SIGBUS and SIGFPE are mostly a damaged shard: see "

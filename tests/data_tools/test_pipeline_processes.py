@@ -112,6 +112,7 @@ def test_a_killed_worker_ends_the_run_with_a_message(
     _, errors = process.communicate(timeout=30)
     assert time.monotonic() - begin < 15
     assert process.returncode == 1
+    assert errors.startswith("error: ") and "Traceback" not in errors
     assert f"(pid {workers[1]}) was killed by {how.name}" in errors
     assert "pipeline.worker_kind=threads" in errors
     assert gone(family)
