@@ -204,11 +204,16 @@ def open_split(data: str | Path, split: str) -> ConvertedSplit:
             raise DataError(f"{folder / MANIFEST}: shard name {shard.file!r} leaves the folder.")
         if not path.is_file() or not path.with_name(shard.file + ".db").is_file():
             raise DataError(
-                f"{path}: the shard or its index (.db) is missing. Copy the folder again."
+                f"{path}: the shard or its index (.db) is missing. {_images_in(shard)} "
+                "Copy the folder again."
             )
         if path.stat().st_size != shard.bytes:
             raise DataError(
                 f"{path}: {path.stat().st_size} bytes; the manifest says {shard.bytes}. The shard is "
-                "cut short or was changed: copy it again, or convert again."
+                f"cut short or was changed. {_images_in(shard)} Copy it again, or convert again."
             )
     return ConvertedSplit(folder, manifest)
+
+
+def _images_in(shard: ShardInfo) -> str:
+    return f"It holds {shard.rows} images, ids {shard.first_image_id} to {shard.last_image_id}."
