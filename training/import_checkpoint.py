@@ -14,7 +14,14 @@ from pathlib import Path
 
 from data_tools.errors import UserError
 from training.identify import identify
-from training.weights import LoadReport, file_sha256, load_weights, read_weights, save_weights
+from training.weights import (
+    PREFIX,
+    LoadReport,
+    file_sha256,
+    load_weights,
+    read_with_rest,
+    save_weights,
+)
 
 
 @dataclass(frozen=True)
@@ -26,17 +33,20 @@ class Imported:
         num_classes: Classes including background.
         sha256: The file's hash.
         report: What became of every weight.
+        rest: Names of what its trainer saved beside the weights; left out.
     """
 
     model: str
     num_classes: int
     sha256: str
     report: LoadReport
+    rest: tuple[str, ...] = ()
 
     def __str__(self) -> str:
+        rest = f", {len(self.rest)} others left out ({_shortly(self.rest)})" if self.rest else ""
         return (
             f"{self.model} with {self.num_classes} classes (background included); "
-            f"{self.report}; sha256 {self.sha256}"
+            f"{self.report}{rest}; sha256 {self.sha256}"
         )
 
 
@@ -59,13 +69,20 @@ def import_checkpoint(
     from training.nets import build_network
     from training.nets.settings import model_settings
 
-    weights = read_weights(path, sha256=sha256)
+    weights, rest = read_with_rest(path, sha256=sha256)
     name, num_classes = identify(weights)
     network = build_network(model_settings(name), num_classes)
     report = load_weights(network, weights)
     if out is not None:
         save_weights(network, out)
-    return Imported(name, num_classes, file_sha256(Path(path)), report)
+    return Imported(name, num_classes, file_sha256(Path(path)), report, rest)
+
+
+def _shortly(names: tuple[str, ...]) -> str:
+    """Names in short: `moments.network.a.b` and its kind are `moments.*`."""
+    marker = f".{PREFIX}"
+    kinds = dict.fromkeys(n.partition(marker)[0] + ".*" if marker in n else n for n in names)
+    return ", ".join(list(kinds)[:8]) + (", ..." if len(kinds) > 8 else "")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -27,7 +27,11 @@ Weights = dict[str, npt.NDArray[np.generic]]
 PREFIX = "network."
 """What every published parameter name begins with; networks in memory do without."""
 
-EXTRAS = ("global_step", "learning_rate", "momentum", "momentum_", "loss_scale", "scale_sense")
+EXTRAS = (
+    *("global_step", "learning_rate", "momentum", "momentum_", "loss_scale", "scale_sense"),
+    *("epoch_num", "step_num", "current_iterator_step", "last_overflow_iterator_step"),
+)
+"""What MindSpore's optimizers, loss scales and checkpoint callback save beside weights without `PREFIX`."""
 EXTRA_PREFIXES = ("moments.", "moment1.", "moment2.", "velocity.", "ema.", "optimizer.")
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 
@@ -67,6 +71,17 @@ def read_weights(path: str | os.PathLike[str], *, sha256: str | None = None) -> 
     Raises:
         CheckpointError: If the file is missing, empty, damaged, of another kind, or hashes otherwise.
     """
+    return read_with_rest(path, sha256=sha256)[0]
+
+
+def read_with_rest(
+    path: str | os.PathLike[str], *, sha256: str | None = None
+) -> tuple[Weights, tuple[str, ...]]:
+    """Read a checkpoint as `read_weights` does, and say what in it was left out.
+
+    Returns:
+        The weights, and the names, as they are in the file, of everything that is none.
+    """
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint file.")
@@ -75,10 +90,11 @@ def read_weights(path: str | os.PathLike[str], *, sha256: str | None = None) -> 
     if sha256 is not None:
         check_sha256(path, sha256)
     raw = _read_safetensors(path) if path.suffix == ".safetensors" else _read_ckpt(path)
-    weights = _only_weights(raw)
-    if not weights:
+    names = _names_of_weights(raw)
+    if not names:
         raise CheckpointError(f"{path} holds no weights, only {', '.join(list(raw)[:5])}.")
-    return weights
+    weights = {n.removeprefix(PREFIX): raw[n] for n in names}
+    return weights, tuple(n for n in raw if n not in names)
 
 
 def check_sha256(path: Path, expected: str) -> None:
@@ -223,11 +239,11 @@ def _misfit(
     return message
 
 
-def _only_weights(raw: Weights) -> Weights:
-    """Leave out what trainers add and the prefix of published names."""
+def _names_of_weights(raw: Weights) -> dict[str, None]:
+    """The names, in the file's order, of what is a weight and nothing that trainers add."""
     if any(name.startswith(PREFIX) for name in raw):
-        return {n.removeprefix(PREFIX): v for n, v in raw.items() if n.startswith(PREFIX)}
-    return {n: v for n, v in raw.items() if n not in EXTRAS and not n.startswith(EXTRA_PREFIXES)}
+        return dict.fromkeys(n for n in raw if n.startswith(PREFIX))
+    return dict.fromkeys(n for n in raw if n not in EXTRAS and not n.startswith(EXTRA_PREFIXES))
 
 
 def _read_ckpt(path: Path) -> Weights:

@@ -107,7 +107,8 @@ def test_names_without_prefix_are_weights_too(tmp_path: Path) -> None:
     weights = values(tiny_network())
     rows = [{"name": n, "data": ms.Tensor(w)} for n, w in weights.items()]
     rows.append({"name": "moments.stem.0.0.weight", "data": ms.Tensor(np.zeros(3, np.float32))})
-    rows.append({"name": "global_step", "data": ms.Tensor(np.array([1], np.int32))})
+    for name in ("global_step", "epoch_num", "step_num"):
+        rows.append({"name": name, "data": ms.Tensor(np.array([1], np.int32))})
     ms.save_checkpoint(rows, str(tmp_path / "bare.ckpt"))
     assert list(read_weights(tmp_path / "bare.ckpt")) == list(weights)
 
@@ -264,7 +265,12 @@ def test_import_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     write_trainer_file(weights, source)
     out = tmp_path / "bare.safetensors"
     assert main([str(source), "--sha256", file_sha256(source), "--out", str(out)]) == 0
-    assert "ssd_mobilenet_v1 with 21 classes" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "ssd_mobilenet_v1 with 21 classes" in printed
+    # Every entry of the file is accounted for.
+    rest = len(ms.load_checkpoint(str(source))) - len(weights)
+    others = f"{rest} others left out (moments.*, global_step, learning_rate, momentum)"
+    assert f"{len(weights)} weights loaded, {others}" in printed
     read = read_weights(out)
     assert all(np.array_equal(read[n], w) for n, w in weights.items())
     assert main([str(source), "--sha256", SEED_CARD]) == 1
