@@ -71,7 +71,8 @@ def test_the_experiment(
     assert "first weights from" in told and "multi_box.cls_layers.0" in told
     before = read_weights(checkpoint)
     frozen, thawed = (
-        read_weights(next((tmp_path / "tuned/checkpoints").glob(f"*{step}.ckpt"))) for step in (5, 10)
+        read_weights(next((tmp_path / "tuned/checkpoints").glob(f"*{step}.ckpt")))
+        for step in (5, 10)
     )
     card = read_card(next((tmp_path / "tuned/checkpoints").glob("*10.ckpt")))
     assert card is not None and card.model["image_size"] == [64, 64] and card.num_classes == 8
