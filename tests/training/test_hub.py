@@ -11,8 +11,10 @@ from pathlib import Path
 import mindspore as ms
 import numpy as np
 import pytest
+from test_weights import random_weights, write_trainer_file
 
 import mindspore_hub_conf
+from training.identify import PUBLISHED
 from training.weights import EMPTY_SHA256, save_weights
 
 LOADER = """
@@ -57,6 +59,18 @@ def test_loaded_from_its_file_from_any_directory(tmp_path: Path, repository: Pat
     assert loc_shape == list(want[0].shape)
     assert scores_shape == list(want[1].shape)
     assert np.isclose(total, want[1].asnumpy().sum(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("card", ["SSD", *PUBLISHED])
+def test_published_weights_reach_every_card(card: str, tmp_path: Path) -> None:
+    """A published file, as the trainer writes it, through the Hub's own `load_param_into_net`."""
+    network = mindspore_hub_conf.create_network(card.lower())
+    weights = random_weights(network.model.name, 81)
+    write_trainer_file(weights, tmp_path / "card.ckpt")
+    missing, _ = ms.load_param_into_net(network, ms.load_checkpoint(str(tmp_path / "card.ckpt")))
+    assert not missing
+    for parameter in network.get_parameters():
+        np.testing.assert_array_equal(parameter.asnumpy(), weights[parameter.name])
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from training.nets.settings import model_settings, zoo_names
@@ -59,11 +62,18 @@ def test_shared_layers_count_once_as_parameters_and_each_time_as_work() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", zoo_names())
-def test_every_network_can_be_described(name: str) -> None:
+def test_every_network_can_be_described(name: str, repository: Path) -> None:
     model = model_settings(name)
     text = describe(model, 81)
     assert text.startswith(f"{name}: {model.image_size[0]}x{model.image_size[1]}")
-    assert "GMACs" in text
+    # The tables of the family give the numbers that a user sees here.
+    found = re.search(r"(\d+) default boxes\n([\d,]+) parameters, ([\d.]+) GMACs", text)
+    assert found is not None
+    boxes, parameters, gmacs = found.groups()
+    for page in ("README.md", "docs/models.md"):
+        lines = (repository / page).read_text().splitlines()
+        (row,) = [line for line in lines if line.startswith(f"| `{name}`") and "GMAC" not in line]
+        assert f"| {int(boxes):,} | {parameters} | {gmacs} |" in row, page
 
 
 def test_print_summary(capsys: pytest.CaptureFixture[str]) -> None:
