@@ -25,6 +25,7 @@ PAPER = AugmentSettings(
     crop="paper", expand_probability=0.5, colour_probability=0.5, brightness_shift=32.0,
     brightness=0.0, contrast=0.5, saturation=0.5, hue_degrees=18.0,
 )  # fmt: skip
+PLAIN = AugmentSettings(crop="none", flip_probability=0.0, colour_probability=0.0)
 
 
 def small_encoder() -> BoxEncoder:
@@ -182,8 +183,7 @@ def test_arrays_handed_out_are_the_callers(split: ConvertedSplit) -> None:
 
 
 def test_without_augmentation_images_are_resized_as_for_evaluation(split: ConvertedSplit) -> None:
-    plain = AugmentSettings(crop="none", flip_probability=0.0, colour_probability=0.0)
-    train = build(split, plain, batch_size=COUNT).batch_at(0)
+    train = build(split, PLAIN, batch_size=COUNT).batch_at(0)
     shown = dict(zip(train.image_ids.tolist(), train.images, strict=True))
     for batch in EvalPipeline(split, SIZE, 8).batches():
         for number, image in zip(batch.image_ids.tolist(), batch.images, strict=True):
@@ -309,6 +309,23 @@ def test_images_without_boxes_are_negatives(tmp_path: Path) -> None:
     assert not batch.labels.any() and not batch.loc_targets.any() and batch.images.any()
     paper = build(split, PAPER, batch_size=4).batch_at(0)
     assert not paper.labels.any() and paper.images.any()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("augment", [AugmentSettings(), PAPER, PLAIN])
+def test_boxes_that_are_not_finite_never_reach_the_loss(
+    tmp_path: Path, augment: AugmentSettings, value: float
+) -> None:
+    def spoil(index: int, row: dict[str, Any]) -> dict[str, Any]:
+        boxes = row["boxes"].copy()
+        boxes[0, index % 4] = value
+        return {**row, "boxes": boxes}
+
+    made = [s for s in scenes(20) if len(s.boxes_yxyx_px) > 1][:8]
+    pipeline = build(write_split(tmp_path, made, shards=1, change=spoil), augment, batch_size=8)
+    for step in range(3):
+        batch = pipeline.batch_at(step)
+        assert np.isfinite(batch.loc_targets).all() and (batch.labels > 0).any()
 
 
 def test_published_tools_shards_are_read(tmp_path: Path) -> None:
