@@ -55,12 +55,14 @@ def prepare_overrides(
         The flags and the overrides.
 
     Raises:
-        SettingError: If an override names no setting; close names are suggested.
+        SettingError: If an override names no setting or no choice of a group; close names are suggested.
     """
     types = field_types(settings_class)
     groups = group_choices()
     flags, overrides = [], []
     multirun = "-m" in arguments or "--multirun" in arguments
+    # Sweeps list several choices, and folders of the user's own may hold more than `conf/` does.
+    open_groups = multirun or any("searchpath" in a or "--config-dir" in a for a in arguments)
     for argument in arguments:
         if argument.startswith("-"):
             flags.append(argument)
@@ -74,6 +76,8 @@ def prepare_overrides(
             key = _ALIASES.get(command, {}).get(key, key)
         if not key.startswith("hydra"):
             _check_key(command, key, prefix, types, groups)
+            if key in groups and not open_groups:
+                _check_choice(key, value, groups[key])
         if types.get(key) is str and not multirun:
             value = _quoted(value)
         overrides.append(f"{prefix}{key}{equals}{value}")
@@ -95,6 +99,15 @@ def _check_key(
     close += [name for name in names if name.split(".")[-1] == key.split(".")[-1]]
     hint = f" Did you mean {' or '.join(dict.fromkeys(close))}?" if close else ""
     raise SettingError(f"{key}: no such setting.{hint} List them: python {command}.py --help")
+
+
+def _check_choice(group: str, value: str, choices: list[str]) -> None:
+    name = value.strip("'\"")
+    if name in choices or name in ("", "null") or name.startswith(("{", "[", "$")):
+        return
+    close = difflib.get_close_matches(name, choices, n=3)
+    hint = f" Did you mean {' or '.join(close)}?" if close else ""
+    raise SettingError(f"{group}={name}: expected one of {', '.join(choices)}.{hint}")
 
 
 def _quoted(value: str) -> str:
