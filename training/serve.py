@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import sys
 import threading
 import time
 from http import HTTPStatus
@@ -23,6 +24,7 @@ MAX_PIXELS = 60_000_000
 
 _FLOOR = 0.02  # the page's slider goes down to this; below are only guesses
 _READ_SECONDS = 30
+_LENGTH_DIGITS = 15
 
 _HEADERS = {
     "Cache-Control": "no-store",
@@ -66,6 +68,11 @@ def serve(detector: Detector, choice: Choice, host: str, port: int, max_upload_m
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Stay silent about browsers that left before their answer; print what else went wrong."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
 
 def build_server(
@@ -168,14 +175,16 @@ class _Handler(BaseHTTPRequestHandler):
         if not length.isascii() or not length.isdigit():
             self._refuse(HTTPStatus.LENGTH_REQUIRED, "the picture's size must come first")
             return
-        if int(length) > self.limit:
+        # Python refuses to read numbers of thousands of digits.
+        size = int(length) if len(length) <= _LENGTH_DIGITS else 10**_LENGTH_DIGITS
+        if size > self.limit:
             self._refuse(
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                f"the picture has {int(length) / 1e6:.1f} MB; at most {self.limit / 1e6:g} MB",
+                f"the picture has {size / 1e6:.1f} MB; at most {self.limit / 1e6:g} MB",
             )
             return
-        data = self.rfile.read(int(length))
-        if len(data) < int(length):
+        data = self.rfile.read(size)
+        if len(data) < size:
             self._refuse(HTTPStatus.BAD_REQUEST, "the picture was cut short")
             return
         try:

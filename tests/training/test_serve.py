@@ -95,6 +95,26 @@ def test_too_large_an_upload_is_refused_unread(port: int) -> None:
     status, headers, body = ask(port, "POST", "/detect", b"x", Content_Length="999999999")
     assert status == 413 and headers["Connection"] == "close"
     assert "at most 0.05 MB" in json.loads(body)["error"]
+    # More digits than Python reads as a number.
+    assert ask(port, "POST", "/detect", b"x", Content_Length="9" * 5000)[0] == 413
+
+
+def test_a_browser_that_leaves_early_is_no_news(
+    port: int, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = threading.Event()
+
+    def leave(*_: Any) -> None:
+        gone.set()
+        raise ConnectionResetError
+
+    monkeypatch.setattr(training.serve._Handler, "_send", leave)
+    with pytest.raises((http.client.HTTPException, ConnectionError)):
+        ask(port, "GET", "/")
+    assert gone.is_set()
+    monkeypatch.undo()
+    assert ask(port, "GET", "/")[0] == 200
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_a_small_file_with_a_huge_picture_is_refused(
