@@ -10,6 +10,8 @@ import os
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
+from data_tools.errors import SettingError
+
 
 def write_atomic(path: Path, text: str) -> None:
     """Write a text file so that it is there whole or not at all, also after a power cut."""
@@ -36,6 +38,27 @@ def sync_path(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def make_folder(folder: Path, setting: str) -> None:
+    """Make a folder that a setting names, unless it is there.
+
+    Args:
+        folder: The folder.
+        setting: The setting's name, for the message.
+
+    Raises:
+        SettingError: If it cannot be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = "a file of this name is in the way" if folder.is_file() else error.strerror
+        raise SettingError(
+            f"{setting}={folder}: the folder cannot be made ({reason}). Choose another."
+        ) from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise SettingError(f"{setting}={folder}: may not be written to. Choose another folder.")
 
 
 class EarlyFlush:

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data_tools.errors import DataError
+from data_tools.images import turned
 
 Image = npt.NDArray[np.uint8]
 
@@ -87,7 +88,8 @@ def find_images(pattern: str, recursive: bool = False) -> Found:
     else:
         files = tuple(sorted(Path(name) for name in glob.glob(pattern, recursive=True)))  # noqa: PTH207
         root = Path(os.path.commonpath([p.parent for p in files])) if files else path
-    files = tuple(p for p in files if p.is_file())
+    # A link that leads nowhere stays in the list: it is reported like any other bad picture.
+    files = tuple(p for p in files if p.is_file() or (p.is_symlink() and not p.exists()))
     images = tuple(p for p in files if p.suffix.lower() in IMAGE_ENDINGS)
     videos = tuple(p for p in files if p.suffix.lower() in VIDEO_ENDINGS)
     if not images and not videos:
@@ -125,10 +127,25 @@ def read_image(source: str | Path | bytes) -> Image:
     except cv2.error:
         image = None
     if image is None:
-        image = _read_with_pillow(data)
-    if image is None:
+        image = _read_with_pillow(data)  # upright already
+        if image is not None:
+            return image
         raise DataError(f"{name}: does not decode: damaged, or no picture format we know.")
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        image = turned(image, _orientation(data))  # OpenCV turns JPEG, PNG and TIFF only
     return np.asarray(image)
+
+
+def _orientation(data: bytes) -> int:
+    """Return the EXIF orientation of a picture that decodes, 1..8."""
+    from PIL import Image as Pillow
+
+    try:
+        with Pillow.open(io.BytesIO(data)) as picture:
+            orientation = picture.getexif().get(0x0112, 1)
+    except (OSError, ValueError, SyntaxError):
+        return 1
+    return orientation if orientation in range(1, 9) else 1
 
 
 def _read_with_pillow(data: bytes) -> Image | None:

@@ -21,7 +21,13 @@ from data_tools.progress import Progress
 from training.detector import Choice, Detector, Prediction
 from training.eval_settings import PredictCommand
 from training.image_source import Found, find_images, open_video, read_image, video_frames
-from training.predict_output import PredictionFiles, picture_name, write_picture
+from training.predict_output import (
+    PredictionFiles,
+    picture_name,
+    refuse_collisions,
+    video_name,
+    write_picture,
+)
 
 Image = npt.NDArray[np.uint8]
 
@@ -46,7 +52,8 @@ def run(command: PredictCommand) -> int:
             )
         found = find_images(command.images, command.recursive)
         out = Path(command.out)
-        _refuse_overwriting(found, out)
+        if command.pictures:
+            refuse_collisions(found, out)
     detector = Detector.load(
         command.checkpoint,
         device=command.device,
@@ -71,16 +78,6 @@ def run(command: PredictCommand) -> int:
         f"{len(files.skipped)} not usable: {out}"
     )
     return 0 if files.images else 1
-
-
-def _refuse_overwriting(found: Found, out: Path) -> None:
-    sources = {path.resolve() for path in (*found.images, *found.videos)}
-    for path in (*found.images, *found.videos):
-        if (out / picture_name(found.name(path))).resolve() in sources:
-            raise SettingError(
-                f"out={out}: the picture of {path} would replace one of the images. Choose another "
-                "folder."
-            )
 
 
 @dataclass(frozen=True)
@@ -181,7 +178,7 @@ def _predict_video(
         files.skip(name, str(error))
         print(f"not usable: {error}", file=sys.stderr)
         return
-    target = files.folder / Path(name).with_suffix(".mp4")
+    target = files.folder / video_name(name)
     first_id = files.last_image_id + 1
     writer: cv2.VideoWriter | None = None
     batch: list[_Loaded] = []
@@ -215,6 +212,9 @@ def _predict_video(
         capture.release()
         if writer is not None:
             writer.release()
+    if files.last_image_id < first_id:
+        files.skip(name, f"{path}: no frame of it decodes.")
+        print(f"not usable: {path}: no frame of it decodes.", file=sys.stderr)
 
 
 def _video_writer(path: Path, rate: float, width: int, height: int) -> cv2.VideoWriter:

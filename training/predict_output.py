@@ -16,9 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from data_tools.boxes import xywh_from_yxyx
-from data_tools.errors import DataError
-from data_tools.files import publish
+from data_tools.errors import DataError, SettingError
+from data_tools.files import make_folder, publish
 from training.detector import Prediction
+from training.image_source import Found
 
 CSV_COLUMNS = ("file", "image_id", "class", "category_id", "score", "x", "y", "width", "height")
 _KEPT_ENDINGS = frozenset((".jpg", ".jpeg", ".png"))
@@ -31,11 +32,14 @@ class PredictionFiles:
 
     Args:
         folder: Where they go; made.
+
+    Raises:
+        SettingError: If it cannot be made or written to.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder, "out")
         self._streams: dict[str, TextIO] = {}
         self.images = self.detections = self.last_image_id = 0
         self.skipped: list[dict[str, str]] = []
@@ -119,17 +123,54 @@ def picture_name(name: str) -> str:
     return name if Path(name).suffix.lower() in _KEPT_ENDINGS else f"{name}.png"
 
 
+def video_name(name: str) -> str:
+    """Return what the annotated copy of a video is called; always MP4.
+
+    >>> video_name("a/b.mp4"), video_name("c.avi")
+    ('a/b.mp4', 'c.avi.mp4')
+    """
+    return name if Path(name).suffix.lower() == ".mp4" else f"{name}.mp4"
+
+
+def refuse_collisions(found: Found, out: Path) -> None:
+    """Refuse pictures and videos that would replace what they are made from, or one another.
+
+    Args:
+        found: What is looked at.
+        out: Where its pictures go.
+
+    Raises:
+        SettingError: If one would.
+    """
+    sources = {path.resolve() for path in (*found.images, *found.videos)}
+    targets = [(path, out / picture_name(found.name(path))) for path in found.images]
+    targets += [(path, out / video_name(found.name(path))) for path in found.videos]
+    owners: dict[Path, Path] = {}
+    for path, target in targets:
+        if target.resolve() in sources:
+            raise SettingError(
+                f"out={out}: the picture of {path} would replace one of the images. Choose another "
+                "folder, or pictures=false."
+            )
+        other = owners.setdefault(target, path)
+        if other != path:
+            raise SettingError(
+                f"images: the pictures of {other} and {path} would both be called {target}. Rename "
+                "one, or set pictures=false."
+            )
+
+
 def write_picture(path: Path, image_bgr: npt.NDArray[np.uint8]) -> None:
     """Write a drawn picture in the format of its ending.
 
     Raises:
         DataError: If it cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     ok, encoded = cv2.imencode(path.suffix, image_bgr, [cv2.IMWRITE_JPEG_QUALITY, 92])
     if not ok:
         raise DataError(f"{path}: OpenCV cannot write {path.suffix} pictures.")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(encoded.tobytes())
     except OSError as error:
         raise DataError(f"{path}: not written ({error.strerror or error}).") from error

@@ -85,9 +85,11 @@ def test_bad_pictures_are_reported_and_the_rest_go_on(
     (folder / "cut.jpg").write_bytes((folder / "whole.jpg").read_bytes()[:400])
     (folder / "empty.png").write_bytes(b"")
     (folder / "text.jpg").write_text("hello")
+    (folder / "nowhere.jpg").symlink_to(folder / "moved.jpg")
     assert run(command(folder, out)) == 0
     skipped = json.loads((out / "skipped.json").read_text())
-    assert [s["file_name"] for s in skipped] == ["cut.jpg", "empty.png", "text.jpg"]
+    names = ["cut.jpg", "empty.png", "nowhere.jpg", "text.jpg"]
+    assert [s["file_name"] for s in skipped] == names
     assert "empty" in skipped[1]["reason"]
     assert "cut.jpg" in capsys.readouterr().err
     assert json.loads((out / "images.json").read_text())[0]["file_name"] == "whole.jpg"
@@ -136,20 +138,49 @@ def test_arrays_bytes_and_paths_give_the_same(tmp_path: Path) -> None:
         detector.predict(image.astype(np.float32))
 
 
-def test_a_video(tmp_path: Path, detector: Detector) -> None:
-    path = tmp_path / "clip.avi"
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"MJPG"), 10, (64, 48))
-    for _ in range(7):
+@pytest.mark.parametrize("ending", ["webp", "png", "tif"])
+def test_orientation_counts_in_other_formats_too(tmp_path: Path, ending: str) -> None:
+    upright = np.random.default_rng(1).integers(0, 256, (40, 60, 3), np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = tmp_path / f"t.{ending}"
+    options = {"lossless": True} if ending == "webp" else {}
+    Image.fromarray(np.rot90(upright).copy()).save(path, exif=exif, **options)
+    assert np.array_equal(read_image(path)[:, :, ::-1], upright)
+
+
+def write_video(path: Path, code: str = "MJPG", frames: int = 7) -> None:
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*code), 10, (64, 48))
+    for _ in range(frames):
         writer.write(picture(48, 64))
     writer.release()
+
+
+def test_a_video(tmp_path: Path, detector: Detector) -> None:
+    path = tmp_path / "clip.avi"
+    write_video(path)
     assert run(command(path, tmp_path / "out", video_step=3)) == 0
     images = json.loads((tmp_path / "out" / "images.json").read_text())
     assert [i["file_name"] for i in images] == [f"clip.avi#frame={k}" for k in (0, 3, 6)]
-    capture = cv2.VideoCapture(str(tmp_path / "out" / "clip.mp4"))
+    capture = cv2.VideoCapture(str(tmp_path / "out" / "clip.avi.mp4"))
     assert capture.isOpened() and int(capture.get(cv2.CAP_PROP_FRAME_COUNT)) == 3
     capture.release()
     (tmp_path / "bad.mp4").write_bytes(b"nothing")
     assert run(command(tmp_path / "bad.mp4", tmp_path / "none")) == 1
+
+
+def test_a_video_without_a_frame_is_reported(
+    tmp_path: Path,
+    detector: Detector,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write_video(tmp_path / "clip.avi")
+    monkeypatch.setattr(training.predict, "video_frames", lambda *_: iter(()))
+    assert run(command(tmp_path / "clip.avi", tmp_path / "out")) == 1
+    skipped = json.loads((tmp_path / "out" / "skipped.json").read_text())
+    assert "no frame of it decodes" in skipped[0]["reason"]
+    assert "clip.avi: no frame" in capsys.readouterr().err
 
 
 def test_patterns_and_missing_inputs(tmp_path: Path) -> None:
@@ -175,6 +206,39 @@ def test_pictures_never_replace_the_images(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="would replace one of the images"):
         run(command(tmp_path, tmp_path))
     assert (tmp_path / "1.jpg").read_bytes() == before
+
+
+def test_a_video_never_replaces_its_source(tmp_path: Path, detector: Detector) -> None:
+    path = tmp_path / "clip.mp4"
+    write_video(path, "mp4v")
+    before = path.read_bytes()
+    with pytest.raises(SettingError, match="would replace one of the images"):
+        run(command(path, tmp_path))
+    assert path.read_bytes() == before
+    assert run(command(path, tmp_path, pictures=False)) == 0
+    assert path.read_bytes() == before
+
+
+def test_two_files_never_share_a_picture(tmp_path: Path, detector: Detector) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    for name, code in (("clip.mp4", "mp4v"), ("clip.avi", "MJPG")):
+        write_video(folder / name, code, frames=2)
+    assert run(command(folder, out)) == 0
+    assert {p.name for p in out.glob("*.mp4")} == {"clip.mp4", "clip.avi.mp4"}
+    Image.fromarray(picture()).save(folder / "a.gif")
+    Image.fromarray(picture()).save(folder / "a.gif.png")
+    with pytest.raises(SettingError, match=r"a\.gif and .*a\.gif\.png would both be called"):
+        run(command(folder, out))
+
+
+def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path, detector: Detector) -> None:
+    cv2.imwrite(str(tmp_path / "1.jpg"), picture())
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(SettingError, match=r"out=.*taken: the folder cannot be made \(a file"):
+        run(command(tmp_path / "1.jpg", tmp_path / "taken"))
+    with pytest.raises(SettingError, match="out=.*below: the folder cannot be made"):
+        run(command(tmp_path / "1.jpg", tmp_path / "taken" / "below"))
 
 
 def test_image_ids_are_cocos_where_names_are_numbers() -> None:
