@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from data_tools.errors import CheckpointError, SettingError
-from data_tools.files import publish, write_atomic
+from data_tools.files import make_folder, publish, write_atomic
 from data_tools.manifest import open_split
 from training.eval_settings import ExportCommand
 from training.file_metadata import make_metadata
@@ -57,7 +57,7 @@ def run(command: ExportCommand) -> int:
     start_device(RuntimeSettings())
     network = load_network(file)
     metadata = make_metadata(file, classes, command)
-    out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(out.parent, "out")
     report_path = out.with_name(out.name + ".parity.json")
     with tempfile.TemporaryDirectory(prefix=".export-", dir=out.parent) as folder:
         temporary = Path(folder).resolve() / f"model{out.suffix}"

@@ -203,6 +203,27 @@ def test_settings_that_cannot_work() -> None:
 
 
 @slow
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ssd300",
+        "ssd_mobilenet_v1",
+        "ssd_mobilenet_v1_fpn",
+        "ssd_resnet50_fpn",
+        "ssd_vgg16",
+        "ssdlite_mobilenet_v3",
+    ],
+)
+@pytest.mark.parametrize("kind", ["onnx", "mindir"])
+def test_every_network_exports(tmp_path: Path, name: str, kind: str) -> None:
+    network = build_network(model_settings(name), len(CLASSES) + 1)
+    fill_like_golden(network)
+    write_checkpoint(tmp_path / "c.ckpt", network=network)
+    report = export(tmp_path / "c.ckpt", tmp_path / f"m.{kind}", parity_images=1)
+    assert report["passed"] and report["detections"]["file"] == 100
+
+
+@slow
 @pytest.mark.parametrize("name", ["ssd_mobilenet_v1_fpn", "ssdlite_mobilenet_v3"])
 def test_upsampling_and_squeezing_networks_become_onnx(tmp_path: Path, name: str) -> None:
     network = build_network(model_settings(name, image_size=[128, 128]), len(CLASSES) + 1)
