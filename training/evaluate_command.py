@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from data_tools.errors import CheckpointError
-from data_tools.files import write_atomic
+from data_tools.files import make_folder, write_atomic
 from data_tools.manifest import ConvertedSplit, open_split
 from training.distributed import start_world
-from training.eval_settings import EvalCommand
+from training.eval_settings import EvalCommand, EvaluateSettings
 from training.evaluation import evaluate
 from training.metrics_table import metrics_table
 from training.model_file import ModelFile, load_predictor, open_model_file
@@ -21,15 +21,18 @@ from training.runtime import prepare_environment, start_device
 from training.scoring import EvaluationResult
 from training.settings import RuntimeSettings
 
-PICTURES = 12
+METRICS = "metrics.json"
+PICTURES = ("predictions.png", "worst.png", "precision_recall.png")
+_ON_SHEET = 12
 
 
 def run(command: EvalCommand) -> int:
     """Evaluate as the command says; with a launcher, on all ranks together.
 
     Writes `metrics.json` and `detections.json` (COCO results) to `command.output`, and the pictures
-    `predictions.png`, `worst.png` and `precision_recall.png`. An earlier `metrics.json` is removed
-    first and the new one is written last, so it never stands beside another run's detections.
+    `predictions.png`, `worst.png` and `precision_recall.png`. An earlier `metrics.json` and earlier
+    pictures are removed first and the new `metrics.json` is written last, so it never stands beside
+    another run's detections.
 
     Returns:
         0.
@@ -37,6 +40,7 @@ def run(command: EvalCommand) -> int:
     Raises:
         DataError: If the data set is missing or damaged.
         CheckpointError: If the detector cannot be read, or is for other classes.
+        SettingError: If the folder cannot be made.
     """
     prepare_environment()
     split = open_split(command.data, command.split)
@@ -46,11 +50,15 @@ def run(command: EvalCommand) -> int:
     start_device(RuntimeSettings(device=command.device))
     world = start_world()
     if world.is_main:
-        output.mkdir(parents=True, exist_ok=True)
-        (output / "metrics.json").unlink(missing_ok=True)
+        make_folder(output, "output")
+        # Pictures too: with curves=false those of an earlier run would stay beside the new figures.
+        for name in (METRICS, *PICTURES):
+            (output / name).unlink(missing_ok=True)
         print(
             f"{file.path}: {file.model.name}, {file.num_classes - 1} classes, image {file.image_size}"
         )
+        if file.graph_nms:
+            print(graph_nms_note(file, command.evaluate))
     world.barrier()
     result = evaluate(
         load_predictor(file, command.evaluate.batch_size),
@@ -95,6 +103,23 @@ def check_classes(file: ModelFile, split: ConvertedSplit, accept: bool) -> None:
     )
 
 
+def graph_nms_note(file: ModelFile, settings: EvaluateSettings) -> str:
+    """Say which figures the suppression in an exported file's graph makes differ from its checkpoint's."""
+    floor, overlap, most = (
+        file.graph_nms[name] for name in ("score_floor", "nms_iou", "max_detections")
+    )
+    same = (
+        floor <= settings.score_floor
+        and overlap == settings.nms_iou
+        and most >= settings.max_detections
+    )
+    return (
+        f"note: the graph keeps at most {most} detections above {floor:g}, suppressed at {overlap:g}: "
+        f"{'published' if same else 'coco, published and voc'} figures are the file's own, not those of "
+        "its checkpoint"
+    )
+
+
 def _write(
     command: EvalCommand,
     output: Path,
@@ -112,14 +137,16 @@ def _write(
         "checkpoint": str(file.path),
         "trained_on_fingerprint": file.data_fingerprint,
         "split": command.split,
+        **({"graph_nms": file.graph_nms} if file.graph_nms else {}),
         "seconds": {k: round(v, 3) for k, v in result.seconds.items()},
     }
     result.detections.write_json(output / "detections.json")
-    write_prediction_sheet(output / "predictions.png", split, result, PICTURES)
-    if command.worst and not write_worst_images(output / "worst.png", split, result, command.worst):
-        (output / "worst.png").unlink(missing_ok=True)
+    write_prediction_sheet(output / "predictions.png", split, result, _ON_SHEET)
+    if command.worst:
+        write_worst_images(output / "worst.png", split, result, command.worst)
     if command.curves:
         write_pr_curves(output / "precision_recall.png", result)
-    write_atomic(output / "metrics.json", json.dumps(metrics, indent=1) + "\n")
+    write_atomic(output / METRICS, json.dumps(metrics, indent=1) + "\n")
     print(metrics_table(metrics))
-    print(f"written to {output}: metrics.json, detections.json, predictions.png")
+    pictures = [name for name in PICTURES if (output / name).exists()]
+    print(f"written to {output}: {', '.join([METRICS, 'detections.json', *pictures])}")

@@ -18,9 +18,11 @@ from training.nets.settings import settings_from_dict
 
 FORMAT = "ssd-export/1"
 
+_NMS = ("score_floor", "nms_iou", "max_detections")
+
 PREPROCESSING = (
-    "Decode to 8-bit RGB, apply no aspect-keeping: resize to image_size (height, width) with bilinear "
-    "interpolation, half-pixel centres (cv2.INTER_LINEAR); layout (N, 3, height, width), values 0..255. "
+    "Decode to 8-bit RGB; resize to image_size (height, width), aspect not kept, with bilinear "
+    "interpolation and half-pixel centres (cv2.INTER_LINEAR); layout (N, 3, height, width), values 0..255. "
     "The graph itself subtracts mean and divides by std."
 )
 
@@ -54,9 +56,7 @@ def make_metadata(
         "data_fingerprint": file.data_fingerprint,
     }
     if command.nms:
-        values["score_floor"] = command.score_floor
-        values["nms_iou"] = command.nms_iou
-        values["max_detections"] = command.max_detections
+        values |= {name: getattr(command, name) for name in _NMS}
     return {k: v if isinstance(v, str) else json.dumps(v) for k, v in values.items()}
 
 
@@ -99,6 +99,11 @@ def parse_metadata(path: Path, values: dict[str, str], sha256: str) -> tuple[Mod
             "written by this project's export.py, so its classes and preprocessing are unknown."
         )
     try:
+        info = ExportInfo(
+            decode=json.loads(values["decode"]),
+            nms=json.loads(values["nms"]),
+            batch_size=int(values["batch_size"]),
+        )
         file = ModelFile(
             path=path,
             model=settings_from_dict(json.loads(values["model"])),
@@ -106,11 +111,7 @@ def parse_metadata(path: Path, values: dict[str, str], sha256: str) -> tuple[Mod
             classes=tuple(ClassInfo(**entry) for entry in json.loads(values["classes"])),
             sha256=sha256,
             data_fingerprint=values["data_fingerprint"],
-        )
-        info = ExportInfo(
-            decode=json.loads(values["decode"]),
-            nms=json.loads(values["nms"]),
-            batch_size=int(values["batch_size"]),
+            graph_nms={name: json.loads(values[name]) for name in _NMS} if info.nms else {},
         )
     except (KeyError, ValueError, TypeError) as error:
         raise CheckpointError(f"{path}: its metadata is damaged ({error!r}).") from error

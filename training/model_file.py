@@ -5,7 +5,7 @@ Exported files are run in `exported.py`; weights are read in `weights.py`, cards
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,8 @@ class ModelFile:
         classes: Names and ids by label; empty if nobody knows them.
         sha256: Hash of the file.
         data_fingerprint: Fingerprint of the data it was trained on; empty if unknown.
+        graph_nms: `score_floor`, `nms_iou` and `max_detections` of an exported file that suppresses in its
+            graph; empty for any other.
     """
 
     path: Path
@@ -40,6 +42,7 @@ class ModelFile:
     classes: tuple[ClassInfo, ...]
     sha256: str
     data_fingerprint: str
+    graph_nms: dict[str, float] = field(default_factory=dict)
 
     @property
     def image_size(self) -> tuple[int, int]:

@@ -18,7 +18,9 @@ from training.configure import compose
 from training.crosscheck import pycocotools_numbers
 from training.detection_table import read_results
 from training.eval_settings import EvalCommand, EvaluateSettings, ExportCommand, PredictCommand
-from training.evaluate_command import run
+from training.evaluate_command import graph_nms_note, run
+from training.export import run as run_export
+from training.exported import read_metadata
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +68,38 @@ def test_a_failed_run_leaves_no_old_metrics(tmp_path: Path, paths: tuple[Path, P
     with pytest.raises(DataError):
         run(command((paths[0], data), tmp_path / "out"))
     assert not (tmp_path / "out" / "metrics.json").exists()
+
+
+def test_pictures_of_an_earlier_run_do_not_stay(
+    tmp_path: Path, paths: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("worst.png", "precision_recall.png"):
+        (tmp_path / name).write_text("old")
+    assert run(command(paths, tmp_path, worst=0, curves=False)) == 0
+    assert {p.name for p in tmp_path.glob("*.png")} == {"predictions.png"}
+    assert "detections.json, predictions.png\n" in capsys.readouterr().out
+
+
+def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path, paths: tuple[Path, Path]) -> None:
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(SettingError, match="output=.*taken: the folder cannot be made"):
+        run(command(paths, tmp_path / "taken"))
+
+
+def test_nms_in_the_graph_is_told(
+    tmp_path: Path, paths: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    exported = tmp_path / "nms.onnx"
+    export = ExportCommand(
+        checkpoint=str(paths[0]), out=str(exported), nms=True, score_floor=0.3, parity_images=1
+    )
+    assert run_export(export) == 0
+    assert run(command((exported, paths[1]), tmp_path, worst=0, curves=False)) == 0
+    assert "coco, published and voc figures are the file's own" in capsys.readouterr().out
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["graph_nms"] == {"score_floor": 0.3, "nms_iou": 0.6, "max_detections": 100}
+    file = read_metadata(exported)
+    assert ": published figures" in graph_nms_note(file, EvaluateSettings(score_floor=0.3))
 
 
 def test_other_classes_are_refused(tmp_path: Path, paths: tuple[Path, Path]) -> None:
