@@ -31,11 +31,12 @@ test-all: install-dev ## both
 coverage: install-dev ## both, with line coverage of data_tools and training
 	$(RUN_TESTS) -m "slow or not slow" --cov --cov-report=term-missing
 
-lint: install-dev ## ruff, mypy, shellcheck
+lint: install-dev ## ruff, mypy, shellcheck, hadolint
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/shellcheck run_distribute_train.sh .ci/run
+	$(VENV)/bin/hadolint Dockerfile
 
 format: install-dev ## let ruff format and mend what it can
 	$(VENV)/bin/ruff check --fix .
