@@ -175,6 +175,22 @@ def test_a_file_that_disagrees_is_not_written(
     assert report["passed"] is False and report["max_score_difference"] > 1e-3
 
 
+def test_detections_that_differ_are_an_error_where_they_are_all_there_is(
+    tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = training.parity.load_exported
+
+    def forgetful(*args: Any) -> Any:
+        predict = honest(*args)
+        return lambda images: tuple(part[:, 1:] for part in predict(images))
+
+    monkeypatch.setattr(training.parity, "load_exported", forgetful)
+    with pytest.raises(CheckpointError, match="does not agree with"):
+        export(checkpoint, tmp_path / "bad.onnx", nms=True)
+    report = json.loads((tmp_path / "bad.onnx.parity.json").read_text())
+    assert report["passed"] is False and report["detections"]["faults"] >= 3
+
+
 def test_outputs_are_protected_and_named(tmp_path: Path, checkpoint: Path, plain: Path) -> None:
     (tmp_path / "there.onnx").write_text("precious")
     with pytest.raises(SettingError, match=r"exists\. Choose another name"):
