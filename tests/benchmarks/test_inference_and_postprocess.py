@@ -26,7 +26,9 @@ def result_of(repository: Path, name: str) -> dict[str, Any]:
 @pytest.mark.slow
 def test_post_processing_is_faster_than_the_loop_and_finds_the_same(repository: Path) -> None:
     line = result_of(repository, "postprocess")
-    assert len(line["cases"]) == 4 and all(case["same_detections"] for case in line["cases"].values())
+    assert len(line["cases"]) == 4 and all(
+        case["same_detections"] for case in line["cases"].values()
+    )
     assert line["ap"]["same_digits"]
     assert line["ratio"] > 10  # far above on an idle machine; busy ones stagger
 
