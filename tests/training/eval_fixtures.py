@@ -6,6 +6,7 @@ import hashlib
 import json
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +58,9 @@ def write_split(
 def shapes_split(
     folder: Path, count: int = 11, split: str = "val", seed: int = 3
 ) -> ConvertedSplit:
-    """Write a split of small drawn scenes."""
-    samples = list(shape_samples(seed, split, count, min_side=96, max_side=150))
+    """Write a split of small drawn scenes; the first image has the id 0, which is an id like any other."""
+    drawn = shape_samples(seed, split, count, min_side=96, max_side=150)
+    samples = [replace(sample, image_id=number) for number, sample in enumerate(drawn)]
     return write_split(folder, samples, split)
 
 

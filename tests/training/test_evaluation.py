@@ -100,7 +100,7 @@ def test_metrics_have_the_promised_shape(split: ConvertedSplit) -> None:
 
 def test_every_image_exactly_once(split: ConvertedSplit) -> None:
     result = evaluate(PixelPredictor(7), split, SIZE, SETTINGS)
-    assert np.unique(result.detections.image_id).tolist() == list(range(1, 12))
+    assert np.unique(result.detections.image_id).tolist() == list(range(11))
     assert np.bincount(result.detections.image_id).max() <= SETTINGS.max_detections
 
 
@@ -154,7 +154,7 @@ def test_an_image_that_the_annotations_do_not_list_is_an_error(tmp_path: Path) -
     content["images"][0]["id"] = 99
     content["annotations"] = []
     split.annotations_path.write_text(json.dumps(content))
-    with pytest.raises(DataError, match=r"missing \[99\], not listed \[1\]"):
+    with pytest.raises(DataError, match=r"missing \[99\], not listed \[0\]"):
         evaluate(PixelPredictor(7), split, SIZE, SETTINGS)
 
 
