@@ -62,7 +62,9 @@ def _draw_classes(axes: Any, counts: dict[str, int]) -> None:
 def _draw_sizes(axes: Any, audit: SplitAudit) -> None:
     sides = np.sqrt(np.maximum(audit.areas_px, 1e-6))
     if len(sides):
-        bins = np.geomspace(max(1.0, sides.min()), max(2.0, sides.max()), 40)
+        low = max(1.0, sides.min())
+        # Boxes may all be of one size; bins must rise.
+        bins = np.geomspace(low, max(2.0, 1.01 * low, sides.max()), 40)
         axes.hist(sides, bins=bins, color=_BLUE)
     # Plain pixels at powers of two: the usual marks of a narrow range overlap.
     axes.set_xscale("log", base=2)

@@ -131,6 +131,14 @@ def test_audit_of_a_set_without_boxes(tmp_path: Path) -> None:
     assert run_audit(settings, ANCHORS) == 0
 
 
+def test_audit_of_a_split_with_one_box(tmp_path: Path) -> None:
+    """One box, or boxes all alike: the histogram of sides has no range."""
+    write_coco(tmp_path, [image_entry(1)], [box_entry(1, 1, [4, 4, 30, 20])])
+    settings = coco_settings(tmp_path, check=True, check_out=str(tmp_path / "check"))
+    assert run_audit(settings, ANCHORS) == 0
+    assert (tmp_path / "check/audit.png").is_file()
+
+
 # Preview
 
 
