@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from training.configure import _ALIASES, compose, load_object
+from training.configure import compose, load_object
 from training.help_text import field_types, group_choices
 from training.job import parse
 
@@ -70,14 +70,19 @@ def command_lines(text: str) -> list[str]:
 
 
 def _is_command(text: str) -> bool:
-    return re.match(r"(?:[A-Z_]+=\S+ )?(?:python |bash run_|make [a-z]|msrun .*\.py)", text) is not None
+    return (
+        re.match(r"(?:[A-Z_]+=\S+ )?(?:python |bash run_|make [a-z]|msrun .*\.py)", text)
+        is not None
+    )
 
 
 def spans(text: str) -> list[str]:
     """Return what stands between single backticks outside the fenced blocks."""
     prose = re.sub(r"^ *```.*?^ *```", "", text, flags=re.MULTILINE | re.DOTALL)
     # A span may be broken over two lines, and a table needs its bars escaped.
-    return [" ".join(found.replace("\\|", "|").split()) for found in re.findall(r"`([^`]+)`", prose)]
+    return [
+        " ".join(found.replace("\\|", "|").split()) for found in re.findall(r"`([^`]+)`", prose)
+    ]
 
 
 @cache
@@ -159,9 +164,9 @@ def check_span(span: str) -> None:
     elif re.fullmatch(r"[a-z_]+(\.[a-z_0-9]+)+", span) and _is_group(span.split(".")[0]):
         is_file = span.rpartition(".")[2] in ("json", "jsonl", "png", "py", "yaml", "md")
         assert is_file or _is_setting(span), f"`{span}`: there is no such setting"
-    elif re.fullmatch(r"[\w.-]+(/[\w.-]+)*/?", span) and "/" in span and "NAME" not in span:
-        if span.split("/")[0] in _FOLDERS:
-            assert (REPOSITORY / span).exists(), f"`{span}`: there is no such file"
+    elif re.fullmatch(r"[\w.-]+(/[\w.-]+)+/?|[\w.-]+/", span) and "NAME" not in span:
+        ours = span.split("/")[0] in _FOLDERS
+        assert not ours or (REPOSITORY / span).exists(), f"`{span}`: there is no such file"
 
 
 _FOLDERS = ("benchmarks", "conf", "data_tools", "docs", "tests", "training", ".github", ".ci")
@@ -175,7 +180,7 @@ def _is_setting(key: str) -> bool:
     for command in COMMANDS:
         types = known_settings(command)
         free = any(kind is dict and key.startswith(f"{name}.") for name, kind in types.items())
-        if key in types or key in group_choices() or free or key in _ALIASES.get(command, {}):
+        if key in types or key in group_choices() or free:
             return True
         # A table on `image.*` says `max_side=512`; a name that no group has is still found.
         if any(name.endswith(f".{key}") for name in types):

@@ -120,13 +120,15 @@ def test_the_chinese_readme_says_the_same() -> None:
     for pattern in (r"^(#+) ", r"^\|.*$"):
         assert len(re.findall(pattern, chinese, re.M)) == len(re.findall(pattern, english, re.M))
     for ours, theirs in zip(*(re.findall(r"^\|.*$", text, re.M) for text in (english, chinese))):
-        figures = [re.findall(r"\d[\d.,]*\d|\d", row) for row in (ours, theirs)]
+        figures = [sorted(re.findall(r"\d[\d.,]*\d|\d", row)) for row in (ours, theirs)]
         assert figures[0] == figures[1], f"{ours}\n{theirs}"
 
 
 def raw_coco(root: Path, train: int = 12, val: int = 4) -> None:
     """Draw a data set in the layout of COCO 2017 as it is downloaded."""
-    categories = [{"id": k, "name": name} for k, name in zip(CATEGORY_IDS, CLASS_NAMES, strict=True)]
+    categories = [
+        {"id": k, "name": name} for k, name in zip(CATEGORY_IDS, CLASS_NAMES, strict=True)
+    ]
     for split, count in (("train2017", train), ("val2017", val)):
         (root / split).mkdir(parents=True)
         truth: dict[str, list[object]] = {"images": [], "annotations": [], "categories": categories}  # type: ignore[dict-item]
