@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import signal
 import sys
 import threading
 import time
@@ -54,6 +55,9 @@ def serve(detector: Detector, choice: Choice, host: str, port: int, max_upload_m
         SettingError: If the address cannot be bound.
     """
     server = build_server(detector, choice, host, port, max_upload_mb)
+    # Compiled calls put a handler of MindSpore's on SIGINT, which makes a SIGTERM of Ctrl-C.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     where = f"http://{_in_url(host)}:{server.server_port}/"
     print(f"open {where} (Ctrl-C ends)", flush=True)
     if not is_loopback(host):
