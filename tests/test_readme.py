@@ -172,7 +172,7 @@ def run(words: list[str]) -> None:
 
 
 def look_at_page(words: list[str], environment: dict[str, str]) -> None:
-    """Start the local page, fetch it once, end it with Ctrl-C."""
+    """Start the local page, let it look at a picture, end it with Ctrl-C."""
     process = subprocess.Popen(
         words, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, text=True
     )
@@ -183,7 +183,10 @@ def look_at_page(words: list[str], environment: dict[str, str]) -> None:
         )
         with urllib.request.urlopen(address, timeout=60) as answer:
             assert answer.status == 200 and b"<html" in answer.read().lower()
-        process.send_signal(signal.SIGINT)
+        picture = next(shape_samples(1, "page", 1, min_side=96, max_side=120)).read_bytes()
+        with urllib.request.urlopen(f"{address}detect", data=picture, timeout=60) as answer:
+            assert "detections" in json.load(answer)
+        process.send_signal(signal.SIGINT)  # MindSpore has its own way with it once it has computed
         assert process.wait(60) == 0
     finally:
         process.kill()
