@@ -24,9 +24,9 @@ from data_tools.files import write_atomic
 from data_tools.images import prepare_image
 from data_tools.plan import measure_files
 from data_tools.progress import Progress
-from data_tools.records import MAX_PAGE_BYTES
 from data_tools.sample import Sample
 from data_tools.settings import ConvertSettings
+from data_tools.shard_writer import MAX_PAGE_BYTES
 from data_tools.sources import RawDataset, RawSplit, read_source
 
 _COVERAGE_BOXES = 50_000

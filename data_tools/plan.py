@@ -20,9 +20,9 @@ import numpy.typing as npt
 
 from data_tools.defects import Defect, DefectLog
 from data_tools.errors import DataError
-from data_tools.records import MAX_PAGE_BYTES, ROOM_BYTES, page_bytes_for
 from data_tools.sample import ClassInfo
 from data_tools.settings import ConvertSettings
+from data_tools.shard_writer import MAX_PAGE_BYTES, ROOM_BYTES, page_bytes_for
 from data_tools.sources import RawDataset, RawSplit
 from data_tools.sources.common import digest_of
 from data_tools.table import SampleTable

@@ -25,10 +25,10 @@ from data_tools.errors import DataError
 from data_tools.files import write_atomic
 from data_tools.images import prepare_image
 from data_tools.manifest import ShardInfo
-from data_tools.records import ROOM_BYTES, ShardWriter
 from data_tools.sample import Sample
 from data_tools.schema import row_from_sample
 from data_tools.settings import ImageSettings
+from data_tools.shard_writer import ROOM_BYTES, ShardWriter
 from data_tools.table import SampleTable
 from data_tools.truth import ShardTruth
 

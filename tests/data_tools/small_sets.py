@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from data_tools.manifest import ConvertedSplit, Manifest, open_split
-from data_tools.records import ShardWriter
 from data_tools.sample import ClassInfo, Sample
 from data_tools.schema import row_from_sample
+from data_tools.shard_writer import ShardWriter
 from data_tools.sources.shapes import CATEGORY_IDS, CLASS_NAMES, shape_samples
 
 RowChange = Callable[[int, dict[str, Any]], dict[str, Any]]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from data_tools.files import EarlyFlush, sha256_of_file, write_atomic
-from data_tools.records import ShardWriter
+from data_tools.shard_writer import ShardWriter
 
 
 def test_a_failed_flush_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

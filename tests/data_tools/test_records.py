@@ -12,9 +12,10 @@ import pytest
 
 from data_tools.errors import DataError
 from data_tools.manifest import ConvertedSplit, Manifest, open_split, read_manifest
-from data_tools.records import RowReader, ShardWriter
+from data_tools.records import RowReader
 from data_tools.sample import ClassInfo, Sample
 from data_tools.schema import row_from_sample
+from data_tools.shard_writer import ShardWriter
 
 
 def closed_form_sample(image_id: int) -> Sample:

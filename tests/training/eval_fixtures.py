@@ -14,9 +14,9 @@ import numpy as np
 
 from data_tools.boxes import xywh_from_yxyx
 from data_tools.manifest import ANNOTATIONS, ConvertedSplit, Manifest, open_split
-from data_tools.records import ShardWriter
 from data_tools.sample import ClassInfo, Sample
 from data_tools.schema import row_from_sample
+from data_tools.shard_writer import ShardWriter
 from data_tools.sources.shapes import CATEGORY_IDS, CLASS_NAMES, shape_samples
 
 CLASSES = tuple(

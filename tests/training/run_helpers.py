@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from data_tools.manifest import Manifest
-from data_tools.records import ShardWriter
 from data_tools.sample import ClassInfo
 from data_tools.schema import row_from_sample
+from data_tools.shard_writer import ShardWriter
 from data_tools.sources.shapes import CATEGORY_IDS, CLASS_NAMES, shape_samples
 
 REPOSITORY = Path(__file__).resolve().parents[2]
