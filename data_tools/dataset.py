@@ -68,7 +68,7 @@ def iterate(source: BatchSource) -> Generator[TrainBatch, None, None]:
         DataError: As the source raised it, when a row cannot be read or decoded.
     """
     dataset = build_dataset(source)
-    with _prefetch(PREFETCH):
+    with prefetch():
         rows = dataset.create_dict_iterator(num_epochs=1, output_numpy=True)
     try:
         while (row := _next_row(rows, source)) is not None:
@@ -88,12 +88,13 @@ def _next_row(rows: Any, source: BatchSource) -> dict[str, Any] | None:
 
 
 @contextmanager
-def _prefetch(size: int) -> Iterator[None]:
+def prefetch() -> Iterator[None]:
+    """Let iterators and queues that start meanwhile hold `PREFETCH` rows ready."""
     # The engine reads this setting when an iterator starts, and has no other place for it.
     from mindspore.dataset import config
 
     before = config.get_prefetch_size()
-    config.set_prefetch_size(size)
+    config.set_prefetch_size(PREFETCH)
     try:
         yield
     finally:

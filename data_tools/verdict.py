@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from math import ceil
 
 import numpy as np
+from numpy.typing import NDArray
 
 from data_tools.batches import STAGES, TrainBatch
 
@@ -29,10 +30,10 @@ class StageSum:
     def __init__(self) -> None:
         self._seconds, self._images = np.zeros(len(STAGES)), 0
 
-    def add(self, batch: TrainBatch) -> None:
-        """Add a batch."""
-        self._seconds += batch.stage_seconds
-        self._images += len(batch.image_ids)
+    def add(self, stage_seconds: NDArray[np.float64], images: int) -> None:
+        """Add a batch: its (5,) seconds and how many images it has."""
+        self._seconds += stage_seconds
+        self._images += images
 
     def costs(self) -> StageCosts:
         """Average over the images so far; zeros if there were none."""
@@ -55,7 +56,7 @@ class StageCosts:
         """Average over the images of some batches."""
         total = StageSum()
         for batch in batches:
-            total.add(batch)
+            total.add(batch.stage_seconds, len(batch.image_ids))
         return total.costs()
 
     @property

@@ -27,7 +27,7 @@ from training.reduce import Reduce
 from training.schedule import Schedule, build_schedule
 from training.settings import TrainSettings
 from training.state import TrainState, statistics_of
-from training.step import Apply, Gradients, StepFunction, build_step
+from training.step import Apply, Gradients
 
 
 @dataclass(frozen=True)
@@ -213,15 +213,17 @@ def lower_precision(network: nn.Cell, precision: str) -> nn.Cell:
     return network
 
 
-def build_phase_step(parts: Parts, phase: Phase) -> StepFunction:
-    """Compile-ready step of a phase. Building it sets which norms use their stored statistics."""
+def build_phase_cells(parts: Parts, phase: Phase) -> tuple[Gradients, Apply]:
+    """Build the cells of a phase's step, which sets the norms that use their stored statistics."""
     settings, state = parts.settings, parts.state
     freeze = expand_backbone(state.network, phase.freeze)
     chosen = trainable(list(state.optimizer.weights), freeze)
     freeze_norms(state.network, freeze)
     gradients = Gradients(state.network, parts.normalize, parts.loss, chosen)
     reduce = Reduce([p.shape for p in chosen], parts.world.size, settings.runtime.bucket_mb)
-    skips = settings.runtime.nonfinite == "skip" or settings.runtime.precision == "fp16"
+    runtime = settings.runtime
+    # A sunk step that is not finite is found after others have followed it.
+    skips = runtime.nonfinite == "skip" or runtime.precision == "fp16" or runtime.sink_steps > 0
     apply = Apply(
         state.optimizer.update_of(chosen),
         reduce,
@@ -230,7 +232,7 @@ def build_phase_step(parts: Parts, phase: Phase) -> StepFunction:
         settings.optim.clip_norm,
         statistics_of(state.network) if skips else (),
     )
-    return build_step(gradients, apply, settings.optim.accumulate)
+    return gradients, apply
 
 
 def freeze_norms(network: nn.Cell, freeze: tuple[str, ...]) -> None:

@@ -11,10 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from data_tools.pipeline import TrainBatch
 from data_tools.verdict import verdict
 from training.assemble import Parts
-from training.step import StepResult
+from training.stepper import Done
 from training.watch import EVALUATIONS, LOG, LogFile, Meter, TensorBoard, Terminal
 
 
@@ -31,7 +30,7 @@ class Reporter:
         self.main = parts.world.is_main
         self.log = LogFile(parts.output / LOG, self.main)
         self.evaluations = LogFile(parts.output / EVALUATIONS, self.main)
-        self.meter = Meter(parts.global_batch)
+        self.meter = Meter(parts.global_batch, parts.settings.batch_size)
         self.compiled_at = -1
         self.judged = False
 
@@ -47,45 +46,41 @@ class Reporter:
         """Leave the time since the last line out of the rates (saving, evaluating)."""
         self.meter.restart()
 
-    def step(
-        self,
-        step: int,
-        result: StepResult,
-        rate: float,
-        waited: float,
-        batch: TrainBatch,
-        last: bool,
-    ) -> None:
+    def step(self, step: int, done: Done, last: bool) -> None:
         """Take note of a step, and write a line if one is due.
 
         Args:
             step: Steps done.
-            result: What the step said.
-            rate: Its learning rate.
-            waited: Seconds it waited for its batch.
-            batch: Its batch.
+            done: What the step said and took.
             last: True if no step follows in this start of the run.
         """
-        self.meter.count(waited, batch)
-        self.terminal.step(result.loss, rate, waited, self.meter.read()["images_per_s"])
+        self.meter.count(done.waited, done.stage_seconds)
+        speed = self.meter.read(done.ended)["images_per_s"]
+        self.terminal.step(done.result.loss, done.rate, done.waited, speed)
         log = self.parts.settings.log
         if step % log.every_steps == 0 or last or step == 1:
-            self.write_line(step, result, rate)
+            self.write_line(step, done)
         elif step == self.compiled_at:
-            self.meter.restart()  # compiling is no throughput
-        if log.histograms_every and step % log.histograms_every == 0 and self.main:
+            self.meter.restart(done.ended)  # compiling is no throughput
+        if self.wants_weights(step) and self.main:
             self.tensorboard.histograms(self.parts.state.detector_weights(), step)
 
-    def write_line(self, step: int, result: StepResult, rate: float) -> None:
+    def wants_weights(self, step: int) -> bool:
+        """True if the report of a step shows the weights after it."""
+        every = self.parts.settings.log.histograms_every
+        return every > 0 and step % every == 0
+
+    def write_line(self, step: int, done: Done) -> None:
         """Write a log line, its TensorBoard twin, and the terminal's line."""
-        measured, costs = self.meter.read(), self.meter.batches.costs()
+        result = done.result
+        measured, costs = self.meter.read(done.ended), self.meter.batches.costs()
         line: dict[str, Any] = {
             "step": step,
             "epoch": self.epoch(step),
             "loss": result.loss,
             "loc_loss": result.loc_loss,
             "cls_loss": result.cls_loss,
-            "lr": rate,
+            "lr": done.rate,
             "positives": result.positives,
             "grad_norm": result.grad_norm,
             **measured,
@@ -106,7 +101,7 @@ class Reporter:
             self.judged = True
             size, workers = self.parts.settings.batch_size, self.parts.pipeline.num_workers
             self.say(f"pipeline: {verdict(costs, measured['compute'], size, workers)}")
-        self.meter.restart()
+        self.meter.restart(done.ended)
 
     def evaluation(self, step: int, metrics: dict[str, Any]) -> None:
         """Write an evaluation's numbers; one of the same step is replaced."""

@@ -152,6 +152,9 @@ class RuntimeSettings:
     compile_cache: Optional[str] = setting(
         None, "folder of the graph cache; Ascend only (on CPU it gives wrong weights)"
     )
+    sink_steps: int = setting(
+        0, "data sinking: steps that run before their results are read; 0 = read after every step"
+    )
     bucket_mb: float = setting(
         128.0, "all-reduce fusion: gradients travel in buckets of this size; 0 = one per tensor"
     )
@@ -180,6 +183,19 @@ class RuntimeSettings:
             "runtime.compile_cache",
             self.compile_cache,
             "empty on CPU: a cached graph there trains with wrong weights",
+        )
+        require(
+            self.sink_steps == 0 or self.sink_steps >= 2,
+            "runtime.sink_steps",
+            self.sink_steps,
+            "0 (off) or a count >= 2",
+        )
+        require(
+            self.sink_steps == 0 or self.nonfinite == "stop",
+            "runtime.nonfinite",
+            self.nonfinite,
+            f"stop with runtime.sink_steps={self.sink_steps}: the batch of a skipped step is recorded "
+            "with the weights of that moment, which a sunk step does not keep",
         )
         require(self.bucket_mb >= 0, "runtime.bucket_mb", self.bucket_mb, "megabytes >= 0")
         require_positive("runtime.preflight_seconds", self.preflight_seconds)
@@ -260,4 +276,10 @@ class TrainSettings:
             "optim.accumulate",
             self.optim.accumulate,
             f"a divisor of batch_size={self.batch_size}",
+        )
+        require(
+            self.optim.accumulate == 1 or self.runtime.sink_steps == 0,
+            "optim.accumulate",
+            self.optim.accumulate,
+            f"1 with runtime.sink_steps={self.runtime.sink_steps}: a sunk batch is not cut",
         )

@@ -19,6 +19,9 @@ from training.losses import regression
 from training.optimizer import Update, WeightAverage, copy_over
 from training.reduce import Reduce
 
+RESULT_SIZE = 8
+"""Numbers that a step says of itself, see `Apply.construct`."""
+
 
 @dataclass(frozen=True)
 class StepResult:
@@ -223,19 +226,20 @@ def build_step(gradients: Gradients, apply: Apply, accumulate: int) -> StepFunct
         )
         if accumulate == 1:
             batch = (Tensor(images), Tensor(loc_targets), Tensor(labels))
-            return _result(whole(*batch, *scalars))
+            return result_of(whole(*batch, *scalars).asnumpy())
         size = len(images) // accumulate
         held: tuple[Tensor, ...] = ()
         for k in range(accumulate):
             rows = slice(k * size, (k + 1) * size)
             more = part(Tensor(images[rows]), Tensor(loc_targets[rows]), Tensor(labels[rows]))
             held = add(*held, *more) if held else more
-        return _result(finish(*scalars, *held))
+        return result_of(finish(*scalars, *held).asnumpy())
 
     return step
 
 
-def _result(vector: Tensor) -> StepResult:
-    values = vector.asnumpy().astype(np.float64).tolist()
+def result_of(vector: NDArray[np.float32]) -> StepResult:
+    """Name the (8,) numbers that `Apply` returns."""
+    values = vector.astype(np.float64).tolist()
     loss, loc, cls, positives, norm, scale, applied, votes = values
     return StepResult(loss, loc, cls, positives, norm, applied > 0, scale, votes > 0)

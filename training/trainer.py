@@ -6,14 +6,12 @@ Sums and gradients are `step.py`, files `checkpoint.py`, words `announce.py`; th
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from data_tools.manifest import ConvertedSplit
-from data_tools.pipeline import TrainBatch
 from training.announce import announce
-from training.assemble import build_parts, build_phase_step
+from training.assemble import build_parts
 from training.blackbox import BlackBox
 from training.checkpoint import Checkpoint
 from training.checkpoint_store import CheckpointStore
@@ -26,10 +24,10 @@ from training.reporter import Reporter, Stopwatch, describe_path, finite_or_none
 from training.resume import check_resumable
 from training.run_folder import prepare_folder, write_settings, write_summary
 from training.runtime import Environment
-from training.schedule import ema_decay
 from training.settings import TrainSettings
 from training.signals import Interrupted, StopRequest
-from training.step import StepFunction, StepResult
+from training.step import StepResult
+from training.stepper import Stepper, build_stepper
 from training.watch import RankStatus
 
 
@@ -118,7 +116,7 @@ class Trainer:
             self.store.sweep()
             write_settings(settings, self.output)
             announce(self.parts, self.environment, self.step)
-        if self.step and self.evaluation_due() and self.metrics is None:
+        if self.step and self.evaluation_due(self.step) and self.metrics is None:
             self.evaluate()  # the run was stopped between saving and evaluating
 
     def resume_from(self, found: Checkpoint) -> None:
@@ -134,57 +132,67 @@ class Trainer:
         self.say(f"resume: going on after step {self.step} ({name})")
 
     def steps(self) -> None:
-        """Train from the current step to the last one."""
-        total = self.parts.total_steps
-        batches = self.parts.pipeline.batches(self.step, total)
-        try:
-            while self.step < total:
-                function, until = self.phase_step()
-                while self.step < min(until, total):
-                    if self.one_step(function, batches):
+        """Train from the current step to the last one, phase by phase."""
+        phases, total = self.parts.phases, self.parts.total_steps
+        while self.step < total:
+            current = max(i for i, phase in enumerate(phases) if phase.first_step <= self.step)
+            ends = [phase.first_step for phase in phases[current + 1 :]] + [total]
+            until = min(ends[0], total)
+            self.phase_begun, self.reporter.compiled_at = self.step, self.step + 1
+            stepper = build_stepper(self.parts, phases[current], self.step, until)
+            try:
+                while self.step < until:
+                    if self.one_call(stepper, until):
                         return
-        finally:
-            self.parts.pipeline.close()
+            finally:
+                stepper.close()
 
-    def phase_step(self) -> tuple[StepFunction, int]:
-        """Return the step function of the current phase and the step at which the phase ends."""
-        phases = self.parts.phases
-        current = max(i for i, phase in enumerate(phases) if phase.first_step <= self.step)
-        self.phase_begun, self.reporter.compiled_at = self.step, self.step + 1
-        ends = phases[current + 1].first_step if current + 1 < len(phases) else 2**62
-        return build_phase_step(self.parts, phases[current]), ends
+    def call_length(self, longest: int, until: int) -> int:
+        """Return how many steps fit into a call: up to the first after which something is due."""
+        # The first step of a phase compiles, and is a call of its own. Alone, a run that should stop
+        # goes on by single steps; ranks may not, as they could differ on it.
+        if self.step == self.phase_begun or (self.world.size == 1 and self.stop.wanted):
+            return 1
+        count = 1
+        while count < min(longest, until - self.step) and not self.due(self.step + count):
+            count += 1
+        return count
 
-    def one_step(self, function: StepFunction, batches: Iterator[TrainBatch]) -> bool:
-        """Do one step and what is due after it; return True if the run should leave."""
-        optim, begun = self.settings.optim, time.monotonic()
+    def due(self, step: int) -> bool:
+        """True if something is due after a step that needs the weights as they are then."""
+        return self.save_due(step) or self.evaluation_due(step) or self.reporter.wants_weights(step)
+
+    def one_call(self, stepper: Stepper, until: int) -> bool:
+        """Do a call's steps and what is due after them; return True if the run should leave."""
+        begun = time.monotonic()
         self.stop.rearm()
-        self.status.tell(self.step + 1, "waiting for data")
-        batch = next(batches)
-        waited = time.monotonic() - begun
-        # The first step of a phase compiles, which may take minutes.
+        count = self.call_length(stepper.longest, until)
         fresh = self.step == self.phase_begun
-        self.status.tell(self.step + 1, "computing", patience=1800 if fresh else 0)
-        rate = self.parts.schedule(self.step)
-        decay = 0.0 if optim.ema is None else ema_decay(optim.ema, self.step, optim.ema_warmup)
-        result = function(
-            batch.images, batch.loc_targets, batch.labels, rate, decay, self.stop.wanted
-        )
-        if result.applied:
-            self.skips = 0
-        else:
-            self.not_applied(result, batch)
-        self.step += 1
-        self.last = result
+
+        def tell(doing: str) -> None:
+            # Compiling may take minutes; a call of several steps, the limit of each.
+            limit = 1800 if fresh else self.settings.runtime.hang_seconds * (count - 1)
+            self.status.tell(self.step + 1, doing, limit if doing == "computing" else 0)
+
+        steps = stepper.call(self.step, count, tell, lambda: self.stop.wanted)
         self.stop.took(time.monotonic() - begun)
-        last = self.step == self.parts.total_steps or result.stop
-        self.reporter.step(self.step, result, rate, waited, batch, last)
+        leaving = steps[-1].result.stop
+        for k, done in enumerate(steps, 1):
+            if done.result.applied:
+                self.skips = 0
+            else:
+                self.not_applied(done.result, stepper)
+            self.step += 1
+            self.last = done.result
+            last = self.step == self.parts.total_steps or (leaving and k == count)
+            self.reporter.step(self.step, done, last)
         # The order matters: a line is logged before its step is saved.
-        if last or self.save_due() or self.evaluation_due():
+        if last or self.save_due(self.step) or self.evaluation_due(self.step):
             self.save()
-            if self.evaluation_due() and not result.stop:
+            if self.evaluation_due(self.step) and not leaving:
                 self.evaluate_unless_stopped()
             self.reporter.restart()
-        return result.stop
+        return leaving
 
     def evaluate_unless_stopped(self) -> None:
         """Evaluate; alone, a signal may interrupt it, since the step is saved."""
@@ -195,31 +203,31 @@ class Trainer:
         self.evaluate()
         self.stop.interruptible = False
 
-    def not_applied(self, result: StepResult, batch: TrainBatch) -> None:
+    def not_applied(self, result: StepResult, stepper: Stepper) -> None:
         """Handle a step whose update was left out: an overflow of half precision, or worse."""
         if self.blackbox.is_overflow(result):
             return
         self.skips = self.skips + 1
-        path = self.blackbox.write(self.step, batch, result)
+        path = self.blackbox.write(self.step, stepper.batch(self.step), result)
         skipping = self.settings.runtime.nonfinite == "skip"
         if not skipping or self.skips > self.settings.runtime.max_skips:
             raise self.blackbox.error(self.step, result, path)
         self.say(f"step {self.step + 1}: not finite, skipped; batch recorded in {path}")
 
-    def save_due(self) -> bool:
-        """True if the current step ends with a checkpoint."""
+    def save_due(self, step: int) -> bool:
+        """True if a step ends with a checkpoint."""
         settings = self.settings.checkpoint
         every = settings.every_steps
         if every is None:
             every = max(1, round(settings.every_epochs * self.parts.steps_per_epoch))
-        return self.step % every == 0
+        return step % every == 0
 
-    def evaluation_due(self) -> bool:
-        """True if the current step ends with an evaluation."""
-        if self.step == self.parts.total_steps:
+    def evaluation_due(self, step: int) -> bool:
+        """True if a step ends with an evaluation."""
+        if step == self.parts.total_steps:
             return self.settings.evaluate_at_end
         every = round(self.settings.evaluate_every_epochs * self.parts.steps_per_epoch)
-        return every > 0 and self.step % every == 0
+        return every > 0 and step % every == 0
 
     def save(self) -> None:
         """Write a checkpoint of the current step, once."""

@@ -12,10 +12,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from data_tools.files import write_atomic
-from data_tools.pipeline import TrainBatch
 from data_tools.progress import Progress
 from data_tools.verdict import StageSum
 
@@ -113,27 +113,32 @@ class Meter:
 
     Args:
         global_batch: Images per step over all devices.
+        batch: Images per step on this device.
     """
 
-    def __init__(self, global_batch: int) -> None:
-        self.global_batch = global_batch
+    def __init__(self, global_batch: int, batch: int = 0) -> None:
+        self.global_batch, self.batch = global_batch, batch or global_batch
         self.restart()
 
-    def restart(self) -> None:
-        """Begin a new interval now."""
-        self.begun, self.steps, self.waited = time.monotonic(), 0, 0.0
+    def restart(self, at: float | None = None) -> None:
+        """Begin a new interval at that `time.monotonic()`, or now."""
+        self.begun, self.steps, self.waited = time.monotonic() if at is None else at, 0, 0.0
         self.batches = StageSum()
 
-    def count(self, waited: float, batch: TrainBatch | None = None) -> None:
+    def count(self, waited: float, stage_seconds: NDArray[np.float64] | None = None) -> None:
         """Count a step that waited so many seconds for its batch, and what making that one took."""
         self.steps += 1
         self.waited += waited
-        if batch is not None:
-            self.batches.add(batch)
+        if stage_seconds is not None:
+            self.batches.add(stage_seconds, self.batch)
 
-    def read(self) -> dict[str, float]:
-        """Return images_per_s, and seconds per step: data_wait for data, compute for the rest."""
-        seconds = max(time.monotonic() - self.begun, 1e-9)
+    def read(self, at: float | None = None) -> dict[str, float]:
+        """Return images_per_s, and seconds per step: data_wait for data, compute for the rest.
+
+        Args:
+            at: `time.monotonic()` at the end of the interval; None is now.
+        """
+        seconds = max((time.monotonic() if at is None else at) - self.begun, 1e-9)
         steps = max(self.steps, 1)
         return {
             "images_per_s": round(self.steps * self.global_batch / seconds, 3),

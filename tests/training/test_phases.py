@@ -10,11 +10,12 @@ from mindspore import nn
 from run_helpers import make_set
 from toy import toy_batch, toy_state, toy_step
 
-from training.assemble import build_parts, build_phase_step, build_phases, lower_precision
+from training.assemble import build_parts, build_phase_cells, build_phases, lower_precision
 from training.configure import compose
 from training.distributed import World
 from training.loop import open_training_split
 from training.settings import OptimSettings, TrainSettings
+from training.step import build_step
 
 
 @pytest.mark.slow
@@ -37,7 +38,7 @@ def test_frozen_layers_thaw_after_their_epochs(tmp_path: Path) -> None:
 
     before = stem()
     for phase, frozen in zip(parts.phases, (True, False), strict=True):
-        step = build_phase_step(parts, phase)
+        step = build_step(*build_phase_cells(parts, phase), 1)
         batch = parts.pipeline.batch_at(phase.first_step)
         assert step(batch.images, batch.loc_targets, batch.labels, 0.05).applied
         after = stem()

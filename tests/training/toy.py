@@ -64,6 +64,13 @@ def toy_state(optim: OptimSettings, *, norm: bool = True, scaled: bool = False) 
 
 def toy_step(state: TrainState, optim: OptimSettings, *, guard: bool = False) -> StepFunction:
     """Compile-ready step of a toy."""
+    return build_step(*toy_cells(state, optim, guard=guard), optim.accumulate)
+
+
+def toy_cells(
+    state: TrainState, optim: OptimSettings, *, guard: bool = False
+) -> tuple[Gradients, Apply]:
+    """The cells of a toy's step."""
     chosen = trainable(list(state.optimizer.weights), optim.freeze)
     gradients = Gradients(
         state.network, Normalize([120.0] * 3, [60.0] * 3), build_loss(LossSettings()), chosen
@@ -76,7 +83,7 @@ def toy_step(state: TrainState, optim: OptimSettings, *, guard: bool = False) ->
         optim.clip_norm,
         statistics_of(state.network) if guard else (),
     )
-    return build_step(gradients, apply, optim.accumulate)
+    return gradients, apply
 
 
 def snapshot(state: TrainState) -> dict[str, np.ndarray]:
