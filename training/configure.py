@@ -15,6 +15,7 @@ from typing import Any
 
 from data_tools.errors import SettingError, UserError
 from training.help_text import GROUPS_PATH, field_types, group_choices, render_help
+from training.signals import hold_ctrl_c
 
 # Hydra leaves no folder and no log file of its own: each command owns its output folder.
 _HYDRA_OVERRIDES = (
@@ -25,6 +26,9 @@ _HYDRA_OVERRIDES = (
     "hydra/job_logging=none",
     "hydra/hydra_logging=none",
 )
+
+COMPUTING = ("train", "eval", "predict", "export")
+"""Commands that run compiled code, see `hold_ctrl_c`. Others wait for their processes and must wake up at once."""
 
 _ALIASES = {"train": {"checkpoint": "init.checkpoint"}}
 """Short names of settings whose own name is a group: command -> name -> full key."""
@@ -186,6 +190,8 @@ def run_command(command: str, settings: str, action: str) -> None:
         action: `module:function` that takes the settings; imported only once the settings are good.
     """
     arguments = sys.argv[1:]
+    if command in COMPUTING:
+        hold_ctrl_c()  # first of all: what is imported below starts threads
     settings_class = load_object(settings)
     if "--help" in arguments or "-h" in arguments:
         print(render_help(command, settings_class))

@@ -13,6 +13,7 @@ from typing import Any
 
 from data_tools.verdict import verdict
 from training.assemble import Parts
+from training.due import Due
 from training.stepper import Done
 from training.watch import EVALUATIONS, LOG, LogFile, Meter, TensorBoard, Terminal
 
@@ -31,6 +32,7 @@ class Reporter:
         self.log = LogFile(parts.output / LOG, self.main)
         self.evaluations = LogFile(parts.output / EVALUATIONS, self.main)
         self.meter = Meter(parts.global_batch, parts.settings.batch_size)
+        self.due = Due(parts)
         self.compiled_at = -1
         self.judged = False
 
@@ -62,13 +64,8 @@ class Reporter:
             self.write_line(step, done)
         elif step == self.compiled_at:
             self.meter.restart(done.ended)  # compiling is no throughput
-        if self.wants_weights(step) and self.main:
+        if self.due.histograms(step) and self.main:
             self.tensorboard.histograms(self.parts.state.detector_weights(), step)
-
-    def wants_weights(self, step: int) -> bool:
-        """True if the report of a step shows the weights after it."""
-        every = self.parts.settings.log.histograms_every
-        return every > 0 and step % every == 0
 
     def write_line(self, step: int, done: Done) -> None:
         """Write a log line, its TensorBoard twin, and the terminal's line."""

@@ -1,11 +1,13 @@
 """Ctrl-C, SIGTERM and the clock: when a run should stop, save and leave.
 
-The loop asks after every step; how ranks agree on stopping is in `step.py`.
+The loop asks after every call; how ranks agree on stopping is in `step.py`.
 """
 
 from __future__ import annotations
 
+import _thread
 import signal
+import threading
 import time
 from types import FrameType, TracebackType
 from typing import Any
@@ -13,6 +15,25 @@ from typing import Any
 
 class Interrupted(Exception):
     """A signal came while nothing was half done, so the run may leave at once."""
+
+
+def hold_ctrl_c() -> None:
+    """Let Ctrl-C reach Python's own handler, whatever handler MindSpore puts on SIGINT.
+
+    At every compiled call MindSpore 2.10 installs one that answers Ctrl-C with a SIGTERM to its own
+    process, so a command could not tell the two apart and ended with 143. Here every thread blocks SIGINT,
+    so that no handler runs; one thread waits for it and wakes the handler that Python knows.
+
+    Call it before anything starts threads (NumPy, OpenCV, MindSpore): they inherit what is blocked.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    threading.Thread(target=_wait_for_ctrl_c, name="ctrl-c", daemon=True).start()
+
+
+def _wait_for_ctrl_c() -> None:
+    while True:
+        signal.sigwait({signal.SIGINT})
+        _thread.interrupt_main(signal.SIGINT)
 
 
 class StopRequest:
@@ -39,9 +60,9 @@ class StopRequest:
         return self
 
     def rearm(self) -> None:
-        """Take the signals back: every compiled call puts a handler of its own on SIGINT.
+        """Take the signals back from MindSpore, for runs without `hold_ctrl_c`, as in a notebook.
 
-        While such a call runs, MindSpore turns Ctrl-C into SIGTERM, which comes here all the same.
+        While a compiled call runs there, Ctrl-C comes here as SIGTERM.
         """
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._remember)

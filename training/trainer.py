@@ -16,6 +16,7 @@ from training.blackbox import BlackBox
 from training.checkpoint import Checkpoint
 from training.checkpoint_store import CheckpointStore
 from training.distributed import World
+from training.due import Due
 from training.evaluator import Evaluator
 from training.initial import load_initial_weights
 from training.job_watch import FINISHED
@@ -98,6 +99,7 @@ class Trainer:
         self.reporter = Reporter(self.parts, self.say)
         self.blackbox = BlackBox(self.parts)
         self.evaluator = Evaluator(self.parts)
+        self.due = Due(self.parts)
         found = self.store.newest(self.say) if settings.resume else None
         if found is not None:
             self.resume_from(found)
@@ -116,7 +118,7 @@ class Trainer:
             self.store.sweep()
             write_settings(settings, self.output)
             announce(self.parts, self.environment, self.step)
-        if self.step and self.evaluation_due(self.step) and self.metrics is None:
+        if self.step and self.due.evaluation(self.step) and self.metrics is None:
             self.evaluate()  # the run was stopped between saving and evaluating
 
     def resume_from(self, found: Checkpoint) -> None:
@@ -148,19 +150,12 @@ class Trainer:
                 stepper.close()
 
     def call_length(self, longest: int, until: int) -> int:
-        """Return how many steps fit into a call: up to the first after which something is due."""
+        """Return how many steps the next call has; it ends where something is due."""
         # The first step of a phase compiles, and is a call of its own. Alone, a run that should stop
         # goes on by single steps; ranks may not, as they could differ on it.
         if self.step == self.phase_begun or (self.world.size == 1 and self.stop.wanted):
             return 1
-        count = 1
-        while count < min(longest, until - self.step) and not self.due(self.step + count):
-            count += 1
-        return count
-
-    def due(self, step: int) -> bool:
-        """True if something is due after a step that needs the weights as they are then."""
-        return self.save_due(step) or self.evaluation_due(step) or self.reporter.wants_weights(step)
+        return self.due.call_length(self.step, min(longest, until - self.step))
 
     def one_call(self, stepper: Stepper, until: int) -> bool:
         """Do a call's steps and what is due after them; return True if the run should leave."""
@@ -187,9 +182,9 @@ class Trainer:
             last = self.step == self.parts.total_steps or (leaving and k == count)
             self.reporter.step(self.step, done, last)
         # The order matters: a line is logged before its step is saved.
-        if last or self.save_due(self.step) or self.evaluation_due(self.step):
+        if last or self.due.save(self.step) or self.due.evaluation(self.step):
             self.save()
-            if self.evaluation_due(self.step) and not leaving:
+            if self.due.evaluation(self.step) and not leaving:
                 self.evaluate_unless_stopped()
             self.reporter.restart()
         return leaving
@@ -213,21 +208,6 @@ class Trainer:
         if not skipping or self.skips > self.settings.runtime.max_skips:
             raise self.blackbox.error(self.step, result, path)
         self.say(f"step {self.step + 1}: not finite, skipped; batch recorded in {path}")
-
-    def save_due(self, step: int) -> bool:
-        """True if a step ends with a checkpoint."""
-        settings = self.settings.checkpoint
-        every = settings.every_steps
-        if every is None:
-            every = max(1, round(settings.every_epochs * self.parts.steps_per_epoch))
-        return step % every == 0
-
-    def evaluation_due(self, step: int) -> bool:
-        """True if a step ends with an evaluation."""
-        if step == self.parts.total_steps:
-            return self.settings.evaluate_at_end
-        every = round(self.settings.evaluate_every_epochs * self.parts.steps_per_epoch)
-        return every > 0 and step % every == 0
 
     def save(self) -> None:
         """Write a checkpoint of the current step, once."""

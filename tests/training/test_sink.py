@@ -22,6 +22,7 @@ from training import sink
 from training.blackbox import NotFiniteError
 from training.checkpoint_store import CheckpointStore
 from training.configure import compose
+from training.due import Due
 from training.loop import run
 from training.replay import replay
 from training.settings import OptimSettings, TrainSettings
@@ -250,6 +251,7 @@ def test_a_sunk_batch_that_is_not_finite_is_named_and_rebuilt(
     found = list((output / "blackbox").glob("*.json"))
     assert len(found) == 1
     bad = json.loads(found[0].read_text())["step"] + 1
+    assert bad > 2
     assert [line["step"] for line in read_run(output)] == list(range(1, bad))
     assert replay(found[0], TrainSettings()) == 0
     assert "1 rank(s) rebuilt bit for bit" in capsys.readouterr().out
@@ -272,12 +274,13 @@ def test_a_call_ends_where_something_is_due() -> None:
     trainer = object.__new__(Trainer)
     trainer.phase_begun, trainer.step = 0, 0
     trainer.world, trainer.stop = SimpleNamespace(size=1), SimpleNamespace(wanted=False)  # type: ignore[assignment]
-    trainer.due = lambda step: step == 9  # type: ignore[method-assign]
+    settings = settings_of("checkpoint.every_steps=9", "log.histograms_every=11")
+    trainer.due = Due(SimpleNamespace(settings=settings, total_steps=14, steps_per_epoch=5))  # type: ignore[arg-type]
     lengths = []
-    while trainer.step < 12:
-        lengths.append(trainer.call_length(5, 12))
+    while trainer.step < 14:
+        lengths.append(trainer.call_length(5, 14))
         trainer.step += lengths[-1]
-    assert lengths == [1, 5, 3, 3]
+    assert lengths == [1, 5, 3, 2, 3]
     trainer.step, trainer.stop = 1, SimpleNamespace(wanted=True)  # type: ignore[assignment]
     assert trainer.call_length(5, 12) == 1
     trainer.world = SimpleNamespace(size=2)  # type: ignore[assignment]
