@@ -21,6 +21,10 @@ from data_tools.errors import SettingError
 from training.settings import RuntimeSettings
 
 ISA_VARIABLE = "ONEDNN_MAX_CPU_ISA"
+CACHE_WARNING = (
+    "never tried on Ascend, and on CPU a cached graph trains with wrong weights: compare the first "
+    "losses with those of a run without it."
+)
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,7 @@ def start_device(runtime: RuntimeSettings) -> None:
         ms.set_context(runtime_num_threads=runtime.threads)
     if runtime.compile_cache is not None:
         ms.set_context(enable_compile_cache=True, compile_cache_path=runtime.compile_cache)
+        print(f"runtime.compile_cache={runtime.compile_cache}: {CACHE_WARNING}", file=sys.stderr)
     limit_opencv_threads()
     _first_operation()
 

@@ -42,7 +42,9 @@ def test_the_fast_path_is_chosen_unless_the_user_chose() -> None:
     )
 
 
-def test_ascend_takes_the_same_road_up_to_the_device_call(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ascend_takes_the_same_road_up_to_the_device_call(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     calls: list[object] = []
     monkeypatch.setattr(runtime, "set_device", lambda name, index: calls.append((name, index)))
     import mindspore as ms
@@ -59,6 +61,9 @@ def test_ascend_takes_the_same_road_up_to_the_device_call(monkeypatch: pytest.Mo
         {"runtime_num_threads": 3},
         {"enable_compile_cache": True, "compile_cache_path": "cache"},
     ]
+    told = capsys.readouterr().err
+    assert told.startswith("runtime.compile_cache=cache: never tried on Ascend")
+    assert told.count("\n") == 1
 
 
 def test_a_device_that_is_not_there_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
