@@ -10,10 +10,15 @@ import re
 import struct
 from dataclasses import dataclass
 
+import numpy as np
+
 from data_tools.filefacts import FileFacts, exif_orientation
 
 _SCAN_END = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 """In a scan's coded data 0xff is followed by 0x00, by a restart marker, or by the next real marker."""
+
+_PIECE_BYTES = 1 << 16
+"""Bytes looked at in one go: they fit a core's own cache, and a short scan costs little."""
 
 _RARE_FRAMES = frozenset((0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF))
 _FRAMES = frozenset((0xC0, 0xC1, 0xC2)) | _RARE_FRAMES  # baseline, extended, progressive
@@ -77,10 +82,9 @@ class _Jpeg:
             at += length
             if marker == 0xDA:
                 self._scans += 1
-                end = _SCAN_END.search(data, at)
-                if end is None:
+                at = _end_of_scan(data, at)
+                if at < 0:
                     return "the picture data has no end (file cut short)"
-                at = end.start()
 
     def _segment(self, marker: int, body: bytes) -> str:
         if marker in _FRAMES:
@@ -102,6 +106,22 @@ class _Jpeg:
         elif marker == 0xE1 and body[:6] == b"Exif\0\0":
             self._orientation = exif_orientation(body[6:])
         return problem
+
+
+def _end_of_scan(data: bytes, at: int) -> int:
+    """Return where the first real marker after `at` begins, -1 if there is none."""
+    # Nearly every 0xff is followed by 0x00: NumPy passes those several times faster than the expression.
+    codes = np.frombuffer(data, np.uint8)
+    while at + 1 < len(data):
+        piece = codes[at : at + _PIECE_BYTES + 1]
+        other = np.equal(piece[:-1], 0xFF).view(np.uint8)  # 1 where a marker may begin ...
+        np.minimum(other, piece[1:], out=other)  # ... and what follows is not 0
+        first = int(other.view(np.bool_).argmax())
+        if other[first]:
+            end = _SCAN_END.search(data, at + first)
+            return end.start() if end is not None else -1
+        at += len(piece) - 1
+    return -1
 
 
 @dataclass(frozen=True)

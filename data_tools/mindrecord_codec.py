@@ -20,13 +20,18 @@ def pack_integers(values: npt.NDArray[np.signedinteger]) -> bytes:
     >>> pack_integers(np.array([1, 300, -1], np.int32)).hex()
     '0000000310012c01ff'
     """
-    count = values.size
-    if not values.any():  # the flags, nearly always
-        return count.to_bytes(4, "big") + bytes((count + 3) // 4 + count)
-    short = values.astype(np.int8)
-    if (short == values).all():  # labels: one byte each
-        return count.to_bytes(4, "big") + bytes((count + 3) // 4) + short.tobytes()
     flat = values.reshape(-1).tolist()
+    count = len(flat)
+    try:
+        body = bytes(flat)
+    except ValueError:  # a number outside 0..255
+        return _pack_wide(flat)
+    if body.isascii():  # labels and flags: one byte each
+        return count.to_bytes(4, "big") + bytes((count + 3) // 4) + body
+    return _pack_wide(flat)
+
+
+def _pack_wide(flat: list[int]) -> bytes:
     widths = bytearray((len(flat) + 3) // 4)
     body = bytearray()
     for k, value in enumerate(flat):

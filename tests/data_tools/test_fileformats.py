@@ -7,8 +7,11 @@ import random
 import cv2
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from raw_sets import jpeg, picture, with_orientation
 
+from data_tools import jpegfile
 from data_tools.filefacts import exif_orientation
 from data_tools.fileformats import inspect
 
@@ -66,6 +69,21 @@ def test_every_cut_is_found(suffix: str) -> None:
     for length in range(2, len(data) - 2, 7):
         facts = inspect(data[:length])
         assert facts.problem or facts.format == "other", length
+
+
+@given(
+    st.lists(st.sampled_from([0, 1, 0xD0, 0xD8, 0xD9, 0xFE, 0xFF]), max_size=60).map(bytes),
+    st.integers(0, 61),
+    st.integers(1, 70),
+)
+def test_the_end_of_a_scan_is_where_the_plain_search_finds_it(
+    data: bytes, at: int, piece: int
+) -> None:
+    plain = jpegfile._SCAN_END.search(data, at)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jpegfile, "_PIECE_BYTES", piece)
+        found = jpegfile._end_of_scan(data, at)
+    assert found == (plain.start() if plain else -1)
 
 
 def test_png_with_a_flipped_byte() -> None:
