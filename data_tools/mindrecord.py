@@ -19,9 +19,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
-from data_tools.mindrecord_codec import pack_integer, pack_integers, pack_text
+from data_tools.mindrecord_codec import pack_integers
 
 _NUMBER_TYPES = ("int32", "int64", "float32", "float64")
 _SQLITE_VERSION = 3046001
@@ -69,7 +70,7 @@ class MindRecordWriter:
             for name in self._blobs
             if "shape" in schema[name]
         }
-        self._keys = [pack_text(name) for name in self._raws]
+        self._pack = msgspec.msgpack.Encoder().encode
         self._pages: list[dict[str, Any]] = []
         self._groups: list[dict[str, int]] = []
         self._raw = bytearray()
@@ -85,11 +86,8 @@ class MindRecordWriter:
             ValueError: If a value does not fit its column, or the row does not fit a page.
             OSError: If the disk is full.
         """
-        numbers = [int(row[name]) for name in self._raws]
-        packed = b"".join(
-            key + pack_integer(value) for key, value in zip(self._keys, numbers, strict=True)
-        )
-        raw = bytes([0x80 | len(self._raws)]) + packed
+        numbers = {name: int(row[name]) for name in self._raws}
+        raw = self._pack(numbers)
         pieces = []
         length = 0
         for name in self._blobs:
@@ -103,7 +101,7 @@ class MindRecordWriter:
         self._write([length.to_bytes(8, "little"), *pieces])
         ends = self._blob_at, self._blob_at + 8 + length
         place = (start, len(self._raw), self._group, self._blob_page, *ends)
-        self._index.append((len(self._index), 1, *place, *numbers))
+        self._index.append((len(self._index), 1, *place, *numbers.values()))
         self._blob_at = ends[1]
 
     def _write(self, pieces: list[bytes]) -> None:

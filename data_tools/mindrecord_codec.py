@@ -1,11 +1,9 @@
-"""How MindRecord packs values: integer arrays cut short, and numbers and texts as MessagePack.
+"""How MindRecord packs integer arrays: cut short. (Its single numbers are MessagePack: msgspec's matter.)
 
 The files around them are written in `mindrecord.py` and read in `shardfile.py`.
 """
 
 from __future__ import annotations
-
-import struct
 
 import numpy as np
 import numpy.typing as npt
@@ -47,26 +45,3 @@ def _pack_wide(flat: list[int]) -> bytes:
         widths[k >> 2] |= code << (6 - 2 * (k & 3))
         body += value.to_bytes(1 << code, "little", signed=True)
     return len(flat).to_bytes(4, "big") + bytes(widths) + bytes(body)
-
-
-def pack_integer(value: int) -> bytes:
-    """An integer in MessagePack, in its shortest form."""
-    if value >= 0:
-        if value < 128:
-            return struct.pack(">B", value)
-        for limit, code, form in ((8, 0xCC, ">BB"), (16, 0xCD, ">BH"), (32, 0xCE, ">BI")):
-            if value < 1 << limit:
-                return struct.pack(form, code, value)
-        return struct.pack(">BQ", 0xCF, value)
-    if value >= -32:
-        return struct.pack(">b", value)
-    for limit, code, form in ((7, 0xD0, ">Bb"), (15, 0xD1, ">Bh"), (31, 0xD2, ">Bi")):
-        if value >= -(1 << limit):
-            return struct.pack(form, code, value)
-    return struct.pack(">Bq", 0xD3, value)
-
-
-def pack_text(text: str) -> bytes:
-    """A text of less than 256 bytes in MessagePack."""
-    data = text.encode()
-    return bytes([0xA0 | len(data)] if len(data) < 32 else [0xD9, len(data)]) + data
