@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,11 +27,20 @@ _CROWD, _IGNORED = 1, 2
 
 
 _Id = Annotated[int, msgspec.Meta(gt=-LARGEST_ID, lt=LARGEST_ID)]
+_Pixels = Annotated[int, msgspec.Meta(gt=0, lt=1 << 30)]
+
+
+# Entries as nearly all are; what differs is read, and judged, field by field.
+
+
+class _Image(msgspec.Struct):
+    id: _Id
+    file_name: str
+    height: _Pixels
+    width: _Pixels
 
 
 class _Annotation(msgspec.Struct):
-    """An annotation as nearly all are; what differs is read, and judged, field by field."""
-
     image_id: _Id
     category_id: _Id
     bbox: tuple[float, float, float, float]
@@ -103,8 +112,11 @@ class _Reader:
         Raises:
             DataError: If it is not JSON or not of COCO's layout.
         """
-        annotations = msgspec.json.Decoder(list[_Annotation]).decode
-        stream = JsonStream(self._path, {"annotations": annotations})
+        decoders: dict[str, Callable[[str], list[Any]]] = {
+            "images": msgspec.json.Decoder(list[_Image]).decode,
+            "annotations": msgspec.json.Decoder(list[_Annotation]).decode,
+        }
+        stream = JsonStream(self._path, decoders)
         seen: set[str] = set()
         handlers = {
             "images": self._image,
@@ -115,7 +127,7 @@ class _Reader:
             seen.add(key)
             handler = handlers.get(key)
             if isinstance(value, Batch):
-                self._annotations(value)
+                (self._images_as_usual if key == "images" else self._annotations)(value)
             elif handler is not None and value is not None:
                 handler(value)
         self.sha256 = stream.sha256
@@ -170,6 +182,13 @@ class _Reader:
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             self._malformed("images", entry, error)
             return
+        self._keep_image(number, name, height, width)
+
+    def _images_as_usual(self, batch: Iterable[_Image]) -> None:
+        for one in batch:
+            self._keep_image(one.id, one.file_name, one.height, one.width)
+
+    def _keep_image(self, number: int, name: Any, height: int, width: int) -> None:
         if number in self._images:
             first = self._images[number][0]
             self._log.add(
