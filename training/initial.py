@@ -47,7 +47,8 @@ def load_initial_weights(parts: Parts, say: Callable[[str], None]) -> None:
     init = parts.settings.init
     if not init.checkpoint and not init.backbone:
         return
-    from training.weights import load_weights, read_weights
+    from training.weight_files import read_weights
+    from training.weights import load_weights
 
     network = parts.state.network
     path = init.checkpoint or init.backbone or ""

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_tools.errors import CheckpointError, DataError
+from data_tools.files import is_plain_name
 from data_tools.manifest import ConvertedSplit, open_split
 from data_tools.pipeline import TrainBatch
 from data_tools.records import RowReader
@@ -98,6 +99,8 @@ def read_record(path: Path) -> dict[str, Any]:
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if record["format"] != FORMAT:
             raise KeyError(record["format"])
+        if not is_plain_name(record["weights"]):
+            raise ValueError(f"weights {record['weights']!r} leave the folder")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(
             f"replay={path}: not a black box of this version ({error!r})."

@@ -99,7 +99,8 @@ def test_evaluating_the_checkpoint_gives_the_same_digits(finished: TrainSettings
     from training.evaluation import evaluate
     from training.inference import build_predictor
     from training.nets import build_network
-    from training.weights import load_weights, read_weights
+    from training.weight_files import read_weights
+    from training.weights import load_weights
 
     path = Path(finished.output) / "checkpoints" / "best.ckpt"
     network = build_network(finished.model, 7)
