@@ -1,7 +1,6 @@
-"""First weights from a file: a detector's checkpoint or a backbone's, with a report of what fitted; and which
-network they are of.
+"""First weights from a file: a detector's checkpoint or a backbone's, with a report of what fitted.
 
-Reading files and matching names is `weights.py`; going on with a run is `resume.py`.
+Which network they are of is told here too. Files are read in `weight_files.py`, names matched in `weights.py`; going on with a run is `resume.py`.
 """
 
 from __future__ import annotations

@@ -18,8 +18,9 @@ from training.blackbox import FORMAT, NotFiniteError
 from training.checkpoint import read_card
 from training.configure import compose
 from training.loop import run
-from training.replay import box_defect, read_record
+from training.replay import read_record
 from training.settings import TrainSettings
+from training.suspects import box_defect
 
 LOGGED = {"step", "epoch", "loss", "loc_loss", "cls_loss", "lr", "images_per_s", "data_wait",
           "compute", "positives", "grad_norm",
