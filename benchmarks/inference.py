@@ -65,7 +65,7 @@ def measure(
     """
     from training.nets import build_network
     from training.nets.settings import model_settings
-    from training.weights import save_weights
+    from training.weight_files import save_weights
 
     model = model_settings(name)
     save_weights(build_network(model, classes + 1, seed=1), folder / "w.ckpt")

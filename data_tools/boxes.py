@@ -47,16 +47,6 @@ def xywh_from_yxyx(boxes_yxyx: npt.ArrayLike) -> FloatArray:
     return np.stack([x1, y1, x2 - x1, y2 - y1], axis=-1)
 
 
-def cyxhw_from_yxyx(boxes_yxyx: npt.ArrayLike) -> FloatArray:
-    """Convert corners (..., 4) to centres (..., 4).
-
-    >>> cyxhw_from_yxyx([0.0, 0.0, 2.0, 4.0]).tolist()
-    [1.0, 2.0, 2.0, 4.0]
-    """
-    y1, x1, y2, x2 = np.moveaxis(_floating(boxes_yxyx), -1, 0)
-    return np.stack([(y1 + y2) / 2, (x1 + x2) / 2, y2 - y1, x2 - x1], axis=-1)
-
-
 def yxyx_from_cyxhw(boxes_cyxhw: npt.ArrayLike) -> FloatArray:
     """Convert centres (..., 4) to corners (..., 4).
 

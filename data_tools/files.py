@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -29,6 +30,25 @@ def publish(temporary: Path, path: Path) -> None:
     """
     sync_path(temporary)
     temporary.replace(path)
+
+
+def is_plain_name(name: object) -> bool:
+    """Whether a name that was read from a file stays in the folder it is looked up in.
+
+    >>> [is_plain_name(name) for name in ("a.json", "../a.json", "/etc/a", "..", "", 3)]
+    [True, False, False, False, False, False]
+    """
+    if not isinstance(name, str) or name in ("", ".", ".."):
+        return False
+    return not set(name) & set("/\\\0")
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Give a file a second name; a copy where the file system has no hard links."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def sync_path(path: Path) -> None:

@@ -7,7 +7,6 @@ The shards stay as they are and get second names (hard links) in `DIR/<split>/`.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import data_tools
 from data_tools.errors import DataError
 from data_tools.fileformats import inspect
-from data_tools.files import sha256_of_file, write_atomic
+from data_tools.files import link_or_copy, sha256_of_file, write_atomic
 from data_tools.images import decode
 from data_tools.manifest import ANNOTATIONS, MANIFEST, REPORT, Manifest, ShardInfo
 from data_tools.progress import Progress
@@ -112,7 +111,7 @@ def _upgrade_split(
         for path in shards:
             infos.append(_read_shard(path, len(classes), images, annotations, odd, bar))
             for suffix in ("", ".db"):
-                _link(path.with_name(path.name + suffix), folder / (path.name + suffix))
+                link_or_copy(path.with_name(path.name + suffix), folder / (path.name + suffix))
     ids = [image["id"] for image in images]
     if len(set(ids)) != len(ids):
         raise DataError(
@@ -214,10 +213,3 @@ def _size(data: bytes) -> tuple[int, int]:
     if image is None:
         raise ValueError("a picture that does not decode")
     return image.shape[0], image.shape[1]
-
-
-def _link(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # a file system without hard links
-        shutil.copyfile(source, target)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from data_tools.errors import DataError
-from data_tools.files import write_atomic
+from data_tools.files import is_plain_name, write_atomic
 from data_tools.sample import ClassInfo
 from data_tools.schema import FORMAT, PUBLISHED_FORMAT
 
@@ -163,8 +163,15 @@ def read_manifest(folder: Path) -> Manifest:
         content["classes"] = tuple(ClassInfo(**entry) for entry in content["classes"])
         content["shards"] = tuple(ShardInfo(**entry) for entry in content["shards"])
         manifest = Manifest(**content)
+        names = [*(shard.file for shard in manifest.shards), *manifest.files]
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: not a manifest of a converted split ({error!r}).") from error
+    for name in names:
+        if not is_plain_name(name):
+            raise DataError(
+                f"{path}: file name {name!r} leaves the folder; a split's files lie beside its manifest. Do not "
+                "use this set; convert the data yourself."
+            )
     if manifest.fingerprint != recorded:
         raise DataError(
             f"{path}: the content does not agree with its fingerprint {recorded[:16]}...: it was "
@@ -200,8 +207,6 @@ def open_split(data: str | Path, split: str) -> ConvertedSplit:
     manifest = read_manifest(folder)
     for shard in manifest.shards:
         path = folder / shard.file
-        if Path(shard.file).name != shard.file:
-            raise DataError(f"{folder / MANIFEST}: shard name {shard.file!r} leaves the folder.")
         if not path.is_file() or not path.with_name(shard.file + ".db").is_file():
             raise DataError(
                 f"{path}: the shard or its index (.db) is missing. {_images_in(shard)} "

@@ -10,7 +10,6 @@ Shards are made in `shardwork.py`, whatever the part; what is published is writt
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 from pathlib import Path
@@ -18,7 +17,13 @@ from typing import Any
 
 from data_tools.assemble import assemble_split
 from data_tools.errors import DataError
-from data_tools.files import sha256_of_file, sync_path, write_atomic
+from data_tools.files import (
+    is_plain_name,
+    link_or_copy,
+    sha256_of_file,
+    sync_path,
+    write_atomic,
+)
 from data_tools.manifest import read_manifest
 from data_tools.plan import Plan, SplitPlan
 from data_tools.settings import ConvertSettings
@@ -166,21 +171,16 @@ def _gather(parts: list[Path], split: SplitPlan, digest: str, folder: Path) -> l
         shard = result["shard"]
         if shard is None:
             continue
+        if not is_plain_name(shard["file"]):
+            raise DataError(f"{state}: shard name {shard['file']!r} leaves the folder.")
         for suffix, expected in (("", shard["sha256"]), (".db", shard["index_sha256"])):
             path = part / split.name / (shard["file"] + suffix)
             if not path.is_file() or sha256_of_file(path) != expected:
                 raise DataError(
                     f"{path}: missing, or not what the part's converter wrote. Copy {part.name} again."
                 )
-            _link(path, folder / path.name)
+            link_or_copy(path, folder / path.name)
     return states
-
-
-def _link(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # a file system without hard links
-        shutil.copyfile(source, target)
 
 
 def _put(source: Path, target: Path) -> None:

@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from data_tools.defects import Defect, DefectLog
 from data_tools.errors import DataError
+from data_tools.files import is_plain_name
 from data_tools.sample import ClassInfo
 from data_tools.settings import ConvertSettings
 from data_tools.shard_writer import MAX_PAGE_BYTES, ROOM_BYTES, page_bytes_for
@@ -111,6 +112,9 @@ class Plan:
                 )
                 for entry in content["splits"]
             )
+            for split in splits:
+                if not is_plain_name(split.name):
+                    raise ValueError(f"split name {split.name!r} leaves the folder")
             classes = tuple(ClassInfo(**entry) for entry in content["classes"])
             return Plan(content["settings"], classes, splits)
         except (KeyError, TypeError, AttributeError) as error:

@@ -32,8 +32,6 @@ COLUMNS: dict[str, dict[str, Any]] = {
 }
 """MindRecord schema. `boxes` are `[y1, x1, y2, x2]` in pixels; `labels` run from 1 to C."""
 
-PUBLISHED_COLUMNS = ("img_id", "image", "annotation")
-
 
 def row_from_sample(sample: Sample, image: bytes, labels: np.ndarray) -> dict[str, Any]:
     """Make the row that is written for one sample.

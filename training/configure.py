@@ -173,7 +173,8 @@ def _first_cause(error: BaseException) -> str:
     parts = [str(error)]
     while error.__cause__ is not None:
         error = error.__cause__
-        if str(error) not in parts[-1]:
+        # The innermost text is OmegaConf's own, before it has put in what it speaks of.
+        if str(error) not in parts[-1] and "$VALUE" not in str(error):
             parts.append(str(error))
     return "\n".join(parts)
 
@@ -194,7 +195,7 @@ def run_command(command: str, settings: str, action: str) -> None:
         hold_ctrl_c()  # first of all: what is imported below starts threads
     settings_class = load_object(settings)
     if "--help" in arguments or "-h" in arguments:
-        print(render_help(command, settings_class))
+        _show(render_help(command, settings_class))
         return
     try:
         flags, overrides = prepare_overrides(command, settings_class, arguments)
@@ -204,6 +205,8 @@ def run_command(command: str, settings: str, action: str) -> None:
 
     prepare_environment()
     import hydra
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
 
     codes: list[int] = []
 
@@ -219,8 +222,20 @@ def run_command(command: str, settings: str, action: str) -> None:
 
     _store_schema(command, settings_class)
     sys.argv = [sys.argv[0], *flags, *_HYDRA_OVERRIDES, *overrides]
-    hydra.main(version_base="1.3", config_path=str(GROUPS_PATH), config_name=command)(task)()
+    start = hydra.main(version_base="1.3", config_path=str(GROUPS_PATH), config_name=command)(task)
+    try:
+        start()
+    except (HydraException, OmegaConfBaseException) as error:
+        # Hydra prints these itself, but raises them under a debugger and where lines are counted.
+        _fail(SettingError(_first_cause(error)))
     _leave(max(codes, default=0))
+
+
+def _show(text: str) -> None:
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # `--help | head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(error: UserError) -> Any:

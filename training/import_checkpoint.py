@@ -13,15 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_tools.errors import UserError
+from data_tools.files import sha256_of_file
 from training.identify import identify
-from training.weights import (
-    PREFIX,
-    LoadReport,
-    file_sha256,
-    load_weights,
-    read_with_rest,
-    save_weights,
-)
+from training.weight_files import PREFIX, read_with_rest, save_weights
+from training.weights import LoadReport, load_weights
 
 
 @dataclass(frozen=True)
@@ -75,7 +70,7 @@ def import_checkpoint(
     report = load_weights(network, weights)
     if out is not None:
         save_weights(network, out)
-    return Imported(name, num_classes, file_sha256(Path(path)), report, rest)
+    return Imported(name, num_classes, sha256_of_file(Path(path)), report, rest)
 
 
 def _shortly(names: tuple[str, ...]) -> str:

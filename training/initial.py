@@ -1,7 +1,6 @@
-"""First weights from a file: a detector's checkpoint or a backbone's, with a report of what fitted; and which
-network they are of.
+"""First weights from a file: a detector's checkpoint or a backbone's, with a report of what fitted.
 
-Reading files and matching names is `weights.py`; going on with a run is `resume.py`.
+Which network they are of is told here too. Files are read in `weight_files.py`, names matched in `weights.py`; going on with a run is `resume.py`.
 """
 
 from __future__ import annotations
@@ -47,7 +46,8 @@ def load_initial_weights(parts: Parts, say: Callable[[str], None]) -> None:
     init = parts.settings.init
     if not init.checkpoint and not init.backbone:
         return
-    from training.weights import load_weights, read_weights
+    from training.weight_files import read_weights
+    from training.weights import load_weights
 
     network = parts.state.network
     path = init.checkpoint or init.backbone or ""

@@ -126,7 +126,7 @@ def open_model_file(path: str | Path, model_name: str | None = None) -> ModelFil
 def _open_checkpoint(path: Path, model_name: str | None) -> ModelFile:
     from training.checkpoint import read_card
     from training.identify import identify
-    from training.weights import read_weights
+    from training.weight_files import read_weights
 
     sha256 = sha256_of_file(path)
     card = read_card(path)
@@ -167,7 +167,8 @@ def load_predictor(file: ModelFile, batch_size: int) -> PredictFn:
 def load_network(file: ModelFile) -> Any:
     """Build the network of a checkpoint and load its weights; inference mode."""
     from training.nets import build_network
-    from training.weights import load_weights, read_weights
+    from training.weight_files import read_weights
+    from training.weights import load_weights
 
     network = build_network(file.model, file.num_classes)
     load_weights(network, read_weights(file.path))

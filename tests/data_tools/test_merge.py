@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -104,3 +105,23 @@ def test_part_settings() -> None:
         ConvertSettings(parts=2, part=3)
     with pytest.raises(SettingError, match="one of them at a time"):
         ConvertSettings(merge="a", verify="b")
+
+
+@pytest.mark.parametrize("what", ["plan", "result"])
+def test_parts_that_name_files_elsewhere_are_refused(tmp_path: Path, what: str) -> None:
+    write_plain_coco(tmp_path, 12)
+    out = tmp_path / "out"
+    make_parts(tmp_path, out, 2)
+    if what == "plan":
+        for part in out.glob("part-*"):
+            text = (part / "plan.json").read_text()
+            (part / "plan.json").write_text(text.replace('"name":"train"', '"name":"../../away"'))
+            assert "away" in (part / "plan.json").read_text()
+    else:
+        path = next(out.glob("part-00001-*/state/train/00000.json"))
+        result = json.loads(path.read_text())
+        result["shard"]["file"] = "../../../secret"
+        path.write_text(json.dumps(result))
+    with pytest.raises(DataError, match="leaves the folder"):
+        run(ConvertSettings(merge=str(out)))
+    assert not (tmp_path / "away").exists() and not (tmp_path.parent / "away").exists()

@@ -167,3 +167,22 @@ def test_missing_splits_and_cut_shards_are_named(data: Path, tmp_path: Path) -> 
     shard.unlink()
     with pytest.raises(DataError, match=r"train-00001.*missing.*ids \d+ to \d+"):
         open_split(copy, "train")
+
+
+@pytest.mark.parametrize("field", ["shards", "files"])
+@pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a/b", "..", ""])
+def test_a_manifest_that_names_files_elsewhere_is_refused(
+    data: Path, tmp_path: Path, field: str, name: str
+) -> None:
+    """By every reader: `verify` would hash, and so tell about, any file of the machine."""
+    import dataclasses
+
+    manifest = read_manifest(data / "train")
+    if field == "shards":
+        shards = (dataclasses.replace(manifest.shards[0], file=name), *manifest.shards[1:])
+        forged = dataclasses.replace(manifest, shards=shards)
+    else:
+        forged = dataclasses.replace(manifest, files={name: "0" * 64})
+    forged.write(tmp_path)  # its fingerprint is right
+    with pytest.raises(DataError, match="leaves the folder"):
+        read_manifest(tmp_path)

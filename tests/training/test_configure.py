@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -132,7 +133,8 @@ def test_help_lists_settings_without_heavy_imports(repository: Path, command: st
     code = (
         f"import sys, runpy; sys.argv = ['{command}.py', '--help'];"
         f"runpy.run_path('{command}.py', run_name='__main__');"
-        "heavy = {'mindspore', 'hydra', 'cv2', 'matplotlib', 'pycocotools'} & set(sys.modules);"
+        "heavy = {'mindspore', 'numpy', 'hydra', 'omegaconf', 'yaml', 'cv2', 'PIL', 'msgspec', 'matplotlib',"
+        " 'pycocotools', 'onnx', 'onnxruntime', 'tensorboardX'} & set(sys.modules);"
         "assert not heavy, heavy"
     )
     done = run(repository, "-c", code)
@@ -154,3 +156,21 @@ def test_errors_come_without_a_traceback(repository: Path, tmp_path: Path) -> No
         assert message in done.stderr
         assert "Traceback" not in done.stderr
         assert not (tmp_path / "run").exists()
+
+
+def test_help_into_a_pipe_that_closes(repository: Path) -> None:
+    """`python train.py --help | head -1` must not end in a traceback."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as closed:
+        done = subprocess.run(
+            [sys.executable, "train.py", "--help"],
+            cwd=repository, stdout=closed, stderr=subprocess.PIPE, text=True, timeout=120,
+        )  # fmt: skip
+    assert done.stderr == "" and done.returncode == 0
+
+
+def test_a_wrong_type_is_said_once() -> None:
+    with pytest.raises(SettingError, match="'abc'.*Integer") as caught:
+        compose(*TRAIN, ["seed=abc"])
+    assert "$VALUE" not in str(caught.value)

@@ -98,7 +98,8 @@ def score_alone(output: Path, data: Path) -> object:
     from training.inference import build_predictor
     from training.nets import build_network
     from training.nets.settings import settings_from_dict
-    from training.weights import load_weights, read_weights
+    from training.weight_files import read_weights
+    from training.weights import load_weights
 
     path = output / "checkpoints" / "step-00000020.ckpt"
     card = read_card(path)

@@ -21,7 +21,7 @@ from training.nets import build_network
 from training.nets.settings import model_settings, zoo_names
 from training.optimizer import expand_backbone, factor_of
 from training.settings import OptimSettings, TrainSettings
-from training.weights import read_weights
+from training.weight_files import read_weights
 
 COMMON = [option for option in SMALL if not option.startswith(("model", "epochs"))]
 

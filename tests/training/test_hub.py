@@ -15,7 +15,7 @@ from test_weights import random_weights, write_trainer_file
 
 import mindspore_hub_conf
 from training.identify import PUBLISHED
-from training.weights import EMPTY_SHA256, save_weights
+from training.weight_files import EMPTY_SHA256, save_weights
 
 LOADER = """
 import importlib.util, json, sys

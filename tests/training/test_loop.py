@@ -14,12 +14,13 @@ from run_helpers import SMALL, make_set, read_run
 
 import training.assemble
 from data_tools.errors import CheckpointError, DataError, SettingError
-from training.blackbox import NotFiniteError
+from training.blackbox import FORMAT, NotFiniteError
 from training.checkpoint import read_card
 from training.configure import compose
 from training.loop import run
-from training.replay import box_defect
+from training.replay import read_record
 from training.settings import TrainSettings
+from training.suspects import box_defect
 
 LOGGED = {"step", "epoch", "loss", "loc_loss", "cls_loss", "lr", "images_per_s", "data_wait",
           "compute", "positives", "grad_norm",
@@ -99,7 +100,8 @@ def test_evaluating_the_checkpoint_gives_the_same_digits(finished: TrainSettings
     from training.evaluation import evaluate
     from training.inference import build_predictor
     from training.nets import build_network
-    from training.weights import load_weights, read_weights
+    from training.weight_files import read_weights
+    from training.weights import load_weights
 
     path = Path(finished.output) / "checkpoints" / "best.ckpt"
     network = build_network(finished.model, 7)
@@ -200,3 +202,13 @@ def test_defects_of_a_stored_box() -> None:
     assert defect(1, 2, np.nan, 9) == "is not finite"
     assert defect(5, 2, 5, 9) == "has next to no area (7 x 0 pixels)"
     assert defect(0, 0, 80, 90) == "leaves the image of 100 x 50 pixels"
+
+
+def test_the_weights_of_a_black_box_lie_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "step-1.json"
+    for weights in ("../other.ckpt", "/etc/passwd", "", None):
+        path.write_text(json.dumps({"format": FORMAT, "weights": weights}))
+        with pytest.raises(CheckpointError, match="not a black box.*leave the folder"):
+            read_record(path)
+    path.write_text(json.dumps({"format": FORMAT, "weights": "step-1.ckpt"}))
+    assert read_record(path)["weights"] == "step-1.ckpt"

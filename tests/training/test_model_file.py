@@ -15,7 +15,7 @@ from training.checkpoint import Card
 from training.model_file import load_network, open_model_file, read_class_names
 from training.nets import build_network
 from training.nets.settings import ModelSettings, model_settings
-from training.weights import save_weights
+from training.weight_files import save_weights
 
 
 def write_checkpoint(

@@ -265,3 +265,16 @@ def test_picture_size_reads_the_header_only() -> None:
     assert ok and picture_size(data.tobytes()[:60]) == (40, 60)
     with pytest.raises(DataError, match="no picture"):
         picture_size(b"nothing")
+
+
+def test_pictures_stay_below_out(tmp_path: Path) -> None:
+    from training.image_source import find_images
+    from training.predict_output import refuse_collisions
+
+    for name in "bc":
+        (tmp_path / "a" / name).mkdir(parents=True)
+    (tmp_path / "x.jpg").write_bytes(b"")
+    found = find_images(f"{tmp_path}/a/*/../../*.jpg")
+    assert [path.name for path in found.images] == ["x.jpg", "x.jpg"]
+    with pytest.raises(SettingError, match="outside of out"):
+        refuse_collisions(found, tmp_path / "out")

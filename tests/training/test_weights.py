@@ -13,18 +13,13 @@ import numpy as np
 import pytest
 
 from data_tools.errors import CheckpointError
+from data_tools.files import sha256_of_file
 from training.identify import identify, signature
 from training.import_checkpoint import import_checkpoint, main
 from training.nets import build_network
 from training.nets.settings import model_settings
-from training.weights import (
-    EMPTY_SHA256,
-    Weights,
-    file_sha256,
-    load_weights,
-    read_weights,
-    save_weights,
-)
+from training.weight_files import EMPTY_SHA256, Weights, read_weights, save_weights
+from training.weights import load_weights
 
 SEED_CARD = "13d28a651dabc8caab062bca8093c5c8abd76621161bab222235bc3f66b11cf1"
 TINY = model_settings("ssd_tiny")
@@ -92,7 +87,7 @@ def test_saved_file_has_the_published_names_in_order(tmp_path: Path) -> None:
 def test_same_weights_same_bytes(tmp_path: Path) -> None:
     for name in ("a", "b"):
         save_weights(tiny_network(seed=5), tmp_path / f"{name}.ckpt")
-    assert file_sha256(tmp_path / "a.ckpt") == file_sha256(tmp_path / "b.ckpt")
+    assert sha256_of_file(tmp_path / "a.ckpt") == sha256_of_file(tmp_path / "b.ckpt")
 
 
 def test_trainer_file_gives_its_weights_only(tmp_path: Path) -> None:
@@ -264,7 +259,7 @@ def test_import_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     weights = random_weights("ssd_mobilenet_v1", 21)
     write_trainer_file(weights, source)
     out = tmp_path / "bare.safetensors"
-    assert main([str(source), "--sha256", file_sha256(source), "--out", str(out)]) == 0
+    assert main([str(source), "--sha256", sha256_of_file(source), "--out", str(out)]) == 0
     printed = capsys.readouterr().out
     assert "ssd_mobilenet_v1 with 21 classes" in printed
     # Every entry of the file is accounted for.

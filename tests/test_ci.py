@@ -1,0 +1,62 @@
+"""What is checked before a change is taken: CI here, on a public forge, and in the hooks is one and the same."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import yaml
+
+
+def make_targets(repository: Path) -> set[str]:
+    return set(re.findall(r"^([a-z-]+):", (repository / "Makefile").read_text(), re.MULTILINE))
+
+
+def test_the_public_workflow_runs_the_ci_script(repository: Path) -> None:
+    workflow = yaml.safe_load((repository / ".github/workflows/ci.yml").read_text())
+    steps = [step["run"] for step in workflow["jobs"]["test"]["steps"] if "run" in step]
+    assert steps == ["bash .ci/run"]
+    audits = [step.get("run") for step in workflow["jobs"]["audit"]["steps"]]
+    assert "make audit" in audits
+
+
+def test_the_ci_script_runs_every_check(repository: Path) -> None:
+    text = re.sub(r"^\s*#.*$", "", (repository / ".ci/run").read_text(), flags=re.MULTILINE)
+    used = re.findall(r"\bmake ([a-z-]+)", text)
+    assert set(used) <= make_targets(repository)
+    assert list(dict.fromkeys(used)) == ["lint", "test", "coverage-floor", "test-slow"]
+    assert "make test PYTEST_ARGS=" in text and "--cov" in text
+    makefile = (repository / "Makefile").read_text()
+    for package in ("data_tools", "training"):
+        assert package in makefile[makefile.index("coverage-floor:") :]
+    assert "--fail-under=90" in makefile
+
+
+def test_hooks_are_the_checks_of_make_lint(repository: Path) -> None:
+    hooks = yaml.safe_load((repository / ".pre-commit-config.yaml").read_text())["repos"][0][
+        "hooks"
+    ]
+    entries = {hook["entry"].split("/")[-1].removesuffix(" --fix") for hook in hooks}
+    assert entries == {"ruff format", "ruff check", "mypy", "shellcheck", "hadolint"}
+    lint = (repository / "Makefile").read_text().split("\nlint:")[1].split("\n\n")[0]
+    for entry in entries:
+        assert f"$(VENV)/bin/{entry}" in lint
+
+
+def test_a_bug_report_asks_for_versions_device_and_settings(repository: Path) -> None:
+    template = (repository / ".github/ISSUE_TEMPLATE/bug.yml").read_text()
+    fields = yaml.safe_load(template)["body"]
+    report = next(f for f in fields if "python -m training.report" in str(f))
+    assert report["validations"]["required"] is True
+    assert all(word in str(report) for word in ("versions", "device", "settings"))
+
+
+def test_versions_agree(repository: Path) -> None:
+    from data_tools import __version__
+
+    citation = yaml.safe_load((repository / "CITATION.cff").read_text())
+    assert citation["version"] == __version__
+    assert citation["license"] == "Apache-2.0"
+    assert "Apache License" in (repository / "LICENSE").read_text()
+    for package in ("data_tools", "training"):
+        assert (repository / package / "py.typed").is_file()

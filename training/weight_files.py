@@ -1,0 +1,169 @@
+"""Weights in files: read, checked against a hash, and saved under the published names.
+
+What becomes of them in a network is `weights.py`; optimizer state and everything else that a run needs to go
+on is `checkpoint.py`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from data_tools.errors import CheckpointError
+from data_tools.files import publish, sha256_of_file
+
+if TYPE_CHECKING:
+    from training.nets.ssd import SSD
+
+Weights = dict[str, npt.NDArray[np.generic]]
+
+PREFIX = "network."
+"""What every published parameter name begins with; networks in memory do without."""
+
+EXTRAS = (
+    *("global_step", "learning_rate", "momentum", "momentum_", "loss_scale", "scale_sense"),
+    *("epoch_num", "step_num", "current_iterator_step", "last_overflow_iterator_step"),
+)
+"""What MindSpore's optimizers, loss scales and checkpoint callback save beside weights without `PREFIX`."""
+EXTRA_PREFIXES = ("moments.", "moment1.", "moment2.", "velocity.", "ema.", "optimizer.")
+EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
+
+
+def read_weights(path: str | os.PathLike[str], *, sha256: str | None = None) -> Weights:
+    """Read the weights of a checkpoint, ours or published, and nothing but the weights.
+
+    Args:
+        path: A `.ckpt` (MindSpore's own format) or `.safetensors` file. Neither can run code.
+        sha256: What the file must hash to, 64 hexadecimal digits; None = not checked.
+
+    Returns:
+        Parameter name, without the leading `network.`, to value, in the order of the file. What a
+        trainer adds (`moments.*`, `global_step`, ...) is left out.
+
+    Raises:
+        CheckpointError: If the file is missing, empty, damaged, of another kind, or hashes otherwise.
+    """
+    return read_with_rest(path, sha256=sha256)[0]
+
+
+def read_with_rest(
+    path: str | os.PathLike[str], *, sha256: str | None = None
+) -> tuple[Weights, tuple[str, ...]]:
+    """Read a checkpoint as `read_weights` does, and say what in it was left out.
+
+    Returns:
+        The weights, and the names, as they are in the file, of everything that is none.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such checkpoint file.")
+    if path.stat().st_size == 0:
+        raise CheckpointError(f"{path} is empty: the download failed, fetch it again.")
+    if sha256 is not None:
+        check_sha256(path, sha256)
+    raw = _read_safetensors(path) if path.suffix == ".safetensors" else _read_ckpt(path)
+    names = _names_of_weights(raw)
+    if not names:
+        raise CheckpointError(f"{path} holds no weights, only {', '.join(list(raw)[:5])}.")
+    weights = {n.removeprefix(PREFIX): raw[n] for n in names}
+    return weights, tuple(n for n in raw if n not in names)
+
+
+def check_sha256(path: Path, expected: str) -> None:
+    """Compare a file with the hash its publisher gives.
+
+    Raises:
+        CheckpointError: If the hash is not one, is that of an empty file, or differs.
+    """
+    wanted = expected.strip().lower()
+    if len(wanted) != 64 or set(wanted) - set("0123456789abcdef"):
+        raise CheckpointError(f"sha256={expected!r}: expected 64 hexadecimal digits.")
+    if wanted == EMPTY_SHA256:
+        raise CheckpointError(
+            f"sha256={wanted} is the hash of an empty file: whoever published it hashed a failed "
+            "download. It proves nothing about this file; ask for the right one or leave it out."
+        )
+    actual = sha256_of_file(path)
+    if actual != wanted:
+        raise CheckpointError(
+            f"{path} has sha256 {actual}, expected {wanted}: "
+            "it is damaged or another file; fetch it again."
+        )
+
+
+def save_weights(
+    source: SSD | Mapping[str, npt.NDArray[np.generic]], path: str | os.PathLike[str]
+) -> None:
+    """Write weights under the published names: whole or not at all.
+
+    The parent's tools load the file with `load_checkpoint`, the Hub with `load_param_into_net`.
+
+    Args:
+        source: A network, or parameter name (without `network.`) to value.
+        path: Ends in `.ckpt` or `.safetensors`; the folder must exist.
+
+    Raises:
+        CheckpointError: If the path has another ending or its folder does not exist.
+    """
+    import mindspore as ms
+
+    path = Path(path)
+    if path.suffix not in (".ckpt", ".safetensors"):
+        raise CheckpointError(f"{path}: a checkpoint ends in .ckpt or .safetensors.")
+    if not path.parent.is_dir():
+        raise CheckpointError(f"{path}: the folder {path.parent} does not exist.")
+    if not isinstance(source, Mapping):
+        source = {p.name: p.asnumpy() for p in source.get_parameters()}
+    values = {PREFIX + name: np.ascontiguousarray(v) for name, v in source.items()}
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.numpy import save_file
+
+            save_file(values, temporary)
+        else:
+            rows = [{"name": n, "data": ms.Tensor(v)} for n, v in values.items()]
+            ms.save_checkpoint(rows, str(temporary))
+        temporary.chmod(0o644)
+        publish(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _names_of_weights(raw: Weights) -> dict[str, None]:
+    """The names, in the file's order, of what is a weight and nothing that trainers add."""
+    if any(name.startswith(PREFIX) for name in raw):
+        return dict.fromkeys(n for n in raw if n.startswith(PREFIX))
+    return dict.fromkeys(n for n in raw if n not in EXTRAS and not n.startswith(EXTRA_PREFIXES))
+
+
+def _read_ckpt(path: Path) -> Weights:
+    import mindspore as ms
+
+    try:
+        parameters = ms.load_checkpoint(str(path))
+    except (ValueError, RuntimeError, TypeError, OSError) as error:
+        raise CheckpointError(
+            f"{path} is no MindSpore checkpoint, or damaged ({str(error).splitlines()[0]})."
+        ) from error
+    return {
+        name: parameter.asnumpy()
+        for name, parameter in parameters.items()
+        if hasattr(parameter, "asnumpy")
+    }
+
+
+def _read_safetensors(path: Path) -> Weights:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        return dict(load_file(path))
+    except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
+        raise CheckpointError(f"{path} is no safetensors file, or damaged ({error}).") from error
