@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from data_tools.settings import ConvertSettings
 from data_tools.shardwork import ShardTask
 from data_tools.sources import RawDataset, read_source
 from data_tools.table import SampleTable
-from data_tools.workspace import Workspace, is_set, locked_workspace, out_folder, working_folder
+from data_tools.workspace import Workspace, is_set, locked_workspace, out_folder
 
 
 def run(settings: ConvertSettings, default_boxes: npt.ArrayLike | None = None) -> int:
@@ -96,9 +95,7 @@ def run_convert(settings: ConvertSettings) -> int:
         except PolicyError:
             workspace.note_refusal()
             raise
-        if settings.overwrite and out.exists():
-            _remove_set(out)
-        workspace.publish()
+        workspace.publish(settings.overwrite)
         workspace.discard()
     print_summary(out, reports)
     return 0
@@ -174,18 +171,6 @@ def _is_done(out: Path, plan: Plan, settings: ConvertSettings) -> bool:
             f"{listed}\nChoose another `out`, or replace it with overwrite=true."
         )
     return True
-
-
-def _remove_set(out: Path) -> None:
-    for child in out.iterdir():
-        if child.name == ".partial":
-            continue
-        if child.is_dir():
-            shutil.rmtree(child)
-        else:
-            child.unlink()
-    if working_folder(out).parent != out:
-        out.rmdir()
 
 
 def _convert_shards(

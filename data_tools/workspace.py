@@ -5,6 +5,7 @@
     out.partial/state/     result of each finished shard
     out.partial/scratch/   shards being written; worthless after a kill
     out.partial/set/       the set; becomes `out` by one rename
+    out.partial/old/       the set that was there before, until the new one is in its place
 
 What the files hold is the business of `shardwork.py` and `assemble.py`.
 """
@@ -97,8 +98,12 @@ class Workspace:
         """Note that the policy stopped the work, so that other settings may start anew."""
         (self.folder / _REFUSED).touch()
 
-    def publish(self) -> None:
+    def publish(self, overwrite: bool) -> None:
         """Rename the finished set to `out`: the one step that makes it visible.
+
+        Args:
+            overwrite: Move a set that is at `out` aside first. It stays in the working folder until the new
+                one is in its place, so that at no moment both are gone or either is half there.
 
         Raises:
             DataError: If `out` has appeared meanwhile.
@@ -107,10 +112,16 @@ class Workspace:
             sync_all(self.set_folder)
             if _inside(self.folder, self.out):
                 # `out` is a mount point and cannot be renamed over: its splits appear one by one.
+                if overwrite:
+                    for folder in sorted(self.out.iterdir()):
+                        if is_set_child(folder):
+                            self._move_aside(folder)
                 for folder in sorted(self.set_folder.iterdir()):
                     folder.rename(self.out / folder.name)
                 sync_path(self.out)
             else:
+                if overwrite and self.out.exists():
+                    self._move_aside(self.out)
                 self.set_folder.rename(self.out)
                 sync_path(self.out.parent)
         except OSError as error:
@@ -118,6 +129,12 @@ class Workspace:
                 f"{self.out}: the finished set in {self.set_folder} cannot be moved there "
                 f"({error.strerror or error}). Make way and run the same command again."
             ) from error
+
+    def _move_aside(self, folder: Path) -> None:
+        aside = self.folder / "old" / folder.name
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.parent.mkdir(exist_ok=True)
+        folder.rename(aside)
 
     def discard(self) -> None:
         """Remove the working folder."""
@@ -244,8 +261,11 @@ def is_set(folder: Path) -> bool:
         children = [child for child in folder.iterdir() if child.name != ".partial"]
     except OSError:
         return False
-    return bool(children) and all(
-        (child / MANIFEST).is_file()
-        or (child.is_dir() and child.name.startswith((PART_PREFIX, ".merge")))
-        for child in children
+    return bool(children) and all(map(is_set_child, children))
+
+
+def is_set_child(folder: Path) -> bool:
+    """Whether this is a split of a converted set, a part of one, or what an unfinished merge left."""
+    return (folder / MANIFEST).is_file() or (
+        folder.is_dir() and folder.name.startswith((PART_PREFIX, ".merge"))
     )

@@ -277,6 +277,37 @@ def test_done_changed_and_overwritten(tmp_path: Path, capsys: pytest.CaptureFixt
     assert len(RowReader(open_split(tmp_path / "out", "train"))) == 7
 
 
+@pytest.mark.parametrize("at", ["set", "out"])
+def test_overwrite_keeps_one_whole_set_at_every_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    """Stop where a kill would hurt most: before the old set moves aside, and before the new one appears."""
+    write_plain_coco(tmp_path, 12)
+    out = tmp_path / "out"
+    run(coco_settings(tmp_path, out))
+    before = open_split(out, "train").manifest.fingerprint
+    other = replace(coco_settings(tmp_path, out), image=ImageSettings(max_side=50), overwrite=True)
+    rename = Path.rename
+
+    def killed(self: Path, target: Any) -> Any:
+        if self.name == at:
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run(other)
+    kept = out if at == "out" else tmp_path / "out.partial" / "old" / "out"
+    assert open_split(kept, "train").manifest.fingerprint == before
+    made = tmp_path / "out.partial" / "set"
+    after = open_split(made, "train").manifest.fingerprint
+    assert after != before
+    run(other)
+    assert open_split(out, "train").manifest.fingerprint == after
+    assert not (tmp_path / "out.partial").exists()
+
+
 def test_a_folder_with_other_things_is_never_touched(tmp_path: Path) -> None:
     write_plain_coco(tmp_path, 3)
     out = tmp_path / "out"
