@@ -16,6 +16,7 @@ from data_tools.defects import KINDS, Defect, PolicyError, raise_errors, summary
 from data_tools.files import sha256_of_file, write_atomic
 from data_tools.manifest import ANNOTATIONS, REPORT, Manifest, ShardInfo
 from data_tools.plan import Plan, SplitPlan
+from data_tools.shard_result import read_result
 
 TOTALS = ("images", "boxes", "crowd_boxes", "images_without_boxes")
 _SMALL_SPLIT = 100
@@ -44,12 +45,12 @@ def assemble_split(
     changes: Counter[str] = Counter()
     totals: Counter[str] = Counter()
     for state in states:
-        result = _read(state)
-        if result["shard"] is not None:
-            shards.append(ShardInfo(**result["shard"]))
-        defects += [Defect(**entry) for entry in result["defects"]]
-        changes.update(result["changes"])
-        totals.update(result["totals"])
+        result = read_result(state)
+        if result.shard is not None:
+            shards.append(result.shard)
+        defects += result.defects
+        changes.update(result.changes)
+        totals.update(result.totals)
     raise_errors(defects)
     _write_annotations(plan, split, states, folder / ANNOTATIONS)
     report = _report(split, totals, defects, changes)
@@ -72,11 +73,6 @@ def assemble_split(
     return report
 
 
-def _read(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return content
-
-
 def _write_annotations(plan: Plan, split: SplitPlan, states: list[Path], path: Path) -> None:
     """Write the full ground truth, one shard's part in memory at a time."""
     temporary = path.with_name(path.name + ".tmp")
@@ -87,7 +83,7 @@ def _write_annotations(plan: Plan, split: SplitPlan, states: list[Path], path: P
             file.write(f',\n"{key}":[')
             separator = "\n"
             for state in states:
-                entries = _read(state)[key]
+                entries = getattr(read_result(state), key)
                 if entries:
                     file.write(separator + entries)
                     separator = ",\n"

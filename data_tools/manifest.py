@@ -16,6 +16,7 @@ from data_tools.errors import DataError
 from data_tools.files import is_plain_name, write_atomic
 from data_tools.sample import ClassInfo
 from data_tools.schema import FORMAT, PUBLISHED_FORMAT
+from data_tools.typed import build, read_json, shown
 
 MANIFEST = "manifest.json"
 ANNOTATIONS = "annotations.json"
@@ -147,37 +148,64 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except FileNotFoundError:
         raise DataError(f"{path}: not found. Convert the data set first.") from None
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: not readable as JSON ({error}). Convert again.") from error
     try:
-        recorded = content.pop("fingerprint")
+        recorded = str(content.pop("fingerprint"))
         if content["format"] not in (FORMAT, PUBLISHED_FORMAT):
             raise DataError(
-                f"{path}: format {content['format']!r}; this version reads {FORMAT!r} and "
+                f"{path}: format {shown(content['format'])}; this version reads {FORMAT!r} and "
                 f"{PUBLISHED_FORMAT!r}. Convert again, or use the version that wrote it: "
-                f"{content.get('tool_version', 'unknown')}."
+                f"{shown(content.get('tool_version', 'unknown'))}."
             )
-        content["classes"] = tuple(ClassInfo(**entry) for entry in content["classes"])
-        content["shards"] = tuple(ShardInfo(**entry) for entry in content["shards"])
-        manifest = Manifest(**content)
-        names = [*(shard.file for shard in manifest.shards), *manifest.files]
+        manifest = build(Manifest, content)
+        _check_content(manifest)
     except (KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path}: not a manifest of a converted split ({error!r}).") from error
-    for name in names:
-        if not is_plain_name(name):
-            raise DataError(
-                f"{path}: file name {name!r} leaves the folder; a split's files lie beside its manifest. Do not "
-                "use this set; convert the data yourself."
-            )
+        raise DataError(
+            f"{path}: not a manifest of a converted split (its {error} is missing or of another kind). "
+            "Convert again."
+        ) from error
+    except ValueError as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(
+            f"{path}: not a manifest of a converted split ({error}). Restore it or convert again."
+        ) from error
     if manifest.fingerprint != recorded:
         raise DataError(
             f"{path}: the content does not agree with its fingerprint {recorded[:16]}...: it was "
             "changed by hand or damaged. Restore it or convert again."
         )
     return manifest
+
+
+def _check_content(manifest: Manifest) -> None:
+    """Refuse what no converter writes and what readers rely on: numbered classes, files of this folder.
+
+    Raises:
+        ValueError: Naming what is wrong.
+    """
+    labels = [entry.label for entry in manifest.classes]
+    if labels != list(range(1, len(labels) + 1)):
+        raise ValueError(f"classes: labels {shown(labels)}, expected 1, 2, 3, ...")
+    if not manifest.shards:
+        raise ValueError("shards: none")
+    for shard in manifest.shards:
+        if shard.rows < 1:
+            raise ValueError(
+                f"shards: {shown(shard.file)} has {shard.rows} rows, expected 1 or more"
+            )
+    names = [*manifest.files, *(shard.file for shard in manifest.shards)]
+    for name in names:
+        if not is_plain_name(name):
+            raise ValueError(
+                f"file name {shown(name)} leaves the folder; a split's files lie beside its manifest"
+            )
+    if len(set(names)) < len(names):
+        raise ValueError("it names a file twice")
 
 
 def open_split(data: str | Path, split: str) -> ConvertedSplit:

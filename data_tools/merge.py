@@ -9,7 +9,6 @@ Shards are made in `shardwork.py`, whatever the part; what is published is writt
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from pathlib import Path
@@ -27,6 +26,7 @@ from data_tools.files import (
 from data_tools.manifest import read_manifest
 from data_tools.plan import Plan, SplitPlan
 from data_tools.settings import ConvertSettings
+from data_tools.shard_result import read_result
 from data_tools.workspace import (
     PART_PREFIX,
     Workspace,
@@ -96,7 +96,10 @@ def run_merge(settings: ConvertSettings) -> int:
         if out.is_dir() and any(out.glob("*/manifest.json")):
             print(f"{out}: already one set; nothing to do.")
             return 0
-        raise DataError(f"{out}: no parts in it: expected {part_folder(out, 1, 2).name} and so on.")
+        raise DataError(
+            f"{out}: no parts in it: expected {part_folder(out, 1, 2).name} and so "
+            f"on. Make them with out={out} parts=N part=1..N."
+        )
     plan = _common_plan(out, found)
     with locked_workspace(out) as workspace:
         merging = out / _MERGING
@@ -160,21 +163,19 @@ def _gather(parts: list[Path], split: SplitPlan, digest: str, folder: Path) -> l
         part = parts[index % len(parts)]
         state = part / "state" / split.name / f"{index:05d}.json"
         try:
-            result = json.loads(state.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise DataError(
-                f"{state}: missing or damaged ({error}). Make {part.name} again."
-            ) from error
-        if result.get("plan") != digest:
+            result = read_result(state)
+        except DataError as error:
+            raise DataError(f"{error} Make {part.name} again.") from error
+        shard = result.shard
+        if result.plan != digest:
             raise DataError(f"{state}: belongs to another plan. Make {part.name} again.")
         states.append(state)
-        shard = result["shard"]
         if shard is None:
             continue
-        if not is_plain_name(shard["file"]):
-            raise DataError(f"{state}: shard name {shard['file']!r} leaves the folder.")
-        for suffix, expected in (("", shard["sha256"]), (".db", shard["index_sha256"])):
-            path = part / split.name / (shard["file"] + suffix)
+        if not is_plain_name(shard.file):
+            raise DataError(f"{state}: shard name {shard.file!r} leaves the folder.")
+        for name, expected in shard.digests.items():
+            path = part / split.name / name
             if not path.is_file() or sha256_of_file(path) != expected:
                 raise DataError(
                     f"{path}: missing, or not what the part's converter wrote. Copy {part.name} again."

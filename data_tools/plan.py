@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from data_tools.defects import Defect, DefectLog
+from data_tools.defects import KINDS, Defect, DefectLog
 from data_tools.errors import DataError
 from data_tools.files import is_plain_name
 from data_tools.sample import ClassInfo
@@ -27,6 +27,7 @@ from data_tools.shard_writer import MAX_PAGE_BYTES, ROOM_BYTES, page_bytes_for
 from data_tools.sources import RawDataset, RawSplit
 from data_tools.sources.common import digest_of
 from data_tools.table import SampleTable
+from data_tools.typed import build, parse_json, shown
 
 FORMAT = "ssd-conversion/1"
 IMAGES_PER_SHARD = 2000
@@ -61,6 +62,24 @@ class SplitPlan:
     def num_shards(self) -> int:
         """Number of shards."""
         return len(self.bounds) - 1
+
+    def check(self) -> None:
+        """Refuse a plan, read from a file, that no converter makes.
+
+        Raises:
+            ValueError: Naming what is wrong.
+        """
+        if not is_plain_name(self.name):
+            raise ValueError(f"split name {shown(self.name)} leaves the folder")
+        if not (self.name.isidentifier() and self.name.isascii()):
+            raise ValueError(f"the split name {shown(self.name)} is none")
+        if len(self.bounds) < 2 or self.bounds[0] or list(self.bounds) != sorted(set(self.bounds)):
+            raise ValueError(f"the bounds of split {self.name} do not rise from 0")
+        if not {"images", "boxes"} <= set(self.found):
+            raise ValueError(f"split {self.name} does not say how much was found")
+        for defect in self.defects:
+            if defect.kind not in KINDS:
+                raise ValueError(f"there is no defect {shown(defect.kind)}")
 
     def shard_name(self, index: int) -> str:
         """File name of a shard."""
@@ -98,27 +117,13 @@ class Plan:
         Raises:
             ValueError: If it is none.
         """
-        content = json.loads(text)
-        try:
-            if content.pop("format") != FORMAT:
-                raise ValueError("another format")
-            splits = tuple(
-                SplitPlan(
-                    **{
-                        **entry,
-                        "bounds": tuple(entry["bounds"]),
-                        "defects": tuple(Defect(**d) for d in entry["defects"]),
-                    }
-                )
-                for entry in content["splits"]
-            )
-            for split in splits:
-                if not is_plain_name(split.name):
-                    raise ValueError(f"split name {split.name!r} leaves the folder")
-            classes = tuple(ClassInfo(**entry) for entry in content["classes"])
-            return Plan(content["settings"], classes, splits)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"no plan ({error!r})") from error
+        content = parse_json(text)
+        if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
+            raise ValueError(f"no plan of format {FORMAT!r}")
+        plan = build(Plan, content)
+        for split in plan.splits:
+            split.check()
+        return plan
 
 
 def make_plan(settings: ConvertSettings, raw: RawDataset) -> tuple[Plan, dict[str, SampleTable]]:

@@ -6,7 +6,6 @@ results. What a shard becomes depends on its task alone.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections import Counter
@@ -22,12 +21,12 @@ from data_tools.checks import boxes_fit, fit_boxes
 from data_tools.classes import ClassMap
 from data_tools.defects import Defect, DefectLog, raise_errors
 from data_tools.errors import DataError
-from data_tools.files import write_atomic
 from data_tools.images import prepare_image
 from data_tools.manifest import ShardInfo
 from data_tools.sample import Sample
 from data_tools.schema import row_from_sample
 from data_tools.settings import ImageSettings
+from data_tools.shard_result import write_result
 from data_tools.shard_writer import ROOM_BYTES, ShardWriter
 from data_tools.table import SampleTable
 from data_tools.truth import ShardTruth
@@ -92,7 +91,7 @@ def convert_shard(task: ShardTask, tick: Tick) -> None:
             for suffix in (".db", ""):
                 (folder / (task.name + suffix)).replace(task.folder / (task.name + suffix))
         task.state.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(task.state, json.dumps(result, separators=(",", ":"), sort_keys=True))
+        write_result(task.state, result)
     except OSError as error:
         raise DataError(
             f"{task.folder / task.name}: cannot be written ({error.strerror or error}). Finished shards "

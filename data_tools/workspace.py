@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import shutil
 import socket
@@ -27,6 +26,7 @@ from data_tools.errors import DataError
 from data_tools.files import sha256_of_file, sync_path, write_atomic
 from data_tools.manifest import MANIFEST
 from data_tools.plan import Plan, differences
+from data_tools.shard_result import read_result
 
 PART_PREFIX = "part-"
 _REFUSED = "refused"
@@ -146,17 +146,13 @@ class Workspace:
         Its result is written last, but only the finished set is flushed to the disk: after a power cut
         a result may be there and its shard not, so the shard is hashed.
         """
-        state = self.state_file(split, index)
         try:
-            shard = json.loads(state.read_text(encoding="utf-8"))["shard"]
-            if shard is None:
-                return True
-            path = self.split_folder(split) / shard["file"]
-            return (
-                sha256_of_file(path) == shard["sha256"]
-                and sha256_of_file(path.with_name(path.name + ".db")) == shard["index_sha256"]
+            shard = read_result(self.state_file(split, index)).shard
+            folder = self.split_folder(split)
+            return shard is None or all(
+                sha256_of_file(folder / name) == sha256 for name, sha256 in shard.digests.items()
             )
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, DataError):
             return False
 
 
@@ -192,7 +188,9 @@ def out_folder(text: str) -> Path:
     try:
         return out.resolve() if out.is_symlink() or out.name in ("", "..") else out
     except (OSError, RuntimeError) as error:
-        raise DataError(f"out={text}: a link that leads to no folder ({error}).") from error
+        raise DataError(
+            f"out={text}: a link that leads to no folder ({error}). Choose another `out`."
+        ) from error
 
 
 def working_folder(out: Path) -> Path:
@@ -222,7 +220,7 @@ def locked_workspace(out: Path) -> Iterator[Workspace]:
     except OSError as error:
         raise DataError(
             f"{error.filename or folder}: {error.strerror or error}. Nothing was published; finished shards "
-            "are kept for the next run."
+            "are kept: mend that or make room, then run the same command again."
         ) from error
 
 

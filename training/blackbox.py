@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from data_tools.pipeline import TrainBatch
 from training.assemble import Parts
 from training.checkpoint import stem, write_arrays
 from training.loss_scale import SCALE_FLOOR
+from training.settings import TrainSettings
 from training.step import StepResult
 
 FORMAT = "ssd-blackbox/1"
@@ -24,6 +26,41 @@ FORMAT = "ssd-blackbox/1"
 
 class NotFiniteError(UserError):
     """The loss or the gradient of a step was NaN or infinite."""
+
+
+@dataclass(frozen=True)
+class RankRecord:
+    """One rank's batch: its images, and the sha256 of everything in it that the step sees."""
+
+    image_ids: tuple[int, ...]
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a black box holds.
+
+    Attributes:
+        step: The step, from 0; its update was not applied.
+        world_size: Number of ranks.
+        result: What the step said, as text: JSON has no infinity.
+        ranks: Every rank's batch.
+        data_fingerprint: Fingerprint of the training split.
+        num_classes: Classes with background.
+        weights: Name of the file beside it with the weights of that moment.
+        settings: All settings of the run.
+        format: Version of this layout.
+    """
+
+    step: int
+    world_size: int
+    result: dict[str, str]
+    ranks: tuple[RankRecord, ...]
+    data_fingerprint: str
+    num_classes: int
+    weights: str
+    settings: TrainSettings
+    format: str = FORMAT
 
 
 class BlackBox:
@@ -54,7 +91,7 @@ class BlackBox:
             The file to give to `replay=`.
         """
         parts = self.parts
-        mine = {"image_ids": batch.image_ids.tolist(), "sha256": digest(batch)}
+        mine = dataclasses.asdict(RankRecord(tuple(batch.image_ids.tolist()), digest(batch)))
         ranks: list[dict[str, Any]] = parts.world.gather(mine)
         folder = parts.output / "blackbox"
         path = folder / f"{stem(step + 1)}.json"
@@ -64,18 +101,17 @@ class BlackBox:
             state = parts.state
             live = {f"network.{p.name}": p.asnumpy() for p in state.network.get_parameters()}
             write_arrays(live, weights)
-            content = {
-                "format": FORMAT,
-                "step": step,
-                "world_size": parts.world.size,
-                "result": {k: str(v) for k, v in dataclasses.asdict(result).items()},
-                "ranks": ranks,
-                "data_fingerprint": parts.split.fingerprint,
-                "num_classes": parts.split.num_classes,
-                "weights": weights.name,
-                "settings": dataclasses.asdict(parts.settings),
-            }
-            write_atomic(path, json.dumps(content, indent=1) + "\n")
+            record = Record(
+                step=step,
+                world_size=parts.world.size,
+                result={k: str(v) for k, v in dataclasses.asdict(result).items()},
+                ranks=tuple(RankRecord(**entry) for entry in ranks),
+                data_fingerprint=parts.split.fingerprint,
+                num_classes=parts.split.num_classes,
+                weights=weights.name,
+                settings=parts.settings,
+            )
+            write_atomic(path, json.dumps(dataclasses.asdict(record), indent=1) + "\n")
         return path
 
     def error(self, step: int, result: StepResult, path: Path) -> NotFiniteError:

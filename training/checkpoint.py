@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from data_tools.errors import CheckpointError
 from data_tools.files import publish, write_atomic
+from data_tools.sample import ClassInfo
+from data_tools.typed import build, first_line, read_json, shown
 
 FORMAT = "ssd-checkpoint/1"
 
@@ -58,6 +60,15 @@ class Card:
     global_batch: int = 0
     wall_seconds: float = 0.0
     format: str = FORMAT
+
+    @property
+    def class_infos(self) -> tuple[ClassInfo, ...]:
+        """The classes in the order of their labels.
+
+        Raises:
+            ValueError: If an entry is none.
+        """
+        return tuple(build(ClassInfo, entry, "classes") for entry in self.classes)
 
     def write(self, path: Path) -> None:
         """Write the card as JSON, whole or not at all."""
@@ -146,8 +157,11 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
 
     try:
         return {name: p.asnumpy() for name, p in ms.load_checkpoint(str(path)).items()}
-    except (ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{path}: not readable as a checkpoint ({error}).") from error
+    except (ValueError, RuntimeError, TypeError, OSError) as error:
+        raise CheckpointError(
+            f"{path}: damaged, or no MindSpore checkpoint "
+            f"({first_line(error)}). Copy it again, or use an earlier one."
+        ) from error
 
 
 def parse_card(path: Path) -> Card:
@@ -157,13 +171,23 @@ def parse_card(path: Path) -> Card:
         CheckpointError: If it is damaged or of a format this version cannot read.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
+        if not isinstance(content, dict) or "format" not in content:
+            raise ValueError("it has no format")
         if content["format"] != FORMAT:
             raise CheckpointError(
-                f"{path}: format {content['format']!r}; this version reads {FORMAT!r}."
+                f"{path}: format {shown(content['format'])}; this version reads {FORMAT!r}. Use the version "
+                "that wrote it."
             )
-        return Card(**content)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        card = build(Card, content)
+        names = card.class_infos
+        if names and len(names) != card.num_classes - 1:
+            raise ValueError(f"{len(names)} classes, but num_classes={card.num_classes}")
+        return card
+    except (OSError, ValueError) as error:
         if isinstance(error, CheckpointError):
             raise
-        raise CheckpointError(f"{path}: not a checkpoint's card ({error!r}).") from error
+        raise CheckpointError(
+            f"{path}: not a checkpoint's card, or damaged ({error}). Copy it again with its checkpoint; "
+            "a published checkpoint has no card: then move the file away."
+        ) from error

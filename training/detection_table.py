@@ -17,6 +17,7 @@ import numpy.typing as npt
 from data_tools.boxes import xywh_from_yxyx
 from data_tools.errors import DataError
 from data_tools.files import publish
+from data_tools.typed import read_json
 from training.postprocess import Detections
 
 _ROWS_A_WRITE = 20000
@@ -136,9 +137,12 @@ def read_results(path: str | Path) -> DetectionTable:
         DataError: If it is missing or is no list of results.
     """
     try:
-        return from_results(json.loads(Path(path).read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path}: not a COCO results file ({error!r}).") from error
+        return from_results(read_json(Path(path)))
+    except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
+        raise DataError(
+            f"{path}: not a COCO results file ({error!r}). Expected a list of image_id, "
+            "category_id, bbox and score."
+        ) from error
 
 
 def from_results(results: Iterable[dict[str, object]]) -> DetectionTable:

@@ -12,6 +12,7 @@ from typing import Any
 
 from data_tools.errors import CheckpointError
 from data_tools.sample import ClassInfo
+from data_tools.typed import build, in_words, number_problem, parse_json, shown
 from training.eval_settings import ExportCommand
 from training.model_file import ModelFile
 from training.nets.settings import settings_from_dict
@@ -95,24 +96,42 @@ def parse_metadata(path: Path, values: dict[str, str], sha256: str) -> tuple[Mod
     """
     if values.get("format") != FORMAT:
         raise CheckpointError(
-            f"{path}: no metadata of format {FORMAT!r} (found {values.get('format')!r}). It was not "
+            f"{path}: no metadata of format {FORMAT!r} (found {shown(values.get('format'))}). It was not "
             "written by this project's export.py, so its classes and preprocessing are unknown."
         )
     try:
         info = ExportInfo(
-            decode=json.loads(values["decode"]),
-            nms=json.loads(values["nms"]),
-            batch_size=int(values["batch_size"]),
+            decode=_parse(values, "decode", bool),
+            nms=_parse(values, "nms", bool),
+            batch_size=_parse(values, "batch_size", int),
         )
         file = ModelFile(
             path=path,
-            model=settings_from_dict(json.loads(values["model"])),
-            num_classes=int(values["num_classes"]),
-            classes=tuple(ClassInfo(**entry) for entry in json.loads(values["classes"])),
+            model=settings_from_dict(_parse(values, "model", dict)),
+            num_classes=_parse(values, "num_classes", int),
+            classes=tuple(
+                build(ClassInfo, entry, "classes") for entry in _parse(values, "classes", list)
+            ),
             sha256=sha256,
             data_fingerprint=values["data_fingerprint"],
-            graph_nms={name: json.loads(values[name]) for name in _NMS} if info.nms else {},
+            graph_nms={name: _parse(values, name, int, float) for name in _NMS} if info.nms else {},
         )
-    except (KeyError, ValueError, TypeError) as error:
-        raise CheckpointError(f"{path}: its metadata is damaged ({error!r}).") from error
+    except (KeyError, ValueError) as error:
+        what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise CheckpointError(
+            f"{path}: its metadata is damaged ({what}). Export the checkpoint again."
+        ) from error
+    if info.batch_size < 0 or len(file.classes) not in (0, file.num_classes - 1):
+        raise CheckpointError(
+            f"{path}: its metadata is damaged ({len(file.classes)} classes, num_classes="
+            f"{file.num_classes}, batch_size={info.batch_size}). Export the checkpoint again."
+        )
     return file, info
+
+
+def _parse(values: dict[str, str], key: str, *kinds: type) -> Any:
+    """Parse one value; a number must be a finite one."""
+    value = parse_json(values[key])
+    if type(value) not in kinds or number_problem(value):
+        raise ValueError(f"{key}: {shown(value)}, expected {in_words(kinds[-1])}")
+    return value

@@ -5,7 +5,6 @@ Matching detections with it is done in `coco_matching.py`; boxes are `[x, y, w, 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from data_tools.errors import DataError
+from data_tools.typed import read_json
+
+_AGAIN = "Copy the file again, or convert the set again."
 
 
 @dataclass(frozen=True)
@@ -80,15 +82,17 @@ def read_ground_truth(path: str | Path) -> GroundTruth:
         DataError: If the file is missing or is no COCO annotation file.
     """
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        content = read_json(Path(path))
     except FileNotFoundError:
         raise DataError(f"{path}: not found; it is part of a converted split.") from None
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}: not readable as JSON ({error}).") from error
+        raise DataError(f"{path}: not readable as JSON ({error}). {_AGAIN}") from error
     try:
         return from_coco(content["images"], content["annotations"], content["categories"])
-    except (KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path}: not a COCO annotation file ({error!r}).") from error
+    except DataError as error:
+        raise DataError(f"{path}: {error} {_AGAIN}") from error
+    except (LookupError, TypeError, AttributeError, ValueError, OverflowError) as error:
+        raise DataError(f"{path}: not a COCO annotation file ({error!r}). {_AGAIN}") from error
 
 
 def from_coco(
@@ -99,7 +103,8 @@ def from_coco(
     """Build the ground truth from COCO's three lists.
 
     Raises:
-        KeyError: If a field is missing.
+        LookupError: If a field is missing.
+        ValueError: If a box is none.
         DataError: If an annotation names an image or a category that is not listed.
     """
     image_ids = np.unique(np.array([entry["id"] for entry in images], np.int64))
@@ -108,6 +113,8 @@ def from_coco(
     owner = np.array([a["image_id"] for a in annotations], np.int64)
     kind = np.array([a["category_id"] for a in annotations], np.int64)
     boxes = np.array([a["bbox"] for a in annotations], np.float64).reshape(-1, 4)
+    if len(boxes) != len(annotations) or not np.isfinite(boxes).all():
+        raise ValueError("a bbox is not four finite numbers")
     area = np.array([a.get("area", a["bbox"][2] * a["bbox"][3]) for a in annotations], np.float64)
     crowd = np.array([bool(a.get("iscrowd", 0)) for a in annotations], bool)
     difficult = np.array([bool(a.get("ignore", 0)) for a in annotations], bool)

@@ -6,15 +6,14 @@ What a black box holds is written in `blackbox.py`; who is to blame is found in 
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
-from typing import Any, get_type_hints
 
 from data_tools.errors import CheckpointError, DataError
 from data_tools.files import is_plain_name
 from data_tools.manifest import ConvertedSplit, open_split
 from data_tools.pipeline import TrainBatch
-from training.blackbox import FORMAT, digest
+from data_tools.typed import build, read_json
+from training.blackbox import FORMAT, Record, digest
 from training.settings import TrainSettings
 from training.suspects import find_suspects
 
@@ -34,22 +33,23 @@ def replay(path: Path, settings: TrainSettings) -> int:
         DataError: If the data are not those of the run, or the batch differs.
     """
     record = read_record(path)
-    recorded: TrainSettings = from_dict(TrainSettings, record["settings"])
+    recorded = record.settings
     if settings.data:
         recorded = dataclasses.replace(recorded, data=settings.data)
     split = open_split(recorded.data, recorded.split)
-    if split.fingerprint != record["data_fingerprint"]:
+    if split.fingerprint != record.data_fingerprint:
         raise DataError(
             f"{split.folder}: fingerprint {split.fingerprint[:16]}..., the black box was written with "
-            f"{record['data_fingerprint'][:16]}... Give the run's data with data=DIR."
+            f"{record.data_fingerprint[:16]}... Give the run's data with data=DIR."
         )
     from training.runtime import start_device
 
     start_device(recorded.runtime)
     batches = rebuild(recorded, split, record)
-    step = record["step"] + 1
-    print(f"step {step}: {len(batches)} rank(s) rebuilt bit for bit (sha256 of every batch agrees)")
-    suspects = find_suspects(recorded, split, record, batches, path.parent / record["weights"])
+    print(
+        f"step {record.step + 1}: {len(batches)} rank(s) rebuilt bit for bit (sha256 of every batch agrees)"
+    )
+    suspects = find_suspects(recorded, split, record, batches, path.parent / record.weights)
     if not suspects:
         print(
             "no image is to blame: either none has a loss that is not finite, or all have. Then the "
@@ -63,28 +63,32 @@ def replay(path: Path, settings: TrainSettings) -> int:
     return 0
 
 
-def read_record(path: Path) -> dict[str, Any]:
+def read_record(path: Path) -> Record:
     """Read a black box.
 
     Raises:
         CheckpointError: If it is missing or no black box.
     """
     try:
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if record["format"] != FORMAT:
-            raise KeyError(record["format"])
-        if not is_plain_name(record["weights"]):
-            raise ValueError(f"weights {record['weights']!r} leave the folder")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        content = read_json(path)
+        if not isinstance(content, dict) or content.get("format") != FORMAT:
+            raise ValueError(f"it is not of format {FORMAT!r}")
+        record = build(Record, content)
+        if record.step < 0 or not record.ranks or len(record.ranks) != record.world_size:
+            raise ValueError(
+                f"step {record.step}, {len(record.ranks)} of {record.world_size} ranks"
+            )
+        if not is_plain_name(record.weights):
+            raise ValueError(f"weights {record.weights!r} leave the folder")
+    except (OSError, ValueError) as error:
         raise CheckpointError(
-            f"replay={path}: not a black box of this version ({error!r})."
+            f"replay={path}: not a black box, or damaged ({error}). Give a RUN/blackbox/step-N.json as "
+            "the run wrote it, with the step-N.ckpt beside it."
         ) from error
     return record
 
 
-def rebuild(
-    settings: TrainSettings, split: ConvertedSplit, record: dict[str, Any]
-) -> list[TrainBatch]:
+def rebuild(settings: TrainSettings, split: ConvertedSplit, record: Record) -> list[TrainBatch]:
     """Make the batch of every rank again.
 
     Raises:
@@ -94,26 +98,14 @@ def rebuild(
     from training.distributed import World
 
     batches = []
-    for rank, expected in enumerate(record["ranks"]):
-        pipeline = build_pipeline(settings, split, World(rank, record["world_size"]))
-        batch = pipeline.batch_at(record["step"])
-        if digest(batch) != expected["sha256"]:
+    for rank, expected in enumerate(record.ranks):
+        pipeline = build_pipeline(settings, split, World(rank, record.world_size))
+        batch = pipeline.batch_at(record.step)
+        if digest(batch) != expected.sha256:
             raise DataError(
-                f"rank {rank}: the batch of step {record['step'] + 1} came out differently: images "
-                f"{batch.image_ids.tolist()}, recorded {expected['image_ids']}. Use the versions and "
+                f"rank {rank}: the batch of step {record.step + 1} came out differently: images "
+                f"{batch.image_ids.tolist()}, recorded {list(expected.image_ids)}. Use the versions and "
                 "settings of the run."
             )
         batches.append(batch)
     return batches
-
-
-def from_dict(kind: type, values: dict[str, Any]) -> Any:
-    """Build a settings dataclass from what `dataclasses.asdict` made of it."""
-    hints = get_type_hints(kind)
-    arguments = {}
-    for field in dataclasses.fields(kind):
-        if field.name in values:
-            value, hint = values[field.name], hints[field.name]
-            inner = dataclasses.is_dataclass(hint) and isinstance(value, dict)
-            arguments[field.name] = from_dict(hint, value) if inner else value
-    return kind(**arguments)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from data_tools.manifest import ConvertedSplit
 from data_tools.pipeline import TrainBatch
 from data_tools.records import RowReader
+from training.blackbox import Record
 from training.settings import TrainSettings
 
 HUGE_TARGET = 1e3
@@ -43,7 +43,7 @@ class Suspect:
 def find_suspects(
     settings: TrainSettings,
     split: ConvertedSplit,
-    record: dict[str, Any],
+    record: Record,
     batches: list[TrainBatch],
     weights_path: Path,
 ) -> list[Suspect]:
@@ -53,7 +53,7 @@ def find_suspects(
         At most 5 images; none if all are suspect by their loss alone, since then no image is.
     """
     found = []
-    losses = image_losses(settings, record["num_classes"], batches, weights_path)
+    losses = image_losses(settings, record.num_classes, batches, weights_path)
     for rank, batch in enumerate(batches):
         rows = row_numbers(settings, split, record, rank)
         for position, image_id in enumerate(batch.image_ids.tolist()):
@@ -99,7 +99,7 @@ def image_losses(
 
 
 def row_numbers(
-    settings: TrainSettings, split: ConvertedSplit, record: dict[str, Any], rank: int
+    settings: TrainSettings, split: ConvertedSplit, record: Record, rank: int
 ) -> NDArray[np.int64]:
     """Return the rows of the split that a rank's batch was made of."""
     from data_tools.order import TrainOrder
@@ -109,10 +109,10 @@ def row_numbers(
         settings.seed,
         settings.batch_size,
         rank,
-        record["world_size"],
+        record.world_size,
         settings.pipeline.last_batch,
     )
-    return order.rows(record["step"])
+    return order.rows(record.step)
 
 
 def bad_anchors(batch: TrainBatch, position: int) -> NDArray[np.int64]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from data_tools.files import write_atomic
 from data_tools.progress import Progress
+from data_tools.typed import parse_json
 from data_tools.verdict import StageSum
 
 LOG = "log.jsonl"
@@ -56,12 +57,20 @@ class LogFile:
 def read_log(path: Path) -> list[dict[str, Any]]:
     """Read a log file; an incomplete last line (a kill while writing) is left out."""
     lines = []
-    for text in path.read_text(encoding="utf-8").splitlines():
+    for text in path.read_bytes().splitlines():
         try:
-            line = json.loads(text)
+            line = parse_json(text)
         except ValueError:
             continue
-        if isinstance(line, dict) and "step" in line:
+        # The numbers that are read back: of the step, and of the loss where there is one.
+        if (
+            isinstance(line, dict)
+            and all(
+                isinstance(line.get(key, 0.0), (int, float))
+                for key in ("step", "loss", "epoch", "lr")
+            )
+            and "step" in line
+        ):
             lines.append(line)
     return lines
 

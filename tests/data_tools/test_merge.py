@@ -13,6 +13,7 @@ from raw_sets import coco_settings, tree_bytes, write_plain_coco
 from data_tools.convert import run
 from data_tools.errors import DataError, SettingError
 from data_tools.settings import ConvertSettings, ImageSettings
+from data_tools.shard_result import write_result
 from data_tools.verify import run_verify
 
 
@@ -79,6 +80,10 @@ def test_missing_mixed_and_damaged_parts(tmp_path: Path) -> None:
     state.write_text(text[:-3])
     with pytest.raises(DataError, match=r"00003\.json: missing or damaged"):
         run(merge)
+    for old, new in (('"boxes":', '"boxes":1'), ('"plan":"', '"plan":"0'), ("{", "[" * 9999)):
+        state.write_text(text.replace(old, new, 1))
+        with pytest.raises(DataError, match=r"00003\.json: missing or damaged .*Make part-00002"):
+            run(merge)
     state.write_text(text)
     assert {k: v for k, v in tree_bytes(out).items() if not k.startswith(".merge")} == before
 
@@ -120,8 +125,36 @@ def test_parts_that_name_files_elsewhere_are_refused(tmp_path: Path, what: str) 
     else:
         path = next(out.glob("part-00001-*/state/train/00000.json"))
         result = json.loads(path.read_text())
+        del result["seal"]
         result["shard"]["file"] = "../../../secret"
-        path.write_text(json.dumps(result))
+        write_result(path, result)  # it agrees with its own hash
     with pytest.raises(DataError, match="leaves the folder"):
         run(ConvertSettings(merge=str(out)))
     assert not (tmp_path / "away").exists() and not (tmp_path.parent / "away").exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('"name":"train"', '"name":"../../evil"', "split name '../../evil' leaves the folder"),
+        ('"bounds":[0,', '"bounds":[5,', "the bounds of split train do not rise from 0"),
+        (
+            '"bounds":[0,',
+            '"bounds":["0",',
+            r"splits\[0\].bounds\[0\]: '0', expected a whole number",
+        ),
+        ('"found":{', '"found":{"x":1},"fond":{', "fond: unknown"),
+        ('"format":', '"formal":', "no plan of format"),
+    ],
+)
+def test_a_plan_that_no_converter_makes(tmp_path: Path, old: str, new: str, message: str) -> None:
+    write_plain_coco(tmp_path, 6)
+    out = tmp_path / "out"
+    make_parts(tmp_path, out, 2, shards=2)
+    for path in out.glob("*/plan.json"):
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new, 1))
+    with pytest.raises(DataError, match=f"no part of a conversion .*{message}"):
+        run(ConvertSettings(merge=str(out)))
+    assert not (tmp_path / "evil").exists()

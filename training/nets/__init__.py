@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from data_tools.fields import require
 from training.nets.settings import ModelSettings
 
 if TYPE_CHECKING:
@@ -28,6 +29,13 @@ def build_network(model: ModelSettings, num_classes: int, *, seed: int = 0) -> S
         names without the leading `network.`.
     """
     from training.nets.initialize import initialize
+
+    require(
+        type(num_classes) is int and num_classes >= 2,
+        "num_classes",
+        num_classes,
+        "a count with the background, 2 or more",
+    )
 
     module = importlib.import_module(f"training.nets.zoo.{model.name}")
     network: SSD = module.build(model, num_classes)

@@ -5,12 +5,13 @@ Pure Python: no layers here (`zoo/`), no default boxes (`training/anchors.py`), 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from data_tools.errors import SettingError
 from data_tools.fields import require, require_choice, require_positive, setting
+from data_tools.typed import build
 
 CONFIG_DIR = Path(__file__).resolve().parents[2] / "conf" / "model"
 
@@ -202,15 +203,9 @@ def settings_from_dict(values: dict[str, Any]) -> ModelSettings:
     Raises:
         SettingError: If a key is no setting, or a value cannot work.
     """
-    values = dict(values)
-    anchors = values.pop("anchors", {})
-    if isinstance(anchors, dict):
-        anchors = AnchorSettings(**_known(AnchorSettings, anchors, "model.anchors"))
-    return ModelSettings(anchors=anchors, **_known(ModelSettings, values, "model"))
-
-
-def _known(kind: type, values: dict[str, Any], prefix: str) -> dict[str, Any]:
-    names = {f.name for f in fields(kind)}
-    for key in values:
-        require(key in names, f"{prefix}.{key}", values[key], "one of " + ", ".join(sorted(names)))
-    return values
+    try:
+        return build(ModelSettings, values, "model")
+    except SettingError:
+        raise
+    except ValueError as error:
+        raise SettingError(f"{error}.") from error
