@@ -57,6 +57,17 @@ def parser(description: str) -> argparse.ArgumentParser:
     return made
 
 
+def at_least(smallest: int) -> Callable[[str], int]:
+    """Return a type for the parser: whole numbers of `smallest` or more; it names any other."""
+
+    def read(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and smallest <= int(text[:12]) < 10**9):
+            raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number >= {smallest}")
+        return int(text)
+
+    return read
+
+
 def seconds_of(work: Callable[[], object], repeats: int = 5, warmups: int = 1) -> list[float]:
     """Run `work` and return the seconds of each repeat, after the warm-ups."""
     for _ in range(warmups):

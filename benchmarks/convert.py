@@ -22,9 +22,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from benchmarks.common import Result, median, parser, print_table
+from benchmarks.common import Result, at_least, median, parser, print_table
 from benchmarks.convert_data import make_large, make_photographs
 from data_tools.workspace import sync_all
+from training.error_words import clear_errors
 
 REFERENCE, ONE_FILE, COPY, OURS, DECODED = (
     "one row a call, 8 files as published, 1 core",
@@ -218,10 +219,13 @@ def _resident_mib(pid: int) -> float:
     return total + sum(_resident_mib(int(number)) for number in children)
 
 
+@clear_errors()
 def main() -> None:
     """Run the benchmark."""
     options = parser(str(__doc__).splitlines()[0])
-    options.add_argument("--images", type=int, default=0, help="photographs; 0: 200 or 6000")
+    options.add_argument(
+        "--images", type=at_least(0), default=0, help="photographs; 0: 200 or 6000"
+    )
     for hidden in ("task", "folder", "out"):
         options.add_argument(f"--{hidden}", help="(for its own processes)")
     chosen = options.parse_args()

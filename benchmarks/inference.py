@@ -15,15 +15,19 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import Result, median, parser, print_table
+from benchmarks.common import Result, at_least, median, parser, print_table
+from training.error_words import clear_errors
 from training.runtime import prepare_environment
 
 
+@clear_errors()
 def main() -> None:
     """Run the benchmark."""
     options = parser(__doc__ or "")
     options.add_argument("--model", default=None, help="file of conf/model; default ssd300")
-    options.add_argument("--classes", type=int, default=80, help="classes without background")
+    options.add_argument(
+        "--classes", type=at_least(1), default=80, help="classes without background"
+    )
     arguments = options.parse_args()
     name = arguments.model or ("ssd_tiny" if arguments.quick else "ssd300")
     batches, repeats = ((1, 4), 5) if arguments.quick else ((1, 8, 32), 15)

@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.common import Result, median, parser, print_table, seconds_of
+from benchmarks.common import Result, at_least, median, parser, print_table, seconds_of
 from benchmarks.photographs import photograph, samples, smaller, write
 from data_tools.manifest import ConvertedSplit, open_split
 from data_tools.pipeline import TrainPipeline
@@ -27,6 +27,7 @@ from data_tools.records import RowReader
 from data_tools.verdict import StageCosts, verdict
 from training.codec import BoxEncoder
 from training.corners import build_encoder
+from training.error_words import clear_errors
 from training.nets.settings import model_settings
 
 LONGEST_SIDE = 400
@@ -42,12 +43,15 @@ MATCH_BOXES = 7
 _WARM_UP = 6
 
 
+@clear_errors()
 def main() -> None:
     """Run the benchmark from the command line."""
     options = parser(__doc__ or "")
     options.add_argument("--data", help="a converted set; default: drawn photographs like COCO's")
     options.add_argument("--split", default="train", help="its split (default: train)")
-    options.add_argument("--workers", type=int, default=0, help="workers; 0 = one for each core")
+    options.add_argument(
+        "--workers", type=at_least(0), default=0, help="workers; 0 = one for each core"
+    )
     options.add_argument("--worker-kind", choices=WORKER_KINDS, help="only this; default: both")
     options.add_argument(
         "--explain", action="store_true", help="what each stage costs, and a verdict"

@@ -18,18 +18,20 @@ from statistics import median
 from time import perf_counter
 from typing import Any
 
-from benchmarks.common import Result, parser, print_table
+from benchmarks.common import Result, at_least, parser, print_table
+from training.error_words import clear_errors
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 WORKER_VARIABLE = "SSD_SCALING_OUT"
 
 
+@clear_errors()
 def main() -> None:
     """Run the benchmark, or one of its workers."""
     arguments = parser(__doc__ or "")
     arguments.add_argument("--model", default="ssd300", help="a file of conf/model (ssd300)")
-    arguments.add_argument("--batch", type=int, default=8, help="images per device (8)")
-    arguments.add_argument("--steps", type=int, default=6, help="timed steps (6)")
+    arguments.add_argument("--batch", type=at_least(1), default=8, help="images per device (8)")
+    arguments.add_argument("--steps", type=at_least(1), default=6, help="timed steps (6)")
     options = arguments.parse_args()
     if options.quick:
         options.model, options.batch, options.steps = "ssd_tiny", 8, 5

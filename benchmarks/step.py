@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common import Result, median, parser, print_table, seconds_of
+from benchmarks.common import Result, at_least, median, parser, print_table, seconds_of
+from training.error_words import clear_errors
 
 PUBLISHED_SECONDS = 9.2
 """The published definition's step at batch 32 with the oneDNN setting, measured outside on two cores."""
@@ -25,12 +26,13 @@ PUBLISHED_SECONDS = 9.2
 VERBOSE_VARIABLE = "SSD_STEP_VERBOSE"
 
 
+@clear_errors()
 def main() -> None:
     """Run the benchmark."""
     arguments = parser(__doc__ or "")
     arguments.add_argument("--model", default="ssd300", help="a file of conf/model (ssd300)")
-    arguments.add_argument("--batch", type=int, default=32, help="images per step (32)")
-    arguments.add_argument("--steps", type=int, default=5, help="timed steps (5)")
+    arguments.add_argument("--batch", type=at_least(1), default=32, help="images per step (32)")
+    arguments.add_argument("--steps", type=at_least(1), default=5, help="timed steps (5)")
     arguments.add_argument("--isa", help="ONEDNN_MAX_CPU_ISA to try instead of ours")
     options = arguments.parse_args()
     if options.quick:

@@ -5,16 +5,19 @@ The settings' meaning and checks live next to the code that uses them; `--help` 
 
 from __future__ import annotations
 
-import difflib
+import contextlib
 import importlib
+import io
 import os
-import re
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NoReturn
 
 from data_tools.errors import SettingError, UserError
-from training.help_text import GROUPS_PATH, field_types, group_choices, render_help
+from data_tools.typed import check_numbers
+from training.error_words import REFUSED, in_plain_words, message
+from training.help_text import GROUPS_PATH, render_help
+from training.overrides import prepare_overrides
 from training.signals import hold_ctrl_c
 
 # Hydra leaves no folder and no log file of its own: each command owns its output folder.
@@ -30,97 +33,14 @@ _HYDRA_OVERRIDES = (
 COMPUTING = ("train", "eval", "predict", "export")
 """Commands that run compiled code, see `hold_ctrl_c`. Others wait for their processes and must wake up at once."""
 
-_ALIASES = {"train": {"checkpoint": "init.checkpoint"}}
-"""Short names of settings whose own name is a group: command -> name -> full key."""
-
-_PLAIN_VALUE = re.compile(r"[\w./:@%+\-]*")
+_FULL_ERROR = "HYDRA_FULL_ERROR"
+"""Set to 1 by a user who wants the traceback of a clean error too."""
 
 
 def load_object(path: str) -> Any:
     """Import `module:name` and return the object."""
     module, name = path.split(":")
     return getattr(importlib.import_module(module), name)
-
-
-def prepare_overrides(
-    command: str, settings_class: type, arguments: Sequence[str]
-) -> tuple[list[str], list[str]]:
-    """Split a command line into Hydra's flags and overrides, checked and quoted.
-
-    Every override must name a setting, a group of `conf/`, or Hydra's own key. Text values that hold
-    blanks, commas or `=` (paths, as people have them) are quoted for Hydra's grammar.
-
-    Args:
-        command: The command's name, which is its primary file in `conf/`.
-        settings_class: Its settings dataclass.
-        arguments: The command line without the program's name.
-
-    Returns:
-        The flags and the overrides.
-
-    Raises:
-        SettingError: If an override names no setting or no choice of a group; close names are suggested.
-    """
-    types = field_types(settings_class)
-    groups = group_choices()
-    flags, overrides = [], []
-    multirun = "-m" in arguments or "--multirun" in arguments
-    # Sweeps list several choices, and folders of the user's own may hold more than `conf/` does.
-    open_groups = multirun or any("searchpath" in a or "--config-dir" in a for a in arguments)
-    for argument in arguments:
-        if argument.startswith("-"):
-            flags.append(argument)
-            continue
-        prefixed, equals, value = argument.partition("=")
-        key = prefixed.lstrip("+~")
-        prefix = prefixed[: len(prefixed) - len(key)]
-        if not equals and not prefix.startswith("~"):
-            raise SettingError(f"{argument!r}: expected KEY=VALUE. List the keys: --help")
-        if value and not value.startswith(("{", "[")):
-            key = _ALIASES.get(command, {}).get(key, key)
-        if not key.startswith("hydra"):
-            _check_key(command, key, prefix, types, groups)
-            if key in groups and not open_groups:
-                _check_choice(key, value, groups[key])
-        if types.get(key) is str and not multirun:
-            value = _quoted(value)
-        overrides.append(f"{prefix}{key}{equals}{value}")
-    return flags, overrides
-
-
-def _check_key(
-    command: str, key: str, prefix: str, types: dict[str, Any], groups: dict[str, list[str]]
-) -> None:
-    # A dict-valued setting has free keys below it, as `optim.lr_factors.feature=0.1`.
-    free = any(kind is dict and key.startswith(f"{name}.") for name, kind in types.items())
-    if key in types or key in groups or free:
-        if key == "experiment" and not prefix:
-            raise SettingError(f"experiment: write +experiment=..., one of {groups['experiment']}.")
-        return
-    names = sorted({*types, *groups})
-    close = difflib.get_close_matches(key, names, n=3)
-    # `max_step` of `optim.max_step` is compared as well: people forget the group.
-    close += [name for name in names if name.split(".")[-1] == key.split(".")[-1]]
-    hint = f" Did you mean {' or '.join(dict.fromkeys(close))}?" if close else ""
-    raise SettingError(f"{key}: no such setting.{hint} List them: python {command}.py --help")
-
-
-def _check_choice(group: str, value: str, choices: list[str]) -> None:
-    name = value.strip("'\"")
-    if name in choices or name in ("", "null") or name.startswith(("{", "[", "$")):
-        return
-    close = difflib.get_close_matches(name, choices, n=3)
-    hint = f" Did you mean {' or '.join(close)}?" if close else ""
-    raise SettingError(f"{group}={name}: expected one of {', '.join(choices)}.{hint}")
-
-
-def _quoted(value: str) -> str:
-    if value in ("null", "???") or value[:1] in ("'", '"') or "${" in value:
-        return value
-    if _PLAIN_VALUE.fullmatch(value):
-        return value
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'") if "'" in value else value
-    return f"'{escaped}'"
 
 
 def compose(command: str, settings: str, arguments: Sequence[str]) -> Any:
@@ -139,17 +59,17 @@ def compose(command: str, settings: str, arguments: Sequence[str]) -> Any:
     """
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
 
     settings_class = load_object(settings)
     _, overrides = prepare_overrides(command, settings_class, arguments)
     _store_schema(command, settings_class)
     try:
         with initialize_config_dir(str(GROUPS_PATH), version_base="1.3"):
-            return _typed(hydra_compose(command, overrides))
-    except (HydraException, OmegaConfBaseException) as error:
-        raise SettingError(_first_cause(error)) from error
+            config = hydra_compose(command, overrides)
+    except Exception as error:
+        # Beside its own errors Hydra lets any others through where a value is of an unexpected kind.
+        raise SettingError(in_plain_words(error, overrides, settings_class)) from error
+    return _typed(config, overrides, settings_class)
 
 
 def _store_schema(command: str, settings_class: type) -> None:
@@ -158,32 +78,30 @@ def _store_schema(command: str, settings_class: type) -> None:
     ConfigStore.instance().store(name=f"{command}_schema", node=settings_class)
 
 
-def _typed(config: Any) -> Any:
+def _typed(config: Any, overrides: Sequence[str], settings_class: type) -> Any:
     from omegaconf import OmegaConf
-    from omegaconf.errors import MissingMandatoryValue
+    from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
     try:
-        return OmegaConf.to_object(config)
+        settings = OmegaConf.to_object(config)
     except MissingMandatoryValue as error:
         key = getattr(error, "full_key", None) or str(error)
         raise SettingError(f"{key}: required. Give it as {key}=VALUE.") from error
-
-
-def _first_cause(error: BaseException) -> str:
-    parts = [str(error)]
-    while error.__cause__ is not None:
-        error = error.__cause__
-        # The innermost text is OmegaConf's own, before it has put in what it speaks of.
-        if str(error) not in parts[-1] and "$VALUE" not in str(error):
-            parts.append(str(error))
-    return "\n".join(parts)
+    except OmegaConfBaseException as error:
+        raise SettingError(in_plain_words(error, overrides, settings_class)) from error
+    if not isinstance(settings, settings_class):
+        # Another primary file, or one that leaves the schema out.
+        raise SettingError(f"the settings are not those of {settings_class.__name__}. See --help")
+    check_numbers(settings)
+    return settings
 
 
 def run_command(command: str, settings: str, action: str) -> None:
     """Run a root command: compose its settings, call its function, end with an exit code.
 
-    A `UserError` is printed as `error: ...` without a traceback and ends with 1; Ctrl-C ends with 130.
-    An integer that the function returns is the exit code.
+    A `UserError` is printed as `error: ...` without a traceback and ends with 1, and so is what the
+    machine refuses (a file, memory); Ctrl-C ends with 130. An integer that the function returns is the
+    exit code.
 
     Args:
         command: The command's name, which is its primary file in `conf/`.
@@ -200,35 +118,44 @@ def run_command(command: str, settings: str, action: str) -> None:
     try:
         flags, overrides = prepare_overrides(command, settings_class, arguments)
     except UserError as error:
-        _fail(error)
+        _fail(error, os.environ.get(_FULL_ERROR) == "1")
     from training.runtime import prepare_environment
 
     prepare_environment()
     import hydra
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
 
     codes: list[int] = []
+    raised: list[BaseException] = []
+    fully = os.environ.get(_FULL_ERROR) == "1"
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names in data may be no text at all
 
     def task(config: Any) -> None:
         try:
-            result = load_object(action)(_typed(config))
-        except UserError as error:
-            _fail(error)
+            result = load_object(action)(_typed(config, overrides, settings_class))
         except KeyboardInterrupt:
             print("\ninterrupted", file=sys.stderr)
             raise SystemExit(130) from None
+        except Exception as error:
+            if isinstance(error, REFUSED):
+                _fail(error, fully)
+            raised.append(error)
+            raise
         codes.append(result if isinstance(result, int) else 0)
 
     _store_schema(command, settings_class)
     sys.argv = [sys.argv[0], *flags, *_HYDRA_OVERRIDES, *overrides]
-    start = hydra.main(version_base="1.3", config_path=str(GROUPS_PATH), config_name=command)(task)
     try:
-        start()
-    except (HydraException, OmegaConfBaseException) as error:
-        # Hydra prints these itself, but raises them under a debugger and where lines are counted.
-        _fail(SettingError(_first_cause(error)))
-    _leave(max(codes, default=0))
+        with _raising_hydra():
+            hydra.main(version_base="1.3", config_path=str(GROUPS_PATH), config_name=command)(
+                task
+            )()
+    except Exception as error:
+        if raised or fully:
+            raise  # our own mistake: with its traceback
+        _fail(SettingError(in_plain_words(error, [*flags, *overrides], settings_class)), fully)
+    if max(codes, default=0):
+        raise SystemExit(max(codes))
 
 
 def _show(text: str) -> None:
@@ -238,13 +165,22 @@ def _show(text: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _fail(error: UserError) -> Any:
-    if os.environ.get("HYDRA_FULL_ERROR") == "1":
+@contextlib.contextmanager
+def _raising_hydra() -> Iterator[None]:
+    """Let Hydra raise what goes wrong instead of printing half a traceback and leaving."""
+    before = os.environ.get(_FULL_ERROR)
+    os.environ[_FULL_ERROR] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_FULL_ERROR]
+        else:
+            os.environ[_FULL_ERROR] = before
+
+
+def _fail(error: Exception, fully: bool) -> NoReturn:
+    if fully:
         raise error
-    print(f"error: {error}", file=sys.stderr)
+    print(message(error), file=sys.stderr)
     raise SystemExit(1)
-
-
-def _leave(code: int) -> None:
-    if code:
-        raise SystemExit(code)

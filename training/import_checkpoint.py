@@ -12,8 +12,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_tools.errors import UserError
 from data_tools.files import sha256_of_file
+from training.error_words import REFUSED, message
 from training.identify import identify
 from training.weight_files import PREFIX, read_with_rest, save_weights
 from training.weights import LoadReport, load_weights
@@ -95,8 +95,8 @@ def main(arguments: list[str] | None = None) -> int:
     prepare_environment()
     try:
         imported = import_checkpoint(options.file, sha256=options.sha256, out=options.out)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except REFUSED as error:
+        print(message(error), file=sys.stderr)
         return 1
     print(f"{options.file}: {imported}")
     if options.out:

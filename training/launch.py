@@ -18,8 +18,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
-from data_tools.errors import UserError
 from training.distributed import end_with_parent
+from training.error_words import REFUSED, message
 from training.job import Job, describe, parse, plan
 from training.job_watch import JobWatch
 from training.settings import TrainSettings
@@ -158,8 +158,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(describe(job, settings))
             return 0
         return launch(job, settings)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except REFUSED as error:
+        print(message(error), file=sys.stderr)
         return 1
 
 

@@ -10,6 +10,7 @@ import platform
 import sys
 from collections.abc import Sequence
 
+from training.error_words import clear_errors
 from training.runtime import prepare_environment, versions
 
 VARIABLES = ("ONEDNN_MAX_CPU_ISA", "GLOG_v", "DEVICE_ID", "RANK_TABLE_FILE", "OMP_NUM_THREADS",
@@ -63,6 +64,7 @@ def device_check() -> str:
     return f"CPU: a convolution gives {shape}, as it should"
 
 
+@clear_errors()
 def main() -> None:
     """Print the report."""
     for name, text in report(sys.argv[1:]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
@@ -51,3 +52,30 @@ def test_the_step_benchmark_ends_in_json() -> None:
     assert parts["whole step"] > 0
     assert set(parts) >= {"data wait", "forward", "loss", "backward", "update", "all-reduce"}
     assert line["onednn_milliseconds"] > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("pipeline", ["--data", "/nope"], "error: data=/nope: there is no split 'train'"),
+        ("pipeline", ["--workers", "-1"], "'-1': expected a whole number >= 0"),
+        ("step", ["--batch", "0"], "'0': expected a whole number >= 1"),
+        ("scaling", ["--steps", "9" * 5000], "expected a whole number >= 1"),
+        ("inference", ["--classes", "٣"], "'٣': expected a whole number >= 1"),
+        ("convert", ["--images", "x"], "'x': expected a whole number >= 0"),
+    ],
+)
+def test_what_a_benchmark_is_wrongly_given_is_named(
+    name: str,
+    arguments: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("sys.argv", [name, *arguments])
+    with pytest.raises(SystemExit) as caught:
+        importlib.import_module(f"benchmarks.{name}").main()
+    assert caught.value.code in (1, 2)
+    told = capsys.readouterr().err
+    assert message in told
+    assert "Traceback" not in told

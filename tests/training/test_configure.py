@@ -6,12 +6,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from data_tools.errors import SettingError
-from training.configure import compose, prepare_overrides
+from data_tools.errors import SettingError, UserError
+from training.configure import compose, run_command
 from training.help_text import GROUPS_PATH, group_choices
+from training.overrides import prepare_overrides
 from training.settings import TrainSettings
 
 TRAIN = ("train", "training.settings:TrainSettings")
@@ -80,7 +82,24 @@ def test_the_published_recipe_is_what_was_published() -> None:
         ("experiment=coco", r"write \+experiment="),
         ("seed", "expected KEY=VALUE"),
         ("seed=-1", "seed=-1: expected 0 <= seed"),
-        ("seed=abc", "'abc' of type 'str' could not be converted to Integer"),
+        ("seed=abc", "seed=abc: expected a whole number"),
+        ("epochs=inf", "epochs=inf: expected a finite number"),
+        ("epochs=1e400", "epochs=inf: expected a finite number"),
+        ("optim.milestones=[1,inf]", "optim.milestones=inf: expected a finite number"),
+        (f"batch_size={10**30}", "batch_size=1000.*: expected a whole number of at most 64 bits"),
+        ("seed=[1]", r"seed=\[1\]: expected a whole number"),
+        ("resume=maybe", "resume=maybe: expected true or false"),
+        ("optim.freeze=all", r"optim.freeze=all: expected a list, such as \[a,b\]"),
+        ("optim=true", r"optim=true: expected one of"),
+        ("model.anchors=3", r"model.anchors=3: expected settings of its own \(kind, steps"),
+        ("seed={", "seed={: expected a whole number"),
+        ("seed=~/x", "seed=~/x: expected a whole number"),
+        ("data=${nope}", r"data=\$\{nope\}: .*'nope'.*takes the value of another setting"),
+        ("seed=${data}", r"seed=\$\{data\}: .*takes the value of another setting"),
+        ("+model=ssd300", "model: is chosen already. Leave out the"),
+        ("data=a\x1b[1m", r"data=a\\x1b\[1m: holds characters that are no text"),
+        ("data=a\nb", "holds characters that are no text"),
+        ("data=\udcff", "holds characters that are no text"),
         ("model=ssd301", r"model=ssd301: expected one of ssd300, .*Did you mean ssd300"),
         ("augment=strong", r"augment=strong: expected one of light, none, paper, published\."),
         ("+experiment=coc", r"experiment=coc: expected one of coco, .*Did you mean coco"),
@@ -171,6 +190,78 @@ def test_help_into_a_pipe_that_closes(repository: Path) -> None:
 
 
 def test_a_wrong_type_is_said_once() -> None:
-    with pytest.raises(SettingError, match="'abc'.*Integer") as caught:
+    with pytest.raises(SettingError, match=r"^seed=abc: expected a whole number\.$") as caught:
         compose(*TRAIN, ["seed=abc"])
     assert "$VALUE" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--resolve"], "error: --resolve model=ssd_tiny: not accepted (The --resolve flag"),
+        (["--package"], "error: --package: expected a word behind it"),
+        (["--config-dir=/nope"], "error: Additional config directory '/nope' not found"),
+        (["hydra.run.dir=${nope}"], "error: hydra.run.dir="),
+        (["hydra/launcher=x"], "error: In 'hydra/config': Could not find 'hydra/launcher/x'"),
+        (["~data"], "error: "),
+        (["data=" + "x" * 300], "error: "),
+        (["data=a/" + "x" * 9000], "error: "),
+        (["output=/dev/null/x", "summary=true", "data=y"], ""),
+    ],
+)
+def test_what_hydra_or_the_system_refuses_is_one_clear_error(
+    arguments: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("sys.argv", ["train.py", "model=ssd_tiny", *arguments])
+    if not message:
+        run_command("train", TRAIN[1], "builtins:repr")
+        return
+    with pytest.raises(SystemExit) as caught:
+        run_command("train", TRAIN[1], "training.loop:open_training_split")
+    told = capsys.readouterr().err
+    assert caught.value.code == 1
+    assert told.startswith(message)
+    assert "Traceback" not in told
+    assert len(told.strip().splitlines()) < 5
+
+
+def test_what_the_machine_refuses_is_told_and_our_own_mistakes_keep_their_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["train.py", "model=ssd_tiny"])
+    for error, message in (
+        (OSError(28, "No space left on device", "/a/b"), "error: /a/b: No space left on device. "),
+        (MemoryError("12 GiB"), r"error: not enough memory (12 GiB). Use smaller"),
+        (UserError("a\x1b[1mb"), r"error: a\x1b[1mb"),
+    ):
+        monkeypatch.setattr("training.loop.run", _raising(error))
+        with pytest.raises(SystemExit):
+            run_command("train", TRAIN[1], "training.loop:run")
+        assert capsys.readouterr().err.startswith(message)
+    monkeypatch.setattr("training.loop.run", _raising(KeyError("ours")))
+    with pytest.raises(KeyError, match="ours"):
+        run_command("train", TRAIN[1], "training.loop:run")
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    monkeypatch.setattr("training.loop.run", _raising(UserError("shown whole")))
+    with pytest.raises(UserError, match="shown whole"):
+        run_command("train", TRAIN[1], "training.loop:run")
+    assert os.environ["HYDRA_FULL_ERROR"] == "1"
+
+
+def _raising(error: Exception) -> Any:
+    def run(settings: Any) -> int:
+        raise error
+
+    return run
+
+
+@pytest.mark.parametrize("flags", [["--cfg", "job"], ["--cfg=job"], ["-c", "job"], ["-c=job"]])
+def test_the_composed_settings_can_be_printed(
+    flags: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["train.py", *flags, "seed=77"])
+    run_command("train", TRAIN[1], "no_such_module:run")
+    assert "seed: 77" in capsys.readouterr().out

@@ -1,0 +1,136 @@
+"""What goes wrong outside of our own checks, in words: settings that Hydra refuses, files, memory.
+
+Our own checks say what they have to say themselves.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import re
+import sys
+import typing
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from data_tools.errors import UserError
+from data_tools.typed import first_line, in_words, shown
+
+REFUSED = (UserError, OSError, MemoryError)
+"""What a user can mend: a message is enough. Anything else is our mistake and keeps its traceback."""
+
+_LONGEST = 1500
+_LONGEST_MESSAGE = 6000
+"""What data say of themselves can be long, and the end of it helps nobody."""
+
+
+def in_plain_words(error: BaseException, overrides: Sequence[str], settings_class: type) -> str:
+    """Say what is wrong with the settings that Hydra or OmegaConf refused.
+
+    Args:
+        error: What was raised.
+        overrides: The overrides of the command line, and its flags.
+        settings_class: The command's settings.
+
+    Returns:
+        The setting, the value that was given, and what it accepts.
+    """
+    causes = _causes(error)
+    text = getattr(error, "override", None)  # Hydra's grammar could not read this one
+    key = str(text).partition("=")[0] if text else _key_of(causes)
+    given = str(text) if text else next((o for o in reversed(overrides) if _names(o, key)), "")
+    hint = hint_of(settings_class, key.lstrip("+~"))
+    reason = first_line(causes[-1])
+    chosen = re.match(r"Multiple values for (\w+)|(\w+) appears more than once", reason)
+    if chosen:
+        group = chosen[1] or chosen[2]
+        return f"{group}: is chosen already. Leave out the +: {group}=NAME."
+    if not type(error).__module__.startswith(("hydra", "omegaconf")):
+        what = shown(" ".join(overrides))[1:-1]
+        return f"{what}: not accepted ({reason}): a value is of the wrong kind, or a flag out of place."
+    if "nterpolation" in type(causes[0]).__name__ or "interpolation" in reason:
+        head = shown(given)[1:-1] if given else key
+        return f"{head}: {reason}. ${{name}} takes the value of another setting; for the text itself write \\${{."
+    if hint is not None and key:
+        quoted = ". Quote text with other characters, as 'KEY=\"a, b\"'" if text else ""
+        return f"{given or key}: expected {in_words(hint)}{quoted}."[:_LONGEST]
+    if text:
+        return f"{text}: cannot be read. Quote values with other characters, as 'KEY=\"a, b\"'."[
+            :_LONGEST
+        ]
+    return (f"{given}: {reason}" if given else reason)[:_LONGEST]
+
+
+def hint_of(settings_class: type, key: str) -> Any:
+    """Return the type of a setting, also of one inside a dict or list; None if there is no such setting."""
+    hint: Any = settings_class
+    for part in key.replace("[", ".").replace("]", "").split("."):
+        arguments = [a for a in typing.get_args(hint) if a is not type(None)]
+        if typing.get_origin(hint) is typing.Union:
+            hint, arguments = arguments[0], [*typing.get_args(arguments[0])]
+        if dataclasses.is_dataclass(hint):
+            hint = typing.get_type_hints(hint).get(part)
+        elif typing.get_origin(hint) in (dict, list):
+            hint = arguments[-1]
+        else:
+            return None
+    return hint
+
+
+def message(error: Exception) -> str:
+    """Return what a command prints of an error that its user can mend: one clean paragraph."""
+    return f"error: {printable(in_words_of_system(error))[:_LONGEST_MESSAGE]}"
+
+
+@contextlib.contextmanager
+def clear_errors() -> Iterator[None]:
+    """End the process with a clear message and 1 where something the user gave is wrong, or the machine refuses.
+
+    For commands without Hydra; also a decorator of their `main`.
+    """
+    try:
+        yield
+    except REFUSED as error:
+        print(message(error), file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+def in_words_of_system(error: Exception) -> str:
+    """Say what the machine refused; other errors say it themselves."""
+    if isinstance(error, MemoryError):
+        return f"not enough memory ({error or 'the machine gave no more'}). Use smaller batches, images or counts."
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{shown(error.filename)[1:-1]}: " if error.filename else ""
+        return f"{where}{error.strerror}. Look at the path, its rights and the room on the disk."
+    return str(error)
+
+
+def printable(text: str) -> str:
+    r"""Write control characters and halves of characters as escapes: a terminal must not obey a file.
+
+    >>> printable("a\x1b[1m b")
+    'a\\x1b[1m b'
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    found = [error]
+    while found[-1].__cause__ is not None:
+        found.append(found[-1].__cause__)
+    return found
+
+
+def _key_of(causes: Sequence[BaseException]) -> str:
+    for cause in causes:
+        key = getattr(cause, "full_key", None)
+        if key:
+            return str(key)
+    return ""
+
+
+def _names(override: str, key: str) -> bool:
+    name = override.partition("=")[0].lstrip("+~")
+    return bool(key) and (name == key or key.startswith((f"{name}.", f"{name}[")))
