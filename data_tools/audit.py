@@ -100,7 +100,9 @@ def run_audit(settings: ConvertSettings, default_boxes: npt.ArrayLike | None) ->
 
         draw_audit(folder / "audit.png", report, audits)
     except OSError as error:
-        raise DataError(f"check_out={folder}: cannot be written ({error}).") from error
+        raise DataError(
+            f"check_out={folder}: cannot be written ({error.strerror or error}). Choose another folder."
+        ) from error
     print(render(report, settings))
     print(f"written: {folder}/audit.json, audit.csv (a line a file), audit.png")
     stopped = any(d.action == "error" for a in audits for d in a.defects)

@@ -79,18 +79,24 @@ def build_class_map(
             _require_known(f"dataset.merge.{new}", member, names)
             if member in target:
                 raise SettingError(
-                    f"dataset.merge: {member!r} is merged into both {target[member]!r} and {new!r}."
+                    f"dataset.merge: {member!r} is merged into both {target[member]!r} and {new!r}. "
+                    "Name it in one of them only."
                 )
             target[member] = new
     for new in merge:
         if new in names and target.get(new, new) != new:
-            raise SettingError(f"dataset.merge: {new!r} is merged away and is a target as well.")
+            raise SettingError(
+                f"dataset.merge: {new!r} becomes {target[new]!r} and is a target as well. Give the target a "
+                "name of its own."
+            )
     order = list(dict.fromkeys(target.get(name, name) for name in names))
     if keep:
         for name in keep:
             _require_known("dataset.classes", name, order)
         if len(set(keep)) != len(keep):
-            raise SettingError(f"dataset.classes={list(keep)}: a class is named twice.")
+            raise SettingError(
+                f"dataset.classes={list(keep)}: a class is named twice. Name it once."
+            )
         order = list(keep)
     labels = {name: label for label, name in enumerate(order, 1)}
     first_id: dict[str, int] = {}

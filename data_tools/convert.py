@@ -132,7 +132,7 @@ def _refuse_foreign(out: Path, overwrite: bool) -> None:
     if not out.exists():
         return
     if not out.is_dir():
-        raise DataError(f"out={out}: expected a folder, but it is a file.")
+        raise DataError(f"out={out}: expected a folder, but it is a file. Choose another.")
     children = [
         child.name for child in out.iterdir() if child.name not in (".partial", "lost+found")
     ]

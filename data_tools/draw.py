@@ -185,4 +185,7 @@ def save_png(path: str | Path, image: Image) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(encoded.tobytes())
     except OSError as error:
-        raise UserError(f"{path}: the picture cannot be written ({error}).") from error
+        raise UserError(
+            f"{path}: the picture cannot be written ({error.strerror or error}). Choose another place, "
+            "or make room."
+        ) from error

@@ -83,7 +83,9 @@ def find_shards(folder: Path) -> dict[str, list[Path]]:
         DataError: If there is none.
     """
     if not folder.is_dir():
-        raise DataError(f"upgrade={folder}: no such folder.")
+        raise DataError(
+            f"upgrade={folder}: no such folder. Give the one with the published tools' shards."
+        )
     splits: dict[str, list[Path]] = {}
     for index in [*sorted(folder.glob("*.db")), *sorted(folder.glob("*/*.db"))]:
         path = index.with_suffix("")

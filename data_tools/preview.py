@@ -33,7 +33,9 @@ def run_preview(settings: ConvertSettings) -> int:
     root = Path(settings.preview)
     names = [folder.name for folder in split_folders(root)]
     if settings.split and settings.split not in names:
-        raise DataError(f"{root}: no split {settings.split!r}; it has {names}.")
+        raise DataError(
+            f"{root}: no split {settings.split!r}; it has {names}. Choose one with split=NAME."
+        )
     name = settings.split or names[0]
     folder = root if root.name == name and (root / "manifest.json").is_file() else root / name
     split = open_split(folder.parent, folder.name)

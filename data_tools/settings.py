@@ -74,6 +74,7 @@ class DatasetSettings:
             self.min_side,
             f"32..dataset.max_side ({self.max_side})",
         )
+        require(self.max_side <= 16384, "dataset.max_side", self.max_side, "at most 16384 pixels")
         for name in (*self.splits, *self.only):
             require(
                 name.isidentifier() and name.isascii(),

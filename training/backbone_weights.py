@@ -45,18 +45,21 @@ def load_backbone(network: SSD, weights: Mapping[str, npt.NDArray[np.generic]]) 
         elif source not in weights:
             raise CheckpointError(
                 f"The backbone of {network.model.name} needs {source} for {parameter.name}, but the "
-                f"checkpoint has {len(weights)} other weights, the first {next(iter(weights), '-')}."
+                f"checkpoint has {len(weights)} other weights, the first {next(iter(weights), '-')}. "
+                "Give a classifier with this backbone."
             )
         elif weights[source].shape != tuple(parameter.shape):
             raise CheckpointError(
                 f"{source} has shape {weights[source].shape}, {parameter.name} of "
-                f"{network.model.name} {tuple(parameter.shape)}: this is another backbone."
+                f"{network.model.name} {tuple(parameter.shape)}: this is another backbone. "
+                "Give a classifier with the right one."
             )
         else:
             loaded[parameter.name] = source
     if not loaded:
         raise CheckpointError(
-            f"{network.model.name} has no backbone that classifiers are known for."
+            f"{network.model.name} has no backbone that classifiers are known for. Leave "
+            "init.backbone out, or start from a detector with checkpoint=FILE."
         )
     for parameter in network.get_parameters():
         if parameter.name in loaded:

@@ -102,7 +102,9 @@ def _check_output(command: ExportCommand, out: Path) -> None:
         raise SettingError(
             f"out={out}: a file of format={command.format} is called NAME.{command.format}."
         )
-    if out.is_dir() or (out.exists() and not command.overwrite):
+    if out.is_dir():
+        raise SettingError(f"out={out}: expected a file, but it is a folder. Choose another name.")
+    if out.exists() and not command.overwrite:
         raise SettingError(f"out={out}: exists. Choose another name, or set overwrite=true.")
 
 

@@ -14,11 +14,14 @@ import numpy.typing as npt
 
 from data_tools.errors import CheckpointError
 from data_tools.files import sha256_of_file
+from data_tools.typed import first_line
 from training.file_metadata import ExportInfo, parse_metadata
 from training.inference import pad_batch
 from training.model_file import ModelFile
 
 Arrays = list[npt.NDArray[Any]]
+
+_AGAIN = "Copy the file again, or export the checkpoint again."
 
 
 def read_metadata(path: Path) -> ModelFile:
@@ -42,7 +45,9 @@ def _onnx_metadata(path: Path) -> dict[str, str]:
         model = onnx.load(str(path), load_external_data=False)
     except Exception as error:
         # Protobuf's own errors come through, and which they are depends on its version.
-        raise CheckpointError(f"{path}: not an ONNX file, or damaged ({error}).") from error
+        raise CheckpointError(
+            f"{path}: not an ONNX file, or damaged ({first_line(error)}). {_AGAIN}"
+        ) from error
     return {entry.key: entry.value for entry in model.metadata_props}
 
 
@@ -53,7 +58,9 @@ def _mindir_metadata(path: Path) -> dict[str, str]:
         model = ms.load_mindir(str(path))
     except Exception as error:
         # MindSpore lets protobuf's own errors through, and which they are depends on its version.
-        raise CheckpointError(f"{path}: not a MindIR file, or damaged ({error}).") from error
+        raise CheckpointError(
+            f"{path}: not a MindIR file, or damaged ({first_line(error)}). {_AGAIN}"
+        ) from error
     return dict(model.user_info)
 
 
@@ -136,7 +143,9 @@ def _onnx_runner(path: Path) -> Callable[[npt.NDArray[np.uint8]], Arrays]:
     try:
         session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors have no common base but Exception
-        raise CheckpointError(f"{path}: onnxruntime refuses it ({error}).") from error
+        raise CheckpointError(
+            f"{path}: onnxruntime refuses it ({first_line(error)}). {_AGAIN}"
+        ) from error
     name = session.get_inputs()[0].name
     return lambda images: session.run(None, {name: images})
 
@@ -148,5 +157,7 @@ def _mindir_runner(path: Path) -> Callable[[npt.NDArray[np.uint8]], Arrays]:
     try:
         cell = nn.GraphCell(ms.load(str(path)))
     except (RuntimeError, ValueError) as error:
-        raise CheckpointError(f"{path}: MindSpore refuses it ({error}).") from error
+        raise CheckpointError(
+            f"{path}: MindSpore refuses it ({first_line(error)}). {_AGAIN}"
+        ) from error
     return lambda images: [output.asnumpy() for output in cell(ms.Tensor(images))]

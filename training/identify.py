@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data_tools.errors import CheckpointError
+from data_tools.typed import shown
 from training.nets.settings import model_settings, zoo_names
 
 PUBLISHED = ("ssd300", "ssd_mobilenet_v1", "ssd_vgg16", "ssd_mobilenet_v1_fpn", "ssd_resnet50_fpn")
@@ -74,8 +75,8 @@ def identify(weights: Mapping[str, npt.NDArray[np.generic]]) -> tuple[str, int]:
     shared = weights.keys() & shapes.keys()
     if not shared:
         raise CheckpointError(
-            f"These {len(weights)} weights ({', '.join(list(weights)[:3])}, ...) are of none of our "
-            f"models: {', '.join(names)}."
+            f"These {len(weights)} weights ({shown(', '.join(list(weights)[:3]))}, ...) are of none of our "
+            f"models: {', '.join(names)}. Give a checkpoint of one of those."
         )
     lacking = [n for n in shapes if n not in weights]
     surplus = [n for n in weights if n not in shapes]
@@ -87,7 +88,7 @@ def identify(weights: Mapping[str, npt.NDArray[np.generic]]) -> tuple[str, int]:
     raise CheckpointError(
         f"These weights are nearest to {nearest} ({len(shared)} names agree), but are not it: "
         + ("; ".join(details) or "their shapes differ")
-        + "."
+        + ". The file may belong to a changed model, or be cut short."
     )
 
 

@@ -108,10 +108,13 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
         if text.startswith("-"):
             parser.error(f"unknown option {text}; settings look like key=value")
     checks = (
-        (options.devices >= 1, "devices must be at least 1"),
-        (options.nodes >= 1, "--nodes must be at least 1"),
-        (0 <= options.node_rank < options.nodes, "--node-rank must be below --nodes"),
-        (0 < options.port < 65536, "--port must be 1..65535"),
+        (options.devices >= 1, f"devices={options.devices}: must be at least 1"),
+        (options.nodes >= 1, f"--nodes {options.nodes}: must be at least 1"),
+        (
+            0 <= options.node_rank < options.nodes,
+            f"--node-rank {options.node_rank}: must be 0 or more and below --nodes ({options.nodes})",
+        ),
+        (0 < options.port < 65536, f"--port {options.port}: must be 1..65535"),
     )
     for fine, message in checks:
         if not fine:

@@ -64,7 +64,8 @@ class ModelFile:
             classes = read_class_names(Path(class_names))
             if len(classes) != count:
                 raise CheckpointError(
-                    f"class_names={class_names}: {len(classes)} classes; {self.path} has {count}."
+                    f"class_names={class_names}: {len(classes)} classes; {self.path} has {count}. "
+                    "Give one name a line for each, without the background."
                 )
             return classes
         if self.classes:
@@ -137,11 +138,14 @@ def _open_checkpoint(path: Path, model_name: str | None) -> ModelFile:
                 f"{path}: sha256 {sha256[:16]}..., its card says {recorded[:16]}...: the file was "
                 "changed, cut short, or belongs to another card."
             )
-        classes = tuple(ClassInfo(**entry) for entry in card.classes)
+        classes = card.class_infos
         model = settings_from_dict(card.model)
         return ModelFile(path, model, card.num_classes, classes, sha256, card.data_fingerprint)
     weights = read_weights(path)
-    name, num_classes = identify(weights)
+    try:
+        name, num_classes = identify(weights)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
     return ModelFile(path, model_settings(model_name or name), num_classes, (), sha256, "")
 
 

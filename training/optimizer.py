@@ -65,7 +65,10 @@ def trainable(parameters: Sequence[Parameter], freeze: Sequence[str]) -> list[Pa
             )
     left = [p for p in parameters if not matches(p.name, freeze)]
     if not left:
-        raise SettingError(f"optim.freeze={list(freeze)}: nothing is left to train.")
+        raise SettingError(
+            f"optim.freeze={list(freeze)}: nothing is left to train. Freeze less, "
+            "for instance optim.freeze=[backbone]."
+        )
     return left
 
 
@@ -97,7 +100,10 @@ class Momentum(nn.Cell):
         super().__init__(auto_prefix=False)
         for pattern in optim.lr_factors:
             if not any(fnmatch(p.name, pattern) for p in parameters):
-                raise SettingError(f"optim.lr_factors: {pattern!r} fits no parameter.")
+                raise SettingError(
+                    f"optim.lr_factors: {pattern!r} fits no parameter. Names look like "
+                    f"{parameters[0].name!r} and {parameters[-1].name!r}."
+                )
         self.weights = ParameterTuple(parameters)
         self.moments = self.weights.clone(prefix="moments", init="zeros")
         self.optim = optim

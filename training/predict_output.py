@@ -174,9 +174,11 @@ def write_picture(path: Path, image_bgr: npt.NDArray[np.uint8]) -> None:
     """
     ok, encoded = cv2.imencode(path.suffix, image_bgr, [cv2.IMWRITE_JPEG_QUALITY, 92])
     if not ok:
-        raise DataError(f"{path}: OpenCV cannot write {path.suffix} pictures.")
+        raise DataError(f"{path}: OpenCV cannot write {path.suffix} pictures. Set pictures=false.")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(encoded.tobytes())
     except OSError as error:
-        raise DataError(f"{path}: not written ({error.strerror or error}).") from error
+        raise DataError(
+            f"{path}: not written ({error.strerror or error}). Make room, or choose another `out`."
+        ) from error

@@ -72,7 +72,10 @@ def preflight(parts: Parts, step: int) -> str:
         problems.append(f"all-reduce of 1..{world.size} gave {total}, not {expected}")
     if problems:
         listed = "\n".join(f"  {line}" for line in problems)
-        raise SettingError(f"preflight: the ranks of this job do not agree:\n{listed}")
+        raise SettingError(
+            f"preflight: the ranks of this job do not agree:\n{listed}\nGive every machine the "
+            "same settings, code and data."
+        )
     return f"preflight: {world.size} ranks agree on {len(gathered[0])} facts; all-reduce works"
 
 

@@ -54,7 +54,9 @@ def prepare_folder(settings: TrainSettings) -> None:
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise SettingError(f"output={output}: cannot be made ({error.strerror}).") from error
+        raise SettingError(
+            f"output={output}: cannot be made ({error.strerror}). Choose another."
+        ) from error
 
 
 def write_settings(settings: TrainSettings, output: Path) -> None:

@@ -258,7 +258,7 @@ class TrainSettings:
         require_positive("max_steps", self.max_steps)
         require_positive("max_minutes", self.max_minutes)
         require(self.workers >= 0, "workers", self.workers, "a count >= 0")
-        require(self.preview >= 0, "preview", self.preview, "a count >= 0")
+        require(0 <= self.preview <= 10_000, "preview", self.preview, "a count 0..10000")
         require(
             self.evaluate_every_epochs >= 0,
             "evaluate_every_epochs",

@@ -81,7 +81,8 @@ class TrainState:
         if differences:
             raise CheckpointError(
                 f"the checkpoint's state does not fit this run: {len(differences)} names differ, "
-                f"such as {differences[:3]}. Was it saved with another optimizer or ema setting?"
+                f"such as {differences[:3]}. Was it saved with another optimizer or ema setting? "
+                "Use those, or start from its weights with checkpoint=FILE and another output."
             )
         for name, target in targets.items():
             assign(target, source[name])
@@ -107,7 +108,7 @@ def assign(target: Parameter, value: NDArray[Any]) -> None:
     if tuple(target.shape) != tuple(value.shape):
         raise CheckpointError(
             f"{target.name}: shape {tuple(value.shape)} in the checkpoint, "
-            f"{tuple(target.shape)} in this run."
+            f"{tuple(target.shape)} in this run. It is of another model: use that model's settings."
         )
     ops.assign(target, Tensor(np.array(value), target.dtype))
 

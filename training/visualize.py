@@ -28,6 +28,7 @@ Image = npt.NDArray[np.uint8]
 THRESHOLD = 0.5
 """Detections below this score are not drawn: a hundred faint boxes would hide the picture."""
 
+_VERIFY = "Check the set: python convert.py verify"
 _SMALLEST_SIDE = 480  # drawings of small images are made larger, so that captions can be read
 
 
@@ -136,7 +137,9 @@ def sheet(
         row = reader[rows[int(image_id)]]
         image = decode_bgr(row.image)
         if image is None:
-            raise DataError(f"{split.folder}: image {image_id} does not decode.")
+            raise DataError(
+                f"{split.folder}: image {image_id} does not decode. {_VERIFY}={split.folder}"
+            )
         scale, image = _legible(image)
         boxes = np.flatnonzero(truth.image_ids[truth.image] == image_id)
         tiles.append(
@@ -196,5 +199,7 @@ def find_rows(split: ConvertedSplit, image_ids: npt.NDArray[np.int64]) -> dict[i
             rows[number] = k
     if len(rows) != len(wanted):
         missing = sorted(wanted - set(rows))[:5]
-        raise DataError(f"{split.folder}: images {missing} are listed but have no row.")
+        raise DataError(
+            f"{split.folder}: images {missing} are listed but have no row. {_VERIFY}={split.folder}"
+        )
     return rows

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from data_tools.errors import CheckpointError
 from data_tools.files import publish, sha256_of_file
+from data_tools.typed import first_line, shown
 
 if TYPE_CHECKING:
     from training.nets.ssd import SSD
@@ -70,7 +71,10 @@ def read_with_rest(
     raw = _read_safetensors(path) if path.suffix == ".safetensors" else _read_ckpt(path)
     names = _names_of_weights(raw)
     if not names:
-        raise CheckpointError(f"{path} holds no weights, only {', '.join(list(raw)[:5])}.")
+        raise CheckpointError(
+            f"{path} holds no weights, only {shown(', '.join(list(raw)[:5]))}. Give the detector's own file, "
+            "such as step-N.ckpt, not a file of other state."
+        )
     weights = {n.removeprefix(PREFIX): raw[n] for n in names}
     return weights, tuple(n for n in raw if n not in names)
 
@@ -117,7 +121,7 @@ def save_weights(
     if path.suffix not in (".ckpt", ".safetensors"):
         raise CheckpointError(f"{path}: a checkpoint ends in .ckpt or .safetensors.")
     if not path.parent.is_dir():
-        raise CheckpointError(f"{path}: the folder {path.parent} does not exist.")
+        raise CheckpointError(f"{path}: the folder {path.parent} does not exist. Make it first.")
     if not isinstance(source, Mapping):
         source = {p.name: p.asnumpy() for p in source.get_parameters()}
     values = {PREFIX + name: np.ascontiguousarray(v) for name, v in source.items()}
@@ -150,7 +154,8 @@ def _read_ckpt(path: Path) -> Weights:
         parameters = ms.load_checkpoint(str(path))
     except (ValueError, RuntimeError, TypeError, OSError) as error:
         raise CheckpointError(
-            f"{path} is no MindSpore checkpoint, or damaged ({str(error).splitlines()[0]})."
+            f"{path} is no MindSpore checkpoint, or damaged ({first_line(error)}). Copy or "
+            "download it again."
         ) from error
     return {
         name: parameter.asnumpy()
@@ -166,4 +171,6 @@ def _read_safetensors(path: Path) -> Weights:
     try:
         return dict(load_file(path))
     except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
-        raise CheckpointError(f"{path} is no safetensors file, or damaged ({error}).") from error
+        raise CheckpointError(
+            f"{path} is no safetensors file, or damaged ({first_line(error)}). Copy or download it again."
+        ) from error

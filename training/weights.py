@@ -75,7 +75,7 @@ def load_weights(
     for name in loaded:
         if not np.isfinite(weights[name]).all():
             raise CheckpointError(
-                f"weight {name} of the checkpoint is not finite: it is of no use."
+                f"weight {name} of the checkpoint is not finite: it is of no use. Take an earlier one."
             )
     for name in loaded:
         # set_data and load_param_into_net are silently ignored by graphs already compiled.

@@ -141,10 +141,13 @@ class _Reader:
             if not kept:
                 refused = [d for d in self._log.defects if d.detail.startswith(f"{key}: ")]
                 if not refused:
-                    raise DataError(f"{self._path}: the list of {key} is empty.")
+                    raise DataError(
+                        f"{self._path}: the list of {key} is empty. Give a file with the whole ground truth, "
+                        "such as COCO's instances_*.json."
+                    )
                 raise DataError(
                     f"{self._path}: none of its {len(refused)} {key} can be used; the first: "
-                    f"{refused[0].detail}"
+                    f"{refused[0].detail}. See all of them with check=true."
                 )
 
     def _malformed(self, list_name: str, entry: Any, error: Exception) -> None:

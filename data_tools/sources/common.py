@@ -180,7 +180,9 @@ def read_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 text ({error}). Save the file as UTF-8.") from error
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from error
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror or error}). Look at its rights."
+        ) from error
 
 
 def digest_of(parts: Sequence[bytes]) -> str:

@@ -89,9 +89,13 @@ class JsonStream:
                 f"{seen!r}). Save the file as UTF-8."
             ) from error
         except RecursionError:
-            raise DataError(f"{self._path}: nested too deeply to be annotations.") from None
+            raise DataError(
+                f"{self._path}: nested too deeply to be annotations. Give COCO's file."
+            ) from None
         except OSError as error:
-            raise DataError(f"{self._path}: cannot be read ({error.strerror or error}).") from error
+            raise DataError(
+                f"{self._path}: cannot be read ({error.strerror or error}). Look at its rights."
+            ) from error
 
     def _read(self) -> bytes:
         piece = self._file.read(_CHUNK_BYTES)
@@ -124,7 +128,10 @@ class JsonStream:
             what, seen = f"{what}: the file ends too early (truncated?)", ""
         place = self._passed + self._at
         shown = f", at {seen!r}" if seen else ""
-        raise DataError(f"{self._path}: not valid JSON after {place} characters: {what}{shown}.")
+        raise DataError(
+            f"{self._path}: not valid JSON after {place} characters: {what}{shown}. Mend the file, or copy "
+            "or export it again."
+        )
 
     def _peek(self) -> str:
         while True:

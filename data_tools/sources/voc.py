@@ -31,6 +31,8 @@ from data_tools.sources.common import (
 )
 
 _LARGEST_XML = 64 << 20
+_NO_SIDE = 1 << 31
+"""No image has so many pixels on a side."""
 
 
 def read_voc(
@@ -60,7 +62,10 @@ def read_voc(
     xml_files = {p.name[:-4]: p.name for p in folder.iterdir() if p.name.lower().endswith(".xml")}
     names, digests = _names(root, split, folder, xml_files, key)
     if not names:
-        raise DataError(f"{folder}: no XML file ({key}.annotations={split.annotations}).")
+        raise DataError(
+            f"{folder}: no XML file ({key}.annotations={split.annotations}). Check that setting and "
+            "dataset.root."
+        )
     index = image_index(images)
     categories: dict[str, int] = {}
     parsed: list[tuple[str, str, int, int, list[_Object]]] = []
@@ -125,7 +130,10 @@ def _names(
         if len(parts) == 2 and parts[1] in ("-1", "0", "1") and name not in xml_files:
             name = parts[0]
         if name and safe_name(name) is None:
-            raise DataError(f"{path}: the name {name!r} leaves the folder of the annotations.")
+            raise DataError(
+                f"{path}: the name {name!r} leaves the folder of the annotations. A list holds names without "
+                "folder and ending, one a line."
+            )
         if name:
             names.add(name)
     return sorted(names), {split.list: hashlib.sha256(text.encode()).hexdigest()}
@@ -171,7 +179,7 @@ def _size(tree: Any) -> tuple[int, int]:
         width = int(float(tree.findtext("size/width") or 0))
     except (ValueError, OverflowError):
         return 0, 0
-    return (height, width) if height > 0 and width > 0 else (0, 0)
+    return (height, width) if 0 < height < _NO_SIDE and 0 < width < _NO_SIDE else (0, 0)
 
 
 def _object(element: Any, xml_name: str, log: DefectLog) -> _Object | None:

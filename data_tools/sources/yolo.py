@@ -68,7 +68,9 @@ def read_yolo(
         )
     files = list_images(images)
     if not files:
-        raise DataError(f"{images}: no image ({key}.images={split.images}).")
+        raise DataError(
+            f"{images}: no image ({key}.images={split.images}). Check that setting and dataset.root."
+        )
     contents: list[bytes] = []
     labelled, kept = [], []
     expected = set()

@@ -47,7 +47,11 @@ def test_merge_and_subset() -> None:
         (["cat", "cat"], {}, "named twice"),
         ([], {"v": ["buss"]}, "dataset.merge.v: .*'buss'"),
         ([], {"v": ["bus"], "w": ["bus"]}, "into both 'v' and 'w'"),
-        ([], {"cat": ["bus"], "dog": ["cat"]}, "merged away"),
+        (
+            [],
+            {"cat": ["bus"], "dog": ["cat"]},
+            "becomes .* and is a target as well. Give the target a name",
+        ),
         (["bus"], {"v": ["bus"]}, "no class 'bus'"),
     ],
 )

@@ -245,6 +245,14 @@ def test_voc_zero_area_box_is_found_whatever_the_origin(tmp_path: Path) -> None:
         assert kinds(voc(tmp_path, box_origin=origin).splits[0]) == ["box_degenerate"] * 2
 
 
+@pytest.mark.parametrize("side", ["1e308", "1e999", "nan", "-5", "0", "x", "9" * 30, ""])
+def test_voc_sizes_that_no_image_has_count_as_undeclared(tmp_path: Path, side: str) -> None:
+    text = voc_xml([("x", (1, 1, 9, 9))]).replace("<width>60<", f"<width>{side}<")
+    write_voc(tmp_path, {"a": text}, ["a.jpg"])
+    table = voc(tmp_path).splits[0].table
+    assert (table.heights.tolist(), table.widths.tolist()) == ([0], [0])
+
+
 BOMB = """<?xml version="1.0"?><!DOCTYPE lolz [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;">]>
 <annotation><filename>&b;</filename></annotation>"""
 OUTSIDE = """<?xml version="1.0"?><!DOCTYPE x [<!ENTITY f SYSTEM "file:///etc/passwd">]>

@@ -36,8 +36,11 @@ def test_a_dry_run_prints_the_job_and_starts_nothing(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["0"], "devices must be at least 1"),
-        (["2", "--nodes", "2", "--node-rank", "2"], "--node-rank must be below --nodes"),
+        (["0"], "devices=0: must be at least 1"),
+        (
+            ["2", "--nodes", "2", "--node-rank", "2"],
+            "--node-rank 2: must be 0 or more and below --nodes (2)",
+        ),
         (["2", "--prot", "1"], "unknown option --prot"),
         (["many"], "invalid int value"),
     ],
