@@ -114,15 +114,30 @@ class BlackBox:
             write_atomic(path, json.dumps(dataclasses.asdict(record), indent=1) + "\n")
         return path
 
-    def error(self, step: int, result: StepResult, path: Path) -> NotFiniteError:
-        """Return the error that ends the run."""
+    def error(self, step: int, result: StepResult, path: Path, in_a_row: int) -> NotFiniteError:
+        """Return the error that ends the run.
+
+        Args:
+            step: The step, from 0.
+            result: What it said.
+            path: Where its batch is recorded.
+            in_a_row: Such steps one after the other, this one among them.
+        """
+        runtime = self.parts.settings.runtime
+        if runtime.nonfinite == "skip":
+            skipping = (
+                f"It is number {in_a_row} in a row; runtime.max_skips={runtime.max_skips} is the most "
+                "that runtime.nonfinite=skip leaves out."
+            )
+        else:
+            skipping = "runtime.nonfinite=skip leaves such steps out."
         what = "loss" if not abs(result.loss) < float("inf") else "gradient"
         return NotFiniteError(
             f"step {step + 1}: the {what} is not finite (loss {result.loss}, gradient norm "
             f"{result.grad_norm}); the weights were not changed. The batch is recorded in {path}; "
             f"rebuild it and find the image with: python train.py replay={path}\n"
-            "If no image is to blame, lower optim.lr, lengthen the warm-up, or set optim.clip_norm; "
-            "runtime.nonfinite=skip leaves such steps out."
+            "If no image is to blame, lower optim.lr, lengthen the warm-up, or set optim.clip_norm. "
+            f"{skipping}"
         )
 
 

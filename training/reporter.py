@@ -34,6 +34,7 @@ class Reporter:
         self.meter = Meter(parts.global_batch, parts.settings.batch_size)
         self.due = Due(parts)
         self.compiled_at = -1
+        self.skipped = 0
         self.judged = False
 
     def start(self, step: int) -> None:
@@ -58,9 +59,12 @@ class Reporter:
         """
         self.meter.count(done.waited, done.stage_seconds)
         speed = self.meter.read(done.ended)["images_per_s"]
-        self.terminal.step(done.result.loss, done.rate, done.waited, speed)
+        skipped = not done.result.applied
+        self.skipped += skipped
+        self.terminal.step(done.result.loss, done.rate, done.waited, speed, self.skipped)
         log = self.parts.settings.log
-        if step % log.every_steps == 0 or last or step == 1:
+        # Every skipped step has its line: a log that jumps over one would hide why weights stood still.
+        if step % log.every_steps == 0 or last or step == 1 or skipped:
             self.write_line(step, done)
         elif step == self.compiled_at:
             self.meter.restart(done.ended)  # compiling is no throughput

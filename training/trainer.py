@@ -206,7 +206,7 @@ class Trainer:
         path = self.blackbox.write(self.step, stepper.batch(self.step), result)
         skipping = self.settings.runtime.nonfinite == "skip"
         if not skipping or self.skips > self.settings.runtime.max_skips:
-            raise self.blackbox.error(self.step, result, path)
+            raise self.blackbox.error(self.step, result, path, self.skips)
         self.say(f"step {self.step + 1}: not finite, skipped; batch recorded in {path}")
 
     def save(self) -> None:
@@ -251,6 +251,7 @@ class Trainer:
             "metrics": self.metrics,
             "wall_seconds": self.clock.seconds(),
             "images_seen": self.step * self.parts.global_batch,
+            "skipped_steps": self.reporter.log.skipped(),
             "best": self.best,
             "finished": done,
         }

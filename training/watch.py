@@ -47,6 +47,11 @@ class LogFile:
         lines = read_log(self.path) if self.path.is_file() else []
         return lines[-1]["loss"] if lines else None
 
+    def skipped(self) -> int:
+        """Return how many steps were left out, over all starts of the run."""
+        lines = read_log(self.path) if self.path.is_file() else []
+        return sum("skipped" in line for line in lines)
+
     def write(self, line: dict[str, Any]) -> None:
         """Append a line; it is on its way to the disk when this returns."""
         if self.enabled:
@@ -197,14 +202,18 @@ class Terminal:
         self.has_lines = enabled and not self.has_bar
         self.bar = Progress("training", total, unit="step", done=done, enabled=self.has_bar)
 
-    def step(self, loss: float, rate: float, waited: float, images_per_s: float) -> None:
-        """Move the bar by a step."""
+    def step(
+        self, loss: float, rate: float, waited: float, images_per_s: float, skipped: int = 0
+    ) -> None:
+        """Move the bar by a step; `skipped` steps were left out since the start."""
         notes = {
             "loss": f"{loss:.4f}",
             "lr": f"{rate:.3g}",
             "images/s": f"{images_per_s:.1f}",
             "data wait": f"{1000 * waited:.0f} ms",
         }
+        if skipped:
+            notes["skipped"] = str(skipped)
         self.bar.update(1, **notes)
 
     def line(self, line: dict[str, Any]) -> None:
@@ -218,7 +227,8 @@ class Terminal:
             f"step {done}/{self.total} epoch {line['epoch']:.2f} loss {_short(line['loss'])} "
             f"(loc {_short(line['loc_loss'])}, cls {_short(line['cls_loss'])}) lr {line['lr']:.5f}, "
             f"{line['images_per_s']:.1f} images/s, data wait {line['data_wait']:.3f} s, "
-            f"compute {line['compute']:.3f} s, {left // 3600}:{left // 60 % 60:02d}:{left % 60:02d} left",
+            f"compute {line['compute']:.3f} s, {left // 3600}:{left // 60 % 60:02d}:{left % 60:02d} left"
+            f"{_skip_note(line)}",
             flush=True,
         )
 
@@ -226,6 +236,12 @@ class Terminal:
         """End the bar."""
         if self.has_bar:
             self.bar.close()
+
+
+def _skip_note(line: dict[str, Any]) -> str:
+    if "skipped" not in line:
+        return ""
+    return ", skipped" + (f", loss scale {line['loss_scale']:.10g}" if "loss_scale" in line else "")
 
 
 def _short(value: float | None) -> str:

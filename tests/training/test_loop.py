@@ -67,6 +67,7 @@ def test_a_run_leaves_what_it_promises(finished: TrainSettings) -> None:
     assert summary["finished"] is True
     assert summary["wall_seconds"] > 0
     assert summary["images_seen"] == 24
+    assert summary["skipped_steps"] == 0
     assert summary["metrics"]["coco"]["num_images"] == 6
     assert summary["best"]["step"] == 6
     names = {path.name for path in output.iterdir()}
