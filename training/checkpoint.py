@@ -184,7 +184,9 @@ def parse_card(path: Path) -> Card:
         if names and len(names) != card.num_classes - 1:
             raise ValueError(f"{len(names)} classes, but num_classes={card.num_classes}")
         return card
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror}).") from error
+    except ValueError as error:
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(

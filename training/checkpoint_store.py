@@ -87,8 +87,18 @@ class CheckpointStore:
         sync_path(self.folder)
 
     def steps(self) -> list[int]:
-        """Return the steps that have a card, oldest first."""
-        names = (path.stem for path in self.folder.glob("step-*.json"))
+        """Return the steps that have a card, oldest first.
+
+        Raises:
+            CheckpointError: If the folder is there but cannot be read.
+        """
+        try:
+            names = [path.stem for path in self.folder.iterdir() if path.suffix == ".json"]
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise CheckpointError(f"{self.folder}: cannot be read ({error.strerror}).") from error
+        names = [name for name in names if name.startswith("step-")]
         return sorted(int(name[5:]) for name in names if name[5:].isdigit())
 
     def newest(self, report: Callable[[str], None] = print) -> Checkpoint | None:
@@ -96,26 +106,53 @@ class CheckpointStore:
 
         Args:
             report: Called with a line for each damaged checkpoint.
+
+        Returns:
+            The checkpoint; None if no checkpoint was ever saved whole.
+
+        Raises:
+            CheckpointError: If there are checkpoints and none can be opened. A run that began anew
+                instead would drop them, although often only this version cannot read them.
         """
+        problems = []
         for step in reversed(self.steps()):
             try:
-                return self.open(step)
+                found = self.open(step)
             except CheckpointError as error:
-                report(f"damaged checkpoint passed over: {error}")
+                problems.append(str(error))
+                continue
+            for problem in problems:
+                report(f"damaged checkpoint passed over: {problem}")
+            return found
+        cardless = self._cardless()
+        # A kill in the middle of the first save leaves one without a card, never two.
+        if not problems and len(cardless) > 1:
+            problems = [f"{self.folder / name}.json: missing." for name in cardless]
+        if problems:
+            listed = "\n".join(f"  {problem}" for problem in problems)
+            raise CheckpointError(
+                f"{self.folder}: resume=true cannot open any of the checkpoints in it:\n{listed}\n"
+                "Nothing was changed. Go on with the version of this program that wrote them, put back "
+                "the files from a copy, or start anew: with another output, or with overwrite=true, "
+                "which deletes them."
+            )
         return None
 
     def open(self, step: int) -> Checkpoint:
         """Open one checkpoint and check its hashes.
 
         Raises:
-            CheckpointError: If a file is missing or is not what the card says.
+            CheckpointError: If a file is missing, cannot be read, or is not what the card says.
         """
         card = parse_card(self.folder / f"{stem(step)}.json")
         checkpoint = Checkpoint(self.folder, card)
         for path in (checkpoint.weights_path, checkpoint.state_path):
             if not path.is_file():
                 raise CheckpointError(f"{path}: missing.")
-            found = sha256_of_file(path)
+            try:
+                found = sha256_of_file(path)
+            except OSError as error:
+                raise CheckpointError(f"{path}: cannot be read ({error.strerror}).") from error
             if found != card.files.get(path.name):
                 raise CheckpointError(
                     f"{path}: sha256 {found[:16]}..., its card says "
@@ -123,20 +160,31 @@ class CheckpointStore:
                 )
         return checkpoint
 
-    def forget_after(self, step: int) -> None:
-        """Drop checkpoints newer than `step`: damaged ones that a resumed run passes by."""
+    def set_aside_after(self, step: int) -> None:
+        """Rename checkpoints newer than `step`, which a resumed run passed by, to `*.damaged`.
+
+        They are not deleted: another version, or a repaired disk, may still read them.
+        """
         for later in self.steps():
-            if later > step:
-                self._drop(later)
+            if later <= step:
+                continue
+            # The card goes last: what has none is swept away.
+            for ending in (".state.ckpt", ".ckpt", ".json"):
+                path = self.folder / f"{stem(later)}{ending}"
+                if path.exists():
+                    path.rename(_free_name(path))
 
     def sweep(self) -> None:
         """Remove what a kill in the middle of a save left: files without a card, temporary names."""
-        whole = {stem(step) for step in self.steps()}
-        for path in self.folder.glob("step-*.ckpt"):
-            if path.name.split(".")[0] not in whole:
+        for name in self._cardless():
+            for path in self.folder.glob(f"{name}.*ckpt"):
                 path.unlink()
         for path in (*self.folder.glob(".*.tmp*"), *self.folder.glob("*.json.tmp")):
             path.unlink()
+
+    def _cardless(self) -> list[str]:
+        whole = {stem(step) for step in self.steps()}
+        return sorted({path.name.split(".")[0] for path in self.folder.glob("step-*.ckpt")} - whole)
 
     def _drop_old(self) -> None:
         for step in self.steps()[: -self.keep]:
@@ -146,3 +194,12 @@ class CheckpointStore:
         # The card goes first: files without a card are no checkpoint.
         for ending in (".json", ".state.ckpt", ".ckpt"):
             (self.folder / f"{stem(step)}{ending}").unlink(missing_ok=True)
+
+
+def _free_name(path: Path) -> Path:
+    """Return `path` with `.damaged` behind it, or `.damaged-2` and so on if that is taken."""
+    free, count = path.with_name(f"{path.name}.damaged"), 1
+    while free.exists():
+        count += 1
+        free = path.with_name(f"{path.name}.damaged-{count}")
+    return free

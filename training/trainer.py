@@ -114,7 +114,7 @@ class Trainer:
             self.say(preflight(self.parts, self.step))
         self.reporter.start(self.step)
         if world.is_main:
-            self.store.forget_after(self.step)
+            self.store.set_aside_after(self.step)
             self.store.sweep()
             write_settings(settings, self.output)
             announce(self.parts, self.environment, self.step)

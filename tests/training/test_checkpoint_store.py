@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -110,8 +112,47 @@ def test_a_damaged_newest_one_is_reported_and_passed_over(tmp_path: Path, damage
     assert found.card.step == 1
     assert len(told) == 1
     assert str(path) in told[0]
-    store.forget_after(1)
+    left = {p.name: p.read_bytes() for p in tmp_path.glob("step-00000002*")}
+    store.set_aside_after(1)
+    store.sweep()
     assert store.steps() == [1]
+    # What was passed over bears another name and is not deleted.
+    aside = {p.name: p.read_bytes() for p in tmp_path.glob("step-00000002*")}
+    assert aside == {f"{name}.damaged": content for name, content in left.items()}
+    save(store, 2).card_path.write_text("{")
+    store.set_aside_after(1)
+    assert (tmp_path / "step-00000002.json.damaged-2").read_text() == "{"
+
+
+@pytest.mark.parametrize("reason", ["format", "unreadable", "cardless"])
+def test_if_none_can_be_opened_nothing_begins_anew(
+    tmp_path: Path, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = CheckpointStore(tmp_path, keep=3)
+    cards = [save(store, step).card_path for step in (1, 2)]
+    expected = "missing"
+    if reason == "format":
+        expected = "format 'ssd-checkpoint/2'; this version reads 'ssd-checkpoint/1'"
+        for path in cards:
+            path.write_text(path.read_text().replace("ssd-checkpoint/1", "ssd-checkpoint/2"))
+    elif reason == "unreadable":
+        expected = "cannot be read (Input/output error)"
+
+        def fail(*arguments: object, **options: object) -> str:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+        monkeypatch.setattr(Path, "read_text", fail)
+    else:
+        for path in cards:
+            path.unlink()
+    names = sorted(p.name for p in tmp_path.iterdir())
+    with pytest.raises(CheckpointError) as caught:
+        store.newest()
+    text = str(caught.value)
+    for path in cards:
+        assert f"{path}: {expected}" in text
+    assert "Nothing was changed" in text and "overwrite=true" in text
+    assert sorted(p.name for p in tmp_path.iterdir()) == names
 
 
 def test_a_card_of_another_format_is_refused(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -128,6 +129,19 @@ def test_a_finished_run_is_not_started_over(
     assert read_run(Path(finished.output)) == before
     with pytest.raises(CheckpointError, match="seed: 1 in the checkpoint, 2 in this run"):
         run(dataclasses.replace(finished, resume=True, seed=2))
+
+
+def test_checkpoints_of_another_version_are_not_dropped(
+    finished: TrainSettings, tmp_path: Path
+) -> None:
+    output = tmp_path / "run"
+    shutil.copytree(finished.output, output)
+    card = output / "checkpoints" / "step-00000006.json"
+    card.write_text(card.read_text().replace("ssd-checkpoint/1", "ssd-checkpoint/2"))
+    before = {path: path.read_bytes() for path in output.rglob("*") if path.is_file()}
+    with pytest.raises(CheckpointError, match="cannot open any of the checkpoints"):
+        run(dataclasses.replace(finished, output=str(output), resume=True))
+    assert {path: path.read_bytes() for path in output.rglob("*") if path.is_file()} == before
 
 
 def test_missing_data_say_how_to_make_them(tmp_path: Path) -> None:
