@@ -111,6 +111,9 @@ def build_parts(settings: TrainSettings, world: World, split: ConvertedSplit) ->
 
     Returns:
         The parts, with the pipeline of this rank.
+
+    Raises:
+        SettingError: If the settings do not fit each other or the network.
     """
     pipeline = build_pipeline(settings, split, world)
     global_batch = settings.batch_size * world.size
@@ -124,6 +127,9 @@ def build_parts(settings: TrainSettings, world: World, split: ConvertedSplit) ->
     if settings.max_steps is not None:
         total = min(total, settings.max_steps)
     state, normalize, loss = build_state(settings, split.num_classes)
+    phases = build_phases(settings, pipeline.steps_per_epoch)
+    for phase in phases:  # a pattern that fits nothing is said now, not at the phase's first step
+        trainable(state.optimizer.weights, expand_backbone(state.network, phase.freeze))
     return Parts(
         settings=settings,
         world=world,
@@ -131,7 +137,7 @@ def build_parts(settings: TrainSettings, world: World, split: ConvertedSplit) ->
         schedule=schedule,
         steps_per_epoch=pipeline.steps_per_epoch,
         total_steps=total,
-        phases=build_phases(settings, pipeline.steps_per_epoch),
+        phases=phases,
         state=state,
         normalize=normalize,
         loss=loss,

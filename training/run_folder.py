@@ -22,13 +22,14 @@ OWN = (LOG, EVALUATIONS, SUMMARY, "checkpoints", "tensorboard", "blackbox", "set
 
 
 def check_folder(settings: TrainSettings) -> list[str]:
-    """Refuse to mix two runs in one folder.
+    """Refuse to mix two runs in one folder, or to throw away what the new run starts from.
 
     Returns:
         Names of an earlier run's files in the folder.
 
     Raises:
-        SettingError: If an earlier run is in it and neither `resume` nor `overwrite` is set.
+        SettingError: If an earlier run is in it and neither `resume` nor `overwrite` is set, or
+            `overwrite` would remove the file of the first weights.
     """
     output = Path(settings.output)
     earlier = [name for name in OWN if (output / name).exists()]
@@ -37,26 +38,53 @@ def check_folder(settings: TrainSettings) -> list[str]:
             f"output={output}: holds an earlier run ({', '.join(earlier)}). Go on with it "
             "(resume=true), throw it away (overwrite=true), or choose another output."
         )
+    init = settings.init
+    for key, file in (("init.checkpoint", init.checkpoint), ("init.backbone", init.backbone)):
+        doomed = [(output / name).resolve() for name in earlier if settings.overwrite and file]
+        if any(Path(file or "").resolve().is_relative_to(path) for path in doomed):
+            raise SettingError(
+                f"{key}={file}: lies in output={output}, whose earlier run overwrite=true would throw "
+                "away together with this file. Choose another output, or copy the file elsewhere first."
+            )
     return earlier
 
 
 def prepare_folder(settings: TrainSettings) -> None:
-    """Make the run's folder; `overwrite` removes an earlier run's files, and only those.
+    """Make the run's folder; nothing in it is removed yet.
 
     Raises:
-        SettingError: If an earlier run is in the way, or the folder cannot be made.
+        SettingError: As `check_folder`, or if the folder cannot be made.
     """
     output = Path(settings.output)
-    for name in check_folder(settings):
-        path = output / name
-        if settings.overwrite:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    check_folder(settings)
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SettingError(
             f"output={output}: cannot be made ({error.strerror}). Choose another."
         ) from error
+
+
+def remove_earlier(settings: TrainSettings) -> None:
+    """With `overwrite`, remove an earlier run's files, and only those.
+
+    Call it when the new run is built: a mistake in its settings must not cost the old one.
+
+    Raises:
+        SettingError: If a file cannot be removed.
+    """
+    output = Path(settings.output)
+    for name in check_folder(settings):
+        path = output / name
+        if not settings.overwrite:
+            continue
+        try:
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        except OSError as error:
+            raise SettingError(
+                f"output={output} overwrite=true: {error.filename} cannot be removed "
+                f"({error.strerror}). Choose another output."
+            ) from error
 
 
 def write_settings(settings: TrainSettings, output: Path) -> None:

@@ -23,7 +23,7 @@ from training.job_watch import FINISHED
 from training.preflight import preflight
 from training.reporter import Reporter, Stopwatch, describe_path, finite_or_none
 from training.resume import check_resumable
-from training.run_folder import prepare_folder, write_settings, write_summary
+from training.run_folder import prepare_folder, remove_earlier, write_settings, write_summary
 from training.runtime import Environment
 from training.settings import TrainSettings
 from training.signals import Interrupted, StopRequest
@@ -112,6 +112,10 @@ class Trainer:
         if world.size > 1 and settings.runtime.preflight:
             self.status.tell(0, "comparing notes in the preflight")
             self.say(preflight(self.parts, self.step))
+        # Only now: whatever was wrong with this run has been said. Other ranks write nothing before
+        # their first step, which waits for this rank.
+        if world.is_main:
+            remove_earlier(settings)
         self.reporter.start(self.step)
         if world.is_main:
             self.store.set_aside_after(self.step)

@@ -14,7 +14,7 @@ import pytest
 from run_helpers import SMALL, make_set, read_run
 
 import training.assemble
-from data_tools.errors import CheckpointError, DataError, SettingError
+from data_tools.errors import CheckpointError, DataError, SettingError, UserError
 from training.blackbox import FORMAT, NotFiniteError
 from training.checkpoint import read_card
 from training.configure import compose
@@ -22,6 +22,7 @@ from training.loop import run
 from training.replay import read_record
 from training.settings import TrainSettings
 from training.suspects import box_defect
+from training.trainer import Trainer
 
 LOGGED = {"step", "epoch", "loss", "loc_loss", "cls_loss", "lr", "images_per_s", "data_wait",
           "compute", "positives", "grad_norm",
@@ -142,6 +143,37 @@ def test_checkpoints_of_another_version_are_not_dropped(
     with pytest.raises(CheckpointError, match="cannot open any of the checkpoints"):
         run(dataclasses.replace(finished, output=str(output), resume=True))
     assert {path: path.read_bytes() for path in output.rglob("*") if path.is_file()} == before
+
+
+def test_a_mistake_does_not_cost_the_run_that_would_be_overwritten(
+    finished: TrainSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "run"
+    shutil.copytree(finished.output, output)
+    before = {path: path.read_bytes() for path in output.rglob("*") if path.is_file()}
+    anew = dataclasses.replace(finished, output=str(output), overwrite=True)
+    best = str(output / "checkpoints" / "best.ckpt")
+    change = dataclasses.replace
+    wrong = [
+        (r"init\.checkpoint=.*best\.ckpt: lies in output=.*copy the file elsewhere",
+         {"init": change(anew.init, checkpoint=best)}),
+        (r"init\.backbone=.*best\.ckpt: lies in output=",
+         {"init": change(anew.init, backbone=best)}),
+        ("no such|missing|not found", {"init": change(anew.init, checkpoint=f"{tmp_path}/none.ckpt")}),
+        ("optim.freeze: 'nothing' fits no parameter",
+         {"optim": change(anew.optim, freeze=["nothing"])}),
+    ]  # fmt: skip
+    for message, changes in wrong:
+        with pytest.raises(UserError, match=message):
+            run(dataclasses.replace(anew, **changes))  # type: ignore[arg-type]
+        assert {path: path.read_bytes() for path in output.rglob("*") if path.is_file()} == before
+    # Without a mistake the old run goes, and with it nothing that is not a run's.
+    moved = shutil.copyfile(best, tmp_path / "best.ckpt")
+    (output / "mine.txt").write_text("mine")
+    monkeypatch.setattr(Trainer, "steps", lambda trainer: None)  # compiling takes long
+    assert run(dataclasses.replace(anew, init=change(anew.init, checkpoint=str(moved)))) == 0
+    names = {path.name for path in output.iterdir()}
+    assert names == {"settings.yaml", "summary.json", "tensorboard", "mine.txt"}
 
 
 def test_missing_data_say_how_to_make_them(tmp_path: Path) -> None:
