@@ -6,14 +6,16 @@ One checkpoint's files are `checkpoint.py`; whether one may be resumed from is `
 from __future__ import annotations
 
 import dataclasses
+import errno
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
-from data_tools.errors import CheckpointError
+from data_tools.errors import CheckpointError, UserError
 from data_tools.files import sha256_of_file, sync_path
 from training.checkpoint import Card, Checkpoint, parse_card, stem, write_arrays
 
@@ -48,18 +50,25 @@ class CheckpointStore:
 
         Returns:
             The checkpoint.
+
+        Raises:
+            UserError: If the disk is full or fails; what was half written is gone, older ones stay.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
         checkpoint = Checkpoint(self.folder, card)
-        # A step saved before (a run resumed from an older one) loses its card first.
-        checkpoint.card_path.unlink(missing_ok=True)
-        for path, arrays in ((checkpoint.weights_path, weights), (checkpoint.state_path, state)):
-            write_arrays(arrays, path)
-            card.files[path.name] = sha256_of_file(path)
-            after_write(path.name)
-        card.write(checkpoint.card_path)
-        sync_path(self.folder)
-        after_write(checkpoint.card_path.name)
+        with self._tell_if_disk_fails(f"the checkpoint of step {card.step}"):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            # A step saved before (a run resumed from an older one) loses its card first.
+            checkpoint.card_path.unlink(missing_ok=True)
+            for path, arrays in (
+                (checkpoint.weights_path, weights),
+                (checkpoint.state_path, state),
+            ):
+                write_arrays(arrays, path)
+                card.files[path.name] = sha256_of_file(path)
+                after_write(path.name)
+            card.write(checkpoint.card_path)
+            sync_path(self.folder)
+            after_write(checkpoint.card_path.name)
         self._drop_old()
         return checkpoint
 
@@ -70,7 +79,14 @@ class CheckpointStore:
             checkpoint: The checkpoint that was evaluated.
             metrics: Its metrics.
             best: Step and AP of the best one so far, this one included.
+
+        Raises:
+            UserError: If the disk is full or fails; the checkpoints of the steps stay.
         """
+        with self._tell_if_disk_fails(f"the evaluation of step {checkpoint.card.step}"):
+            self._mark(checkpoint, metrics, best)
+
+    def _mark(self, checkpoint: Checkpoint, metrics: dict[str, Any], best: dict[str, Any]) -> None:
         card = checkpoint.card
         card.metrics, card.best = metrics, best
         card.write(checkpoint.card_path)
@@ -181,6 +197,27 @@ class CheckpointStore:
                 path.unlink()
         for path in (*self.folder.glob(".*.tmp*"), *self.folder.glob("*.json.tmp")):
             path.unlink()
+
+    @contextmanager
+    def _tell_if_disk_fails(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            with suppress(OSError, CheckpointError):
+                self.sweep()  # the room that the half of it takes may be the room that is missing
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            raise UserError(
+                f"{self.folder}: {what} could not be written ({error.strerror or error}). "
+                f"{self._last_whole()}; {'make room' if full else 'mend this'} and run again with "
+                "resume=true."
+            ) from error
+
+    def _last_whole(self) -> str:
+        with suppress(CheckpointError):
+            newest = self.newest(lambda line: None)
+            if newest is not None:
+                return f"The last whole checkpoint is step {newest.card.step}"
+        return "No whole checkpoint is there"
 
     def _cardless(self) -> list[str]:
         whole = {stem(step) for step in self.steps()}

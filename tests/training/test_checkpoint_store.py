@@ -5,13 +5,16 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from data_tools.errors import CheckpointError
+import training.checkpoint
+from data_tools.errors import CheckpointError, UserError
 from training.checkpoint import Card, read_card
 from training.checkpoint_store import CheckpointStore
 
@@ -153,6 +156,68 @@ def test_if_none_can_be_opened_nothing_begins_anew(
         assert f"{path}: {expected}" in text
     assert "Nothing was changed" in text and "overwrite=true" in text
     assert sorted(p.name for p in tmp_path.iterdir()) == names
+
+
+@pytest.mark.parametrize("older", [True, False])
+@pytest.mark.parametrize("full_at", ["weights", "state", "card"])
+def test_a_full_disk_says_what_is_left(
+    tmp_path: Path, full_at: str, older: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = CheckpointStore(tmp_path, keep=3)
+    if older:
+        save(store, 1)
+    before = {p.name for p in tmp_path.iterdir()}
+    ending = {"weights": "2.ckpt", "state": ".state.ckpt", "card": ".json"}[full_at]
+    publish = training.checkpoint.publish
+
+    def full(temporary: Path, path: Path) -> None:
+        if path.name.endswith(ending):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        publish(temporary, path)
+
+    monkeypatch.setattr("training.checkpoint.publish", full)
+    monkeypatch.setattr("data_tools.files.publish", full)
+    with pytest.raises(UserError) as caught:
+        save(store, 2)
+    what = "The last whole checkpoint is step 1" if older else "No whole checkpoint is there"
+    assert str(caught.value) == (
+        f"{tmp_path}: the checkpoint of step 2 could not be written (No space left on device). "
+        f"{what}; make room and run again with resume=true."
+    )
+    # The room that the half of it took is free again.
+    assert {p.name for p in tmp_path.iterdir()} == before
+
+
+def test_a_disk_full_at_an_evaluation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = CheckpointStore(tmp_path, keep=3)
+    saved = save(store, 1)
+
+    def full(source: Path, target: Path) -> None:
+        target.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("shutil.copyfile", full)
+    with pytest.raises(UserError, match="the evaluation of step 1 could not be written .No space"):
+        store.mark(saved, {"coco": {"AP": 0.5}}, {"step": 1, "AP": 0.5})
+    assert not list(tmp_path.glob(".*"))
+    assert store.open(1).card.step == 1
+
+
+def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
+    mount = shutil.which("mount")
+    command = [str(mount), "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(tmp_path)]
+    if mount is None or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("a tmpfs can only be mounted by root")
+    try:
+        store = CheckpointStore(tmp_path / "checkpoints", keep=3)
+        save(store, 1)
+        large = {"network.a.weight": np.zeros(40_000, np.float32)}
+        with pytest.raises(UserError, match=r"No space left.*last whole checkpoint is step 1"):
+            store.save(make_card(2), large, large)
+        assert shutil.disk_usage(tmp_path).free > 160_000
+        assert store.steps() == [1]
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
 
 
 def test_a_card_of_another_format_is_refused(tmp_path: Path) -> None:
