@@ -74,7 +74,10 @@ class Trainer:
                 self.stop.interruptible = alone
                 self.begin()
                 self.stop.interruptible = False
-                self.steps()
+                # The run may have been stopped between saving and evaluating.
+                missing = self.step > 0 and self.evaluation_missing
+                if not missing or self.evaluate_unless_stopped():
+                    self.steps()
                 self.stop.interruptible = alone
                 self.finish()
             except Interrupted:
@@ -122,8 +125,6 @@ class Trainer:
             self.store.sweep()
             write_settings(settings, self.output)
             announce(self.parts, self.environment, self.step)
-        if self.step and self.due.evaluation(self.step) and self.metrics is None:
-            self.evaluate()  # the run was stopped between saving and evaluating
 
     def resume_from(self, found: Checkpoint) -> None:
         """Take over a checkpoint of this run."""
@@ -189,18 +190,32 @@ class Trainer:
         if last or self.due.save(self.step) or self.due.evaluation(self.step):
             self.save()
             if self.due.evaluation(self.step) and not leaving:
-                self.evaluate_unless_stopped()
+                leaving = not self.evaluate_unless_stopped()
             self.reporter.restart()
         return leaving
 
-    def evaluate_unless_stopped(self) -> None:
-        """Evaluate; alone, a signal may interrupt it, since the step is saved."""
-        if self.world.size == 1:
-            self.stop.interruptible = True
-            if self.stop.signal is not None:
+    @property
+    def evaluation_missing(self) -> bool:
+        """True if the current step's evaluation is due and was not made."""
+        return self.due.evaluation(self.step) and self.metrics is None
+
+    def evaluate_unless_stopped(self) -> bool:
+        """Evaluate; alone, a signal may interrupt it, since the step is saved.
+
+        Returns:
+            True if the run may go on; else a resumed one makes up for the evaluation.
+        """
+        try:
+            self.stop.interruptible = self.world.size == 1
+            if self.stop.interruptible and self.stop.signal is not None:
                 raise Interrupted
-        self.evaluate()
-        self.stop.interruptible = False
+            self.evaluate()
+        except Interrupted:
+            self.say(f"evaluation after step {self.step} stopped by a signal")
+            return False
+        finally:
+            self.stop.interruptible = False
+        return True
 
     def not_applied(self, result: StepResult, stepper: Stepper) -> None:
         """Handle a step whose update was left out: an overflow of half precision, or worse."""
@@ -246,7 +261,7 @@ class Trainer:
         self.reporter.close()
         if not self.world.is_main:
             return
-        done = self.step >= self.parts.total_steps
+        done = self.step >= self.parts.total_steps and not self.evaluation_missing
         summary = {
             "steps": self.step,
             "final_loss": finite_or_none(self.last.loss)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
+import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,7 @@ from data_tools.errors import CheckpointError, DataError, SettingError, UserErro
 from training.blackbox import FORMAT, NotFiniteError
 from training.checkpoint import read_card
 from training.configure import compose
+from training.evaluator import Evaluator
 from training.loop import run
 from training.replay import read_record
 from training.settings import TrainSettings
@@ -143,6 +147,40 @@ def test_checkpoints_of_another_version_are_not_dropped(
     with pytest.raises(CheckpointError, match="cannot open any of the checkpoints"):
         run(dataclasses.replace(finished, output=str(output), resume=True))
     assert {path: path.read_bytes() for path in output.rglob("*") if path.is_file()} == before
+
+
+def test_a_run_stopped_in_an_evaluation_says_how_to_go_on(
+    finished: TrainSettings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    output = tmp_path / "run"
+    shutil.copytree(finished.output, output)
+    card = output / "checkpoints" / "step-00000006.json"
+    content = json.loads(card.read_text())
+    card.write_text(json.dumps({**content, "metrics": None}))  # as if stopped after saving
+    for name in ("summary.json", "curves.png"):
+        (output / name).unlink()
+    again = dataclasses.replace(finished, output=str(output), resume=True)
+
+    def asked_to_stop(evaluator: Evaluator, say: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Evaluator, "evaluate", asked_to_stop)
+        assert run(again) == 143
+    summary = json.loads((output / "summary.json").read_text())
+    assert (summary["steps"], summary["metrics"], summary["finished"]) == (6, None, False)
+    assert (output / "curves.png").is_file()
+    text = capsys.readouterr().out
+    assert "evaluation after step 6 stopped by a signal" in text
+    assert "go on with resume=true" in text
+    assert run(again) == 0
+    summary = json.loads((output / "summary.json").read_text())
+    assert summary["finished"] is True
+    assert summary["metrics"]["coco"]["num_images"] == 6
 
 
 def test_a_mistake_does_not_cost_the_run_that_would_be_overwritten(
