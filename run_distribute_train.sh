@@ -6,15 +6,18 @@
 #   bash run_distribute_train.sh --help
 #
 # All ranks share one output folder; each rank's log is OUTPUT/ranks/worker_<rank>.log.
+# Relative paths are those of the folder that you are in.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")"
+repository=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 
 python=${PYTHON:-}
 if [[ -z $python ]]; then
-    if [[ -x .venv/bin/python && -z ${VIRTUAL_ENV:-}${CONDA_PREFIX:-} ]]; then
-        python=.venv/bin/python
+    if [[ -x $repository/.venv/bin/python && -z ${VIRTUAL_ENV:-}${CONDA_PREFIX:-} ]]; then
+        python=$repository/.venv/bin/python
     else
         python=python
     fi
 fi
-exec "$python" -m training.launch "$@"
+# `python -m` would look for the package in the user's folder, and before anywhere else.
+start='import sys; sys.path[0] = sys.argv.pop(1); from training.launch import main; sys.exit(main())'
+exec "$python" -c "$start" "$repository" "$@"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -90,9 +92,22 @@ def test_the_script_shows_its_help_from_anywhere(repository: Path, tmp_path: Pat
     script = repository / "run_distribute_train.sh"
     done = subprocess.run(
         ["bash", str(script), "--help"], cwd=tmp_path, capture_output=True, text=True, check=True,
-        env={"PATH": "/usr/bin:/bin", "PYTHON": __import__("sys").executable},
+        env={"PATH": "/usr/bin:/bin", "PYTHON": sys.executable},
     )  # fmt: skip
     assert "--node-rank" in done.stdout
+
+
+def test_relative_paths_are_those_of_the_users_folder(repository: Path, tmp_path: Path) -> None:
+    make_set(tmp_path / "sh", 4, 2)
+    (tmp_path / "training").mkdir()  # of the user's own: must not hide the package
+    (tmp_path / "training" / "__init__.py").write_text("raise SystemExit('the wrong package')")
+    done = subprocess.run(
+        ["bash", str(repository / "run_distribute_train.sh"), "2", "data=sh", "output=rx", "--dry-run"],
+        cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "PYTHON": sys.executable},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "output rx, logs rx/ranks/worker_<rank>.log" in done.stdout
+    assert f"{repository}/train.py data=sh output=rx" in done.stdout
 
 
 def test_the_odd_rank_is_named() -> None:
