@@ -16,7 +16,6 @@ DECISIVE = ("seed", "epochs", "split", "loss", "augment", "optim")
 """Settings that decide what a later step computes, beside model, data and global batch."""
 
 DECISIVE_PIPELINE = ("last_batch", "scaled_decode", "crowd_ignore")
-HARMLESS_OPTIM = ("accumulate",)
 
 
 def differences(card: Card, settings: TrainSettings, expected: Card) -> tuple[list[str], list[str]]:
@@ -51,7 +50,7 @@ def differences(card: Card, settings: TrainSettings, expected: Card) -> tuple[li
     if card.global_batch != expected.global_batch:
         soft.append(_line("global batch", card.global_batch, expected.global_batch))
     for key in DECISIVE:
-        skip = HARMLESS_OPTIM if key == "optim" else ()
+        skip = _harmless(settings) if key == "optim" else ()
         soft += _compare(key, then.get(key), now[key], skip)
     for key in DECISIVE_PIPELINE:
         old, new = then.get("pipeline", {}).get(key), now["pipeline"].get(key)
@@ -90,6 +89,11 @@ def check_resumable(card: Card, settings: TrainSettings, expected: Card, name: s
             "Use the same settings, another output, or checkpoint.accept_changes=true if you mean it."
         )
     return soft
+
+
+def _harmless(settings: TrainSettings) -> tuple[str, ...]:
+    # Parts of a batch add up to the whole only where no batch norm looks at them one by one.
+    return ("accumulate",) if settings.model.norm == "frozen" else ()
 
 
 def _compare(key: str, then: Any, now: Any, skip: tuple[str, ...] = ()) -> list[str]:

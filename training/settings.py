@@ -42,7 +42,9 @@ class OptimSettings:
     decay: str = setting("all", "what decays: all (as published) or weights (no bias, no norm)")
     clip_norm: Optional[float] = setting(None, "largest global gradient norm; empty = no clipping")
     accumulate: int = setting(
-        1, "parts a device's batch is cut into, one after the other; less memory, same step"
+        1,
+        "parts a device's batch is cut into, one after the other: less memory. The same step only with "
+        "model.norm=frozen, else batch norm sees each part alone and its statistics move once a part",
     )
     ema: Optional[float] = setting(
         None, "decay of the weights' moving average (e.g. 0.9998), used for evaluation; empty = off"

@@ -52,6 +52,23 @@ def test_differences_are_listed_and_refused_unless_accepted() -> None:
     assert len(check_resumable(card_of(then), willing, expected, "step.ckpt")) == 4
 
 
+@pytest.mark.parametrize(
+    ("norm", "refused"),
+    [
+        ("local", ["optim.accumulate: 1 in the checkpoint, 2 in this run"]),
+        ("sync", ["optim.accumulate: 1 in the checkpoint, 2 in this run"]),
+        ("frozen", []),
+    ],
+)
+def test_other_parts_of_a_batch_matter_where_batch_norm_sees_them(
+    norm: str, refused: list[str]
+) -> None:
+    model = dataclasses.replace(TrainSettings().model, norm=norm)
+    then = TrainSettings(model=model)
+    now = TrainSettings(model=model, optim=OptimSettings(accumulate=2))
+    assert differences(card_of(then), now, card_of(now)) == ([], refused)
+
+
 def test_another_model_is_refused_whatever_is_accepted() -> None:
     then = TrainSettings()
     now = TrainSettings(checkpoint=CheckpointSettings(accept_changes=True))

@@ -50,6 +50,21 @@ def test_a_batch_in_parts_is_the_same_step() -> None:
             np.testing.assert_allclose(results[parts][1][name], array, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
+def test_parts_of_a_batch_are_another_step_where_batch_norm_sees_them() -> None:
+    """As the help of `optim.accumulate` says, and why a resume refuses another count."""
+    batch = toy_batch(size=4)
+    after = {}
+    for parts in (1, 2):
+        optim = OptimSettings(accumulate=parts)
+        state = toy_state(optim)
+        toy_step(state, optim)(*batch, 0.05)
+        after[parts] = snapshot(state)
+    means = [name for name in after[1] if name.endswith("moving_mean")]
+    assert means
+    assert any(not np.allclose(after[1][n], after[2][n], rtol=1e-3, atol=1e-5) for n in means)
+
+
 def test_the_loss_is_divided_by_the_positives_and_never_by_zero() -> None:
     state = toy_state(PLAIN)
     step = toy_step(state, PLAIN)
