@@ -95,7 +95,7 @@ class Evaluator:
             tensorboard: Gets the figures and the picture.
         """
         output = self.parts.output
-        content = {"step": step, **metrics, "data_fingerprint": self._fingerprint()}
+        content = {"step": step, **metrics, "data_fingerprint": self.fingerprint}
         write_atomic(output / "metrics.json", json.dumps(content, indent=1) + "\n")
         figures = {f"val/{k}": v for k, v in metrics["coco"].items() if isinstance(v, float)}
         tensorboard.scalars(figures, step)
@@ -106,5 +106,7 @@ class Evaluator:
             write_prediction_sheet(output / "predictions.png", self.split, self.result, count)
             tensorboard.picture("predictions", output / "predictions.png", step)
 
-    def _fingerprint(self) -> str:
+    @property
+    def fingerprint(self) -> str:
+        """Fingerprint of the evaluation split, empty without one."""
         return self.split.fingerprint if self.split is not None else ""

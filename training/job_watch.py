@@ -5,6 +5,7 @@ It only looks and kills; starting a job is `launch.py`. Linux only: it reads /pr
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -232,10 +233,16 @@ def _is_behind(view: RankView, views: list[RankView], furthest: int) -> bool:
 
 
 def last_error(lines: list[str]) -> str | None:
-    """Find the last line of a log that says why a process ended."""
-    for line in reversed(lines):
+    """Find the last line of a log that says why a process ended, with the list that belongs to it.
+
+    >>> last_error(["error: they differ:", "  rank 1: seed", "  rank 2: rows", "bye"])
+    'they differ: rank 1: seed; rank 2: rows'
+    """
+    for place in range(len(lines) - 1, -1, -1):
+        line = lines[place]
         if line.startswith("error: "):
-            return line[7:]
+            listed = itertools.takewhile(lambda text: text.startswith("  "), lines[place + 1 :])
+            return " ".join([line[7:], "; ".join(text.strip() for text in listed)]).rstrip()
         if re.match(r"^[\w.]*(Error|Exception|Interrupt|Exit)\b.*", line):
             return line
     return None

@@ -24,16 +24,18 @@ from training.distributed import World
 from training.runtime import versions
 from training.state import flatten
 
-ALONE = ("workers", "log")
-"""Settings that ranks may differ in."""
+ALONE = ("workers", "log", "data", "init.checkpoint", "init.backbone")
+"""Settings that ranks may differ in, groups included. Machines may keep the same files in other places:
+what was read from them is compared by its fingerprint."""
 
 
-def notes(parts: Parts, step: int) -> dict[str, str]:
+def notes(parts: Parts, step: int, evaluation: str) -> dict[str, str]:
     """Return what a rank knows of the run, each fact as a short text to compare."""
     settings = dataclasses.asdict(parts.settings)
     weights = flatten([p.asnumpy() for p in parts.state.network.get_parameters()])
     facts = {
         "data fingerprint": parts.split.fingerprint,
+        "evaluation data fingerprint": evaluation,
         "rows": str(parts.split.num_images),
         "steps per epoch": str(parts.steps_per_epoch),
         "first step": str(step),
@@ -44,17 +46,27 @@ def notes(parts: Parts, step: int) -> dict[str, str]:
     facts |= {
         f"setting {key}": json.dumps(value, sort_keys=True)
         for key, value in _leaves(settings)
-        if key.split(".")[0] not in ALONE
+        if not may_differ(key)
     }
     return facts
 
 
-def preflight(parts: Parts, step: int) -> str:
+def may_differ(key: str) -> bool:
+    """True for a setting that every rank may have in its own way.
+
+    >>> may_differ("log.every_steps"), may_differ("init.backbone"), may_differ("init.head")
+    (True, True, False)
+    """
+    return any(f"{key}.".startswith(f"{name}.") for name in ALONE)
+
+
+def preflight(parts: Parts, step: int, evaluation: str = "") -> str:
     """Compare notes between all ranks and try a small all-reduce.
 
     Args:
         parts: The run.
         step: Steps done before.
+        evaluation: Fingerprint of the evaluation split, empty if there is none.
 
     Returns:
         A line for the log.
@@ -64,7 +76,7 @@ def preflight(parts: Parts, step: int) -> str:
     """
     world = parts.world
     with deadline(parts.settings.runtime.preflight_seconds, world):
-        gathered: list[dict[str, str]] = world.gather(notes(parts, step))
+        gathered: list[dict[str, str]] = world.gather(notes(parts, step, evaluation))
         total = float(world.sum(np.full(1, world.rank + 1, np.float32))[0])
     problems = disagreements(gathered)
     expected = world.size * (world.size + 1) / 2

@@ -114,7 +114,7 @@ class Trainer:
             load_initial_weights(self.parts, self.say)
         if world.size > 1 and settings.runtime.preflight:
             self.status.tell(0, "comparing notes in the preflight")
-            self.say(preflight(self.parts, self.step))
+            self.say(preflight(self.parts, self.step, self.evaluator.fingerprint))
         # Only now: whatever was wrong with this run has been said. Other ranks write nothing before
         # their first step, which waits for this rank.
         if world.is_main:

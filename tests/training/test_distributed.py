@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -200,9 +202,11 @@ def test_sigterm_to_the_launcher_saves_before_leaving(tmp_path: Path, data: Path
 @pytest.mark.parametrize("seeds", [(1, 1), (1, 2)], ids=["agreeing", "disagreeing"])
 def test_two_launches_are_one_job(tmp_path: Path, data: Path, seeds: tuple[int, int]) -> None:
     output, port = tmp_path / "run", str(free_port())
+    # Each machine has the data at its own place.
+    places = [data, Path(shutil.copytree(data, tmp_path / "copy"))]
     launched = [
         start_training(
-            f"data={data}", f"output={output}", "batch_size=4", "max_steps=3", f"seed={seeds[node]}",
+            f"data={places[node]}", f"output={output}", "batch_size=4", "max_steps=3", f"seed={seeds[node]}",
             ranks=1, extra=("--nodes", "2", "--node-rank", str(node), "--port", port),
         )
         for node in (0, 1)
@@ -216,4 +220,7 @@ def test_two_launches_are_one_job(tmp_path: Path, data: Path, seeds: tuple[int, 
         assert [code for code, _ in ended] == [1, 1], ended
         assert time.monotonic() - begun < 90
         assert "rank 1: seed is 2, on the other ranks 1" in ended[0][1]
+        # The launcher of another machine has but its own last line.
+        assert re.search(r"^error: .*do not agree: .*rank 1: seed is 2, on", ended[1][1], re.M)
+        assert "setting data is" not in ended[0][1]
         assert not (output / "log.jsonl").exists()

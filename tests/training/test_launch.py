@@ -12,7 +12,7 @@ from run_helpers import make_set
 
 from training.job import Job, parse
 from training.launch import main
-from training.preflight import disagreements
+from training.preflight import disagreements, may_differ
 
 
 def test_a_dry_run_prints_the_job_and_starts_nothing(
@@ -115,3 +115,10 @@ def test_the_odd_rank_is_named() -> None:
     assert disagreements(facts) == ["rank 2: rows is 8, on the other ranks 9"]
     assert disagreements(facts[:2]) == []
     assert disagreements([{"a": "1"}, {}]) == ["rank 1: a is absent, on the other ranks 1"]
+
+
+def test_ranks_may_keep_the_same_files_in_other_places() -> None:
+    own = ("data", "init.checkpoint", "init.backbone", "workers", "log.pictures")
+    assert all(may_differ(key) for key in own)
+    common = ("seed", "init.head", "init.sha256", "data_x", "pipeline.workers", "output")
+    assert not any(may_differ(key) for key in common)

@@ -88,6 +88,14 @@ def test_the_last_words_of_a_rank() -> None:
     assert last_error(["mindspore.X", "RuntimeError: Launch kernel failed", ""]) == (
         "RuntimeError: Launch kernel failed"
     )
+    preflight = [
+        "error: they do not agree:",
+        "  rank 1: seed is 2",
+        "  rank 3: rows is 8",
+        "",
+        "  x",
+    ]
+    assert last_error(preflight) == "they do not agree: rank 1: seed is 2; rank 3: rows is 8"
     assert last_error(["step 1/2", "an Error in prose"]) is None
 
 
