@@ -249,7 +249,7 @@ def last_error(lines: list[str]) -> str | None:
 
 
 def is_training(pid: int) -> bool:
-    """True for a rank itself; msrun also starts a `tail` for each, with the same environment."""
+    """True for a rank itself; its children have the same environment."""
     try:
         return b"train.py" in Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -24,7 +25,7 @@ from run_helpers import (
 
 from training.checkpoint import read_card
 from training.checkpoint_store import CheckpointStore
-from training.job_watch import is_training
+from training.job_watch import JOB_VARIABLE, is_training
 
 pytestmark = pytest.mark.slow
 
@@ -179,6 +180,48 @@ def test_a_lost_rank_ends_the_job_within_a_minute(
     assert words in text
     assert str(output / "ranks" / "worker_1.log") in text or number == signal.SIGSTOP
     assert processes_of(output) == []
+
+
+def job_of(pid: int) -> bytes:
+    """Return the variable that all processes of a process's job carry; empty without one."""
+    try:
+        variables = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return b""
+    return next((v for v in variables if v.startswith(JOB_VARIABLE.encode() + b"=")), b"")
+
+
+def members_of(marker: bytes) -> dict[int, bytes]:
+    """Return process id to command line of the processes of a job."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and job_of(int(entry.name)) == marker:
+            with contextlib.suppress(OSError):
+                found[int(entry.name)] = (entry / "cmdline").read_bytes()
+    return found
+
+
+def test_a_killed_launcher_leaves_no_process_behind(tmp_path: Path, data: Path) -> None:
+    output = tmp_path / "run"
+    process = start_training(
+        f"data={data}",
+        f"output={output}",
+        "batch_size=4",
+        "epochs=10000",
+        **job(2),  # type: ignore[arg-type]
+    )
+    wait_for_step(output, 3, process)
+    marker = job_of(ranks_of(output)[1])
+    assert len(members_of(marker)) >= 4  # msrun, its scheduler, two ranks
+    process.kill()
+    left, deadline = members_of(marker), time.monotonic() + 60
+    while left and time.monotonic() < deadline:
+        time.sleep(0.5)
+        left = members_of(marker)
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    process.communicate()
+    assert not left
 
 
 def test_sigterm_to_the_launcher_saves_before_leaving(tmp_path: Path, data: Path) -> None:
