@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import faulthandler
 import importlib
 import os
 import random
@@ -155,6 +156,7 @@ def _child(case: Case, sandbox: Path, out: int, err: int) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_BYTES, FILE_BYTES))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        faulthandler.disable()  # its report would go to the tests' own output
         code = _as_interpreter(case)
         threading._shutdown()  # type: ignore[attr-defined]
         sys.stdout.flush()
