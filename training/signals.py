@@ -12,6 +12,10 @@ import time
 from types import FrameType, TracebackType
 from typing import Any
 
+import numpy as np
+
+from training.distributed import World
+
 
 class Interrupted(Exception):
     """A signal came while nothing was half done, so the run may leave at once."""
@@ -53,6 +57,7 @@ class StopRequest:
         self.interruptible = True
         self._before: dict[int, Any] = {}
         self._longest_s = 0.0
+        self._save_s = self._evaluation_s = 0.0
 
     def __enter__(self) -> StopRequest:
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -87,6 +92,14 @@ class StopRequest:
         """Note how long a step took, so that the last one ends before the deadline."""
         self._longest_s = max(seconds, 0.9 * self._longest_s)
 
+    def saved(self, seconds: float) -> None:
+        """Note how long a checkpoint took, since one ends the run."""
+        self._save_s = max(seconds, self._save_s)
+
+    def evaluated(self, seconds: float) -> None:
+        """Note how long an evaluation took, so that one too long for the time left is not begun."""
+        self._evaluation_s = max(seconds, self._evaluation_s)
+
     @property
     def wanted(self) -> bool:
         """True if this rank wants to stop after the step at hand."""
@@ -94,7 +107,27 @@ class StopRequest:
             return True
         if self.deadline is None:
             return False
-        return time.monotonic() + 2 * self._longest_s >= self.deadline
+        return time.monotonic() + 2 * self._longest_s + self._save_s >= self.deadline
+
+    def no_time_to_evaluate(self, world: World) -> str:
+        """Say why an evaluation would end after the limit; call it on every rank.
+
+        The clock of rank 0 decides, so that all ranks do the same. How long the first evaluation of a
+        start takes is not known: it is always begun.
+
+        Args:
+            world: This rank.
+
+        Returns:
+            The reason, as rank 0 sees it; empty if there is time.
+        """
+        if self.deadline is None:
+            return ""
+        left = self.deadline - time.monotonic()
+        late = world.is_main and 0 < self._evaluation_s >= left
+        if world.sum(np.array([late], np.float32))[0] == 0:
+            return ""
+        return f"one took {self._evaluation_s:.1f} s, {max(left, 0):.1f} s are left of max_minutes"
 
     @property
     def exit_code(self) -> int:

@@ -190,7 +190,7 @@ class Trainer:
         if last or self.due.save(self.step) or self.due.evaluation(self.step):
             self.save()
             if self.due.evaluation(self.step) and not leaving:
-                leaving = not self.evaluate_unless_stopped()
+                leaving = not (self.time_to_evaluate() and self.evaluate_unless_stopped())
             self.reporter.restart()
         return leaving
 
@@ -198,6 +198,13 @@ class Trainer:
     def evaluation_missing(self) -> bool:
         """True if the current step's evaluation is due and was not made."""
         return self.due.evaluation(self.step) and self.metrics is None
+
+    def time_to_evaluate(self) -> bool:
+        """True if an evaluation fits before the time limit; otherwise a resumed run makes up for it."""
+        reason = self.stop.no_time_to_evaluate(self.world)
+        if reason:
+            self.say(f"evaluation after step {self.step} left to the resumed run: {reason}")
+        return not reason
 
     def evaluate_unless_stopped(self) -> bool:
         """Evaluate; alone, a signal may interrupt it, since the step is saved.
@@ -232,6 +239,7 @@ class Trainer:
         """Write a checkpoint of the current step, once."""
         if self.saved_step == self.step:
             return
+        begun = time.monotonic()
         self.status.tell(self.step, "saving a checkpoint", patience=300)
         card = self.parts.card(self.step)
         card.best, card.wall_seconds = self.best, self.clock.seconds()
@@ -239,9 +247,11 @@ class Trainer:
             state = self.parts.state
             self.saved = self.store.save(card, state.detector_weights(), state.rest())
         self.saved_step, self.metrics = self.step, None
+        self.stop.saved(time.monotonic() - begun)
 
     def evaluate(self) -> None:
         """Evaluate the current weights on all ranks and note the result."""
+        begun = time.monotonic()
         self.status.tell(self.step, "evaluating", patience=3600)
         metrics = self.evaluator.evaluate(self.say)
         if metrics is None:
@@ -255,6 +265,7 @@ class Trainer:
         if self.world.is_main:
             self.reporter.evaluation(self.step, metrics)
             self.evaluator.publish(self.step, metrics, self.reporter.tensorboard)
+        self.stop.evaluated(time.monotonic() - begun)
 
     def finish(self) -> None:
         """Draw the curves and write the summary."""

@@ -6,12 +6,19 @@ import json
 import os
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 
+from training.distributed import World
 from training.job_watch import FINISHED, JobWatch, RankView, find_hung, last_error
+from training.settings import TrainSettings
 from training.signals import Interrupted, StopRequest
+from training.trainer import Trainer
 from training.watch import STATUS_VARIABLE, LogFile, Meter, RankStatus, read_log
 
 
@@ -126,3 +133,113 @@ def test_the_clock_stops_before_the_limit() -> None:
     stop.took(6.0)  # 10 s are left: the next step and the checkpoint may not fit
     assert stop.wanted
     assert stop.exit_code == 0
+
+
+class Clock:
+    """Stands in for the module `time`."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+class Ranks(World):
+    """A rank of several whose sums are those of rank 0's vote alone."""
+
+    def sum(self, values: Any) -> Any:
+        told.append(values.tolist())
+        return values if self.is_main else np.ones(1, np.float32)
+
+
+told: list[list[float]] = []
+
+
+def test_an_evaluation_that_does_not_fit_is_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr("training.signals.time", clock)
+    stop, alone = StopRequest(1.0, 0.0), World()
+    clock.now = 59.0
+    assert stop.no_time_to_evaluate(alone) == ""  # nobody knows how long the first one takes
+    stop.evaluated(20.0)
+    stop.evaluated(15.0)
+    clock.now = 39.0
+    assert stop.no_time_to_evaluate(alone) == ""
+    clock.now = 41.0
+    assert stop.no_time_to_evaluate(alone) == "one took 20.0 s, 19.0 s are left of max_minutes"
+    assert not stop.wanted
+    unlimited = StopRequest(None, 0.0)
+    unlimited.evaluated(1e9)
+    assert unlimited.no_time_to_evaluate(alone) == ""
+
+
+def test_the_clock_of_rank_0_decides_on_an_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr("training.signals.time", clock)
+    told.clear()
+    first, second = StopRequest(1.0, 0.0), StopRequest(1.0, -30.0)  # rank 1 began earlier
+    for stop in (first, second):
+        stop.evaluated(20.0)
+    clock.now = 35.0
+    assert first.no_time_to_evaluate(Ranks(0, 2)) == ""
+    assert told == [[0.0]]
+    clock.now = 45.0
+    assert first.no_time_to_evaluate(Ranks(0, 2))
+    # Rank 1 adds nothing, however late it is, and follows the sum.
+    assert second.no_time_to_evaluate(Ranks(1, 2))
+    assert told == [[0.0], [1.0], [0.0]]
+
+
+def test_the_checkpoint_that_ends_a_run_is_given_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock()
+    monkeypatch.setattr("training.signals.time", clock)
+    stop = StopRequest(1.0, 0.0)
+    stop.took(2.0)
+    clock.now = 50.0
+    assert not stop.wanted
+    stop.saved(7.0)
+    assert stop.wanted
+
+
+def test_the_trainer_leaves_the_evaluation_to_the_resumed_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A minute for steps of 3 s, each with an evaluation of 20 s: the third one does not fit."""
+    clock, done = Clock(), []
+    monkeypatch.delenv(STATUS_VARIABLE, raising=False)
+    monkeypatch.setattr("training.signals.time", clock)
+    monkeypatch.setattr("training.trainer.time", clock)
+    stub: Any = None
+    settings = TrainSettings(output=str(tmp_path), max_minutes=1.0)
+    trainer = Trainer(settings, World(), stub, stub, 0.0)
+
+    def evaluate(say: object) -> dict[str, Any]:
+        clock.now += 20.0
+        done.append(f"evaluated {trainer.step}")
+        return {"coco": {"AP": 0.1}}
+
+    def call(step: int, count: int, tell: object, wanted: Callable[[], bool]) -> list[Any]:
+        vote = wanted()
+        clock.now += 3.0
+        return [SimpleNamespace(result=SimpleNamespace(stop=vote, applied=True))]
+
+    def nothing(*arguments: object) -> None:
+        return None
+
+    stub = SimpleNamespace
+    trainer.parts = stub(total_steps=9)
+    trainer.due = stub(
+        save=lambda step: False, evaluation=lambda step: True, call_length=lambda step, most: 1
+    )
+    trainer.reporter = stub(step=nothing, restart=nothing, evaluation=nothing, tensorboard=None)
+    trainer.evaluator = stub(evaluate=evaluate, publish=nothing)
+    monkeypatch.setattr(Trainer, "save", lambda self: done.append(f"saved {self.step}"))
+    left = [trainer.one_call(stub(longest=1, call=call), 9) for _ in range(3)]
+    assert left == [False, False, True]
+    assert done == ["saved 1", "evaluated 1", "saved 2", "evaluated 2", "saved 3"]
+    assert clock.now == 49.0
+    text = capsys.readouterr().out
+    assert (
+        "evaluation after step 3 left to the resumed run: one took 20.0 s, 11.0 s are left" in text
+    )
