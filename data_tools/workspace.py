@@ -247,10 +247,24 @@ def _locked(folder: Path, out: Path) -> Iterator[None]:
                 continue
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
-            yield
+            try:
+                yield
+            finally:
+                _forget_empty(folder, descriptor)
             return
         finally:
             os.close(descriptor)
+
+
+def _forget_empty(folder: Path, descriptor: int) -> None:
+    """Remove a working folder in which nothing was begun; `descriptor` is of its lock, still held."""
+    path = folder / "lock"
+    with contextlib.suppress(OSError):
+        # After `discard` the folder may be there anew, with the lock of another converter.
+        ours = path.stat().st_ino == os.fstat(descriptor).st_ino
+        if ours and os.listdir(folder) == [path.name]:
+            path.unlink()
+            folder.rmdir()  # fails, as it should, if another converter has just come in
 
 
 def is_set(folder: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -390,6 +391,32 @@ def test_work_left_behind_by_other_settings(
     (tmp_path / "b.partial/plan.json").write_text("{")
     run(replace(settings, out=str(tmp_path / "b")))
     assert run_verify(tmp_path / "b") == 0
+
+
+def test_a_refusal_leaves_no_working_folder(tmp_path: Path) -> None:
+    write_plain_coco(tmp_path, 4)
+    out, partial = tmp_path / "out", tmp_path / "out.partial"
+    settings = coco_settings(tmp_path, out)
+    run(settings)
+    before = tree_bytes(out)
+    with pytest.raises(DataError, match="there is a set already"):
+        run(replace(settings, image=ImageSettings(quality=50)))
+    assert not partial.exists() and tree_bytes(out) == before
+    with locked_workspace(out):  # another converter has just begun: its folder stays
+        with pytest.raises(DataError, match="another converter is at work"):
+            run(replace(settings, image=ImageSettings(quality=50)))
+        assert (partial / "lock").is_file()
+    with contextlib.ExitStack() as late:  # one that is done must not take the next one's lock away
+        late.enter_context(locked_workspace(out)).discard()
+        with locked_workspace(out):
+            late.close()
+            assert (partial / "lock").is_file()
+    assert not partial.exists()
+    partial.mkdir()
+    (partial / "plan.json").write_text("{")
+    with locked_workspace(out):
+        pass
+    assert (partial / "plan.json").is_file()  # work that was begun is kept
 
 
 def test_image_options_reach_the_rows(tmp_path: Path) -> None:
