@@ -13,10 +13,7 @@ What the files hold is the business of `shardwork.py` and `assemble.py`.
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
 import shutil
-import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,6 +21,7 @@ from pathlib import Path
 
 from data_tools.errors import DataError
 from data_tools.files import sha256_of_file, sync_path, write_atomic
+from data_tools.folder_lock import locked
 from data_tools.manifest import MANIFEST
 from data_tools.plan import Plan, differences
 from data_tools.shard_result import read_result
@@ -211,7 +209,7 @@ def locked_workspace(out: Path) -> Iterator[Workspace]:
     """
     folder = working_folder(out)
     try:
-        with _locked(folder, out):
+        with locked(folder, out):
             yield Workspace(out, folder)
     except PermissionError as error:
         raise DataError(
@@ -222,49 +220,6 @@ def locked_workspace(out: Path) -> Iterator[Workspace]:
             f"{error.filename or folder}: {error.strerror or error}. Nothing was published; finished shards "
             "are kept: mend that or make room, then run the same command again."
         ) from error
-
-
-@contextlib.contextmanager
-def _locked(folder: Path, out: Path) -> Iterator[None]:
-    while True:
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / "lock"
-        try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        except FileNotFoundError:
-            continue  # the other converter has just finished and removed the folder
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                holder = os.read(descriptor, 200).decode(errors="replace").strip()
-                raise DataError(
-                    f"out={out}: another converter is at work there ({holder or 'just started'}). Wait for it, "
-                    "or choose another `out`."
-                ) from None
-            # The file may have been removed between opening and locking: then the lock is worth nothing.
-            if not path.exists() or path.stat().st_ino != os.fstat(descriptor).st_ino:
-                continue
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
-            try:
-                yield
-            finally:
-                _forget_empty(folder, descriptor)
-            return
-        finally:
-            os.close(descriptor)
-
-
-def _forget_empty(folder: Path, descriptor: int) -> None:
-    """Remove a working folder in which nothing was begun; `descriptor` is of its lock, still held."""
-    path = folder / "lock"
-    with contextlib.suppress(OSError):
-        # After `discard` the folder may be there anew, with the lock of another converter.
-        ours = path.stat().st_ino == os.fstat(descriptor).st_ino
-        if ours and os.listdir(folder) == [path.name]:
-            path.unlink()
-            folder.rmdir()  # fails, as it should, if another converter has just come in
 
 
 def is_set(folder: Path) -> bool:
