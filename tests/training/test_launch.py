@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 from run_helpers import make_set
 
+from training.distributed import World
 from training.job import Job, parse
 from training.launch import main
-from training.preflight import disagreements, may_differ
+from training.preflight import deadline, disagreements, may_differ
 
 
 def test_a_dry_run_prints_the_job_and_starts_nothing(
@@ -122,3 +124,21 @@ def test_ranks_may_keep_the_same_files_in_other_places() -> None:
     assert all(may_differ(key) for key in own)
     common = ("seed", "init.head", "init.sha256", "data_x", "pipeline.workers", "output")
     assert not any(may_differ(key) for key in common)
+
+
+def test_a_preflight_does_not_wait_for_ever(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    left, codes = threading.Event(), []
+
+    def leave(code: int) -> None:
+        codes.append(code)
+        left.set()
+
+    monkeypatch.setattr(os, "_exit", leave)
+    with deadline(60, World(1, 2)):
+        pass
+    with deadline(0.05, World(1, 2)):
+        assert left.wait(10)  # a collective whose partner never comes
+    assert codes == [1]
+    assert "preflight: rank 1 waited 0.05 s for the other ranks" in capsys.readouterr().err
