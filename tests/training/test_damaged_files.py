@@ -68,6 +68,9 @@ def record(**changes: Any) -> dict[str, Any]:
         ({"ranks": []}, "0 of 1 ranks"),
         ({"step": -1}, "step -1"),
         ({"weights": "../../x.ckpt"}, "weights '../../x.ckpt' leave the folder"),
+        ({"weights": "/etc/passwd"}, "weights '/etc/passwd' leave the folder"),
+        ({"weights": ""}, "weights '' leave the folder"),
+        ({"weights": None}, "weights: None"),
         ({"format": 3}, "it is not of format"),
     ],
 )
