@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import numpy as np
@@ -67,13 +68,11 @@ def read_log(path: Path) -> list[dict[str, Any]]:
             line = parse_json(text)
         except ValueError:
             continue
-        # The numbers that are read back: of the step, and of the loss where there is one.
+        # The numbers that are read back: of the step, and of the loss where there is one (null: not finite).
         if (
             isinstance(line, dict)
-            and all(
-                isinstance(line.get(key, 0.0), (int, float))
-                for key in ("step", "loss", "epoch", "lr")
-            )
+            and all(isinstance(line.get(key, 0.0), (int, float)) for key in ("step", "epoch", "lr"))
+            and isinstance(line.get("loss"), (int, float, NoneType))
             and "step" in line
         ):
             lines.append(line)

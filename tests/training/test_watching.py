@@ -32,6 +32,11 @@ def test_a_log_rewinds_to_the_step_that_a_run_goes_on_from(tmp_path: Path) -> No
     log.rewind(2)
     assert [line["step"] for line in read_log(log.path)] == [1, 2]
     assert log.last_loss() == 0.2
+    log.write({"step": 3, "loss": None, "skipped": True})  # not finite
+    log.rewind(3)
+    assert [line["step"] for line in read_log(log.path)] == [1, 2, 3]
+    assert log.skipped() == 1
+    assert log.last_loss() is None
     silent = LogFile(tmp_path / "other.jsonl", enabled=False)
     silent.write({"step": 1})
     assert not silent.path.exists()
