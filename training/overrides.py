@@ -12,6 +12,7 @@ from typing import Any
 
 from data_tools.errors import SettingError
 from training.error_words import printable
+from training.free_keys import check_free, free_settings
 from training.help_text import field_types, group_choices
 
 _ALIASES = {"train": {"checkpoint": "init.checkpoint"}}
@@ -46,7 +47,7 @@ def prepare_overrides(
         SettingError: If an override names no setting or no choice of a group; close names are suggested.
     """
     types = field_types(settings_class)
-    groups = group_choices()
+    groups, free = group_choices(), free_settings(settings_class)
     flags, overrides = [], []
     multirun = "-m" in arguments or "--multirun" in arguments
     # Sweeps list several choices, and folders of the user's own may hold more than `conf/` does.
@@ -78,6 +79,8 @@ def prepare_overrides(
             _check_key(command, key, prefix, types, groups)
             if key in groups and not open_groups:
                 _check_choice(key, value, groups[key])
+        if not multirun:
+            prefix = check_free(prefix, key, value, free)
         if types.get(key) is str and not multirun:
             value = _quoted(value)
         overrides.append(f"{prefix}{key}{equals}{value}")

@@ -265,3 +265,41 @@ def test_the_composed_settings_can_be_printed(
     monkeypatch.setattr("sys.argv", ["train.py", *flags, "seed=77"])
     run_command("train", TRAIN[1], "no_such_module:run")
     assert "seed: 77" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("prefix", ["", "+", "++"])
+@pytest.mark.parametrize(
+    "form", ["dataset.merge={a b: [ring, star]}", "dataset.merge.x=[ring, star]"]
+)
+def test_names_of_ones_own_are_taken_with_and_without_a_plus(prefix: str, form: str) -> None:
+    settings = compose("convert", COMMANDS["convert"], ["dataset=shapes", prefix + form])
+    assert list(settings.dataset.merge.values()) == [["ring", "star"]]
+
+
+def test_a_factor_of_a_file_is_replaced_and_another_added() -> None:
+    given = [
+        "+experiment=finetune",
+        "checkpoint=any.ckpt",
+        "optim.lr_factors={backbone: 1e-3, neck: 2}",
+    ]
+    assert compose(*TRAIN, given).optim.lr_factors == {"backbone": 1e-3, "neck": 2}
+
+
+@pytest.mark.parametrize(
+    ("command", "override", "form"),
+    [
+        ("convert", "+dataset.merge=3", "'+dataset.merge={vehicle: [car, bus]}'"),
+        ("convert", "dataset.merge=[a,b]", "dataset.merge={NAME: [NAME, ...], ...}"),
+        ("convert", "+dataset.merge={cell: a}", "dataset.merge.NAME=[NAME, ...]"),
+        ("convert", "dataset.merge.cell=a", "dataset.merge.NAME=[NAME, ...]"),
+        ("convert", "+dataset.merge={x: {y: z}}", "dataset.merge={NAME: [NAME, ...], ...}"),
+        ("train", "optim.lr_factors=0.1", "'+optim.lr_factors={backbone: 0.1}'"),
+        ("train", "+optim.lr_factors={backbone: slow}", "optim.lr_factors.NAME=NUMBER"),
+    ],
+)
+def test_a_wrong_form_is_one_clear_line(command: str, override: str, form: str) -> None:
+    with pytest.raises(SettingError) as caught:
+        compose(command, COMMANDS[command], [override])
+    assert str(caught.value).startswith(f"{override.lstrip('+')}: expected ")
+    assert form in str(caught.value)
+    assert "\n" not in str(caught.value)
