@@ -10,11 +10,10 @@ import signal
 import threading
 import time
 from types import FrameType, TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from training.distributed import World
+if TYPE_CHECKING:  # NumPy starts threads, and this module must come first
+    from training.distributed import World
 
 
 class Interrupted(Exception):
@@ -121,6 +120,8 @@ class StopRequest:
         Returns:
             The reason, as rank 0 sees it; empty if there is time.
         """
+        import numpy as np
+
         if self.deadline is None:
             return ""
         left = self.deadline - time.monotonic()
