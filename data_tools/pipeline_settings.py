@@ -119,7 +119,9 @@ class AugmentSettings:
         require(0 < low <= high <= 1, "augment.crop_scale", self.crop_scale, "0 < low <= high <= 1")
         low, high = _pair("augment.crop_aspect", self.crop_aspect)
         require(0 < low <= high, "augment.crop_aspect", self.crop_aspect, "0 < low <= high")
-        require(self.crop_trials >= 1, "augment.crop_trials", self.crop_trials, "a number >= 1")
+        require(
+            1 <= self.crop_trials <= 10_000, "augment.crop_trials", self.crop_trials, "1..10000"
+        )
         require(self.expand_max >= 1, "augment.expand_max", self.expand_max, "a number >= 1")
         require(
             len(self.expand_fill) == 3 and all(0 <= x <= 255 for x in self.expand_fill),

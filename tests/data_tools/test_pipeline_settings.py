@@ -34,6 +34,7 @@ def test_pipeline_settings(options: dict[str, Any], message: str) -> None:
         ({"crop_scale": [0.5]}, r"augment\.crop_scale=.*two numbers"),
         ({"crop_aspect": [2.0, 0.5]}, r"augment\.crop_aspect="),
         ({"crop_trials": 0}, r"augment\.crop_trials=0"),
+        ({"crop_trials": 10**9}, r"augment\.crop_trials=1000000000: expected 1\.\.10000"),
         ({"crop_slack": -0.1}, r"augment\.crop_slack=-0\.1"),
         ({"expand_max": 0.5}, r"augment\.expand_max=0\.5"),
         ({"expand_fill": [1, 2]}, r"augment\.expand_fill=.*three numbers"),

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+import pytest
 
+from data_tools.errors import SettingError
+from data_tools.settings import DatasetSettings
 from data_tools.sources.shapes import CATEGORY_IDS, shape_samples
 
 
@@ -37,3 +40,8 @@ def test_scenes_are_varied_and_their_truth_is_sound() -> None:
         shares.extend(size.max(axis=1) / min(s.height, s.width))
     assert min(shares) < 0.14
     assert max(shares) > 0.5
+
+
+def test_scenes_of_a_size_that_no_machine_draws_are_refused() -> None:
+    with pytest.raises(SettingError, match=r"dataset.max_side=1000000000: expected at most 16384"):
+        DatasetSettings(kind="shapes", max_side=10**9)

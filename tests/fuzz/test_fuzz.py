@@ -28,8 +28,8 @@ def fuzz(*options: str, timeout: float) -> str:
 
 
 def test_damaged_input_ends_in_a_clear_error() -> None:
-    told = fuzz("--seed", "1", "--cases", "20", timeout=300)
-    assert int(told.splitlines()[-1].split()[0]) == 20
+    told = fuzz("--seed", "1", "--cases", "12", timeout=300)
+    assert int(told.splitlines()[-1].split()[0]) == 12
 
 
 @pytest.mark.slow

@@ -83,6 +83,7 @@ def test_the_published_recipe_is_what_was_published() -> None:
         ("seed", "expected KEY=VALUE"),
         ("seed=-1", "seed=-1: expected 0 <= seed"),
         ("seed=abc", "seed=abc: expected a whole number"),
+        ("preview=1000000000", r"preview=1000000000: expected a count 0\.\.10000"),
         ("epochs=inf", "epochs=inf: expected a finite number"),
         ("epochs=1e400", "epochs=inf: expected a finite number"),
         ("optim.milestones=[1,inf]", "optim.milestones=inf: expected a finite number"),
