@@ -147,7 +147,12 @@ def first_line(error: BaseException) -> str:
     ('one', 'ValueError')
     """
     text = str(getattr(error, "msg", None) or error).strip()
-    return text.splitlines()[0].rstrip(".") if text else type(error).__name__
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    # A line that ends in a colon says nothing without the next.
+    whole = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+    return whole.rstrip(".")
 
 
 def shown(value: Any) -> str:

@@ -131,6 +131,14 @@ def test_a_typo_in_an_experiment_file_is_an_error(tmp_path: Path) -> None:
     assert "lrr" in str(caught.value) + str(caught.value.__cause__)
 
 
+def test_the_message_of_a_typo_in_a_file_of_ones_own_names_the_key(tmp_path: Path) -> None:
+    (tmp_path / "optim").mkdir()
+    (tmp_path / "optim" / "mine.yaml").write_text("lrr: 1\n")
+    search = f"hydra.searchpath=[file://{tmp_path}]"
+    with pytest.raises(SettingError, match=r"In 'optim/mine': .*Key 'lrr' not in 'OptimSettings'"):
+        compose(*TRAIN, ["optim=mine", search])
+
+
 def test_paths_as_people_have_them() -> None:
     odd = "/data/my set (2), v=1/größe's"
     settings = compose(*TRAIN, [f"data={odd}", "checkpoint=/a b/c.ckpt"])
