@@ -118,8 +118,11 @@ def printable(text: str) -> str:
 
 def _causes(error: BaseException) -> list[BaseException]:
     found = [error]
-    while found[-1].__cause__ is not None:
-        found.append(found[-1].__cause__)
+    cause = error.__cause__
+    # Under a tracer or debugger OmegaConf raises an error from itself: the chain is a ring.
+    while cause is not None and cause not in found:
+        found.append(cause)
+        cause = cause.__cause__
     return found
 
 
