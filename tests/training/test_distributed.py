@@ -40,6 +40,15 @@ def job(ranks: int) -> dict[str, Any]:
     return {"ranks": ranks, "extra": ("--port", str(free_port()))}
 
 
+def start_endless(output: Path, data: Path) -> subprocess.Popen[str]:
+    """Start a job of two ranks that would go on for hours, and wait for its third step."""
+    process = start_training(
+        f"data={data}", f"output={output}", "batch_size=4", "epochs=10000", **job(2)
+    )
+    wait_for_step(output, 3, process)
+    return process
+
+
 def start_two_launches(
     output: Path, *overrides: str, of_second: tuple[str, ...] = ()
 ) -> list[subprocess.Popen[str]]:
@@ -92,14 +101,7 @@ def test_a_lost_rank_ends_the_job_within_a_minute(
     tmp_path: Path, data: Path, number: signal.Signals, words: str
 ) -> None:
     output = tmp_path / "run"
-    process = start_training(
-        f"data={data}",
-        f"output={output}",
-        "batch_size=4",
-        "epochs=10000",
-        **job(2),
-    )
-    wait_for_step(output, 3, process)
+    process = start_endless(output, data)
     begun = time.monotonic()
     os.kill(ranks_of(output)[1], number)
     code, text = finish(process, timeout=90)
@@ -131,14 +133,7 @@ def members_of(marker: bytes) -> dict[int, bytes]:
 
 def test_a_killed_launcher_leaves_no_process_behind(tmp_path: Path, data: Path) -> None:
     output = tmp_path / "run"
-    process = start_training(
-        f"data={data}",
-        f"output={output}",
-        "batch_size=4",
-        "epochs=10000",
-        **job(2),  # type: ignore[arg-type]
-    )
-    wait_for_step(output, 3, process)
+    process = start_endless(output, data)
     marker = job_of(ranks_of(output)[1])
     assert len(members_of(marker)) >= 4  # msrun, its scheduler, two ranks
     process.kill()
@@ -154,14 +149,7 @@ def test_a_killed_launcher_leaves_no_process_behind(tmp_path: Path, data: Path) 
 
 def test_sigterm_to_the_launcher_saves_before_leaving(tmp_path: Path, data: Path) -> None:
     output = tmp_path / "run"
-    process = start_training(
-        f"data={data}",
-        f"output={output}",
-        "batch_size=4",
-        "epochs=10000",
-        **job(2),
-    )
-    wait_for_step(output, 3, process)
+    process = start_endless(output, data)
     process.send_signal(signal.SIGTERM)
     code, text = finish(process, timeout=120)
     assert code == 143, text
@@ -174,16 +162,13 @@ def test_sigterm_to_the_launcher_saves_before_leaving(tmp_path: Path, data: Path
 def test_two_machines_may_keep_the_data_in_two_places(
     tmp_path: Path, data: Path, seeds: tuple[int, int]
 ) -> None:
-    output, port = tmp_path / "run", str(free_port())
+    output = tmp_path / "run"
     # Each machine has the data at its own place.
-    places = [data, Path(shutil.copytree(data, tmp_path / "copy"))]
-    launched = [
-        start_training(
-            f"data={places[node]}", f"output={output}", "batch_size=4", "max_steps=3", f"seed={seeds[node]}",
-            ranks=1, extra=("--nodes", "2", "--node-rank", str(node), "--port", port),
-        )
-        for node in (0, 1)
-    ]  # fmt: skip
+    copy = Path(shutil.copytree(data, tmp_path / "copy"))
+    launched = start_two_launches(
+        output, f"data={data}", "max_steps=3", f"seed={seeds[0]}",
+        of_second=(f"data={copy}", f"seed={seeds[1]}"),
+    )  # fmt: skip
     begun = time.monotonic()
     ended = [finish(process) for process in launched]
     if seeds[0] == seeds[1]:
