@@ -8,22 +8,20 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
-import subprocess
-import sys
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.common import Result, at_least, median, parser, print_table, seconds_of
+from benchmarks.onednn_trace import MARKED_VARIABLE, measure_operators
+from benchmarks.torch_twin import LAYOUTS, Twin, is_here
 from training.error_words import clear_errors
 
 PUBLISHED_SECONDS = 9.2
 """The published definition's step at batch 32 with the oneDNN setting, measured outside on two cores."""
-
-VERBOSE_VARIABLE = "SSD_STEP_VERBOSE"
 
 
 @clear_errors()
@@ -42,21 +40,22 @@ def main() -> None:
     from training.runtime import prepare_environment
 
     prepare_environment()
-    if os.environ.get(VERBOSE_VARIABLE):
+    if os.environ.get(MARKED_VARIABLE):
         step_once(options)
         return
-    parts = measure_parts(options)
+    parts, torch = measure(options)
     total = parts["whole step"]
     rows = [(name, 1e3 * seconds, 100 * seconds / total) for name, seconds in parts.items()]
     print_table(f"One step of {options.model}, batch {options.batch}", ["part", "ms", "%"], rows)
-    operators, covered = measure_operators(options)
+    operators, covered = measure_operators(
+        ["--model", options.model, "--batch", str(options.batch)]
+    )
     print_table(
         "The ten dearest oneDNN operators of a step",
         ["operator", "implementation", "calls", "ms"],
         operators,
     )
     print(f"All oneDNN operators together: {covered:.0f} ms of {1e3 * total:.0f} ms.")
-    torch = measure_torch(options)
     if torch:
         print_table(
             "The same network, loss and optimizer in torch",
@@ -134,50 +133,87 @@ def build(options: argparse.Namespace) -> tuple[Any, Any, tuple[Any, Any, Any]]:
     return gradients, build_step(gradients, apply, 1), (images, targets, labels)
 
 
-def measure_parts(options: argparse.Namespace) -> dict[str, float]:
-    """Return seconds by part; the parts add up to the whole step."""
+def measure(options: argparse.Namespace) -> tuple[dict[str, float], dict[str, float]]:
+    """Time every graph, and torch, once a round: a slow moment of the machine then meets all of them.
+
+    Returns:
+        Seconds by part, which add up to the whole step but for what is rounded up to 0; and torch's
+        seconds of a step by memory layout, empty without torch.
+    """
+    graphs = build_graphs(options)
+    for graph in graphs.values():
+        graph()
+    twin = Twin(options.batch) if options.model == "ssd300" and is_here() else None
+    times: dict[str, list[float]] = defaultdict(list)
+    for _ in range(options.steps):
+        for name, graph in graphs.items():
+            times[name] += seconds_of(graph, repeats=1, warmups=0)
+        if twin:
+            for layout in LAYOUTS:
+                times[layout].append(twin.step(layout))
+    if twin:
+        twin.close()
+    seconds = {name: median(values) for name, values in times.items()}
+    theirs = {layout: seconds[layout] for layout in LAYOUTS if twin}
+    return parts_of(seconds, data_wait(options, seconds["step"])), theirs
+
+
+def parts_of(seconds: dict[str, float], waited: float) -> dict[str, float]:
+    """Take the graphs' seconds apart: each does what the one before does, and one thing more.
+
+    Args:
+        seconds: Of `copy to device`, `forward`, `loss`, `backward` and `step`.
+        waited: Seconds that a step waits for its data.
+
+    >>> parts_of({"copy to device": 0.1, "forward": 1, "loss": 1.5, "backward": 4, "step": 4.3}, 0.2)[
+    ...     "backward"
+    ... ]
+    2.5
+    """
+    before = {"forward": 0.0, "loss": seconds["forward"], "backward": seconds["loss"]}
+    parts = {"data wait": waited, "copy to device": seconds["copy to device"]}
+    for name, less in before.items():
+        parts[name] = max(0.0, seconds[name] - less)
+    parts["update"] = max(0.0, seconds["step"] - seconds["backward"] - parts["copy to device"])
+    parts["all-reduce"] = 0.0
+    parts["whole step"] = seconds["step"] + waited
+    return parts
+
+
+def build_graphs(options: argparse.Namespace) -> dict[str, Callable[[], object]]:
+    """Compile the step and its beginnings; each call ends when its result is on the host."""
     import mindspore as ms
-    from mindspore import Tensor
+    from mindspore import Tensor, ops
 
     gradients, step, batch = build(options)
     scale = Tensor(1.0, ms.float32)
+    each = ops.HyperMap()
 
     @ms.jit
     def forward(images: Tensor) -> Any:
         loc, logits = gradients.network(gradients.normalize(images))
-        return loc, logits
+        return loc.sum() + logits.sum()
 
     @ms.jit
     def forward_loss(images: Tensor, targets: Tensor, labels: Tensor) -> Any:
         return gradients.forward(images, targets, labels, scale)[0]
 
+    # The gradients' sums, for all of them at once would be held beside the step's own.
     @ms.jit
     def differentiate(images: Tensor, targets: Tensor, labels: Tensor) -> Any:
-        return gradients(images, targets, labels, scale)
+        return ops.addn(each(ops.ReduceSum(), gradients(images, targets, labels, scale)[1]))
 
     def copy() -> list[Any]:
         return [Tensor(array) for array in batch]
 
     tensors = copy()
-    graphs = {
+    return {
         "copy to device": copy,
-        "forward": lambda: forward(tensors[0])[0].asnumpy(),
+        "forward": lambda: forward(tensors[0]).asnumpy(),
         "loss": lambda: forward_loss(*tensors).asnumpy(),
-        "backward": lambda: differentiate(*tensors)[1][0].asnumpy(),
-        "update": lambda: step(*batch, 0.001),
+        "backward": lambda: differentiate(*tensors).asnumpy(),
+        "step": lambda: step(*batch, 0.001),
     }
-    seconds = {name: median(seconds_of(graph, options.steps)) for name, graph in graphs.items()}
-    parts = {
-        "data wait": data_wait(options, seconds["update"]),
-        "copy to device": seconds["copy to device"],
-    }
-    parts["forward"] = seconds["forward"]
-    parts["loss"] = max(0.0, seconds["loss"] - seconds["forward"])
-    parts["backward"] = max(0.0, seconds["backward"] - seconds["loss"])
-    parts["update"] = max(0.0, seconds["update"] - seconds["backward"] - parts["copy to device"])
-    parts["all-reduce"] = 0.0
-    parts["whole step"] = seconds["update"] + parts["data wait"]
-    return parts
 
 
 def data_wait(options: argparse.Namespace, step_seconds: float) -> float:
@@ -225,54 +261,6 @@ def step_once(options: argparse.Namespace) -> None:
     print("MARK begin", flush=True)
     step(*batch, 0.001)
     print("MARK end", flush=True)
-
-
-def measure_operators(options: argparse.Namespace) -> tuple[list[tuple[Any, ...]], float]:
-    """Return the ten dearest oneDNN operators (name, implementation, calls, ms) and their sum in ms."""
-    command = [sys.executable, "-m", "benchmarks.step", "--model", options.model,
-               "--batch", str(options.batch)]  # fmt: skip
-    environment = {**os.environ, "ONEDNN_VERBOSE": "1", VERBOSE_VARIABLE: "1"}
-    traced = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    return parse_trace(traced.stdout)
-
-
-def parse_trace(text: str) -> tuple[list[tuple[Any, ...]], float]:
-    """Sum a oneDNN trace between the marks.
-
-    A line reads `onednn_verbose,...,exec,cpu,KIND,IMPL,PROP,...,SHAPE,MS`.
-    """
-    found: dict[tuple[str, str], list[float]] = defaultdict(list)
-    inside = False
-    for line in text.splitlines():
-        if line.startswith("MARK"):
-            inside = line.endswith("begin")
-            continue
-        fields = line.split(",")
-        if not inside or "exec" not in fields or not fields[0].endswith("onednn_verbose"):
-            continue
-        at = fields.index("exec")
-        kind, implementation, direction = fields[at + 2 : at + 5]
-        shape, milliseconds = fields[-2], float(fields[-1])
-        depthwise = re.match(r"mb\d+_g\d+ic", shape) or re.match(r"g(\d+)mb", shape)
-        name = f"{'depthwise ' if depthwise else ''}{kind} {direction} {shape}"
-        found[name, implementation].append(milliseconds)
-    total = sum(sum(times) for times in found.values())
-    dearest = sorted(found.items(), key=lambda item: -sum(item[1]))[:10]
-    rows = [(name, impl, len(times), sum(times)) for (name, impl), times in dearest]
-    return rows, total
-
-
-def measure_torch(options: argparse.Namespace) -> dict[str, float]:
-    """Return seconds of torch's step by memory layout; empty without torch or for other models."""
-    try:
-        import torch  # type: ignore[import-not-found,unused-ignore]  # noqa: F401
-    except ImportError:
-        return {}
-    from benchmarks.torch_twin import step_seconds
-
-    if options.model != "ssd300":
-        return {}
-    return step_seconds(options.batch, options.steps)
 
 
 if __name__ == "__main__":

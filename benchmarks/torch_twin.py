@@ -1,11 +1,17 @@
 """SSD300 MobileNetV2 with its loss and optimizer in torch, for the side by side of `step.py`.
 
-It is timed, not trained: same layers, shapes and arithmetic, random weights. Used only where torch
-happens to be installed; nothing else imports it.
+It is timed, not trained: same layers, shapes and arithmetic, random weights. It runs in a process of its
+own, so that neither side has the other's threads and settings, and steps when told to. Used only where
+torch happens to be installed.
 """
 
 from __future__ import annotations
 
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
@@ -14,6 +20,7 @@ STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3,
 EXTRAS = ((512, 0.2), (256, 0.25), (256, 0.5), (128, 0.25))
 BOXES_PER_CELL = (3, 6, 6, 6, 6, 6)
 NUM_CLASSES = 81
+LAYOUTS = ("NCHW", "channels_last")
 
 
 def build_twin() -> Any:
@@ -49,7 +56,7 @@ def build_twin() -> Any:
     def predictor(before: int, after: int) -> Any:
         return nn.Sequential(conv(before, before, 3, 1, before), nn.Conv2d(before, after, 1))
 
-    class Twin(nn.Module):
+    class Detector(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             layers: list[Any] = [conv(3, 32, 3, 2)]
@@ -82,41 +89,39 @@ def build_twin() -> Any:
 
             return rows(self.loc, 4), rows(self.cls, NUM_CLASSES)
 
-    return Twin().train()
+    return Detector().train()
 
 
-def step_seconds(batch: int, steps: int) -> dict[str, float]:
-    """Return the median seconds of a step for each memory layout.
+def build_step(batch: int, layout: str) -> Callable[[], object]:
+    """Return a training step on a batch of its own, normalization and all.
 
     Args:
         batch: Images per step.
-        steps: Timed steps, after one to warm up.
+        layout: One of `LAYOUTS`.
     """
     import torch  # type: ignore[import-not-found,unused-ignore]
 
     torch.manual_seed(0)
+    memory_format = torch.channels_last if layout == "channels_last" else torch.contiguous_format
     mean = torch.tensor([123.675, 116.28, 103.53]).view(1, 3, 1, 1)
     std = torch.tensor([58.395, 57.12, 57.375]).view(1, 3, 1, 1)
     pixels = torch.randint(0, 256, (batch, 3, 300, 300), dtype=torch.uint8)
-    results = {}
-    for name, layout in (("NCHW", torch.contiguous_format), ("channels_last", torch.channels_last)):
-        network = build_twin().to(memory_format=layout)
-        anchors = network(torch.zeros(1, 3, 300, 300).expand(2, 3, 300, 300))[0].shape[1]
-        labels = torch.where(torch.rand(batch, anchors) < 0.01, 3, 0)
-        targets = torch.randn(batch, anchors, 4)
-        optimizer = torch.optim.SGD(network.parameters(), 1e-3, momentum=0.9, weight_decay=1.5e-4)
-        times = []
-        for _ in range(steps + 1):
-            begun = perf_counter()
-            images = ((pixels.float() - mean) / std).contiguous(memory_format=layout)
-            loc, logits = network(images)
-            loss = focal_loss(loc, logits, targets, labels)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            times.append(perf_counter() - begun)
-        results[name] = sorted(times[1:])[len(times[1:]) // 2]
-    return results
+    network = build_twin().to(memory_format=memory_format)
+    anchors = network(torch.zeros(1, 3, 300, 300).expand(2, 3, 300, 300))[0].shape[1]
+    labels = torch.where(torch.rand(batch, anchors) < 0.01, 3, 0)
+    targets = torch.randn(batch, anchors, 4)
+    optimizer = torch.optim.SGD(network.parameters(), 1e-3, momentum=0.9, weight_decay=1.5e-4)
+
+    def step() -> float:
+        images = ((pixels.float() - mean) / std).contiguous(memory_format=memory_format)
+        loc, logits = network(images)
+        loss = focal_loss(loc, logits, targets, labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return float(loss.detach())
+
+    return step
 
 
 def focal_loss(loc: Any, logits: Any, targets: Any, labels: Any) -> Any:
@@ -132,3 +137,49 @@ def focal_loss(loc: Any, logits: Any, targets: Any, labels: Any) -> Any:
     classes = (0.25 * (wrong - own_wrong) + 0.75 * own_right).sum()
     boxes = functional.smooth_l1_loss(loc[positive], targets[positive], reduction="sum")
     return (classes + boxes) / positive.sum().clamp(min=1)
+
+
+class Twin:
+    """The process that steps; started with one step of each layout done.
+
+    Args:
+        batch: Images per step.
+    """
+
+    def __init__(self, batch: int) -> None:
+        # Held to AVX2 for MindSpore's sake, torch would be slower.
+        environment = {k: v for k, v in os.environ.items() if k != "ONEDNN_MAX_CPU_ISA"}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.torch_twin", str(batch)],
+            env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
+        )  # fmt: skip
+        for layout in LAYOUTS:
+            self.step(layout)
+
+    def step(self, layout: str) -> float:
+        """Do a step and return the seconds it took."""
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.stdin.write(f"{layout}\n")
+        return float(self.process.stdout.readline())
+
+    def close(self) -> None:
+        """End the process."""
+        self.process.communicate()
+
+
+def is_here() -> bool:
+    """True if torch is installed."""
+    return importlib.util.find_spec("torch") is not None
+
+
+def serve(batch: int) -> None:
+    """Do a step for every layout named on standard input; answer with its seconds."""
+    steps = {layout: build_step(batch, layout) for layout in LAYOUTS}
+    for line in sys.stdin:
+        begun = perf_counter()
+        steps[line.strip()]()
+        print(perf_counter() - begun, flush=True)
+
+
+if __name__ == "__main__":
+    serve(int(sys.argv[1]))

@@ -21,6 +21,7 @@ from training.distributed import World, local_ranks
 from training.loss_scale import LossScale
 from training.losses import build_loss
 from training.nets import build_network
+from training.nets.depthwise import speed_up_depthwise
 from training.nets.normalize import Normalize
 from training.optimizer import Momentum, WeightAverage, expand_backbone, matches, trainable
 from training.reduce import Reduce
@@ -146,10 +147,10 @@ def build_parts(settings: TrainSettings, world: World, split: ConvertedSplit) ->
 
 
 def build_pipeline(settings: TrainSettings, split: ConvertedSplit, world: World) -> TrainPipeline:
-    """Return the training pipeline of a rank. Ranks on one machine share its cores."""
+    """Return the training pipeline of a rank."""
     workers = settings.workers or settings.pipeline.workers
     if workers == 0:
-        workers = max(1, (os.cpu_count() or 1) // local_ranks())
+        workers = cores_of_rank()
     height, width = settings.model.image_size
     return TrainPipeline(
         split,
@@ -162,6 +163,11 @@ def build_pipeline(settings: TrainSettings, split: ConvertedSplit, world: World)
         rank=world.rank,
         world_size=world.size,
     )
+
+
+def cores_of_rank() -> int:
+    """Return how many cores a rank may keep busy: ranks on one machine share its cores."""
+    return max(1, (os.cpu_count() or 1) // local_ranks())
 
 
 def build_phases(settings: TrainSettings, steps_per_epoch: int) -> list[Phase]:
@@ -188,6 +194,8 @@ def build_state(settings: TrainSettings, num_classes: int) -> tuple[TrainState, 
     runtime, optim = settings.runtime, settings.optim
     if runtime.precision != "fp32":
         network = lower_precision(network, runtime.precision)
+    elif runtime.device == "CPU" and runtime.depthwise == "numba":
+        speed_up_depthwise(network, runtime.threads or cores_of_rank())
     weights = list(network.trainable_params())
     factors = {
         name: factor

@@ -134,7 +134,14 @@ def versions() -> dict[str, str]:
     from importlib.metadata import PackageNotFoundError, version
 
     found = {"python": platform.python_version()}
-    for name in ("mindspore", "numpy", "opencv-python-headless", "hydra-core", "pycocotools"):
+    for name in (
+        "mindspore",
+        "numpy",
+        "numba",
+        "opencv-python-headless",
+        "hydra-core",
+        "pycocotools",
+    ):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

@@ -150,6 +150,9 @@ class RuntimeSettings:
     loss_scale: float = setting(1024.0, "fp16: first loss scale")
     loss_scale_window: int = setting(1000, "fp16: steps without overflow before it doubles")
     threads: Optional[int] = setting(None, "MindSpore's compute threads; empty = its own choice")
+    depthwise: str = setting(
+        "numba", "depthwise convolutions of an fp32 step on CPU: numba (faster) or mindspore"
+    )
     deterministic: bool = setting(True, "ask the device for reproducible kernels")
     compile_cache: Optional[str] = setting(
         None, "folder of the graph cache; Ascend only (on CPU it gives wrong weights)"
@@ -180,6 +183,7 @@ class RuntimeSettings:
         require_positive("runtime.loss_scale", self.loss_scale)
         require_positive("runtime.loss_scale_window", self.loss_scale_window)
         require_positive("runtime.threads", self.threads)
+        require_choice("runtime.depthwise", self.depthwise, ("numba", "mindspore"))
         require(
             self.compile_cache is None or self.device == "Ascend",
             "runtime.compile_cache",

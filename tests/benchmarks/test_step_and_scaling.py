@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.onednn_trace import parse_trace
 from benchmarks.scaling import model
-from benchmarks.step import parse_trace
+from benchmarks.step import parts_of
 
 TRACE = """
 onednn_verbose,v1,primitive,exec,cpu,convolution,jit:avx2,forward_training,a,b,c,mb8_ic3oc8,5.0
@@ -32,6 +33,15 @@ def test_a_trace_is_summed_between_its_marks() -> None:
         ("convolution backward_data mb8_ic3oc8", "x64:gemm:jit", 2, 4.0),
         ("depthwise convolution forward_training mb8_g32ic32oc32", "jit_dw:avx2", 1, 3.0),
     ]
+
+
+def test_the_parts_add_up_to_the_step() -> None:
+    seconds = {"copy to device": 0.1, "forward": 1.0, "loss": 1.5, "backward": 4.0, "step": 4.3}
+    parts = parts_of(seconds, 0.25)
+    whole = parts.pop("whole step")
+    assert sum(parts.values()) == pytest.approx(whole) == 4.55
+    assert parts["update"] == pytest.approx(0.2)
+    assert parts_of({**seconds, "step": 3.0}, 0.0)["update"] == 0.0
 
 
 def test_the_scaling_model_by_hand() -> None:
