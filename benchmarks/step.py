@@ -1,22 +1,17 @@
-"""Where the time of a training step goes: by part, by oneDNN operator, and beside torch if it is there.
+"""Where the time of a training step goes: by part, by operator, and beside torch if it is there.
 
-Parts are differences between compiled graphs that each do one thing more. Several devices are measured
-in `scaling.py`.
+The parts are measured in `step_parts.py`; several devices in `scaling.py`.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-from collections import defaultdict
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from benchmarks.common import Result, at_least, median, parser, print_table, seconds_of
-from benchmarks.onednn_trace import MARKED_VARIABLE, measure_operators
+from benchmarks.step_parts import build, data_wait, measure_parts
+from benchmarks.step_trace import MARKED_VARIABLE, measure_operators, trace_our_kernels
 from benchmarks.torch_twin import LAYOUTS, Twin, is_here
 from training.error_words import clear_errors
 
@@ -43,23 +38,27 @@ def main() -> None:
     if os.environ.get(MARKED_VARIABLE):
         step_once(options)
         return
-    parts, torch = measure(options)
-    total = parts["whole step"]
-    rows = [(name, 1e3 * seconds, 100 * seconds / total) for name, seconds in parts.items()]
-    print_table(f"One step of {options.model}, batch {options.batch}", ["part", "ms", "%"], rows)
+    # The trace is a process that needs gigabytes too, hence first.
     operators, covered = measure_operators(
         ["--model", options.model, "--batch", str(options.batch)]
     )
+    gradients, step, batch = build(options)
+    total, torch = side_by_side(lambda: step(*batch, 0.001), options)
+    parts = measure_parts(gradients, step, batch, options.steps)
+    parts["data wait"] = data_wait(options, parts["whole step"])
+    whole = parts["whole step"]
+    rows = [(name, 1e3 * seconds, 100 * seconds / whole) for name, seconds in parts.items()]
+    print_table(f"One step of {options.model}, batch {options.batch}", ["part", "ms", "%"], rows)
     print_table(
-        "The ten dearest oneDNN operators of a step",
+        "The ten dearest convolutions and norms of a step",
         ["operator", "implementation", "calls", "ms"],
         operators,
     )
-    print(f"All oneDNN operators together: {covered:.0f} ms of {1e3 * total:.0f} ms.")
+    print(f"All of these together: {covered:.0f} ms.")
     if torch:
         print_table(
-            "The same network, loss and optimizer in torch",
-            ["layout", "ms", "ours / theirs"],
+            f"The same network, loss and optimizer in torch; ours takes {1e3 * total:,.0f} ms beside it",
+            ["layout", "ms", "speed, ours / theirs"],
             [(name, 1e3 * seconds, seconds / total) for name, seconds in torch.items()],
         )
     else:
@@ -74,7 +73,7 @@ def main() -> None:
             "model": options.model,
             "batch": options.batch,
             "milliseconds": {name: 1e3 * seconds for name, seconds in parts.items()},
-            "onednn_milliseconds": covered,
+            "operators_milliseconds": covered,
             "torch_seconds": torch,
             "reference_is": reference_is,
         },
@@ -95,166 +94,31 @@ def reference_seconds(
     return ours, "none for this model: our own figure"
 
 
-def build(options: argparse.Namespace) -> tuple[Any, Any, tuple[Any, Any, Any]]:
-    """Build the trainer's own parts and a batch.
+def side_by_side(
+    step: Callable[[], object], options: argparse.Namespace
+) -> tuple[float, dict[str, float]]:
+    """Time our step and torch's in turn: a slow moment of the machine then meets both.
 
     Returns:
-        Gradients cell, step function, and (images, loc_targets, labels) arrays.
+        Our seconds, and torch's by memory layout: empty without torch or for another model.
     """
-    import mindspore as ms
-
-    from training.assemble import build_state
-    from training.nets.settings import model_settings
-    from training.optimizer import trainable
-    from training.reduce import Reduce
-    from training.runtime import start_device
-    from training.settings import RuntimeSettings, TrainSettings
-    from training.step import Apply, Gradients, build_step
-
-    start_device(RuntimeSettings())
-    ms.set_seed(1)
-    settings = TrainSettings(model=model_settings(options.model), batch_size=options.batch)
-    state, normalize, loss = build_state(settings, 81)
-    chosen = trainable(list(state.optimizer.weights), [])
-    gradients = Gradients(state.network, normalize, loss, chosen)
-    apply = Apply(
-        state.optimizer.update_of(chosen),
-        Reduce([p.shape for p in chosen], 1, 128),
-        state.scaler,
-        None,
-        None,
-    )
-    rng = np.random.default_rng(0)
-    height, width = settings.model.image_size
-    anchors = state.network.num_anchors
-    images = rng.integers(0, 256, (options.batch, 3, height, width)).astype(np.uint8)
-    targets = rng.standard_normal((options.batch, anchors, 4)).astype(np.float32)
-    labels = np.where(rng.random((options.batch, anchors)) < 0.01, 3, 0).astype(np.int32)
-    return gradients, build_step(gradients, apply, 1), (images, targets, labels)
-
-
-def measure(options: argparse.Namespace) -> tuple[dict[str, float], dict[str, float]]:
-    """Time every graph, and torch, once a round: a slow moment of the machine then meets all of them.
-
-    Returns:
-        Seconds by part, which add up to the whole step but for what is rounded up to 0; and torch's
-        seconds of a step by memory layout, empty without torch.
-    """
-    graphs = build_graphs(options)
-    for graph in graphs.values():
-        graph()
+    step()
     twin = Twin(options.batch) if options.model == "ssd300" and is_here() else None
-    times: dict[str, list[float]] = defaultdict(list)
+    ours: list[float] = []
+    theirs: dict[str, list[float]] = {layout: [] for layout in LAYOUTS if twin}
     for _ in range(options.steps):
-        for name, graph in graphs.items():
-            times[name] += seconds_of(graph, repeats=1, warmups=0)
+        ours += seconds_of(step, repeats=1, warmups=0)
         if twin:
-            for layout in LAYOUTS:
-                times[layout].append(twin.step(layout))
+            for layout, seconds in theirs.items():
+                seconds.append(twin.step(layout))
     if twin:
         twin.close()
-    seconds = {name: median(values) for name, values in times.items()}
-    theirs = {layout: seconds[layout] for layout in LAYOUTS if twin}
-    return parts_of(seconds, data_wait(options, seconds["step"])), theirs
-
-
-def parts_of(seconds: dict[str, float], waited: float) -> dict[str, float]:
-    """Take the graphs' seconds apart: each does what the one before does, and one thing more.
-
-    Args:
-        seconds: Of `copy to device`, `forward`, `loss`, `backward` and `step`.
-        waited: Seconds that a step waits for its data.
-
-    >>> parts_of({"copy to device": 0.1, "forward": 1, "loss": 1.5, "backward": 4, "step": 4.3}, 0.2)[
-    ...     "backward"
-    ... ]
-    2.5
-    """
-    before = {"forward": 0.0, "loss": seconds["forward"], "backward": seconds["loss"]}
-    parts = {"data wait": waited, "copy to device": seconds["copy to device"]}
-    for name, less in before.items():
-        parts[name] = max(0.0, seconds[name] - less)
-    parts["update"] = max(0.0, seconds["step"] - seconds["backward"] - parts["copy to device"])
-    parts["all-reduce"] = 0.0
-    parts["whole step"] = seconds["step"] + waited
-    return parts
-
-
-def build_graphs(options: argparse.Namespace) -> dict[str, Callable[[], object]]:
-    """Compile the step and its beginnings; each call ends when its result is on the host."""
-    import mindspore as ms
-    from mindspore import Tensor, ops
-
-    gradients, step, batch = build(options)
-    scale = Tensor(1.0, ms.float32)
-    each = ops.HyperMap()
-
-    @ms.jit
-    def forward(images: Tensor) -> Any:
-        loc, logits = gradients.network(gradients.normalize(images))
-        return loc.sum() + logits.sum()
-
-    @ms.jit
-    def forward_loss(images: Tensor, targets: Tensor, labels: Tensor) -> Any:
-        return gradients.forward(images, targets, labels, scale)[0]
-
-    # The gradients' sums, for all of them at once would be held beside the step's own.
-    @ms.jit
-    def differentiate(images: Tensor, targets: Tensor, labels: Tensor) -> Any:
-        return ops.addn(each(ops.ReduceSum(), gradients(images, targets, labels, scale)[1]))
-
-    def copy() -> list[Any]:
-        return [Tensor(array) for array in batch]
-
-    tensors = copy()
-    return {
-        "copy to device": copy,
-        "forward": lambda: forward(tensors[0]).asnumpy(),
-        "loss": lambda: forward_loss(*tensors).asnumpy(),
-        "backward": lambda: differentiate(*tensors).asnumpy(),
-        "step": lambda: step(*batch, 0.001),
-    }
-
-
-def data_wait(options: argparse.Namespace, step_seconds: float) -> float:
-    """Return how long a step waits for its batch when the pipeline runs ahead during the step.
-
-    The drawn scenes are small; `benchmarks/pipeline.py` measures real sizes.
-    """
-    import tempfile
-    import time
-
-    from benchmarks.photographs import samples, write
-    from data_tools.pipeline import TrainPipeline
-    from data_tools.pipeline_settings import AugmentSettings, PipelineSettings
-    from training.corners import build_encoder
-    from training.nets.settings import model_settings
-
-    model = model_settings(options.model)
-    with tempfile.TemporaryDirectory() as folder:
-        split = write(Path(folder), samples(max(64, 2 * options.batch)))
-        pipeline = TrainPipeline(
-            split,
-            PipelineSettings(),
-            AugmentSettings(),
-            (int(model.image_size[0]), int(model.image_size[1])),
-            build_encoder(model),
-            seed=1,
-            batch_size=options.batch,
-        )
-        waits = []
-        batches = pipeline.batches(0, 4)
-        for _ in range(4):
-            begun = time.perf_counter()
-            next(batches)
-            waits.append(time.perf_counter() - begun)
-            time.sleep(min(step_seconds, 5.0))
-        pipeline.close()
-    return median(waits[1:])
+    return median(ours), {layout: median(seconds) for layout, seconds in theirs.items()}
 
 
 def step_once(options: argparse.Namespace) -> None:
     """Run three steps for their oneDNN trace; the last one is between two marks."""
+    trace_our_kernels()
     _, step, batch = build(options)
     for _ in range(2):
         step(*batch, 0.001)

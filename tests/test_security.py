@@ -18,7 +18,7 @@ SOURCES = sorted(
 RUN_STORED_CODE = {"pickle", "cPickle", "shelve", "marshal", "dill", "cloudpickle", "joblib", "torch.load",
                    "pandas.read_pickle", "runpy", "code"}  # fmt: skip
 MAY_START_PROGRAMS = {"training/launch.py", "benchmarks/convert.py", "benchmarks/scaling.py",
-                      "benchmarks/onednn_trace.py", "benchmarks/torch_twin.py"}  # fmt: skip
+                      "benchmarks/step_trace.py", "benchmarks/torch_twin.py"}  # fmt: skip
 SHELLS = {
     "os.system",
     "os.popen",

@@ -1,4 +1,4 @@
-"""What oneDNN says of its operators while a training step runs: the trace, and its sum by operator.
+"""What oneDNN and our kernels say of themselves while a step runs: the trace, and its sum by operator.
 
 The step itself is built in `step.py`.
 """
@@ -10,6 +10,8 @@ import re
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Callable
+from time import perf_counter
 from typing import Any
 
 MARKED_VARIABLE = "SSD_STEP_VERBOSE"
@@ -32,7 +34,7 @@ def measure_operators(arguments: list[str]) -> tuple[list[tuple[Any, ...]], floa
 
 
 def parse_trace(text: str) -> tuple[list[tuple[Any, ...]], float]:
-    """Sum a oneDNN trace between the marks.
+    """Sum a trace between the marks.
 
     A line reads `onednn_verbose,...,exec,cpu,KIND,IMPL,PROP,...,SHAPE,MS`.
     """
@@ -43,7 +45,7 @@ def parse_trace(text: str) -> tuple[list[tuple[Any, ...]], float]:
             inside = line.endswith("begin")
             continue
         fields = line.split(",")
-        if not inside or "exec" not in fields or not fields[0].endswith("onednn_verbose"):
+        if not inside or "exec" not in fields or not fields[0].endswith("_verbose"):
             continue
         at = fields.index("exec")
         kind, implementation, direction = fields[at + 2 : at + 5]
@@ -55,3 +57,25 @@ def parse_trace(text: str) -> tuple[list[tuple[Any, ...]], float]:
     dearest = sorted(found.items(), key=lambda item: -sum(item[1]))[:10]
     rows = [(name, impl, len(times), sum(times)) for (name, impl), times in dearest]
     return rows, total
+
+
+def trace_our_kernels() -> None:
+    """Let the depthwise kernels print lines like oneDNN's, for what is computed after this."""
+    from training.nets.depthwise import DepthwiseKernels
+
+    def traced(work: Callable[..., Any], direction: str) -> Callable[..., Any]:
+        def run(self: DepthwiseKernels, x: Any, weight: Any, *others: Any) -> Any:
+            begun = perf_counter()
+            result = work(self, x, weight, *others)
+            milliseconds = 1e3 * (perf_counter() - begun)
+            n, channels, height, width = x.shape
+            shape = f"mb{n}_g{channels}ic{channels}oc{channels}_ih{height}iw{width}kh{weight.shape[-1]}sh{others[-1]}"
+            line = ["ours_verbose", "exec", "cpu", "convolution", "numba", direction, shape]
+            print(*line, f"{milliseconds:.4f}", sep=",", flush=True)
+            return result
+
+        return run
+
+    kernels: Any = DepthwiseKernels
+    kernels.forward = traced(DepthwiseKernels.forward, "forward_training")
+    kernels.gradients = traced(DepthwiseKernels.gradients, "backward")
