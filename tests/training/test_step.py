@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import mindspore as ms
 import numpy as np
 import pytest
+from mindspore import nn
 from toy import snapshot, toy_batch, toy_state, toy_step
 
-from training.reduce import bucket_slices
+from training.reduce import Reduce, bucket_slices
 from training.settings import OptimSettings
 
 PLAIN = OptimSettings(momentum=0.0, weight_decay=0.0)
@@ -141,3 +145,31 @@ def test_frozen_weights_stay_and_a_vote_to_stop_comes_back() -> None:
 )
 def test_buckets(sizes: list[int], bucket: float, expected: list[tuple[int, int]]) -> None:
     assert bucket_slices(sizes, bucket) == expected
+
+
+class Doubled(nn.Cell):
+    """Stands for an all-reduce between two ranks that hold the same."""
+
+    def construct(self, x: ms.Tensor) -> ms.Tensor:
+        return x * 2.0
+
+
+@pytest.mark.parametrize(("count", "bucket_mb"), [(40, 0.0), (250, 0.01), (250, 128.0)])
+def test_as_many_gradients_as_a_large_network_has_come_back_summed(
+    count: int, bucket_mb: float
+) -> None:
+    """SSD300 has 255: a loop of the graph's language over them would nest too deep."""
+    shapes = [(2 + k % 3, 5, 1 + k % 4) for k in range(count)]
+    reduce = Reduce(shapes, 2, bucket_mb)
+    reduce.all_reduce = Doubled()
+    rng = np.random.default_rng(0)
+    gradients = [rng.standard_normal(shape).astype(np.float32) for shape in shapes]
+
+    @ms.jit
+    def exchange(head: ms.Tensor, *tensors: ms.Tensor) -> Any:
+        return reduce(head, tensors)
+
+    total, summed = exchange(ms.Tensor([1.0, 2.0, 3.0]), *[ms.Tensor(g) for g in gradients])
+    np.testing.assert_array_equal(total.asnumpy(), [2.0, 4.0, 6.0])
+    for ours, gradient in zip(summed, gradients, strict=True):
+        np.testing.assert_array_equal(ours.asnumpy(), 2 * gradient)
