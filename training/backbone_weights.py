@@ -66,4 +66,9 @@ def load_backbone(network: SSD, weights: Mapping[str, npt.NDArray[np.generic]]) 
             value = weights[loaded[parameter.name]].astype(np.float32)
             ops.assign(parameter, ms.Tensor(value))
     used = set(loaded.values())
-    return LoadReport(tuple(loaded), tuple(n for n in weights if n not in used), tuple(kept))
+    skipped = tuple(n for n in weights if n not in used)
+    reasons = {
+        n: f"shape {weights[n].shape}, nothing of the detector's backbone is made from it"
+        for n in skipped
+    }
+    return LoadReport(tuple(loaded), skipped, tuple(kept), reasons)

@@ -34,7 +34,7 @@ def with_model_of_checkpoint(settings: TrainSettings) -> TrainSettings:
 
 
 def load_initial_weights(parts: Parts, say: Callable[[str], None]) -> None:
-    """Load what `init.checkpoint` or `init.backbone` names, and say what was loaded.
+    """Load what `init.checkpoint` or `init.backbone` names, and list what was loaded, skipped and missing.
 
     Args:
         parts: The run; its network changes in place.
@@ -57,9 +57,8 @@ def load_initial_weights(parts: Parts, say: Callable[[str], None]) -> None:
     else:
         report = load_backbone(network, weights)
     say(f"first weights from {path}: {report}")
-    for what, names in (("skipped", report.skipped), ("missing", report.missing)):
-        if names:
-            say(f"  {what}: {', '.join(names)}")
+    for line in report.lines():
+        say(line)
     restart_average(parts)
 
 

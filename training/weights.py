@@ -5,8 +5,9 @@ Files of weights are read and written in `weight_files.py`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import textwrap
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ import numpy.typing as npt
 from data_tools.errors import CheckpointError
 
 if TYPE_CHECKING:
+    from mindspore import Parameter
+
     from training.nets.ssd import SSD
 
 
@@ -27,17 +30,54 @@ class LoadReport:
         loaded: Parameters that now hold the file's values.
         skipped: Weights of the file that were left out, on purpose: the old class head.
         missing: Parameters that keep their own values: the new class head.
+        reasons: Why each skipped weight was left out, by name.
     """
 
     loaded: tuple[str, ...]
     skipped: tuple[str, ...]
     missing: tuple[str, ...]
+    reasons: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         text = f"{len(self.loaded)} weights loaded"
         if self.skipped or self.missing:
             text += f", {len(self.skipped)} left out, {len(self.missing)} start afresh"
         return text
+
+    def lines(self) -> list[str]:
+        """Return every name under what became of it, a skipped one with the reason, ready to print."""
+        lines = []
+        for what, names in (("loaded", self.loaded), ("missing", self.missing)):
+            if names:
+                lines.append(f"  {what} ({len(names)}):")
+                lines += textwrap.wrap(
+                    " ".join(in_braces(names)), 110, initial_indent="    ", subsequent_indent="    ",
+                    break_long_words=False, break_on_hyphens=False,
+                )  # fmt: skip
+        if self.skipped:
+            # A line each: the reason differs from name to name.
+            told = [f"    {name}: {self.reasons.get(name, 'left out')}" for name in self.skipped]
+            lines += [f"  skipped ({len(told)}):", *told]
+        return lines
+
+
+def in_braces(names: Iterable[str]) -> list[str]:
+    """Write names that differ in their last part as one, as a shell would expand it.
+
+    >>> in_braces(["a.bn.gamma", "a.bn.beta", "a.conv.weight", "bias"])
+    ['a.bn.{gamma,beta}', 'a.conv.weight', 'bias']
+    """
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        parent, dot, last = name.rpartition(".")
+        groups.setdefault(parent + dot, []).append(last)
+    found = []
+    for head, ends in groups.items():
+        # Without a common head braces would only hide the names.
+        found += (
+            [f"{head}{{{','.join(ends)}}}"] if head and len(ends) > 1 else [head + e for e in ends]
+        )
+    return found
 
 
 def load_weights(
@@ -80,11 +120,21 @@ def load_weights(
     for name in loaded:
         # set_data and load_param_into_net are silently ignored by graphs already compiled.
         ops.assign(parameters[name], ms.Tensor(weights[name].astype(np.float32)))
+    skipped = tuple(n for n in weights if afresh(n))
     return LoadReport(
         tuple(loaded),
-        tuple(n for n in weights if afresh(n)),
+        skipped,
         tuple(n for n in parameters if afresh(n)),
+        {name: _difference(weights[name], parameters.get(name)) for name in skipped},
     )
+
+
+def _difference(weight: npt.NDArray[np.generic], parameter: Parameter | None) -> str:
+    if parameter is None:
+        return f"shape {weight.shape}, of a class head that the network does not have"
+    if tuple(parameter.shape) == weight.shape:
+        return f"shape {weight.shape} fits, but the class head starts afresh (init.head=new)"
+    return f"shape {weight.shape} in the file, {tuple(parameter.shape)} in the network"
 
 
 def _misfit(

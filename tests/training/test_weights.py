@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import stat
 from fnmatch import fnmatchcase
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import mindspore as ms
@@ -16,8 +18,10 @@ from data_tools.errors import CheckpointError
 from data_tools.files import sha256_of_file
 from training.identify import identify, signature
 from training.import_checkpoint import import_checkpoint, main
+from training.initial import load_initial_weights
 from training.nets import build_network
 from training.nets.settings import model_settings
+from training.settings import InitSettings, TrainSettings
 from training.weight_files import EMPTY_SHA256, Weights, read_weights, save_weights
 from training.weights import load_weights
 
@@ -234,6 +238,51 @@ def test_other_class_count_needs_a_new_head() -> None:
         want = before if name in head else source
         assert np.array_equal(value, want[name])
     assert "start afresh" in str(report)
+
+
+def test_every_name_that_was_loaded_skipped_or_missing_is_printed(tmp_path: Path) -> None:
+    source = values(tiny_network(num_classes=4, seed=2))
+    source["multi_box.cls_layers.9.weight"] = np.zeros((1, 2), np.float32)
+    path = tmp_path / "first.ckpt"
+    save_weights(source, path)
+    network = tiny_network(num_classes=9, seed=1)
+    state = SimpleNamespace(network=network, average=None)
+    parts: Any = SimpleNamespace(
+        state=state, settings=TrainSettings(init=InitSettings(checkpoint=str(path), head="new"))
+    )
+    said: list[str] = []
+    load_initial_weights(parts, said.append)
+    told: dict[str, list[str]] = {}
+    for line in said[1:]:
+        if re.match(r"  \w", line):
+            told[line.split()[0]] = names = []
+        else:
+            names.append(line.strip())
+    head = [n for n in values(network) if n.startswith("multi_box.cls_layers.")]
+    body = [n for n in values(network) if n not in head]
+
+    def expanded(lines: list[str]) -> list[str]:
+        found = []
+        for token in " ".join(lines).split():
+            first, _, rest = token.partition("{")
+            found += [first + end for end in rest.rstrip("}").split(",")]
+        return found
+
+    assert said[0].startswith(f"first weights from {path}: {len(body)} weights loaded, ")
+    assert sorted(expanded(told["loaded"])) == sorted(body)
+    assert sorted(expanded(told["missing"])) == sorted(head)
+    reasons = dict(line.split(": ", 1) for line in told["skipped"])
+    assert list(reasons) == [*head, "multi_box.cls_layers.9.weight"]
+    assert reasons["multi_box.cls_layers.9.weight"] == (
+        "shape (1, 2), of a class head that the network does not have"
+    )
+    for name in head:
+        shapes = (
+            f"shape {source[name].shape} in the file, {values(network)[name].shape} in the network"
+        )
+        fits = source[name].shape == values(network)[name].shape
+        assert ("afresh" in reasons[name]) if fits else (reasons[name] == shapes)
+    assert max(map(len, said[1:])) < 130
 
 
 def test_new_head_forgives_nothing_else() -> None:
