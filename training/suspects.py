@@ -5,16 +5,23 @@ The batch is rebuilt from a black box by `replay.py`.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from data_tools.augment.apply import choose_view, truths_in_views
+from data_tools.augment.truth import Truth
+from data_tools.decode import size_of
 from data_tools.manifest import ConvertedSplit
+from data_tools.order import TrainOrder, generator
 from data_tools.pipeline import TrainBatch
-from data_tools.records import RowReader
+from data_tools.pipeline_settings import AugmentSettings
+from data_tools.records import Row, RowReader
 from training.blackbox import Record
+from training.codec import BoxEncoder
 from training.settings import TrainSettings
 
 HUGE_TARGET = 1e3
@@ -52,15 +59,26 @@ def find_suspects(
     Returns:
         At most 5 images; none if all are suspect by their loss alone, since then no image is.
     """
+    from training.corners import build_encoder
+
     found = []
     losses = image_losses(settings, record.num_classes, batches, weights_path)
+    # Not the pipeline's own encoder, which may be what is wrong.
+    encoder = build_encoder(settings.model, settings.pipeline.crowd_ignore)
+    reader = RowReader(split)
+    names = {info.label: info.name for info in split.classes}
     for rank, batch in enumerate(batches):
-        rows = row_numbers(settings, split, record, rank)
+        order = order_of(settings, split, record, rank)
+        rows = order.rows(record.step).tolist()
         for position, image_id in enumerate(batch.image_ids.tolist()):
             loss = losses[rank][position]
             bad = bad_anchors(batch, position)
             if len(bad) or not np.isfinite(loss):
-                reasons = box_reasons(split, rows[position], batch, position, bad)
+                number = rows[position]
+                rng = generator(order.seed, order.epoch_of(record.step), number)
+                row = reader[number]
+                owners = matched_boxes(row, settings.augment, rng, encoder)
+                reasons = box_reasons(row, names, batch, position, bad, owners)
                 found.append(Suspect(rank, position, image_id, loss, tuple(reasons)))
     told = [suspect for suspect in found if suspect.reasons]
     if told or len(found) < sum(len(batch.image_ids) for batch in batches):
@@ -98,13 +116,11 @@ def image_losses(
     return results
 
 
-def row_numbers(
+def order_of(
     settings: TrainSettings, split: ConvertedSplit, record: Record, rank: int
-) -> NDArray[np.int64]:
-    """Return the rows of the split that a rank's batch was made of."""
-    from data_tools.order import TrainOrder
-
-    order = TrainOrder(
+) -> TrainOrder:
+    """Return the order in which a rank of the run took the rows of the split."""
+    return TrainOrder(
         split.num_images,
         settings.seed,
         settings.batch_size,
@@ -112,7 +128,6 @@ def row_numbers(
         record.world_size,
         settings.pipeline.last_batch,
     )
-    return order.rows(record.step)
 
 
 def bad_anchors(batch: TrainBatch, position: int) -> NDArray[np.int64]:
@@ -121,34 +136,72 @@ def bad_anchors(batch: TrainBatch, position: int) -> NDArray[np.int64]:
     return np.flatnonzero((batch.labels[position] > 0) & ~reachable)
 
 
+def matched_boxes(
+    row: Row, augment: AugmentSettings, rng: np.random.Generator, encoder: BoxEncoder
+) -> NDArray[np.int64]:
+    """Find the stored box that each anchor of a training image was matched to.
+
+    Args:
+        row: The image and its boxes as stored.
+        augment: How images are varied.
+        rng: The image's own random numbers of that epoch.
+        encoder: The matching.
+
+    Returns:
+        (A,) the box's place among the stored ones; -1 where the anchor has none.
+    """
+    truth = Truth(row.boxes_yxyx_px, row.labels, row.iscrowd)
+    view = choose_view(*size_of_row(row), truth, augment, rng)
+    # Boxes that the view cuts away take their labels with them: as labels, places survive.
+    places = np.arange(1, len(row.labels) + 1, dtype=np.int32)
+    seen, _ = truths_in_views([dataclasses.replace(truth, labels=places)], [view])
+    _, owners = encoder(seen.boxes_yxyx, seen.labels, seen.iscrowd)
+    return np.maximum(owners, 0).astype(np.int64) - 1
+
+
+def size_of_row(row: Row) -> tuple[int, int]:
+    """Return height and width of an image; the published tools' shards do not say them."""
+    stored = (row.height, row.width)
+    return stored if all(stored) else size_of(row.image) or stored
+
+
 def box_reasons(
-    split: ConvertedSplit,
-    row_number: int,
+    row: Row,
+    names: dict[int, str],
     batch: TrainBatch,
     position: int,
     bad: NDArray[np.int64],
+    owners: NDArray[np.int64],
 ) -> list[str]:
     """Name the stored boxes to blame: those with a bad target, or that are bad in themselves.
 
     Args:
-        split: The training split.
-        row_number: The image's row in it.
+        row: The image and its boxes as stored.
+        names: Class names by label.
         batch: The rebuilt batch.
         position: The image's place in it.
         bad: Its anchors with targets that no network can reach.
+        owners: (A,) the stored box of each anchor, see `matched_boxes`.
     """
-    row = RowReader(split)[int(row_number)]
-    names = {info.label: info.name for info in split.classes}
-    blamed = {int(batch.labels[position, anchor]): anchor for anchor in bad}
     reasons = []
-    for index, (box, label) in enumerate(zip(row.boxes_yxyx_px, row.labels.tolist())):
-        what = box_defect(box, row.height, row.width)
-        if label in blamed:
-            target = batch.loc_targets[position, blamed[label]].tolist()
-            what = f"is of the class whose anchor {blamed[label]} has the target {target}"
+    labels = row.labels.tolist()
+    for index, (box, label) in enumerate(zip(row.boxes_yxyx_px, labels, strict=True)):
+        what = box_defect(box, *size_of_row(row))
+        its = bad[owners[bad] == index]
+        if len(its):
+            target = batch.loc_targets[position, its[0]].tolist()
+            what += (
+                f"{' and ' if what else ''}is matched to anchor {its[0]} with the target {target}"
+            )
+            what += f" and to {len(its) - 1} more such" if len(its) > 1 else ""
         if what:
             corners = ", ".join(f"{float(value):g}" for value in box)
             reasons.append(f"box {index} ({names.get(label, '?')}), yxyx [{corners}], {what}")
+    for anchor in bad[owners[bad] < 0][:1].tolist():
+        target = batch.loc_targets[position, anchor].tolist()
+        reasons.append(
+            f"anchor {anchor} has the target {target}, but no stored box is matched to it"
+        )
     return reasons
 
 

@@ -18,13 +18,17 @@ from run_helpers import SMALL, make_set, read_run
 
 import training.assemble
 from data_tools.errors import CheckpointError, DataError, SettingError, UserError
+from data_tools.manifest import open_split
+from data_tools.order import generator
+from data_tools.records import RowReader
 from training.blackbox import NotFiniteError
 from training.checkpoint import read_card
 from training.configure import compose
+from training.distributed import World
 from training.evaluator import Evaluator
 from training.loop import run
 from training.settings import TrainSettings
-from training.suspects import box_defect
+from training.suspects import box_defect, matched_boxes
 from training.trainer import Trainer
 
 LOGGED = {"step", "epoch", "loss", "loc_loss", "cls_loss", "lr", "images_per_s", "data_wait",
@@ -232,9 +236,6 @@ def test_a_bad_box_is_found_by_replay(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from data_tools.manifest import open_split
-    from data_tools.records import RowReader
-
     reader = RowReader(open_split(data, "train"))
     marked = next(k for k in range(20) if {1, 2} <= set(reader[k].labels.tolist()))
     signature = reader[marked].labels.tobytes()
@@ -276,6 +277,70 @@ def test_a_bad_box_is_found_by_replay(
         run(TrainSettings(replay=str(found[0])))
     with pytest.raises(CheckpointError, match="not a black box"):
         run(TrainSettings(replay=str(data / "train" / "manifest.json")))
+
+
+def test_replay_names_the_one_box_of_two_of_a_class(
+    data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reader = RowReader(open_split(data, "train"))
+    marked = next(k for k in range(20) if np.bincount(reader[k].labels).max() > 1)
+    row = reader[marked]
+    label = int(np.bincount(row.labels).argmax())
+    culprit = int(np.flatnonzero(row.labels == label)[-1])
+
+    class Faulty:
+        """An encoder that fails on one box of one image, as no sound one would."""
+
+        def __init__(self, inner: Any) -> None:
+            self.inner, self.num_anchors = inner, inner.num_anchors
+
+        def encode_batch(
+            self, boxes: Any, labels: Any, crowd: Any, images: Any, targets: Any, found: Any
+        ) -> None:
+            self.inner.encode_batch(boxes, labels, crowd, images, targets, found)
+            for place in range(len(found)):
+                mine = images == place
+                if labels[mine].tobytes() == row.labels.tobytes():
+                    anchors, owners = self.inner.match(boxes[mine])
+                    targets[place][anchors[owners == culprit]] = np.inf
+
+    real = training.assemble.build_encoder
+    monkeypatch.setattr(training.assemble, "build_encoder", lambda *a: Faulty(real(*a)))
+    output = tmp_path / "run"
+    with pytest.raises(NotFiniteError):
+        run(settings_of(f"data={data}", f"output={output}", "augment=none"))
+    (found,) = (output / "blackbox").glob("*.json")
+    capsys.readouterr()
+    assert run(TrainSettings(replay=str(found))) == 0
+    told = capsys.readouterr().out
+    assert f"image {row.image_id} (place" in told
+    corners = ", ".join(f"{float(value):g}" for value in row.boxes_yxyx_px[culprit])
+    assert f"  box {culprit} (" in told
+    assert f", yxyx [{corners}], is matched to anchor " in told
+    assert told.count("  box ") == 1
+
+
+def test_the_box_of_every_anchor_is_found_again(data: Path) -> None:
+    """Under windows and mirrors: the anchors with a box are the positive ones, of its label."""
+    settings = settings_of(f"data={data}", "augment=paper")
+    split = open_split(data, "train")
+    encoder = training.assemble.build_encoder(settings.model)
+    pipeline = training.assemble.build_pipeline(settings, split, World())
+    reader, dropped = RowReader(split), 0
+    for step in range(8):
+        batch = pipeline.batch_at(step)
+        for place, number in enumerate(pipeline.order.rows(step).tolist()):
+            row = reader[number]
+            rng = generator(settings.seed, pipeline.order.epoch_of(step), number)
+            owners = matched_boxes(row, settings.augment, rng, encoder)
+            assert ((owners >= 0) == (batch.labels[place] > 0)).all()
+            matched = owners >= 0
+            np.testing.assert_array_equal(row.labels[owners[matched]], batch.labels[place][matched])
+            dropped += len(row.labels) > len(set(owners[matched].tolist()))
+    assert dropped  # or places could have been taken for those of the boxes that are left
 
 
 def test_defects_of_a_stored_box() -> None:
