@@ -34,9 +34,9 @@ class Due:
         return every > 0 and step % every == 0
 
     def histograms(self, step: int) -> bool:
-        """True if the report of a step shows the weights after it."""
+        """True if the report of a step shows the weights after it; a run's last step does."""
         every = self.settings.log.histograms_every
-        return every > 0 and step % every == 0
+        return every > 0 and (step % every == 0 or step == self.total)
 
     def call_length(self, step: int, most: int) -> int:
         """Return how many steps may run in one call: up to the first that needs the weights as they are.

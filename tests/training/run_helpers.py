@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,20 @@ def wait_for_step(output: Path, step: int, process: subprocess.Popen[str]) -> No
 def read_run(output: Path) -> list[dict[str, Any]]:
     """Return the lines of a run's log."""
     return [json.loads(line) for line in (output / "log.jsonl").read_text().splitlines()]
+
+
+def events_in(folder: Path) -> Iterator[tuple[int, Any]]:
+    """The step and the value of all that the event files of a folder hold."""
+    from tensorboardX.proto.event_pb2 import Event
+
+    for path in sorted(folder.glob("events.*")):
+        content, start = path.read_bytes(), 0
+        while start < len(content):
+            # A record is its length (8 bytes), a checksum (4), the event, and a checksum (4).
+            (length,) = struct.unpack_from("<Q", content, start)
+            event = Event.FromString(content[start + 12 : start + 12 + length])
+            start += length + 16
+            yield from ((event.step, value) for value in event.summary.value)
 
 
 def free_port() -> int:

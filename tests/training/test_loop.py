@@ -10,11 +10,12 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from run_helpers import SMALL, make_set, read_run
+from run_helpers import SMALL, events_in, make_set, read_run
 
 import training.assemble
 from data_tools.errors import CheckpointError, DataError, SettingError, UserError
@@ -25,9 +26,10 @@ from training.blackbox import NotFiniteError
 from training.checkpoint import read_card
 from training.configure import compose
 from training.distributed import World
+from training.due import Due
 from training.evaluator import Evaluator
 from training.loop import run
-from training.settings import TrainSettings
+from training.settings import LogSettings, TrainSettings
 from training.suspects import box_defect, matched_boxes
 from training.trainer import Trainer
 
@@ -55,7 +57,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Iterator[T
     settings = settings_of(
         f"data={data}", f"output={output}", "max_steps=6", "evaluate_at_end=true",
         "checkpoint.every_steps=4", "checkpoint.keep=1", "log.pictures=2", "optim.ema=0.9",
-        "log.tensorboard=true", "log.histograms_every=3",
+        "log.tensorboard=true",
     )  # fmt: skip
     assert run(settings) == 0
     yield settings
@@ -89,6 +91,26 @@ def test_a_run_leaves_what_it_promises(finished: TrainSettings) -> None:
     }
     assert not any(name.endswith(".tmp") for name in names)
     assert "batch_size: 4" in (output / "settings.yaml").read_text()
+
+
+def test_histograms_are_on_by_default_and_a_short_run_has_those_of_its_last_step(
+    finished: TrainSettings,
+) -> None:
+    events = events_in(Path(finished.output) / "tensorboard")
+    found = {(step, value.tag) for step, value in events if value.WhichOneof("value") == "histo"}
+    assert {step for step, _ in found} == {6}
+    assert len(found) > 10
+
+    def due(every: int, total: int) -> list[int]:
+        log = LogSettings(histograms_every=every)
+        parts: Any = SimpleNamespace(
+            settings=TrainSettings(log=log), total_steps=total, steps_per_epoch=5
+        )
+        return [step for step in range(1, total + 1) if Due(parts).histograms(step)]
+
+    assert due(LogSettings().histograms_every, 12_000) == [5000, 10_000, 12_000]
+    assert due(4, 8) == [4, 8]
+    assert due(0, 8) == []
 
 
 def test_its_checkpoint_says_what_it_is(finished: TrainSettings) -> None:

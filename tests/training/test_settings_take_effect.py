@@ -7,8 +7,6 @@ lost on its way fails. Skipped steps are in `test_skipped_steps.py`.
 from __future__ import annotations
 
 import json
-import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,7 @@ import numpy as np
 import pytest
 from mindspore import Tensor, nn
 from numpy.typing import NDArray
-from run_helpers import SMALL, make_set, read_run
+from run_helpers import SMALL, events_in, make_set, read_run
 
 import training.inference
 from training.assemble import build_parts, build_state
@@ -169,20 +167,6 @@ def test_accumulate_the_norms_see_the_parts_one_after_the_other(finished: Finish
     )
 
 
-def events_in(folder: Path) -> Iterator[tuple[int, Any]]:
-    """The step and the value of all that the event files of a folder hold."""
-    from tensorboardX.proto.event_pb2 import Event
-
-    for path in sorted(folder.glob("events.*")):
-        content, start = path.read_bytes(), 0
-        while start < len(content):
-            # A record is its length (8 bytes), a checksum (4), the event, and a checksum (4).
-            (length,) = struct.unpack_from("<Q", content, start)
-            event = Event.FromString(content[start + 12 : start + 12 + length])
-            start += length + 16
-            yield from ((event.step, value) for value in event.summary.value)
-
-
 def test_tensorboard_holds_scalars_histograms_and_a_picture(finished: Finished) -> None:
     output = Path(finished.settings.output)
     events = list(events_in(output / "tensorboard"))
@@ -197,11 +181,14 @@ def test_tensorboard_holds_scalars_histograms_and_a_picture(finished: Finished) 
     coco = json.loads((output / "metrics.json").read_text())["coco"]
     assert scalars["val/AP", STEPS] == pytest.approx(coco["AP"], rel=1e-6)
     histograms = of_kind("histo")
-    assert set(histograms) == {(f"network.{name}", 2) for name in finished.first}
-    for name, value in finished.saved[1].items():
-        histogram = histograms[f"network.{name}", 2]
-        assert histogram.num == value.size
-        assert (histogram.min, histogram.max) == (value.min(), value.max())
+    assert set(histograms) == {
+        (f"network.{name}", k) for name in finished.first for k in (2, STEPS)
+    }
+    for step in (2, STEPS):  # every second one, and the last
+        for name, value in finished.saved[step - 1].items():
+            histogram = histograms[f"network.{name}", step]
+            assert histogram.num == value.size
+            assert (histogram.min, histogram.max) == (value.min(), value.max())
     pictures = of_kind("image")
     assert list(pictures) == [("predictions", STEPS)]
     encoded = pictures["predictions", STEPS].encoded_image_string
