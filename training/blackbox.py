@@ -17,6 +17,7 @@ from data_tools.files import write_atomic
 from data_tools.pipeline import TrainBatch
 from training.assemble import Parts
 from training.checkpoint import stem, write_arrays
+from training.disk import disk_errors
 from training.loss_scale import SCALE_FLOOR
 from training.settings import TrainSettings
 from training.step import StepResult
@@ -89,6 +90,9 @@ class BlackBox:
 
         Returns:
             The file to give to `replay=`.
+
+        Raises:
+            DiskError: If the disk is full or fails.
         """
         parts = self.parts
         mine = dataclasses.asdict(RankRecord(tuple(batch.image_ids.tolist()), digest(batch)))
@@ -96,11 +100,8 @@ class BlackBox:
         folder = parts.output / "blackbox"
         path = folder / f"{stem(step + 1)}.json"
         if parts.world.is_main:
-            folder.mkdir(parents=True, exist_ok=True)
-            weights = folder / f"{stem(step + 1)}.ckpt"
             state = parts.state
             live = {f"network.{p.name}": p.asnumpy() for p in state.network.get_parameters()}
-            write_arrays(live, weights)
             record = Record(
                 step=step,
                 world_size=parts.world.size,
@@ -108,10 +109,13 @@ class BlackBox:
                 ranks=tuple(RankRecord(**entry) for entry in ranks),
                 data_fingerprint=parts.split.fingerprint,
                 num_classes=parts.split.num_classes,
-                weights=weights.name,
+                weights=f"{stem(step + 1)}.ckpt",
                 settings=parts.settings,
             )
-            write_atomic(path, json.dumps(dataclasses.asdict(record), indent=1) + "\n")
+            with disk_errors(path):
+                folder.mkdir(parents=True, exist_ok=True)
+                write_arrays(live, folder / record.weights)
+                write_atomic(path, json.dumps(dataclasses.asdict(record), indent=1) + "\n")
         return path
 
     def error(self, step: int, result: StepResult, path: Path, in_a_row: int) -> NotFiniteError:

@@ -6,7 +6,6 @@ One checkpoint's files are `checkpoint.py`; whether one may be resumed from is `
 from __future__ import annotations
 
 import dataclasses
-import errno
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from data_tools.errors import CheckpointError, UserError
 from data_tools.files import sha256_of_file, sync_path
 from training.checkpoint import Card, Checkpoint, parse_card, stem, write_arrays
+from training.disk import remedy
 
 BEST = "best"
 
@@ -205,11 +205,9 @@ class CheckpointStore:
         except OSError as error:
             with suppress(OSError, CheckpointError):
                 self.sweep()  # the room that the half of it takes may be the room that is missing
-            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
             raise UserError(
                 f"{self.folder}: {what} could not be written ({error.strerror or error}). "
-                f"{self._last_whole()}; {'make room' if full else 'mend this'} and run again with "
-                "resume=true."
+                f"{self._last_whole()}; {remedy(error)} and run again with resume=true."
             ) from error
 
     def _last_whole(self) -> str:

@@ -13,9 +13,10 @@ from data_tools.errors import DataError
 from data_tools.files import write_atomic
 from data_tools.manifest import ConvertedSplit, open_split
 from training.assemble import Parts
+from training.disk import disk_errors
 from training.nets import build_network
 from training.state import copy_weights
-from training.watch import TensorBoard
+from training.tensorboard import TensorBoard
 
 
 class Evaluator:
@@ -93,10 +94,14 @@ class Evaluator:
             step: Steps done.
             metrics: What `evaluate` returned.
             tensorboard: Gets the figures and the picture.
+
+        Raises:
+            UserError: If the disk is full or fails.
         """
         output = self.parts.output
         content = {"step": step, **metrics, "data_fingerprint": self.fingerprint}
-        write_atomic(output / "metrics.json", json.dumps(content, indent=1) + "\n")
+        with disk_errors(output / "metrics.json"):
+            write_atomic(output / "metrics.json", json.dumps(content, indent=1) + "\n")
         figures = {f"val/{k}": v for k, v in metrics["coco"].items() if isinstance(v, float)}
         tensorboard.scalars(figures, step)
         count = self.parts.settings.log.pictures

@@ -15,7 +15,8 @@ from data_tools.verdict import verdict
 from training.assemble import Parts
 from training.due import Due
 from training.stepper import Done
-from training.watch import EVALUATIONS, LOG, LogFile, Meter, TensorBoard, Terminal
+from training.tensorboard import TensorBoard
+from training.watch import EVALUATIONS, LOG, LogFile, Meter, Terminal
 
 
 class Reporter:
@@ -56,6 +57,9 @@ class Reporter:
             step: Steps done.
             done: What the step said and took.
             last: True if no step follows in this start of the run.
+
+        Raises:
+            DiskError: If the disk is full or fails.
         """
         self.meter.count(done.waited, done.stage_seconds)
         speed = self.meter.read(done.ended)["images_per_s"]

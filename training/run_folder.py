@@ -13,6 +13,7 @@ from typing import Any
 
 from data_tools.errors import SettingError
 from data_tools.files import write_atomic
+from training.disk import disk_errors
 from training.settings import TrainSettings
 from training.watch import EVALUATIONS, LOG, read_log
 
@@ -88,16 +89,26 @@ def remove_earlier(settings: TrainSettings) -> None:
 
 
 def write_settings(settings: TrainSettings, output: Path) -> None:
-    """Write `settings.yaml`, with every setting as it was used."""
+    """Write `settings.yaml`, with every setting as it was used.
+
+    Raises:
+        DiskError: If the disk is full or fails.
+    """
     import yaml  # type: ignore[import-untyped]
 
     content = yaml.safe_dump(dataclasses.asdict(settings), sort_keys=False, allow_unicode=True)
-    write_atomic(output / "settings.yaml", content)
+    with disk_errors(output / "settings.yaml"):
+        write_atomic(output / "settings.yaml", content)
 
 
 def write_summary(output: Path, summary: dict[str, Any]) -> None:
-    """Write `summary.json` and draw the curves of loss, rate and AP from the log."""
-    write_atomic(output / SUMMARY, json.dumps(summary, indent=1) + "\n")
+    """Write `summary.json` and draw the curves of loss, rate and AP from the log.
+
+    Raises:
+        DiskError: If the disk is full or fails.
+    """
+    with disk_errors(output / SUMMARY):
+        write_atomic(output / SUMMARY, json.dumps(summary, indent=1) + "\n")
     lines = [
         line
         for name in (LOG, EVALUATIONS)
@@ -107,4 +118,5 @@ def write_summary(output: Path, summary: dict[str, Any]) -> None:
     if lines:
         from training.curves import write_training_curves
 
-        write_training_curves(output / "curves.png", lines)
+        with disk_errors(output / "curves.png"):
+            write_training_curves(output / "curves.png", lines)

@@ -6,6 +6,7 @@ Sums and gradients are `step.py`, files `checkpoint.py`, words `announce.py`; th
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from training.assemble import build_parts
 from training.blackbox import BlackBox
 from training.checkpoint import Checkpoint
 from training.checkpoint_store import CheckpointStore
+from training.disk import DiskError
 from training.distributed import World
 from training.due import Due
 from training.evaluator import Evaluator
@@ -65,11 +67,12 @@ class Trainer:
         self.best: dict[str, Any] | None = None
         self.metrics: dict[str, Any] | None = None
         self.last: StepResult | None = None
+        self.left_open = ExitStack()
 
     def run(self) -> int:
         """Train to the end, to a limit, or to a signal; return the exit code."""
         alone = self.world.size == 1  # among others, nobody may leave a collective by himself
-        with self.stop:
+        with self.stop, self.left_open:
             try:
                 self.stop.interruptible = alone
                 self.begin()
@@ -82,6 +85,9 @@ class Trainer:
                 self.finish()
             except Interrupted:
                 self.say("stopped by a signal; what was saved before is whole")
+            except DiskError as error:
+                error.saved_step = self.saved_step
+                raise
         self.world.barrier()  # nobody leaves while another still writes or waits
         self.status.tell(self.step, FINISHED)
         # To the launcher, a rank that was asked to stop and did is a success.
@@ -120,11 +126,17 @@ class Trainer:
         if world.is_main:
             remove_earlier(settings)
         self.reporter.start(self.step)
+        self.left_open.callback(self.close_reporter)
         if world.is_main:
             self.store.set_aside_after(self.step)
             self.store.sweep()
             write_settings(settings, self.output)
             announce(self.parts, self.environment, self.step)
+
+    def close_reporter(self) -> None:
+        """Close what an error left open; what the disk does not take of it is not worth another error."""
+        with suppress(DiskError):
+            self.reporter.close()
 
     def resume_from(self, found: Checkpoint) -> None:
         """Take over a checkpoint of this run."""
@@ -177,6 +189,7 @@ class Trainer:
         steps = stepper.call(self.step, count, tell, lambda: self.stop.wanted)
         self.stop.took(time.monotonic() - begun)
         leaving = steps[-1].result.stop
+        full: DiskError | None = None
         for k, done in enumerate(steps, 1):
             if done.result.applied:
                 self.skips = 0
@@ -185,7 +198,16 @@ class Trainer:
             self.step += 1
             self.last = done.result
             last = self.step == self.parts.total_steps or (leaving and k == count)
-            self.reporter.step(self.step, done, last)
+            if full is None:
+                try:
+                    self.reporter.step(self.step, done, last)
+                except DiskError as error:
+                    full = error  # the weights are those after the call's last step: on to it
+        if full is not None:
+            # A log line less is no reason to lose the steps since the last checkpoint as well. Where
+            # there is no room for one either, its own error says so.
+            self.save()
+            raise full
         # The order matters: a line is logged before its step is saved.
         if last or self.due.save(self.step) or self.due.evaluation(self.step):
             self.save()

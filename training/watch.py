@@ -1,6 +1,6 @@
-"""What a run tells while it trains: log lines, TensorBoard, the progress bar, rank status.
+"""What a run tells while it trains: log lines, the progress bar, rank status.
 
-Nothing here changes what is trained; pictures of predictions are drawn in `visualize.py`.
+Nothing here changes what is trained; TensorBoard is `tensorboard.py`, pictures are drawn in `visualize.py`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from data_tools.files import write_atomic
 from data_tools.progress import Progress
 from data_tools.typed import parse_json
 from data_tools.verdict import StageSum
+from training.disk import disk_errors
 
 LOG = "log.jsonl"
 EVALUATIONS = "evaluations.jsonl"
@@ -32,6 +33,9 @@ class LogFile:
     Args:
         path: The file.
         enabled: False writes nothing (ranks other than 0).
+
+    Raises:
+        DiskError: In `write` and `rewind`, if the disk is full or fails.
     """
 
     def __init__(self, path: Path, enabled: bool = True) -> None:
@@ -41,7 +45,8 @@ class LogFile:
         """Drop lines after `step`, and a half-written last line, before a run goes on from there."""
         if self.enabled and self.path.is_file():
             kept = [json.dumps(line) for line in read_log(self.path) if line["step"] <= step]
-            write_atomic(self.path, "".join(line + "\n" for line in kept))
+            with disk_errors(self.path):
+                write_atomic(self.path, "".join(line + "\n" for line in kept))
 
     def last_loss(self) -> float | None:
         """Return the loss of the last line, None if there is none."""
@@ -56,7 +61,7 @@ class LogFile:
     def write(self, line: dict[str, Any]) -> None:
         """Append a line; it is on its way to the disk when this returns."""
         if self.enabled:
-            with open(self.path, "a", encoding="utf-8") as file:
+            with disk_errors(self.path), open(self.path, "a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
 
 
@@ -77,48 +82,6 @@ def read_log(path: Path) -> list[dict[str, Any]]:
         ):
             lines.append(line)
     return lines
-
-
-class TensorBoard:
-    """TensorBoard events of a run; does nothing when it is off.
-
-    Args:
-        folder: Where the event files go.
-        enabled: False writes nothing.
-        first_step: Events from this step on in older files are superseded.
-    """
-
-    def __init__(self, folder: Path, enabled: bool, first_step: int) -> None:
-        self.writer = None
-        if enabled:
-            from tensorboardX import SummaryWriter
-
-            self.writer = SummaryWriter(str(folder), purge_step=first_step + 1)
-
-    def scalars(self, values: dict[str, float], step: int) -> None:
-        """Write numbers by name."""
-        if self.writer is not None:
-            for name, value in values.items():
-                self.writer.add_scalar(name, value, step)
-
-    def histograms(self, arrays: dict[str, NDArray[Any]], step: int) -> None:
-        """Write the distribution of each array."""
-        if self.writer is not None:
-            for name, array in arrays.items():
-                self.writer.add_histogram(name, array, step)
-
-    def picture(self, name: str, path: Path, step: int) -> None:
-        """Write a picture from a file."""
-        if self.writer is not None:
-            import cv2
-
-            image_bgr = cv2.imread(str(path))
-            self.writer.add_image(name, image_bgr[:, :, ::-1], step, dataformats="HWC")
-
-    def close(self) -> None:
-        """Flush and close."""
-        if self.writer is not None:
-            self.writer.close()
 
 
 class Meter:
