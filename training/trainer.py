@@ -187,7 +187,8 @@ class Trainer:
             self.status.tell(self.step + 1, doing, limit if doing == "computing" else 0)
 
         steps = stepper.call(self.step, count, tell, lambda: self.stop.wanted)
-        self.stop.took(time.monotonic() - begun)
+        if not fresh:  # what compiling takes says nothing of the steps to come
+            self.stop.took(time.monotonic() - begun)
         leaving = steps[-1].result.stop
         full: DiskError | None = None
         for k, done in enumerate(steps, 1):

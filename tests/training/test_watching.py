@@ -248,3 +248,36 @@ def test_the_trainer_leaves_the_evaluation_to_the_resumed_run(
     assert (
         "evaluation after step 3 left to the resumed run: one took 20.0 s, 11.0 s are left" in text
     )
+
+
+def test_compiling_is_no_measure_of_the_steps_to_come(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A minute; each of two phases compiles for 20 s, and then a step takes 3 s."""
+    clock, stub = Clock(), SimpleNamespace
+    monkeypatch.delenv(STATUS_VARIABLE, raising=False)
+    monkeypatch.setattr("training.signals.time", clock)
+    monkeypatch.setattr("training.trainer.time", clock)
+    settings = TrainSettings(output=str(tmp_path), max_minutes=1.0)
+    unused: Any = None
+    trainer: Any = Trainer(settings, World(), unused, unused, 0.0)
+    compiling = [0, 4]
+
+    def call(step: int, count: int, tell: object, wanted: Callable[[], bool]) -> list[Any]:
+        vote = wanted()
+        clock.now += 20.0 if step in compiling else 3.0
+        return [stub(result=stub(stop=vote, applied=True))]
+
+    trainer.parts = stub(total_steps=99)
+    trainer.due = stub(
+        save=lambda step: False, evaluation=lambda step: False, call_length=lambda step, most: 1
+    )
+    trainer.reporter = stub(step=lambda *arguments: None, restart=lambda: None)
+    monkeypatch.setattr(Trainer, "save", lambda self: None)
+    left = []
+    while not any(left):
+        if trainer.step in compiling:
+            trainer.phase_begun = trainer.step
+        left.append(trainer.one_call(stub(longest=1, call=call), 99))
+    # 20, 3 x 3, 20, 3 x 3 s: at 55 s another step, and a margin of one, would not end in time.
+    assert (trainer.step, clock.now) == (8, 58.0)
