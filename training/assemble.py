@@ -18,7 +18,7 @@ from data_tools.pipeline import TrainPipeline
 from training.checkpoint import Card
 from training.corners import build_encoder
 from training.distributed import World, local_ranks
-from training.loss_scale import LossScale
+from training.loss_scale import LossScale, share_of
 from training.losses import build_loss
 from training.nets import build_network
 from training.nets.depthwise import speed_up_depthwise
@@ -127,7 +127,7 @@ def build_parts(settings: TrainSettings, world: World, split: ConvertedSplit) ->
     total = schedule.total_steps
     if settings.max_steps is not None:
         total = min(total, settings.max_steps)
-    state, normalize, loss = build_state(settings, split.num_classes)
+    state, normalize, loss = build_state(settings, split.num_classes, world.size)
     phases = build_phases(settings, pipeline.steps_per_epoch)
     for phase in phases:  # a pattern that fits nothing is said now, not at the phase's first step
         trainable(state.optimizer.weights, expand_backbone(state.network, phase.freeze))
@@ -179,12 +179,15 @@ def build_phases(settings: TrainSettings, steps_per_epoch: int) -> list[Phase]:
     return phases
 
 
-def build_state(settings: TrainSettings, num_classes: int) -> tuple[TrainState, nn.Cell, nn.Cell]:
+def build_state(
+    settings: TrainSettings, num_classes: int, world_size: int = 1
+) -> tuple[TrainState, nn.Cell, nn.Cell]:
     """Build network, optimizer, loss scale and average.
 
     Args:
         settings: All settings.
         num_classes: Classes with background.
+        world_size: Number of ranks.
 
     Returns:
         The state, the normalisation cell and the loss cell.
@@ -206,7 +209,10 @@ def build_state(settings: TrainSettings, num_classes: int) -> tuple[TrainState, 
     if optim.ema is not None:
         average = WeightAverage(list(network.get_parameters()))
     scaler = LossScale(
-        runtime.loss_scale, runtime.loss_scale_window, active=runtime.precision == "fp16"
+        runtime.loss_scale,
+        runtime.loss_scale_window,
+        active=runtime.precision == "fp16",
+        share=share_of(settings.batch_size * world_size),
     )
     state = TrainState(
         network, Momentum(weights, dataclasses.replace(optim, lr_factors=factors)), scaler, average

@@ -5,11 +5,33 @@ Whether a step was finite is decided in `step.py`.
 
 from __future__ import annotations
 
+import math
+
 import mindspore as ms
 from mindspore import Parameter, Tensor, nn, ops
 
 SCALE_FLOOR = 2.0**-14
 """Below this the scale is not to blame for what is not finite."""
+
+POSITIVES_PER_IMAGE = 16
+"""About what COCO's images have; it need not be exact, since the scale finds its size by itself."""
+
+
+def share_of(images: int) -> float:
+    """Return what the loss sum of so many images is multiplied by beside the scale.
+
+    A sum over a batch is hundreds of times the loss that a scale is chosen for. Its true divisor, the
+    positives of all ranks, is known only after the all-reduce, so the number to expect stands in. Of the
+    global batch: what half precision rounds is then the same on one device and on many, and whether a
+    batch is cut into parts. A power of two: it changes no bit of a gradient that is not rounded away.
+
+    Args:
+        images: Images of a step on all devices.
+
+    >>> share_of(1), share_of(32)
+    (0.0625, 0.001953125)
+    """
+    return 2.0 ** -round(math.log2(POSITIVES_PER_IMAGE * images))
 
 
 class LossScale(nn.Cell):
@@ -19,13 +41,19 @@ class LossScale(nn.Cell):
         first: Initial scale.
         window: Good steps in a row after which it doubles.
         active: False keeps the scale at 1.
+        share: A constant beside the scale, see `share_of`; without effect when it is off.
     """
 
-    def __init__(self, first: float, window: int, active: bool) -> None:
+    def __init__(self, first: float, window: int, active: bool, share: float = 1.0) -> None:
         super().__init__(auto_prefix=False)
+        self.share = share if active else 1.0
         self.active, self.window = active, float(window)
         self.scale = Parameter(Tensor(first if active else 1.0, ms.float32), name="loss_scale")
         self.good = Parameter(Tensor(0.0, ms.float32), name="loss_scale_good_steps")
+
+    def factor(self) -> Tensor:
+        """Return what the loss sum is multiplied by, and the gradients are divided by: () float32."""
+        return self.scale * self.share
 
     def adjust(self, finite: Tensor) -> None:
         """Halve after an overflow, double after `window` good steps in a row."""

@@ -46,7 +46,7 @@ class SunkStep(nn.Cell):
         self, images: Tensor, loc_targets: Tensor, labels: Tensor, numbers: Tensor
     ) -> Tensor:
         """Do a step; return its (8,) result as `Apply` does. `numbers` is (2,): rate and decay."""
-        sums, gradients = self.gradients(images, loc_targets, labels, self.scaler.scale * 1.0)
+        sums, gradients = self.gradients(images, loc_targets, labels, self.scaler.factor())
         # `broken` is 0 or NaN: added to the sums, it makes the step one that is left out.
         sums = sums + self.broken * 1.0
         result = self.apply_update(sums, gradients, numbers[0], numbers[1], self.vote * 1.0)

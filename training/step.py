@@ -140,7 +140,7 @@ class Apply(nn.Cell):
         total, reduced = self.reduce(ops.concat((sums, vote)), gradients)
         positives = ops.maximum(total[2], Tensor(1.0, ms.float32))
         scale = self.scaler.scale * 1.0
-        factor = 1.0 / (positives * scale)
+        factor = 1.0 / (positives * self.scaler.factor())
         norm = ops.sqrt(ops.addn(self.each(ops.partial(square_sum, factor), reduced)))
         finite = ops.logical_and(ops.isfinite(norm), ops.isfinite(total[0]))
         if self.clipped:
@@ -193,13 +193,13 @@ def build_step(gradients: Gradients, apply: Apply, accumulate: int) -> StepFunct
         decay: Tensor,
         vote: Tensor,
     ) -> Tensor:
-        sums, grads = gradients(images, loc_targets, labels, scaler.scale * 1.0)
+        sums, grads = gradients(images, loc_targets, labels, scaler.factor())
         return apply(sums, grads, rate, decay, vote)
 
     # Tensors in a tuple argument would count as constants and compile anew at every call: *args.
     @ms.jit
     def part(images: Tensor, loc_targets: Tensor, labels: Tensor) -> Any:
-        sums, grads = gradients(images, loc_targets, labels, scaler.scale * 1.0)
+        sums, grads = gradients(images, loc_targets, labels, scaler.factor())
         return (sums, *grads)
 
     @ms.jit

@@ -25,11 +25,11 @@ from training.blackbox import NotFiniteError
 from training.checkpoint import read_arrays, stem
 from training.configure import compose
 from training.loop import run
-from training.settings import TrainSettings
+from training.settings import RuntimeSettings, TrainSettings
 from training.watch import LogFile
 
 POISONED = (14, 16, 17)
-FIRST_SCALE = 2.0**14
+FIRST_SCALE = 2.0**20
 
 
 def settings_of(*overrides: str) -> TrainSettings:
@@ -106,6 +106,28 @@ def test_half_precision_overflows_until_the_scale_fits(given_up: GivenUp) -> Non
         assert lines[step]["loss_scale"] == FIRST_SCALE / 2**count
         assert np.isfinite(lines[step]["loss"])
     assert not (given_up.output / "blackbox" / f"{stem(1)}.json").exists()
+
+
+def test_the_first_steps_of_a_default_run_are_applied(data: Path, tmp_path: Path) -> None:
+    settings = settings_of(f"data={data}", f"output={tmp_path / 'run'}", "max_steps=3",
+                           "log.every_steps=1", "checkpoint.every_steps=99")  # fmt: skip
+    default = RuntimeSettings().loss_scale
+    runtime = dataclasses.replace(settings.runtime, loss_scale=default)
+    assert run(dataclasses.replace(settings, runtime=runtime)) == 0
+    lines = read_run(tmp_path / "run")
+    assert [line["step"] for line in lines] == [1, 2, 3]
+    assert all("skipped" not in line and line["loss_scale"] == default for line in lines)
+
+
+def test_the_share_of_the_scale_depends_on_the_global_batch_alone() -> None:
+    def share(*overrides: str, ranks: int = 1) -> float:
+        return build_state(settings_of(*overrides), 7, ranks)[0].scaler.share
+
+    assert share("batch_size=32") == 1 / 512
+    assert share("batch_size=4", ranks=8) == 1 / 512
+    assert share("batch_size=32", "optim.accumulate=4") == 1 / 512
+    assert share("batch_size=24") in (1 / 256, 1 / 512)  # a power of two, whatever the batch
+    assert share("batch_size=32", "runtime.precision=fp32") == 1
 
 
 def test_the_convolutions_compute_in_half_precision() -> None:

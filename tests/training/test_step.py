@@ -10,6 +10,7 @@ import pytest
 from mindspore import nn
 from toy import snapshot, toy_batch, toy_state, toy_step
 
+from training.loss_scale import LossScale, share_of
 from training.reduce import Reduce, bucket_slices
 from training.settings import OptimSettings
 
@@ -119,6 +120,21 @@ def test_the_loss_scale_halves_and_doubles_and_changes_no_gradient() -> None:
     images, targets, labels = batch
     scaled_step(images, np.full_like(targets, np.inf), labels, 0.05)
     assert float(scaled.scaler.scale.asnumpy()) == 256
+
+
+def test_the_share_beside_the_loss_scale_changes_no_bit() -> None:
+    bare, shared = toy_state(PLAIN, scaled=True), toy_state(PLAIN, scaled=True)
+    shared.scaler = LossScale(256.0, 3, active=True, share=share_of(4))
+    # A checkpoint from before there was a share: the same names, and its scale is taken over.
+    shared.load(bare.detector_weights(), bare.rest())
+    bare_step, shared_step = toy_step(bare, PLAIN), toy_step(shared, PLAIN)
+    for seed in range(4):
+        assert bare_step(*toy_batch(seed), 0.05) == shared_step(*toy_batch(seed), 0.05)
+    assert shared.scaler.share == 1 / 64
+    for name, array in snapshot(bare).items():
+        np.testing.assert_array_equal(snapshot(shared)[name], array, err_msg=name)
+    off = LossScale(256.0, 3, active=False, share=share_of(4))
+    assert float(off.factor().asnumpy()) == 1
 
 
 def test_frozen_weights_stay_and_a_vote_to_stop_comes_back() -> None:
