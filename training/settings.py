@@ -148,7 +148,7 @@ class RuntimeSettings:
     device: str = setting("CPU", "CPU or Ascend")
     precision: str = setting("fp32", "fp32, fp16 (dynamic loss scale) or bf16 (Ascend)")
     loss_scale: float = setting(
-        1024.0, "fp16: first scale of the loss, taken per 16 positives an image"
+        1024.0, "fp16: first scale of the loss, taken per 64 positives an image"
     )
     loss_scale_window: int = setting(1000, "fp16: steps without overflow before it doubles")
     threads: Optional[int] = setting(None, "MindSpore's compute threads; empty = its own choice")

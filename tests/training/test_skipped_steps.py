@@ -29,7 +29,7 @@ from training.settings import RuntimeSettings, TrainSettings
 from training.watch import LogFile
 
 POISONED = (14, 16, 17)
-FIRST_SCALE = 2.0**20
+FIRST_SCALE = 2.0**22
 
 
 def settings_of(*overrides: str) -> TrainSettings:
@@ -123,10 +123,10 @@ def test_the_share_of_the_scale_depends_on_the_global_batch_alone() -> None:
     def share(*overrides: str, ranks: int = 1) -> float:
         return build_state(settings_of(*overrides), 7, ranks)[0].scaler.share
 
-    assert share("batch_size=32") == 1 / 512
-    assert share("batch_size=4", ranks=8) == 1 / 512
-    assert share("batch_size=32", "optim.accumulate=4") == 1 / 512
-    assert share("batch_size=24") in (1 / 256, 1 / 512)  # a power of two, whatever the batch
+    assert share("batch_size=32") == 1 / 2048
+    assert share("batch_size=4", ranks=8) == 1 / 2048
+    assert share("batch_size=32", "optim.accumulate=4") == 1 / 2048
+    assert share("batch_size=24") in (1 / 1024, 1 / 2048)  # a power of two, whatever the batch
     assert share("batch_size=32", "runtime.precision=fp32") == 1
 
 

@@ -130,7 +130,7 @@ def test_the_share_beside_the_loss_scale_changes_no_bit() -> None:
     bare_step, shared_step = toy_step(bare, PLAIN), toy_step(shared, PLAIN)
     for seed in range(4):
         assert bare_step(*toy_batch(seed), 0.05) == shared_step(*toy_batch(seed), 0.05)
-    assert shared.scaler.share == 1 / 64
+    assert shared.scaler.share == 1 / 256
     for name, array in snapshot(bare).items():
         np.testing.assert_array_equal(snapshot(shared)[name], array, err_msg=name)
     off = LossScale(256.0, 3, active=False, share=share_of(4))
