@@ -38,11 +38,11 @@ def run(command: PredictCommand) -> int:
     """Predict as the command says.
 
     Returns:
-        0 if at least one picture could be used, else 1.
+        0.
 
     Raises:
         SettingError: If a setting cannot work; nothing was written then.
-        DataError: If there are no pictures.
+        DataError: If there are no pictures, or none could be used; then no detections are left.
         CheckpointError: If the detector cannot be read.
     """
     if not command.serve:
@@ -73,11 +73,16 @@ def run(command: PredictCommand) -> int:
         _predict_images(detector, choice, found, files, command.pictures)
         for video in found.videos:
             _predict_video(detector, choice, video, found.name(video), files, command)
+    if not files.images:
+        raise DataError(
+            f"none of the {len(files.skipped)} files could be used, so no detections were written. "
+            f"The reason for each is in {out / 'skipped.json'}."
+        )
     print(
         f"{files.images} images, {files.detections} detections from {command.threshold:g}, "
         f"{len(files.skipped)} not usable: {out}"
     )
-    return 0 if files.images else 1
+    return 0
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,7 @@ class PredictionFiles:
                 stream.write("[]\n" if stream.tell() == 0 else "\n]\n")
             stream.close()
             temporary = self.folder / f"{name}.tmp"
-            if kind is None:
+            if kind is None and self.images:
                 publish(temporary, self.folder / name)
             else:
                 temporary.unlink()
