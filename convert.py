@@ -3,7 +3,7 @@
 Only composes settings and calls `training.convert_command`; `python convert.py --help` lists every setting.
 """
 
-from training.configure import run_command
+from training.command_line.configure import run_command
 
 
 def main() -> None:

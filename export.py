@@ -1,14 +1,14 @@
 """Export a checkpoint to MindIR or ONNX, with a parity report.
 
-Only composes settings and calls `training.export`; `python export.py --help` lists every setting.
+Only composes settings and calls `training.exporting.export`; `python export.py --help` lists every setting.
 """
 
-from training.configure import run_command
+from training.command_line.configure import run_command
 
 
 def main() -> None:
     """Run the command with the arguments of this process."""
-    run_command("export", "training.eval_settings:ExportCommand", "training.export:run")
+    run_command("export", "training.eval_settings:ExportCommand", "training.exporting.export:run")
 
 
 if __name__ == "__main__":

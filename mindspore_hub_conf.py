@@ -1,6 +1,6 @@
 """The Hub's entry point: `create_network(name)` makes a published model, by any of its card names.
 
-The networks are in `training/nets`, the reading of checkpoints in `training/weight_files`.
+The networks are in `training/nets`, the reading of checkpoints in `training/checkpoints/weight_files`.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ def create_network(
     model = settings_module.model_settings(_canonical(name), **settings)
     network: SSD = nets.build_network(model, num_classes)
     if checkpoint is not None:
-        weights = _ours("training.weight_files").read_weights(checkpoint, sha256=sha256)
-        _ours("training.weights").load_weights(network, weights)
+        weights = _ours("training.checkpoints.weight_files").read_weights(checkpoint, sha256=sha256)
+        _ours("training.checkpoints.weights").load_weights(network, weights)
     return network
 
 

@@ -25,7 +25,7 @@ import numpy as np
 from benchmarks.common import Result, at_least, median, parser, print_table
 from benchmarks.convert_data import make_large, make_photographs
 from data_tools.workspace import sync_all
-from training.error_words import clear_errors
+from training.command_line.error_words import clear_errors
 
 REFERENCE, ONE_FILE, COPY, OURS, DECODED = (
     "one row a call, 8 files as published, 1 core",

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.common import Result, at_least, median, parser, print_table
-from training.error_words import clear_errors
+from training.command_line.error_words import clear_errors
 from training.runtime import prepare_environment
 
 
@@ -67,9 +67,9 @@ def measure(
     Returns:
         Engine -> batch size -> `latency_ms` (median of a call), `worst_ms`, `images_per_s`.
     """
+    from training.checkpoints.weight_files import save_weights
     from training.nets import build_network
     from training.nets.settings import model_settings
-    from training.weight_files import save_weights
 
     model = model_settings(name)
     save_weights(build_network(model, classes + 1, seed=1), folder / "w.ckpt")
@@ -98,9 +98,9 @@ def measure(
 
 def _engines(name: str, folder: Path, batch: int) -> dict[str, Any]:
     from training.eval_settings import ExportCommand
-    from training.export import write_mindir, write_onnx
-    from training.file_metadata import make_metadata
-    from training.model_file import load_network, load_predictor, open_model_file
+    from training.exporting.export import write_mindir, write_onnx
+    from training.inference.file_metadata import make_metadata
+    from training.inference.model_file import load_network, load_predictor, open_model_file
 
     file = open_model_file(folder / "w.ckpt", name)
     network = load_network(file)

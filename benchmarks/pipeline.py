@@ -25,9 +25,9 @@ from data_tools.pipeline import TrainPipeline
 from data_tools.pipeline_settings import WORKER_KINDS, AugmentSettings, PipelineSettings
 from data_tools.records import RowReader
 from data_tools.verdict import StageCosts, verdict
-from training.codec import BoxEncoder
-from training.corners import build_encoder
-from training.error_words import clear_errors
+from training.boxes.codec import BoxEncoder
+from training.boxes.corners import build_encoder
+from training.command_line.error_words import clear_errors
 from training.nets.settings import model_settings
 
 LONGEST_SIDE = 400

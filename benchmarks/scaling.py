@@ -19,7 +19,7 @@ from time import perf_counter
 from typing import Any
 
 from benchmarks.common import Result, at_least, parser, print_table
-from training.error_words import clear_errors
+from training.command_line.error_words import clear_errors
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 WORKER_VARIABLE = "SSD_SCALING_OUT"
@@ -139,10 +139,10 @@ def worker(name: str, batch_size: int, steps: int) -> None:
     import mindspore as ms
     import numpy as np
 
-    from training.assemble import build_state
+    from training.learning.assemble import build_state
+    from training.learning.reduce import Reduce
+    from training.learning.step import Apply, Gradients, build_step
     from training.nets.settings import model_settings
-    from training.reduce import Reduce
-    from training.step import Apply, Gradients, build_step
 
     settings = TrainSettings(model=model_settings(name))
     state, normalize, loss = build_state(settings, 81)

@@ -13,7 +13,7 @@ from benchmarks.common import Result, at_least, median, parser, print_table, sec
 from benchmarks.step_parts import build, data_wait, measure_parts
 from benchmarks.step_trace import MARKED_VARIABLE, measure_operators, trace_our_kernels
 from benchmarks.torch_twin import LAYOUTS, Twin, is_here
-from training.error_words import clear_errors
+from training.command_line.error_words import clear_errors
 
 PUBLISHED_SECONDS = 9.2
 """The published definition's step at batch 32 with the oneDNN setting, measured outside on two cores."""

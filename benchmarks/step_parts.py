@@ -24,13 +24,13 @@ def build(options: argparse.Namespace) -> tuple[Any, Any, tuple[Any, Any, Any]]:
     """
     import mindspore as ms
 
-    from training.assemble import build_state
+    from training.learning.assemble import build_state
+    from training.learning.optimizer import trainable
+    from training.learning.reduce import Reduce
+    from training.learning.step import Apply, Gradients, build_step
     from training.nets.settings import model_settings
-    from training.optimizer import trainable
-    from training.reduce import Reduce
     from training.runtime import start_device
     from training.settings import RuntimeSettings, TrainSettings
-    from training.step import Apply, Gradients, build_step
 
     start_device(RuntimeSettings())
     ms.set_seed(1)
@@ -136,7 +136,7 @@ def data_wait(options: argparse.Namespace, step_seconds: float) -> float:
     from benchmarks.photographs import samples, write
     from data_tools.pipeline import TrainPipeline
     from data_tools.pipeline_settings import AugmentSettings, PipelineSettings
-    from training.corners import build_encoder
+    from training.boxes.corners import build_encoder
     from training.nets.settings import model_settings
 
     model = model_settings(options.model)

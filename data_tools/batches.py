@@ -34,7 +34,7 @@ STAGES = ("read", "choose", "decode", "render", "encode")
 
 
 class Encoder(Protocol):
-    """Boxes to targets; `training.codec.BoxEncoder` is one."""
+    """Boxes to targets; `training.boxes.codec.BoxEncoder` is one."""
 
     @property
     def num_anchors(self) -> int:

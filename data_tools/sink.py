@@ -1,6 +1,6 @@
 """Training batches as rows that a device queue can take: what each step needs, numbers of the step included.
 
-The queue itself is the trainer's (`training/sink.py`); which batch belongs to which step is `pipeline.py`.
+The queue itself is the trainer's (`training/learning/sink.py`); which batch belongs to which step is `pipeline.py`.
 """
 
 from __future__ import annotations

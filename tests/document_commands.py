@@ -13,8 +13,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from training.configure import compose, load_object
-from training.help_text import field_types, group_choices
+from training.command_line.configure import compose, load_object
+from training.command_line.help_text import field_types, group_choices
 from training.job import parse
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -89,7 +89,7 @@ def spans(text: str) -> list[str]:
 def settings_of(command: str) -> str:
     """Return `module:Class` of a root command's settings, as its file names it."""
     found = re.search(
-        r'run_command\("\w+", "([\w.:]+)"', (REPOSITORY / f"{command}.py").read_text()
+        r'run_command\(\s*"\w+",\s*"([\w.:]+)"', (REPOSITORY / f"{command}.py").read_text()
     )
     assert found, f"{command}.py runs no command"
     return found.group(1)

@@ -13,7 +13,7 @@ MODULES = sorted(
     [*REPOSITORY.glob("data_tools/**/*.py"), *REPOSITORY.glob("training/**/*.py")],
 )
 # Modules that commands import before they know what to do: `--help` must be there at once.
-LIGHT = ["data_tools/errors.py", "data_tools/fields.py", "training/help_text.py"]
+LIGHT = ["data_tools/errors.py", "data_tools/fields.py", "training/command_line/help_text.py"]
 
 
 def imported(path: Path, *, top_level_only: bool = False) -> Iterator[str]:
@@ -36,8 +36,10 @@ def test_imports_run_one_way(path: Path) -> None:
     roots = {name.split(".")[0] for name in imported(path)}
     if module_name(path).startswith("data_tools"):
         assert "training" not in roots, "data_tools must not know training"
-    if module_name(path) != "training.configure":
-        assert not roots & {"hydra", "omegaconf"}, "only training/configure.py knows Hydra"
+    if module_name(path) != "training.command_line.configure":
+        assert not roots & {"hydra", "omegaconf"}, (
+            "only training/command_line/configure.py knows Hydra"
+        )
     assert not roots & {"convert", "train", "eval", "predict", "export", "tests", "benchmarks"}
 
 
@@ -52,6 +54,39 @@ def test_no_circular_imports() -> None:
 
     circular = [name for name in graph if name in reachable(name, set())]
     assert not circular
+
+
+# The floors of `training`, lowest first: rooms, and on the second what they share. Modules that are named on none are
+# the commands and the run, above them all.
+FLOORS = (
+    ("nets",),
+    ("settings", "eval_settings", "runtime", "distributed", "signals", "disk"),
+    ("boxes", "checkpoints", "command_line"),
+    ("learning", "evaluation"),
+    ("inference", "watching"),
+    ("exporting",),
+)
+
+
+def floor_of(module: str) -> int:
+    place = module.split(".")[1]
+    return next((k for k, floor in enumerate(FLOORS) if place in floor), len(FLOORS))
+
+
+@pytest.mark.parametrize("path", [*REPOSITORY.glob("training/*/**/*.py")], ids=module_name)
+def test_rooms_stand_on_lower_floors(path: Path) -> None:
+    room = module_name(path).split(".")[1]
+    own = floor_of(module_name(path))
+    assert own < len(FLOORS), f"training/{room}/ stands on no floor: give it one in FLOORS"
+    targets = {name for name in imported(path) if name.startswith("training.")}
+    wrong = {n for n in targets if floor_of(n) >= own and n.split(".")[1] != room}
+    assert not wrong, "a room imports from lower floors only"
+
+
+@pytest.mark.parametrize("name", FLOORS[1])
+def test_what_rooms_share_knows_no_room_above(name: str) -> None:
+    targets = {n for n in imported(REPOSITORY / f"training/{name}.py") if n.startswith("training.")}
+    assert not {n for n in targets if floor_of(n) > 1}
 
 
 @pytest.mark.parametrize("name", LIGHT)

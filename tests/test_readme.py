@@ -211,7 +211,7 @@ def test_every_command_of_the_readme_runs(tmp_path: Path) -> None:
 def test_the_python_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The published checkpoint that it names is drawn by lot here."""
     from mindspore_hub_conf import create_network
-    from training.weight_files import save_weights
+    from training.checkpoints.weight_files import save_weights
 
     monkeypatch.chdir(tmp_path)
     save_weights(create_network("ssd300", num_classes=81), "ssd300_published.ckpt")

@@ -1,4 +1,6 @@
-"""Networks, losses, the trainer, evaluation, prediction and export of SSD detectors.
+"""Networks, losses, the trainer, evaluation, prediction and export of SSD detectors, each in a room.
 
-Data sets and batches come from `data_tools`; the root commands only compose settings and call in here.
+Beside the rooms stand the run itself (`loop.py`, `trainer.py`), the commands, and what all share
+(`settings.py`, `runtime.py`, ...). Data sets and batches come from `data_tools`; the root commands only
+compose settings and call in here.
 """

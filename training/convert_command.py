@@ -18,7 +18,7 @@ def run(settings: ConvertSettings) -> int:
 
     boxes = None
     if settings.check:
-        from training.anchors import default_boxes
+        from training.nets.anchors import default_boxes
         from training.nets.settings import model_settings
 
         boxes = default_boxes(model_settings(settings.check_model))

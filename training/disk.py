@@ -1,6 +1,6 @@
 """A file of the run that cannot be written: the error, its words, and what can be done.
 
-Checkpoints say more of themselves, in `checkpoint_store.py`.
+Checkpoints say more of themselves, in `checkpoints/store.py`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Who this process is among the ranks of a job, and the few collectives the host needs.
 
-Gradients are reduced inside the compiled step (`step.py`); launching and watching is `launch.py`.
+Gradients are reduced inside the compiled step (`learning/step.py`); launching and watching is `launch.py`.
 """
 
 from __future__ import annotations

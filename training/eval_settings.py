@@ -1,7 +1,7 @@
 """Settings of evaluation, prediction and export, with their defaults, meaning and checks.
 
 What they do lives in `evaluate_command.py`, `predict.py` and `export.py`; training only composes
-`EvaluateSettings`. The published protocol has no settings: its numbers are fixed in `postprocess.py`.
+`EvaluateSettings`. The published protocol has no settings: its numbers are fixed in `boxes/postprocess.py`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What `eval.py` does: a detector file and a converted set in; figures, detections and pictures out.
 
-The figures are computed in `evaluation.py`, which the trainer calls too.
+The figures are computed in `evaluation/evaluate.py`, which the trainer calls too.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from data_tools.files import make_folder, write_atomic
 from data_tools.manifest import ConvertedSplit, open_split
 from training.distributed import start_world
 from training.eval_settings import EvalCommand, EvaluateSettings
-from training.evaluation import evaluate
-from training.metrics_table import metrics_table
-from training.model_file import ModelFile, load_predictor, open_model_file
+from training.evaluation.evaluate import evaluate
+from training.evaluation.metrics_table import metrics_table
+from training.evaluation.scoring import EvaluationResult
+from training.inference.model_file import ModelFile, load_predictor, open_model_file
 from training.runtime import prepare_environment, start_device
-from training.scoring import EvaluationResult
 from training.settings import RuntimeSettings
 
 METRICS = "metrics.json"
@@ -71,7 +71,7 @@ def run(command: EvalCommand) -> int:
     )
     if world.is_main:
         if command.crosscheck:
-            from training.crosscheck import compare_with_pycocotools
+            from training.evaluation.crosscheck import compare_with_pycocotools
 
             print(compare_with_pycocotools(split.annotations_path, result))
         _write(command, output, file, split, result)
@@ -127,8 +127,8 @@ def _write(
     split: ConvertedSplit,
     result: EvaluationResult,
 ) -> None:
-    from training.curves import write_pr_curves
-    from training.visualize import write_prediction_sheet, write_worst_images
+    from training.watching.curves import write_pr_curves
+    from training.watching.visualize import write_prediction_sheet, write_worst_images
 
     metrics: dict[str, Any] = {
         **result.metrics,

@@ -1,6 +1,6 @@
 """Evaluation while training: the current weights in a network of their own, on all ranks.
 
-The figures come from `evaluation.py`, the same call that `eval.py` makes, so the digits agree.
+The figures come from `evaluation/evaluate.py`, the same call that `eval.py` makes, so the digits agree.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import Any
 from data_tools.errors import DataError
 from data_tools.files import write_atomic
 from data_tools.manifest import ConvertedSplit, open_split
-from training.assemble import Parts
 from training.disk import disk_errors
+from training.learning.assemble import Parts
+from training.learning.state import copy_weights
 from training.nets import build_network
-from training.state import copy_weights
-from training.tensorboard import TensorBoard
+from training.watching.tensorboard import TensorBoard
 
 
 class Evaluator:
@@ -60,8 +60,8 @@ class Evaluator:
         Returns:
             The metrics, the same on every rank; None if there is no evaluation split.
         """
-        from training.evaluation import evaluate
-        from training.inference import build_predictor
+        from training.evaluation.evaluate import evaluate
+        from training.inference.predictor import build_predictor
 
         if self.split is None:
             return None
@@ -106,7 +106,7 @@ class Evaluator:
         tensorboard.scalars(figures, step)
         count = self.parts.settings.log.pictures
         if count and self.split is not None:
-            from training.visualize import write_prediction_sheet
+            from training.watching.visualize import write_prediction_sheet
 
             write_prediction_sheet(output / "predictions.png", self.split, self.result, count)
             tensorboard.picture("predictions", output / "predictions.png", step)

@@ -2,7 +2,8 @@
 
     python -m training.import_checkpoint FILE [--sha256 HASH] [--out OUT]
 
-Reading, recognising and writing are in `weights.py` and `identify.py`; this is the command around them.
+Reading, recognising and writing are in `checkpoints/weights.py` and `checkpoints/identify.py`; this
+is the command around them.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data_tools.files import sha256_of_file
-from training.error_words import REFUSED, message
-from training.identify import identify
-from training.weight_files import PREFIX, read_with_rest, save_weights
-from training.weights import LoadReport, load_weights
+from training.checkpoints.identify import identify
+from training.checkpoints.weight_files import PREFIX, read_with_rest, save_weights
+from training.checkpoints.weights import LoadReport, load_weights
+from training.command_line.error_words import REFUSED, message
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """First weights from a file: a detector's checkpoint or a backbone's, with a report of what fitted.
 
-Which network they are of is told here too. Files are read in `weight_files.py`, names matched in `weights.py`; going on with a run is `resume.py`.
+Which network they are of is told here too. Files are read in `checkpoints/weight_files.py`, names
+matched in `checkpoints/weights.py`; going on with a run is `checkpoints/resume.py`.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ import dataclasses
 from collections.abc import Callable
 
 from data_tools.errors import CheckpointError
-from training.assemble import Parts
-from training.backbone_weights import load_backbone
+from training.checkpoints.backbone_weights import load_backbone
+from training.learning.assemble import Parts
 from training.settings import TrainSettings
 
 
@@ -22,7 +23,7 @@ def with_model_of_checkpoint(settings: TrainSettings) -> TrainSettings:
     """
     if settings.init.model != "checkpoint":
         return settings
-    from training.model_file import EXPORTED, open_model_file
+    from training.inference.model_file import EXPORTED, open_model_file
 
     path = settings.init.checkpoint or ""
     if path.endswith(EXPORTED):
@@ -46,8 +47,8 @@ def load_initial_weights(parts: Parts, say: Callable[[str], None]) -> None:
     init = parts.settings.init
     if not init.checkpoint and not init.backbone:
         return
-    from training.weight_files import read_weights
-    from training.weights import load_weights
+    from training.checkpoints.weight_files import read_weights
+    from training.checkpoints.weights import load_weights
 
     network = parts.state.network
     path = init.checkpoint or init.backbone or ""
@@ -66,7 +67,7 @@ def restart_average(parts: Parts) -> None:
     """Let the moving average begin at the loaded weights."""
     average = parts.state.average
     if average is not None:
-        from training.state import assign
+        from training.learning.state import assign
 
         for live, mean in zip(average.tracked, average.averages):
             assign(mean, live.asnumpy())

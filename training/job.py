@@ -18,7 +18,7 @@ from data_tools.errors import SettingError
 from training.distributed import LOCAL_RANKS_VARIABLE
 from training.job_watch import JOB_VARIABLE
 from training.settings import TrainSettings
-from training.watch import STATUS_VARIABLE
+from training.watching.log import STATUS_VARIABLE
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -131,9 +131,9 @@ def plan(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[Job, Tr
     Raises:
         UserError: If a setting or the data set is wrong; nothing was started then.
     """
-    from training.configure import compose
+    from training.command_line.configure import compose
     from training.loop import open_training_split
-    from training.run_folder import check_folder
+    from training.watching.run_folder import check_folder
 
     settings: TrainSettings = compose("train", "training.settings:TrainSettings", overrides)
     if settings.replay or settings.summary or settings.preview:

@@ -18,8 +18,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
+from training.command_line.error_words import REFUSED, message
 from training.distributed import end_with_parent
-from training.error_words import REFUSED, message
 from training.job import Job, describe, parse, plan
 from training.job_watch import JobWatch
 from training.settings import TrainSettings

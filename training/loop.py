@@ -15,7 +15,7 @@ from training.distributed import end_with_parent, is_scheduler, launched_ranks, 
 from training.nets.settings import require_matching
 from training.runtime import Environment, prepare_environment, set_seed, start_device
 from training.settings import TrainSettings
-from training.watch import RankStatus
+from training.watching.log import RankStatus
 
 
 def run(settings: TrainSettings) -> int:
@@ -30,7 +30,7 @@ def run(settings: TrainSettings) -> int:
     started = time.monotonic()
     environment = prepare_environment()
     if settings.replay:
-        from training.replay import replay
+        from training.watching.replay import replay
 
         return replay(Path(settings.replay), settings)
     if settings.init.model == "checkpoint":
@@ -44,7 +44,7 @@ def run(settings: TrainSettings) -> int:
     require_matching(settings.model, settings.loss)
     split = open_training_split(settings)
     if settings.preview:
-        from training.preview import draw_preview
+        from training.watching.preview import draw_preview
 
         return draw_preview(settings, split)
     return train(settings, split, environment, started)

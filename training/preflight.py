@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 
 from data_tools.errors import SettingError
-from training.assemble import Parts
 from training.distributed import World
+from training.learning.assemble import Parts
+from training.learning.state import flatten
 from training.runtime import versions
-from training.state import flatten
 
 ALONE = ("workers", "log", "data", "init.checkpoint", "init.backbone")
 """Settings that ranks may differ in, groups included. Machines may keep the same files in other places:

@@ -1,6 +1,6 @@
 """`python -m training.report`: versions, device and settings, for a bug report.
 
-It reads what is there and changes nothing; a run's own block of facts is `announce.py`.
+It reads what is there and changes nothing; a run's own block of facts is `watching/announce.py`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import platform
 import sys
 from collections.abc import Sequence
 
-from training.error_words import clear_errors
+from training.command_line.error_words import clear_errors
 from training.runtime import prepare_environment, versions
 
 VARIABLES = ("ONEDNN_MAX_CPU_ISA", "GLOG_v", "DEVICE_ID", "RANK_TABLE_FILE", "OMP_NUM_THREADS",
@@ -37,7 +37,7 @@ def report(overrides: Sequence[str] = ()) -> list[tuple[str, str]]:
     if overrides:
         import yaml  # type: ignore[import-untyped]
 
-        from training.configure import compose
+        from training.command_line.configure import compose
 
         settings = compose("train", "training.settings:TrainSettings", overrides)
         import dataclasses

@@ -1,6 +1,6 @@
 """Ctrl-C, SIGTERM and the clock: when a run should stop, save and leave.
 
-The loop asks after every call; how ranks agree on stopping is in `step.py`.
+The loop asks after every call; how ranks agree on stopping is in `learning/step.py`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """One rank's training run: begin or resume, step, log, save, evaluate, finish.
 
-Sums and gradients are `step.py`, files `checkpoint.py`, words `announce.py`; this is the order of it all.
+Sums and gradients are `learning/step.py`, files `checkpoints/checkpoint.py`, words
+`watching/announce.py`; this is the order of it all.
 """
 
 from __future__ import annotations
@@ -11,27 +12,32 @@ from pathlib import Path
 from typing import Any
 
 from data_tools.manifest import ConvertedSplit
-from training.announce import announce
-from training.assemble import build_parts
-from training.blackbox import BlackBox
-from training.checkpoint import Checkpoint
-from training.checkpoint_store import CheckpointStore
+from training.checkpoints.checkpoint import Checkpoint
+from training.checkpoints.resume import check_resumable
+from training.checkpoints.store import CheckpointStore
 from training.disk import DiskError
 from training.distributed import World
-from training.due import Due
 from training.evaluator import Evaluator
 from training.initial import load_initial_weights
 from training.job_watch import FINISHED
+from training.learning.assemble import build_parts
+from training.learning.step import StepResult
+from training.learning.stepper import Stepper, build_stepper
 from training.preflight import preflight
-from training.reporter import Reporter, Stopwatch, describe_path, finite_or_none
-from training.resume import check_resumable
-from training.run_folder import prepare_folder, remove_earlier, write_settings, write_summary
 from training.runtime import Environment
 from training.settings import TrainSettings
 from training.signals import Interrupted, StopRequest
-from training.step import StepResult
-from training.stepper import Stepper, build_stepper
-from training.watch import RankStatus
+from training.watching.announce import announce
+from training.watching.blackbox import BlackBox
+from training.watching.due import Due
+from training.watching.log import RankStatus
+from training.watching.reporter import Reporter, Stopwatch, describe_path, finite_or_none
+from training.watching.run_folder import (
+    prepare_folder,
+    remove_earlier,
+    write_settings,
+    write_summary,
+)
 
 
 class Trainer:

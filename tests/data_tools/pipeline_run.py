@@ -15,7 +15,7 @@ from data_tools.errors import UserError
 from data_tools.manifest import open_split
 from data_tools.pipeline import TrainPipeline
 from data_tools.pipeline_settings import AugmentSettings, PipelineSettings
-from training.codec import BoxEncoder
+from training.boxes.codec import BoxEncoder
 
 
 def main() -> int:

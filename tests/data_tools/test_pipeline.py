@@ -17,7 +17,7 @@ from data_tools.manifest import ConvertedSplit, open_split
 from data_tools.pipeline import STAGES, EvalPipeline, TrainBatch, TrainPipeline, verify_shards
 from data_tools.pipeline_settings import AugmentSettings, PipelineSettings
 from data_tools.sources.shapes import shape_samples
-from training.codec import BoxEncoder
+from training.boxes.codec import BoxEncoder
 
 SIZE = (64, 48)  # not square, so that an exchange of height and width shows
 COUNT = 41

@@ -76,7 +76,7 @@ def make_seeds(folder: Path, *, trained: bool) -> None:
         trained: Train too, which takes MindSpore.
     """
     from data_tools.convert import run
-    from training.configure import compose
+    from training.command_line.configure import compose
 
     rng = np.random.default_rng(5)
     raw = folder / "raw"
@@ -212,8 +212,8 @@ def settings_case(command: str) -> Maker:
     """Cases of wrong settings of a root command."""
 
     def make(rng: random.Random, sandbox: Path, seeds: Path) -> Case:
-        from training.configure import load_object
-        from training.help_text import field_types, group_choices
+        from training.command_line.configure import load_object
+        from training.command_line.help_text import field_types, group_choices
 
         keys = sorted(field_types(load_object(COMMANDS[command])))
         groups = group_choices()

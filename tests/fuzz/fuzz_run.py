@@ -301,8 +301,8 @@ def preload(*, heavy: bool) -> None:
         from training.runtime import prepare_environment
 
         prepare_environment()
-        for name in ("evaluate_command", "predict", "export", "loop", "trainer", "replay", "import_checkpoint",
-                     "exported", "nets.summary"):  # fmt: skip
+        for name in ("evaluate_command", "inference.predict", "exporting.export", "loop", "trainer",
+                     "watching.replay", "import_checkpoint", "inference.exported", "nets.summary"):  # fmt: skip
             importlib.import_module(f"training.{name}")
 
 

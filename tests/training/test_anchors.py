@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from data_tools.errors import SettingError
-from training.anchors import boxes_per_cell, default_boxes, levels
+from training.nets.anchors import boxes_per_cell, default_boxes, levels
 from training.nets.settings import AnchorSettings, ModelSettings, model_settings, zoo_names
 
 PUBLISHED = {

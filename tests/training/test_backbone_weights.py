@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from data_tools.errors import CheckpointError
-from training.backbone_weights import load_backbone
+from training.checkpoints.backbone_weights import load_backbone
 from training.nets import build_network
 from training.nets.settings import model_settings
 

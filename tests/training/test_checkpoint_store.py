@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-import training.checkpoint
+import training.checkpoints.checkpoint
 from data_tools.errors import CheckpointError, UserError
-from training.checkpoint import Card, read_card
-from training.checkpoint_store import CheckpointStore
+from training.checkpoints.checkpoint import Card, read_card
+from training.checkpoints.store import CheckpointStore
 
 
 class PowerCut(Exception):
@@ -168,14 +168,14 @@ def test_a_full_disk_says_what_is_left(
         save(store, 1)
     before = {p.name for p in tmp_path.iterdir()}
     ending = {"weights": "2.ckpt", "state": ".state.ckpt", "card": ".json"}[full_at]
-    publish = training.checkpoint.publish
+    publish = training.checkpoints.checkpoint.publish
 
     def full(temporary: Path, path: Path) -> None:
         if path.name.endswith(ending):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         publish(temporary, path)
 
-    monkeypatch.setattr("training.checkpoint.publish", full)
+    monkeypatch.setattr("training.checkpoints.checkpoint.publish", full)
     monkeypatch.setattr("data_tools.files.publish", full)
     with pytest.raises(UserError) as caught:
         save(store, 2)

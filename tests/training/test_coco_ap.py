@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-import training.coco_matching
+import training.evaluation.coco_matching
 from data_tools.errors import DataError
-from training.coco_ap import NAMES, coco_scores
-from training.coco_matching import match
-from training.crosscheck import pycocotools_numbers
-from training.detection_table import DetectionTable, from_results, read_results
-from training.ground_truth import from_coco, read_ground_truth
+from training.evaluation.coco_ap import NAMES, coco_scores
+from training.evaluation.coco_matching import match
+from training.evaluation.crosscheck import pycocotools_numbers
+from training.evaluation.detection_table import DetectionTable, from_results, read_results
+from training.evaluation.ground_truth import from_coco, read_ground_truth
 
 
 def random_case(seed: int, **changes: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -90,7 +90,7 @@ def test_public_known_answer(shared_dir: Path) -> None:
 @pytest.mark.parametrize("seed", range(12))
 def test_equals_pycocotools_to_the_bit(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     if seed % 2:
-        monkeypatch.setattr(training.coco_matching, "_PAIRS_AT_ONCE", 7)
+        monkeypatch.setattr(training.evaluation.coco_matching, "_PAIRS_AT_ONCE", 7)
     truth, results = random_case(seed)
     expected, got = reference(truth, results), scores_of(truth, results)
     assert np.array_equal(expected.eval["precision"][..., 2], got.precision)

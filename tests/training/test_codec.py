@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from data_tools.boxes import inside_fraction, yxyx_from_cyxhw
-from training.codec import BoxEncoder, decode_boxes, encode_boxes
-from training.corners import build_encoder, default_corners
-from training.grid_candidates import AnchorGrid
+from training.boxes.codec import BoxEncoder, decode_boxes, encode_boxes
+from training.boxes.corners import build_encoder, default_corners
+from training.boxes.grid_candidates import AnchorGrid
 from training.nets.settings import model_settings
 
 PUBLISHED = ("ssd300", "ssd_mobilenet_v1", "ssd_vgg16", "ssd_mobilenet_v1_fpn", "ssd_resnet50_fpn")

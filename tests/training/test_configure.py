@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from data_tools.errors import SettingError, UserError
-from training.configure import compose, run_command
-from training.help_text import GROUPS_PATH, group_choices
-from training.overrides import prepare_overrides
+from training.command_line.configure import compose, run_command
+from training.command_line.help_text import GROUPS_PATH, group_choices
+from training.command_line.overrides import prepare_overrides
 from training.settings import TrainSettings
 
 TRAIN = ("train", "training.settings:TrainSettings")

@@ -10,17 +10,17 @@ from typing import Any
 import pytest
 
 from data_tools.errors import CheckpointError, DataError, SettingError
-from training.blackbox import RankRecord, Record
-from training.checkpoint import Card, parse_card
+from training.checkpoints.checkpoint import Card, parse_card
 from training.eval_settings import ExportCommand
-from training.file_metadata import make_metadata, parse_metadata
-from training.ground_truth import read_ground_truth
-from training.model_file import ModelFile
+from training.evaluation.ground_truth import read_ground_truth
+from training.inference.file_metadata import make_metadata, parse_metadata
+from training.inference.model_file import ModelFile
 from training.nets import build_network
 from training.nets.settings import ModelSettings, model_settings, settings_from_dict
-from training.replay import read_record
 from training.settings import TrainSettings
-from training.watch import read_log
+from training.watching.blackbox import RankRecord, Record
+from training.watching.log import read_log
+from training.watching.replay import read_record
 
 CLASSES = [{"label": 1, "name": "a", "category_id": 4}, {"label": 2, "name": "b", "category_id": 9}]
 

@@ -14,7 +14,7 @@ from mindspore import Tensor, nn, ops
 from numpy.typing import NDArray
 
 from data_tools.errors import SettingError
-from training.assemble import build_state
+from training.learning.assemble import build_state
 from training.nets.depthwise import DepthwiseKernels, Results, is_depthwise, speed_up_depthwise
 from training.nets.settings import model_settings
 from training.settings import RuntimeSettings, TrainSettings

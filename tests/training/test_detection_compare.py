@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from training.detection_compare import Comparison, compare_detections
-from training.postprocess import Protocol, detect
+from training.boxes.postprocess import Protocol, detect
+from training.evaluation.detection_compare import Comparison, compare_detections
 
 PROTOCOL = Protocol("p", 0.1, 0.6, max_per_image=5)
 SIZE = (100, 100)

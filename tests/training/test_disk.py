@@ -16,15 +16,15 @@ import pytest
 from run_helpers import SMALL, events_in, make_set, read_run
 
 from data_tools.errors import UserError
-from training.configure import compose
+from training.command_line.configure import compose
 from training.disk import DiskError, disk_errors
 from training.distributed import World
 from training.loop import run
-from training.run_folder import write_settings, write_summary
 from training.settings import TrainSettings
-from training.tensorboard import TensorBoard
 from training.trainer import Trainer
-from training.watch import LogFile
+from training.watching.log import LogFile
+from training.watching.run_folder import write_settings, write_summary
+from training.watching.tensorboard import TensorBoard
 
 FULL = r"could not be written \(No space left on device\)"
 

@@ -24,7 +24,7 @@ from run_helpers import (
 )
 
 from data_tools.order import TrainOrder
-from training.checkpoint_store import CheckpointStore
+from training.checkpoints.store import CheckpointStore
 from training.job_watch import JOB_VARIABLE, is_training
 
 pytestmark = pytest.mark.slow

@@ -29,11 +29,11 @@ from numpy.typing import NDArray
 from run_helpers import SMALL, free_port, make_set, read_run, train
 
 from data_tools.manifest import open_split
-from training.assemble import build_pipeline
-from training.checkpoint import read_arrays, read_card
-from training.checkpoint_store import CheckpointStore
-from training.configure import compose
+from training.checkpoints.checkpoint import read_arrays, read_card
+from training.checkpoints.store import CheckpointStore
+from training.command_line.configure import compose
 from training.distributed import World
+from training.learning.assemble import build_pipeline
 
 pytestmark = pytest.mark.slow
 
@@ -210,13 +210,13 @@ def test_a_run_moves_from_one_device_to_two_and_back(
 
 def score_alone(output: Path, data: Path) -> object:
     """Score a run's last checkpoint in this process."""
+    from training.checkpoints.weight_files import read_weights
+    from training.checkpoints.weights import load_weights
     from training.eval_settings import EvaluateSettings
-    from training.evaluation import evaluate
-    from training.inference import build_predictor
+    from training.evaluation.evaluate import evaluate
+    from training.inference.predictor import build_predictor
     from training.nets import build_network
     from training.nets.settings import settings_from_dict
-    from training.weight_files import read_weights
-    from training.weights import load_weights
 
     path = output / "checkpoints" / f"step-{STEPS:08d}.ckpt"
     card = read_card(path)

@@ -14,13 +14,13 @@ from data_tools.errors import CheckpointError, DataError, SettingError
 from data_tools.files import sha256_of_file
 from data_tools.sample import ClassInfo
 from data_tools.sources.shapes import shape_samples
-from training.configure import compose
-from training.crosscheck import pycocotools_numbers
-from training.detection_table import read_results
+from training.command_line.configure import compose
 from training.eval_settings import EvalCommand, EvaluateSettings, ExportCommand, PredictCommand
 from training.evaluate_command import graph_nms_note, run
-from training.export import run as run_export
-from training.exported import read_metadata
+from training.evaluation.crosscheck import pycocotools_numbers
+from training.evaluation.detection_table import read_results
+from training.exporting.export import run as run_export
+from training.inference.exported import read_metadata
 
 
 @pytest.fixture(scope="module")

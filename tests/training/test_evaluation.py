@@ -23,11 +23,11 @@ from eval_fixtures import (
 from data_tools.errors import DataError
 from data_tools.manifest import ConvertedSplit
 from data_tools.sources.shapes import shape_samples
-from training.coco_ap import NAMES
-from training.crosscheck import compare_with_pycocotools
 from training.eval_settings import EvaluateSettings
-from training.evaluation import evaluate
-from training.metrics_table import metrics_table
+from training.evaluation.coco_ap import NAMES
+from training.evaluation.crosscheck import compare_with_pycocotools
+from training.evaluation.evaluate import evaluate
+from training.evaluation.metrics_table import metrics_table
 
 SIZE = (48, 64)
 SETTINGS = EvaluateSettings(batch_size=4, score_floor=0.3)

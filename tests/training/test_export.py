@@ -13,17 +13,17 @@ import pytest
 from eval_fixtures import CLASSES, fill_like_golden, shapes_split
 from test_model_file import write_checkpoint
 
-import training.parity
+import training.exporting.parity
 from data_tools.errors import CheckpointError, SettingError
-from training.detector import Detector
+from training.boxes.postprocess import Protocol, detect
 from training.eval_settings import EvaluateSettings, ExportCommand
-from training.evaluation import evaluate
-from training.export import run
-from training.exported import load_exported, read_metadata
-from training.model_file import load_predictor, open_model_file
+from training.evaluation.evaluate import evaluate
+from training.exporting.export import run
+from training.inference.detector import Detector
+from training.inference.exported import load_exported, read_metadata
+from training.inference.model_file import load_predictor, open_model_file
 from training.nets import build_network
 from training.nets.settings import model_settings
-from training.postprocess import Protocol, detect
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +150,7 @@ def test_ap_on_a_converted_set(tmp_path: Path, checkpoint: Path, data: Path) -> 
     report = export(checkpoint, tmp_path / "a.onnx", data=str(data), batch_size=2)
     assert report["ap"]["images"] == 3 and report["ap"]["delta"] == pytest.approx(0, abs=1e-6)
     file = open_model_file(tmp_path / "a.onnx")
-    split = training.export.open_split(str(data), "val")
+    split = training.exporting.export.open_split(str(data), "val")
     mine = evaluate(
         load_predictor(open_model_file(checkpoint), 4), split, (64, 64), EvaluateSettings()
     )
@@ -161,13 +161,13 @@ def test_ap_on_a_converted_set(tmp_path: Path, checkpoint: Path, data: Path) -> 
 def test_a_file_that_disagrees_is_not_written(
     tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = training.parity.load_exported
+    honest = training.exporting.parity.load_exported
 
     def dishonest(*args: Any) -> Any:
         predict = honest(*args)
         return lambda images: (predict(images)[0], predict(images)[1] * 0.9)
 
-    monkeypatch.setattr(training.parity, "load_exported", dishonest)
+    monkeypatch.setattr(training.exporting.parity, "load_exported", dishonest)
     with pytest.raises(CheckpointError, match="does not agree with"):
         export(checkpoint, tmp_path / "bad.onnx")
     assert [p.name for p in tmp_path.iterdir()] == ["bad.onnx.parity.json"]
@@ -178,13 +178,13 @@ def test_a_file_that_disagrees_is_not_written(
 def test_detections_that_differ_are_an_error_where_they_are_all_there_is(
     tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = training.parity.load_exported
+    honest = training.exporting.parity.load_exported
 
     def forgetful(*args: Any) -> Any:
         predict = honest(*args)
         return lambda images: tuple(part[:, 1:] for part in predict(images))
 
-    monkeypatch.setattr(training.parity, "load_exported", forgetful)
+    monkeypatch.setattr(training.exporting.parity, "load_exported", forgetful)
     with pytest.raises(CheckpointError, match="does not agree with"):
         export(checkpoint, tmp_path / "bad.onnx", nms=True)
     report = json.loads((tmp_path / "bad.onnx.parity.json").read_text())

@@ -13,15 +13,15 @@ from run_helpers import SMALL, make_set
 from data_tools.errors import CheckpointError, SettingError
 from data_tools.manifest import read_manifest
 from data_tools.sample import ClassInfo
-from training.checkpoint import read_card
-from training.configure import compose
+from training.checkpoints.checkpoint import read_card
+from training.checkpoints.weight_files import read_weights
+from training.command_line.configure import compose
 from training.initial import with_model_of_checkpoint
+from training.learning.optimizer import expand_backbone, factor_of
 from training.loop import run
 from training.nets import build_network
 from training.nets.settings import model_settings, zoo_names
-from training.optimizer import expand_backbone, factor_of
 from training.settings import OptimSettings, TrainSettings
-from training.weight_files import read_weights
 
 COMMON = [option for option in SMALL if not option.startswith(("model", "epochs"))]
 
@@ -87,7 +87,7 @@ def test_the_experiment(
 
 
 def test_the_backbones_rate(trained: tuple[Path, Path]) -> None:
-    from training.assemble import build_state
+    from training.learning.assemble import build_state
 
     settings = settings_of("model=ssd_tiny", "+optim.lr_factors.backbone=0.1")
     state, _, _ = build_state(settings, 4)
@@ -107,7 +107,7 @@ def test_a_checkpoint_is_needed(tmp_path: Path) -> None:
 
 
 def test_a_word_that_is_no_backbone() -> None:
-    from training.optimizer import trainable
+    from training.learning.optimizer import trainable
 
     with no_init_parameters():
         network = build_network(model_settings("ssd_tiny"), 4)

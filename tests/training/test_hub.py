@@ -14,8 +14,8 @@ import pytest
 from test_weights import random_weights, write_trainer_file
 
 import mindspore_hub_conf
-from training.identify import PUBLISHED
-from training.weight_files import EMPTY_SHA256, save_weights
+from training.checkpoints.identify import PUBLISHED
+from training.checkpoints.weight_files import EMPTY_SHA256, save_weights
 
 LOADER = """
 import importlib.util, json, sys

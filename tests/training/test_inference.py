@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from eval_fixtures import fill_like_golden
 
-from training.anchors import default_boxes
-from training.codec import decode_boxes
-from training.inference import build_predictor, detection_cell, pad_batch
+from training.boxes.codec import decode_boxes
+from training.inference.predictor import build_predictor, detection_cell, pad_batch
 from training.nets import build_network
+from training.nets.anchors import default_boxes
 from training.nets.settings import model_settings
 
 

@@ -17,21 +17,21 @@ import numpy as np
 import pytest
 from run_helpers import SMALL, events_in, make_set, read_run
 
-import training.assemble
+import training.learning.assemble
 from data_tools.errors import CheckpointError, DataError, SettingError, UserError
 from data_tools.manifest import open_split
 from data_tools.order import generator
 from data_tools.records import RowReader
-from training.blackbox import NotFiniteError
-from training.checkpoint import read_card
-from training.configure import compose
+from training.checkpoints.checkpoint import read_card
+from training.command_line.configure import compose
 from training.distributed import World
-from training.due import Due
 from training.evaluator import Evaluator
 from training.loop import run
 from training.settings import LogSettings, TrainSettings
-from training.suspects import box_defect, matched_boxes
 from training.trainer import Trainer
+from training.watching.blackbox import NotFiniteError
+from training.watching.due import Due
+from training.watching.suspects import box_defect, matched_boxes
 
 LOGGED = {"step", "epoch", "loss", "loc_loss", "cls_loss", "lr", "images_per_s", "data_wait",
           "compute", "positives", "grad_norm",
@@ -129,11 +129,11 @@ def test_its_checkpoint_says_what_it_is(finished: TrainSettings) -> None:
 
 def test_evaluating_the_checkpoint_gives_the_same_digits(finished: TrainSettings) -> None:
     from data_tools.manifest import open_split
-    from training.evaluation import evaluate
-    from training.inference import build_predictor
+    from training.checkpoints.weight_files import read_weights
+    from training.checkpoints.weights import load_weights
+    from training.evaluation.evaluate import evaluate
+    from training.inference.predictor import build_predictor
     from training.nets import build_network
-    from training.weight_files import read_weights
-    from training.weights import load_weights
 
     path = Path(finished.output) / "checkpoints" / "best.ckpt"
     network = build_network(finished.model, 7)
@@ -276,8 +276,8 @@ def test_a_bad_box_is_found_by_replay(
                 if labels[images == place].tobytes() == signature:
                     targets[place][found[place] == 2] = np.inf
 
-    real = training.assemble.build_encoder
-    monkeypatch.setattr(training.assemble, "build_encoder", lambda *a: Faulty(real(*a)))
+    real = training.learning.assemble.build_encoder
+    monkeypatch.setattr(training.learning.assemble, "build_encoder", lambda *a: Faulty(real(*a)))
     output = tmp_path / "run"
     settings = settings_of(f"data={data}", f"output={output}", "augment=none")
     with pytest.raises(NotFiniteError, match=r"the loss is not finite.*replay=") as caught:
@@ -329,8 +329,8 @@ def test_replay_names_the_one_box_of_two_of_a_class(
                     anchors, owners = self.inner.match(boxes[mine])
                     targets[place][anchors[owners == culprit]] = np.inf
 
-    real = training.assemble.build_encoder
-    monkeypatch.setattr(training.assemble, "build_encoder", lambda *a: Faulty(real(*a)))
+    real = training.learning.assemble.build_encoder
+    monkeypatch.setattr(training.learning.assemble, "build_encoder", lambda *a: Faulty(real(*a)))
     output = tmp_path / "run"
     with pytest.raises(NotFiniteError):
         run(settings_of(f"data={data}", f"output={output}", "augment=none"))
@@ -349,8 +349,8 @@ def test_the_box_of_every_anchor_is_found_again(data: Path) -> None:
     """Under windows and mirrors: the anchors with a box are the positive ones, of its label."""
     settings = settings_of(f"data={data}", "augment=paper")
     split = open_split(data, "train")
-    encoder = training.assemble.build_encoder(settings.model)
-    pipeline = training.assemble.build_pipeline(settings, split, World())
+    encoder = training.learning.assemble.build_encoder(settings.model)
+    pipeline = training.learning.assemble.build_pipeline(settings, split, World())
     reader, dropped = RowReader(split), 0
     for step in range(8):
         batch = pipeline.batch_at(step)

@@ -9,7 +9,7 @@ import pytest
 from mindspore import Tensor
 
 from data_tools.errors import SettingError
-from training.losses import build_loss
+from training.learning.losses import build_loss
 from training.nets.settings import LossSettings
 
 Array = npt.NDArray[np.float64]

@@ -11,11 +11,11 @@ from eval_fixtures import CLASSES, shapes_split
 
 from data_tools.errors import CheckpointError, DataError
 from data_tools.files import sha256_of_file
-from training.checkpoint import Card
-from training.model_file import load_network, open_model_file, read_class_names
+from training.checkpoints.checkpoint import Card
+from training.checkpoints.weight_files import save_weights
+from training.inference.model_file import load_network, open_model_file, read_class_names
 from training.nets import build_network
 from training.nets.settings import ModelSettings, model_settings
-from training.weight_files import save_weights
 
 
 def write_checkpoint(

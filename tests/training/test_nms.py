@@ -8,8 +8,8 @@ from eval_fixtures import loop_nms
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import training.nms
-from training.nms import nms
+import training.boxes.nms
+from training.boxes.nms import nms
 
 
 def slow_nms(
@@ -60,7 +60,7 @@ def test_equals_the_textbook_loop(
 def test_limits_keep_the_best(
     monkeypatch: pytest.MonkeyPatch, per_class: int | None, total: int | None, block: int
 ) -> None:
-    monkeypatch.setattr(training.nms, "BLOCK", block)
+    monkeypatch.setattr(training.boxes.nms, "BLOCK", block)
     rng = np.random.default_rng(5)
     boxes, labels = random_boxes(rng, 300, spread=40.0), rng.integers(0, 5, 300)
     got = nms(boxes, labels, 0.5, max_per_class=per_class, max_total=total).tolist()

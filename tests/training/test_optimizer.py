@@ -8,7 +8,7 @@ import pytest
 from mindspore import Parameter, Tensor
 
 from data_tools.errors import SettingError
-from training.optimizer import Momentum, WeightAverage, trainable
+from training.learning.optimizer import Momentum, WeightAverage, trainable
 from training.settings import OptimSettings
 
 NAMES = ("stem.weight", "stem.gamma", "head.weight", "head.bias")

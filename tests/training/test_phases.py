@@ -10,12 +10,12 @@ from mindspore import nn
 from run_helpers import make_set
 from toy import toy_batch, toy_state, toy_step
 
-from training.assemble import build_parts, build_phase_cells, build_phases, lower_precision
-from training.configure import compose
+from training.command_line.configure import compose
 from training.distributed import World
+from training.learning.assemble import build_parts, build_phase_cells, build_phases, lower_precision
+from training.learning.step import build_step
 from training.loop import open_training_split
 from training.settings import OptimSettings, TrainSettings
-from training.step import build_step
 
 
 @pytest.mark.slow

@@ -13,11 +13,16 @@ from eval_fixtures import perfect_predictor, write_split
 from data_tools.errors import DataError
 from data_tools.manifest import ConvertedSplit
 from data_tools.sources.shapes import shape_samples
-from training.curves import write_pr_curves, write_training_curves
 from training.eval_settings import EvaluateSettings
-from training.evaluation import evaluate
-from training.scoring import EvaluationResult, score
-from training.visualize import find_rows, image_errors, write_prediction_sheet, write_worst_images
+from training.evaluation.evaluate import evaluate
+from training.evaluation.scoring import EvaluationResult, score
+from training.watching.curves import write_pr_curves, write_training_curves
+from training.watching.visualize import (
+    find_rows,
+    image_errors,
+    write_prediction_sheet,
+    write_worst_images,
+)
 
 SIZE = (48, 64)
 

@@ -7,8 +7,8 @@ import dataclasses
 import numpy as np
 from eval_fixtures import loop_nms
 
+from training.boxes.postprocess import PUBLISHED, Protocol, coco_protocol, detect
 from training.eval_settings import EvaluateSettings
-from training.postprocess import PUBLISHED, Protocol, coco_protocol, detect
 
 
 def output(rng: np.random.Generator, anchors: int, classes: int) -> tuple[np.ndarray, np.ndarray]:

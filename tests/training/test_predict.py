@@ -13,13 +13,13 @@ import pytest
 from eval_fixtures import CLASSES, PixelPredictor
 from PIL import Image
 
-import training.predict
+import training.inference.predict
 from data_tools.errors import DataError, SettingError
-from training.detector import Choice, Detector
 from training.eval_settings import PredictCommand
-from training.image_source import find_images, picture_size, read_image
-from training.predict import image_ids, run
-from training.predict_output import PredictionFiles, picture_name
+from training.inference.detector import Choice, Detector
+from training.inference.image_source import find_images, picture_size, read_image
+from training.inference.predict import image_ids, run
+from training.inference.predict_output import PredictionFiles, picture_name
 
 
 def sure_box(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -33,7 +33,7 @@ def sure_box(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 @pytest.fixture()
 def detector(monkeypatch: pytest.MonkeyPatch) -> Detector:
     found = Detector(sure_box, (32, 32), CLASSES, batch_size=2)
-    monkeypatch.setattr(training.predict.Detector, "load", lambda *a, **k: found)
+    monkeypatch.setattr(training.inference.predict.Detector, "load", lambda *a, **k: found)
     return found
 
 
@@ -180,7 +180,7 @@ def test_a_video_without_a_frame_is_reported(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     write_video(tmp_path / "clip.avi")
-    monkeypatch.setattr(training.predict, "video_frames", lambda *_: iter(()))
+    monkeypatch.setattr(training.inference.predict, "video_frames", lambda *_: iter(()))
     with pytest.raises(DataError, match="none of the 1 files"):
         run(command(tmp_path / "clip.avi", tmp_path / "out"))
     skipped = json.loads((tmp_path / "out" / "skipped.json").read_text())
@@ -273,8 +273,8 @@ def test_picture_size_reads_the_header_only() -> None:
 
 
 def test_pictures_stay_below_out(tmp_path: Path) -> None:
-    from training.image_source import find_images
-    from training.predict_output import refuse_collisions
+    from training.inference.image_source import find_images
+    from training.inference.predict_output import refuse_collisions
 
     for name in "bc":
         (tmp_path / "a" / name).mkdir(parents=True)

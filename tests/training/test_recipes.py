@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from data_tools.errors import SettingError
-from training.configure import compose
+from training.command_line.configure import compose
 from training.nets.settings import require_matching
 from training.settings import TrainSettings
 
@@ -33,7 +33,7 @@ def recipe(name: str, *overrides: str) -> TrainSettings:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_recipe_composes_and_names_its_source(name: str, repository: Path) -> None:
-    from training.anchors import default_boxes
+    from training.nets.anchors import default_boxes
     from training.nets.settings import model_settings
 
     settings = recipe(name)

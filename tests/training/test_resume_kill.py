@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from run_helpers import finish, make_set, read_run, start_training, train, wait_for_step
 
-from training.checkpoint_store import CheckpointStore
+from training.checkpoints.store import CheckpointStore
 
 pytestmark = pytest.mark.slow
 

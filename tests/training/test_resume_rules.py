@@ -7,8 +7,8 @@ import dataclasses
 import pytest
 
 from data_tools.errors import CheckpointError
-from training.checkpoint import Card
-from training.resume import check_resumable, differences
+from training.checkpoints.checkpoint import Card
+from training.checkpoints.resume import check_resumable, differences
 from training.settings import CheckpointSettings, OptimSettings, TrainSettings
 
 

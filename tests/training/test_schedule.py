@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from training.schedule import build_schedule, ema_decay, multistep, polynomial, scaled_lr
+from training.learning.schedule import build_schedule, ema_decay, multistep, polynomial, scaled_lr
 from training.settings import OptimSettings
 
 

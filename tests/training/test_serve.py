@@ -20,10 +20,10 @@ import numpy as np
 import pytest
 from eval_fixtures import CLASSES
 
-import training.serve
+import training.inference.serve
 from data_tools.errors import SettingError
-from training.detector import Choice, Detector
-from training.serve import build_server, is_loopback
+from training.inference.detector import Choice, Detector
+from training.inference.serve import build_server, is_loopback
 
 
 def two_boxes(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -108,7 +108,7 @@ def test_a_browser_that_leaves_early_is_no_news(
         gone.set()
         raise ConnectionResetError
 
-    monkeypatch.setattr(training.serve._Handler, "_send", leave)
+    monkeypatch.setattr(training.inference.serve._Handler, "_send", leave)
     with pytest.raises((http.client.HTTPException, ConnectionError)):
         ask(port, "GET", "/")
     assert gone.is_set()
@@ -120,7 +120,7 @@ def test_a_browser_that_leaves_early_is_no_news(
 def test_a_small_file_with_a_huge_picture_is_refused(
     port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training.serve, "MAX_PIXELS", 1000)
+    monkeypatch.setattr(training.inference.serve, "MAX_PIXELS", 1000)
     status, _, body = ask(port, "POST", "/detect", png())
     assert status == 422 and "megapixels" in json.loads(body)["error"]
 

@@ -18,12 +18,12 @@ from mindspore import Tensor, nn
 from numpy.typing import NDArray
 from run_helpers import SMALL, events_in, make_set, read_run
 
-import training.inference
-from training.assemble import build_parts, build_state
-from training.checkpoint import read_arrays, stem
-from training.configure import compose
+import training.inference.predictor
+from training.checkpoints.checkpoint import read_arrays, stem
+from training.command_line.configure import compose
 from training.distributed import World
 from training.initial import load_initial_weights
+from training.learning.assemble import build_parts, build_state
 from training.loop import open_training_split, run
 from training.settings import TrainSettings
 
@@ -96,10 +96,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Finished:
         "log.tensorboard=true", "log.histograms_every=2",
     )  # fmt: skip
     seen: list[nn.Cell] = []
-    real = training.inference.build_predictor
+    real = training.inference.predictor.build_predictor
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            training.inference,
+            training.inference.predictor,
             "build_predictor",
             lambda network, size: seen.append(network) or real(network, size),
         )

@@ -14,20 +14,20 @@ import pytest
 from run_helpers import SMALL, make_set, read_run
 from toy import snapshot, toy_batch, toy_cells, toy_state, toy_step
 
-import training.assemble
+import training.learning.assemble
 from data_tools.batches import TrainBatch
 from data_tools.errors import DataError, SettingError
 from data_tools.sink import SinkSource
-from training import sink
-from training.blackbox import NotFiniteError
-from training.checkpoint_store import CheckpointStore
-from training.configure import compose
-from training.due import Due
+from training.checkpoints.store import CheckpointStore
+from training.command_line.configure import compose
+from training.learning import sink
+from training.learning.sink import SunkStep, open_channel
+from training.learning.step import result_of
 from training.loop import run
-from training.replay import replay
 from training.settings import OptimSettings, TrainSettings
-from training.sink import SunkStep, open_channel
-from training.step import result_of
+from training.watching.blackbox import NotFiniteError
+from training.watching.due import Due
+from training.watching.replay import replay
 
 OPTIM = OptimSettings(ema=0.9, clip_norm=1.0)
 EXACT = ("step", "epoch", "loss", "loc_loss", "cls_loss", "lr", "positives", "grad_norm")
@@ -227,7 +227,7 @@ def test_a_sunk_batch_that_is_not_finite_is_named_and_rebuilt(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data, output = make_set(tmp_path / "data"), tmp_path / "run"
-    real = training.assemble.build_encoder
+    real = training.learning.assemble.build_encoder
     seen: list[int] = []
 
     def faulty(*arguments: Any) -> Any:
@@ -243,7 +243,7 @@ def test_a_sunk_batch_that_is_not_finite_is_named_and_rebuilt(
 
         return SimpleNamespace(encode_batch=encode, num_anchors=inner.num_anchors)
 
-    monkeypatch.setattr(training.assemble, "build_encoder", faulty)
+    monkeypatch.setattr(training.learning.assemble, "build_encoder", faulty)
     options = (f"data={data}", f"output={output}", "runtime.sink_steps=6", "max_steps=40")
     with pytest.raises(NotFiniteError, match=r"the loss is not finite.*weights were not changed"):
         run(settings_of(*options, "augment=none", "checkpoint.every_steps=40"))

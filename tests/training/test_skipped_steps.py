@@ -20,13 +20,13 @@ from mindspore import Tensor, nn
 from run_helpers import SMALL, make_set, read_run
 
 from data_tools.pipeline import TrainBatch, TrainPipeline
-from training.assemble import build_state
-from training.blackbox import NotFiniteError
-from training.checkpoint import read_arrays, stem
-from training.configure import compose
+from training.checkpoints.checkpoint import read_arrays, stem
+from training.command_line.configure import compose
+from training.learning.assemble import build_state
 from training.loop import run
 from training.settings import RuntimeSettings, TrainSettings
-from training.watch import LogFile
+from training.watching.blackbox import NotFiniteError
+from training.watching.log import LogFile
 
 POISONED = (14, 16, 17)
 FIRST_SCALE = 2.0**22

@@ -10,8 +10,8 @@ import pytest
 from mindspore import nn
 from toy import snapshot, toy_batch, toy_state, toy_step
 
-from training.loss_scale import LossScale, share_of
-from training.reduce import Reduce, bucket_slices
+from training.learning.loss_scale import LossScale, share_of
+from training.learning.reduce import Reduce, bucket_slices
 from training.settings import OptimSettings
 
 PLAIN = OptimSettings(momentum=0.0, weight_decay=0.0)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from test_coco_ap import random_case
 
-from training.detection_table import DetectionTable, from_results
-from training.ground_truth import GroundTruth, from_coco
-from training.voc_ap import average_2007, average_2010, voc_scores
+from training.evaluation.detection_table import DetectionTable, from_results
+from training.evaluation.ground_truth import GroundTruth, from_coco
+from training.evaluation.voc_ap import average_2007, average_2010, voc_scores
 
 
 def devkit(truth: GroundTruth, table: DetectionTable, category: int) -> tuple[float, float]:

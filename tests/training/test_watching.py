@@ -19,7 +19,7 @@ from training.job_watch import FINISHED, JobWatch, RankView, find_hung, last_err
 from training.settings import TrainSettings
 from training.signals import Interrupted, StopRequest
 from training.trainer import Trainer
-from training.watch import STATUS_VARIABLE, LogFile, Meter, RankStatus, read_log
+from training.watching.log import STATUS_VARIABLE, LogFile, Meter, RankStatus, read_log
 
 
 def test_a_log_rewinds_to_the_step_that_a_run_goes_on_from(tmp_path: Path) -> None:

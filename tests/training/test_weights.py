@@ -16,14 +16,14 @@ import pytest
 
 from data_tools.errors import CheckpointError
 from data_tools.files import sha256_of_file
-from training.identify import identify, signature
+from training.checkpoints.identify import identify, signature
+from training.checkpoints.weight_files import EMPTY_SHA256, Weights, read_weights, save_weights
+from training.checkpoints.weights import load_weights
 from training.import_checkpoint import import_checkpoint, main
 from training.initial import load_initial_weights
 from training.nets import build_network
 from training.nets.settings import model_settings
 from training.settings import InitSettings, TrainSettings
-from training.weight_files import EMPTY_SHA256, Weights, read_weights, save_weights
-from training.weights import load_weights
 
 SEED_CARD = "13d28a651dabc8caab062bca8093c5c8abd76621161bab222235bc3f66b11cf1"
 TINY = model_settings("ssd_tiny")

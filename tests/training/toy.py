@@ -8,15 +8,15 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
-from training.loss_scale import LossScale
-from training.losses import build_loss
+from training.learning.loss_scale import LossScale
+from training.learning.losses import build_loss
+from training.learning.optimizer import Momentum, WeightAverage, trainable
+from training.learning.reduce import Reduce
+from training.learning.state import TrainState, statistics_of
+from training.learning.step import Apply, Gradients, StepFunction, build_step
 from training.nets.normalize import Normalize
 from training.nets.settings import LossSettings
-from training.optimizer import Momentum, WeightAverage, trainable
-from training.reduce import Reduce
 from training.settings import OptimSettings
-from training.state import TrainState, statistics_of
-from training.step import Apply, Gradients, StepFunction, build_step
 
 CLASSES = 4
 ANCHORS = 16

@@ -1,6 +1,6 @@
-"""The networks: settings, layers, heads, and `build_network`, which makes one by name.
+"""The networks: settings, layers, heads, default boxes, and `build_network`, which makes one by name.
 
-Default boxes are in `training/anchors.py`, losses in `training/losses.py`, files in `weights.py`.
+Losses are in `training/learning/losses.py`, weights from files in `training/checkpoints/`.
 """
 
 from __future__ import annotations

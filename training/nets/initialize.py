@@ -1,6 +1,6 @@
 """First weights of a network: a pure function of (seed, parameter name), the same everywhere.
 
-Reading weights from files is `training/weight_files.py`'s business.
+Reading weights from files is `training/checkpoints/weight_files.py`'s business.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from mindspore import Tensor, nn
 
-from training.anchors import boxes_per_cell
+from training.nets.anchors import boxes_per_cell
 from training.nets.fpn import CHANNELS
 from training.nets.heads import SharedMultiBox
 from training.nets.norm import make_norm

@@ -1,6 +1,6 @@
 """What can be set about a network, its default boxes and its loss, and the shipped models by name.
 
-Pure Python: no layers here (`zoo/`), no default boxes (`training/anchors.py`), no loss code.
+Pure Python: no layers here (`zoo/`), no default boxes (`anchors.py`), no loss code.
 """
 
 from __future__ import annotations

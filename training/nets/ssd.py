@@ -1,6 +1,6 @@
 """The frame of every detector: feature maps -> head -> regression and scores.
 
-Backbones and heads live next door; `zoo/` puts them together. Decoding is `training/codec.py`'s.
+Backbones and heads live next door; `zoo/` puts them together. Decoding is `training/boxes/codec.py`'s.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import mindspore as ms
 from mindspore import Tensor, nn, ops
 
-from training.anchors import levels
+from training.nets.anchors import levels
 from training.nets.settings import ModelSettings
 
 

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from data_tools.errors import SettingError
-from training.anchors import levels
 from training.nets import build_network
+from training.nets.anchors import levels
 from training.nets.settings import ModelSettings
 
 if TYPE_CHECKING:

@@ -70,7 +70,7 @@ def test_training_mode_gives_logits(scores: str) -> None:
 
 def test_rows_of_the_output_are_those_of_the_default_boxes() -> None:
     """A change in one corner of the image moves only predictions of boxes near that corner."""
-    from training.anchors import default_boxes
+    from training.nets.anchors import default_boxes
 
     model = model_settings("ssd_tiny", norm="frozen", init="he")
     network = build_network(model, 3)

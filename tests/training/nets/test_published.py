@@ -14,11 +14,11 @@ from golden_weights import (
     golden_weights,
 )
 
-from training.codec import decode_boxes
-from training.losses import build_loss
+from training.boxes.codec import decode_boxes
+from training.checkpoints.weights import load_weights
+from training.learning.losses import build_loss
 from training.nets import build_network
 from training.nets.settings import LossSettings, model_settings
-from training.weights import load_weights
 
 TOLERANCE = {"ssd_resnet50_fpn": 1e-3}
 

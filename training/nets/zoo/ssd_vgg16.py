@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from mindspore import Tensor, nn
 
-from training.anchors import boxes_per_cell
+from training.nets.anchors import boxes_per_cell
 from training.nets.heads import MultiBox
 from training.nets.layers import same_sides
 from training.nets.norm import make_norm

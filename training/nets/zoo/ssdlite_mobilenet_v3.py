@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from mindspore import Tensor, nn
 
-from training.anchors import boxes_per_cell
+from training.nets.anchors import boxes_per_cell
 from training.nets.heads import MultiBox
 from training.nets.layers import InvertedResidual, same_sides
 from training.nets.mobilenet_v3 import LAST_CHANNELS, TAP_CHANNELS, MobileNetV3

@@ -1,0 +1,146 @@
+"""Scores and boxes of the network to detections in pixels, under a named protocol.
+
+The suppression itself is in `nms.py`; what detections are worth is `evaluation/evaluate.py`'s matter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from training.boxes.nms import nms
+from training.eval_settings import EvaluateSettings
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A way to turn scores into detections.
+
+    Args:
+        name: What figures under this protocol are labelled with.
+        score_floor: A detection scores strictly more than this.
+        nms_iou: Overlap within a class above which the lower score goes.
+        pixel_offset: 0 for continuous coordinates; 1 counts pixels inclusively.
+        max_per_class: Most detections of a class in an image; None for no limit.
+        max_per_image: Most detections in an image over all classes; None for no limit.
+    """
+
+    name: str
+    score_floor: float
+    nms_iou: float
+    pixel_offset: float = 0.0
+    max_per_class: int | None = None
+    max_per_image: int | None = 100
+
+
+PUBLISHED = Protocol("published", 0.1, 0.6, 1.0, max_per_class=100, max_per_image=1000)
+"""What the published SSD tools do: floor 0.1, NMS at 0.6 counting pixels inclusively, 100 a class.
+
+They have no limit per image. No trained network comes near ours; it bounds the memory of evaluating an
+untrained one, which finds 100 of every class on every image.
+"""
+
+
+def coco_protocol(settings: EvaluateSettings) -> Protocol:
+    """Return the `coco` protocol with the user's floor, NMS overlap and number of detections."""
+    return Protocol(
+        "coco", settings.score_floor, settings.nms_iou, max_per_image=settings.max_detections
+    )
+
+
+@dataclass(frozen=True)
+class Detections:
+    """Detections of one image, ordered by score (falling), then label, then anchor.
+
+    Args:
+        boxes_yxyx_px: (K, 4) float64 corners in pixels of the image, clipped to it.
+        scores: (K,) float32 in 0..1.
+        labels: (K,) int32, 1..C.
+    """
+
+    boxes_yxyx_px: npt.NDArray[np.float64]
+    scores: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def above(self, threshold: float) -> Detections:
+        """Return the detections that score at least `threshold`."""
+        keep = self.scores >= threshold
+        return Detections(self.boxes_yxyx_px[keep], self.scores[keep], self.labels[keep])
+
+
+def detect(
+    boxes_yxyx_rel: npt.NDArray[np.float32],
+    scores: npt.NDArray[np.float32],
+    height: int,
+    width: int,
+    protocol: Protocol,
+) -> Detections:
+    """Turn one image's network output into detections.
+
+    The order is fixed, also between equal scores, so equal input gives equal output everywhere.
+
+    Args:
+        boxes_yxyx_rel: (A, 4) decoded corners, relative to the image, clipped to 0..1.
+        scores: (A, C + 1) class scores; column 0 is background and not looked at.
+        height: Height of the image in pixels.
+        width: Width of the image in pixels.
+        protocol: Floor, overlap and limits.
+
+    Returns:
+        The detections; none is fine. Scores or boxes that are not finite never become detections.
+    """
+    objects = scores[:, 1:]
+    usable = np.isfinite(boxes_yxyx_rel).all(axis=1)
+    if not usable.all():
+        objects = np.where(usable[:, None], objects, 0.0)
+    flat = np.flatnonzero(objects > protocol.score_floor)
+    anchors, labels = np.divmod(flat, objects.shape[1])
+    candidates = objects[anchors, labels]
+    size = np.array([height, width, height, width], np.float64)
+    boxes_px = boxes_yxyx_rel.astype(np.float64) * size
+    looked_at = len(flat) if protocol.max_per_image is None else 8 * protocol.max_per_image + 256
+    while True:
+        best = _best_first(candidates, labels, looked_at)
+        boxes, classes = boxes_px[anchors[best]], labels[best]
+        picked = nms(
+            boxes,
+            classes,
+            protocol.nms_iou,
+            pixel_offset=protocol.pixel_offset,
+            max_per_class=protocol.max_per_class,
+            max_total=protocol.max_per_image,
+        )
+        # The best so many candidates decide the best detections, unless too few of them survive.
+        if len(best) == len(flat) or len(picked) == protocol.max_per_image:
+            break
+        looked_at *= 8
+    return Detections(
+        boxes[picked],
+        candidates[best[picked]].astype(np.float32),
+        (classes[picked] + 1).astype(np.int32),
+    )
+
+
+def _best_first(
+    scores: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], most: int
+) -> npt.NDArray[np.int64]:
+    """Return the places of the best scores, falling; equals by label, then as they come.
+
+    About `most` of them or all: scores equal to the last one taken are taken too, so that a larger
+    `most` only appends.
+    """
+    chosen = np.arange(len(scores))
+    if len(scores) > most:
+        chosen = np.flatnonzero(scores >= np.partition(scores, len(scores) - most)[-most])
+    # Bits of a float >= 0 rise with its value. NumPy sorts 16 bits by radix: three such passes, the
+    # least significant first, are faster than one sort of floats.
+    bits = ~np.ascontiguousarray(scores[chosen], np.float32).view(np.uint32)
+    order = np.argsort(labels[chosen].astype(np.uint16), kind="stable")
+    order = order[np.argsort((bits[order] & 0xFFFF).astype(np.uint16), kind="stable")]
+    order = order[np.argsort((bits[order] >> 16).astype(np.uint16), kind="stable")]
+    return chosen[order]

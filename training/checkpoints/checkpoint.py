@@ -1,0 +1,195 @@
+"""One checkpoint: its card, its files' names, and how arrays are written and read.
+
+A run's collection of them is `store.py`; what goes into one is gathered in `learning/state.py`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Optional
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_tools.errors import CheckpointError
+from data_tools.files import publish, write_atomic
+from data_tools.sample import ClassInfo
+from data_tools.typed import build, first_line, read_json, shown
+
+FORMAT = "ssd-checkpoint/1"
+
+
+@dataclass
+class Card:
+    """What a checkpoint says of itself; written last, so a card means a whole checkpoint.
+
+    Attributes:
+        step: Steps done.
+        epoch: Whole epochs done.
+        seed: Seed of the run.
+        model: The model settings.
+        num_classes: Classes with background: C + 1.
+        classes: `label`, `name`, `category_id` of each class.
+        data_fingerprint: Fingerprint of the training split.
+        settings: All settings of the run.
+        versions: Versions of Python, MindSpore and the libraries that matter.
+        files: File name to sha256.
+        metrics: Evaluation of these weights, or None.
+        best: Step and AP of the best evaluation so far, or None.
+        global_batch: Images per step over all devices.
+        wall_seconds: Time the run has taken so far, over all its starts.
+        format: Version of this layout.
+    """
+
+    step: int
+    epoch: int
+    seed: int
+    model: dict[str, Any]
+    num_classes: int
+    classes: list[dict[str, Any]]
+    data_fingerprint: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+    metrics: Optional[dict[str, Any]] = None
+    best: Optional[dict[str, Any]] = None
+    global_batch: int = 0
+    wall_seconds: float = 0.0
+    format: str = FORMAT
+
+    @property
+    def class_infos(self) -> tuple[ClassInfo, ...]:
+        """The classes in the order of their labels.
+
+        Raises:
+            ValueError: If an entry is none.
+        """
+        return tuple(build(ClassInfo, entry, "classes") for entry in self.classes)
+
+    def write(self, path: Path) -> None:
+        """Write the card as JSON, whole or not at all."""
+        write_atomic(path, json.dumps(dataclasses.asdict(self), indent=1) + "\n")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One whole checkpoint on disk."""
+
+    folder: Path
+    card: Card
+
+    @property
+    def weights_path(self) -> Path:
+        """The detector's weights, under their published names."""
+        return self.folder / f"{stem(self.card.step)}.ckpt"
+
+    @property
+    def state_path(self) -> Path:
+        """Everything else that training needs to go on."""
+        return self.folder / f"{stem(self.card.step)}.state.ckpt"
+
+    @property
+    def card_path(self) -> Path:
+        """The card."""
+        return self.folder / f"{stem(self.card.step)}.json"
+
+    def read(self) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
+        """Return the weights by published name, and the rest of the state."""
+        return read_arrays(self.weights_path), read_arrays(self.state_path)
+
+
+def stem(step: int) -> str:
+    """Return the name of a step's files without their endings.
+
+    >>> stem(400)
+    'step-00000400'
+    """
+    return f"step-{step:08d}"
+
+
+def read_card(checkpoint: str | Path) -> Card | None:
+    """Read the card beside a checkpoint file.
+
+    Args:
+        checkpoint: The weights file, for instance `step-00000400.ckpt`.
+
+    Returns:
+        The card, or None if there is none (a published checkpoint).
+
+    Raises:
+        CheckpointError: If the card is damaged or of a format this version cannot read.
+    """
+    path = Path(checkpoint).with_suffix(".json")
+    if not path.is_file():
+        return None
+    return parse_card(path)
+
+
+def write_arrays(arrays: Mapping[str, NDArray[Any]], path: Path) -> None:
+    """Write named arrays as a MindSpore checkpoint file, flushed to the disk, then renamed.
+
+    Args:
+        arrays: Name to array (float32 or integer, any shape).
+        path: The file; its name must end in `.ckpt`.
+    """
+    import mindspore as ms
+
+    # MindSpore's own writer deletes the old file first and never flushes: give it a name of its own.
+    temporary = path.with_name(f".{path.name}.tmp.ckpt")
+    temporary.unlink(missing_ok=True)
+    entries = [{"name": k, "data": ms.Tensor(np.asarray(v))} for k, v in arrays.items()]
+    ms.save_checkpoint(entries, str(temporary))
+    temporary.chmod(0o644)
+    publish(temporary, path)
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Read a file that `write_arrays` wrote.
+
+    Raises:
+        CheckpointError: If MindSpore cannot read it.
+    """
+    import mindspore as ms
+
+    try:
+        return {name: p.asnumpy() for name, p in ms.load_checkpoint(str(path)).items()}
+    except (ValueError, RuntimeError, TypeError, OSError) as error:
+        raise CheckpointError(
+            f"{path}: damaged, or no MindSpore checkpoint "
+            f"({first_line(error)}). Copy it again, or use an earlier one."
+        ) from error
+
+
+def parse_card(path: Path) -> Card:
+    """Read a card.
+
+    Raises:
+        CheckpointError: If it is damaged or of a format this version cannot read.
+    """
+    try:
+        content = read_json(path)
+        if not isinstance(content, dict) or "format" not in content:
+            raise ValueError("it has no format")
+        if content["format"] != FORMAT:
+            raise CheckpointError(
+                f"{path}: format {shown(content['format'])}; this version reads {FORMAT!r}. Use the version "
+                "that wrote it."
+            )
+        card = build(Card, content)
+        names = card.class_infos
+        if names and len(names) != card.num_classes - 1:
+            raise ValueError(f"{len(names)} classes, but num_classes={card.num_classes}")
+        return card
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror}).") from error
+    except ValueError as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(
+            f"{path}: not a checkpoint's card, or damaged ({error}). Copy it again with its checkpoint; "
+            "a published checkpoint has no card: then move the file away."
+        ) from error

@@ -1,0 +1,186 @@
+"""From a command line to typed settings to one function call: the only module that knows Hydra.
+
+The settings' meaning and checks live next to the code that uses them; `--help` is in `help_text.py`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any, NoReturn
+
+from data_tools.errors import SettingError, UserError
+from data_tools.typed import check_numbers
+from training.command_line.error_words import REFUSED, in_plain_words, message
+from training.command_line.help_text import GROUPS_PATH, render_help
+from training.command_line.overrides import prepare_overrides
+from training.signals import hold_ctrl_c
+
+# Hydra leaves no folder and no log file of its own: each command owns its output folder.
+_HYDRA_OVERRIDES = (
+    "hydra.output_subdir=null",
+    "hydra.run.dir=.",
+    "hydra.sweep.dir=outputs/multirun",
+    "hydra.sweep.subdir=.",
+    "hydra/job_logging=none",
+    "hydra/hydra_logging=none",
+)
+
+COMPUTING = ("train", "eval", "predict", "export")
+"""Commands that run compiled code, see `hold_ctrl_c`. Others wait for their processes and must wake up at once."""
+
+_FULL_ERROR = "HYDRA_FULL_ERROR"
+"""Set to 1 by a user who wants the traceback of a clean error too."""
+
+
+def load_object(path: str) -> Any:
+    """Import `module:name` and return the object."""
+    module, name = path.split(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def compose(command: str, settings: str, arguments: Sequence[str]) -> Any:
+    """Compose a command's settings without running it (tests, notebooks).
+
+    Args:
+        command: Primary file in `conf/`, for instance `train`.
+        settings: `module:Class` of the settings dataclass.
+        arguments: Overrides as on the command line.
+
+    Returns:
+        An instance of the settings class.
+
+    Raises:
+        SettingError: If a key or value is not accepted.
+    """
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+
+    settings_class = load_object(settings)
+    _, overrides = prepare_overrides(command, settings_class, arguments)
+    _store_schema(command, settings_class)
+    try:
+        with initialize_config_dir(str(GROUPS_PATH), version_base="1.3"):
+            config = hydra_compose(command, overrides)
+    except Exception as error:
+        # Beside its own errors Hydra lets any others through where a value is of an unexpected kind.
+        raise SettingError(in_plain_words(error, overrides, settings_class)) from error
+    return _typed(config, overrides, settings_class)
+
+
+def _store_schema(command: str, settings_class: type) -> None:
+    from hydra.core.config_store import ConfigStore
+
+    ConfigStore.instance().store(name=f"{command}_schema", node=settings_class)
+
+
+def _typed(config: Any, overrides: Sequence[str], settings_class: type) -> Any:
+    from omegaconf import OmegaConf
+    from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+    try:
+        settings = OmegaConf.to_object(config)
+    except MissingMandatoryValue as error:
+        key = getattr(error, "full_key", None) or str(error)
+        raise SettingError(f"{key}: required. Give it as {key}=VALUE.") from error
+    except OmegaConfBaseException as error:
+        raise SettingError(in_plain_words(error, overrides, settings_class)) from error
+    if not isinstance(settings, settings_class):
+        # Another primary file, or one that leaves the schema out.
+        raise SettingError(f"the settings are not those of {settings_class.__name__}. See --help")
+    check_numbers(settings)
+    return settings
+
+
+def run_command(command: str, settings: str, action: str) -> None:
+    """Run a root command: compose its settings, call its function, end with an exit code.
+
+    A `UserError` is printed as `error: ...` without a traceback and ends with 1, and so is what the
+    machine refuses (a file, memory); Ctrl-C ends with 130. An integer that the function returns is the
+    exit code.
+
+    Args:
+        command: The command's name, which is its primary file in `conf/`.
+        settings: `module:Class` of its settings dataclass.
+        action: `module:function` that takes the settings; imported only once the settings are good.
+    """
+    arguments = sys.argv[1:]
+    if command in COMPUTING:
+        hold_ctrl_c()  # first of all: what is imported below starts threads
+    settings_class = load_object(settings)
+    if "--help" in arguments or "-h" in arguments:
+        _show(render_help(command, settings_class))
+        return
+    try:
+        flags, overrides = prepare_overrides(command, settings_class, arguments)
+    except UserError as error:
+        _fail(error, os.environ.get(_FULL_ERROR) == "1")
+    from training.runtime import prepare_environment
+
+    prepare_environment()
+    import hydra
+
+    codes: list[int] = []
+    raised: list[BaseException] = []
+    fully = os.environ.get(_FULL_ERROR) == "1"
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names in data may be no text at all
+
+    def task(config: Any) -> None:
+        try:
+            result = load_object(action)(_typed(config, overrides, settings_class))
+        except KeyboardInterrupt:
+            print("\ninterrupted", file=sys.stderr)
+            raise SystemExit(130) from None
+        except Exception as error:
+            if isinstance(error, REFUSED):
+                _fail(error, fully)
+            raised.append(error)
+            raise
+        codes.append(result if isinstance(result, int) else 0)
+
+    _store_schema(command, settings_class)
+    sys.argv = [sys.argv[0], *flags, *_HYDRA_OVERRIDES, *overrides]
+    try:
+        with _raising_hydra():
+            hydra.main(version_base="1.3", config_path=str(GROUPS_PATH), config_name=command)(
+                task
+            )()
+    except Exception as error:
+        if raised or fully:
+            raise  # our own mistake: with its traceback
+        _fail(SettingError(in_plain_words(error, [*flags, *overrides], settings_class)), fully)
+    if max(codes, default=0):
+        raise SystemExit(max(codes))
+
+
+def _show(text: str) -> None:
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # `--help | head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextlib.contextmanager
+def _raising_hydra() -> Iterator[None]:
+    """Let Hydra raise what goes wrong instead of printing half a traceback and leaving."""
+    before = os.environ.get(_FULL_ERROR)
+    os.environ[_FULL_ERROR] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_FULL_ERROR]
+        else:
+            os.environ[_FULL_ERROR] = before
+
+
+def _fail(error: Exception, fully: bool) -> NoReturn:
+    if fully:
+        raise error
+    print(message(error), file=sys.stderr)
+    raise SystemExit(1)

@@ -1,0 +1,42 @@
+"""The tables that evaluation prints.
+
+Figures come from `evaluate.py`; nothing is computed here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from training.evaluation.coco_ap import NAMES
+
+_CLASSES_SHOWN = 100
+
+
+def metrics_table(metrics: dict[str, Any]) -> str:
+    """Lay out metrics as text: both protocols side by side, then VOC, then each class.
+
+    Args:
+        metrics: As in `metrics.json`.
+    """
+    coco, published, voc = metrics["coco"], metrics["published"], metrics["voc"]
+    lines = [f"{'':12}{'coco':>10}{'published':>12}"]
+    lines += [f"{name:12}{_number(coco[name]):>10}{_number(published[name]):>12}" for name in NAMES]
+    lines.append(f"{'images':12}{coco['num_images']:>10}{published['num_images']:>12}")
+    lines.append(
+        f"VOC AP at 0.5: {_number(voc['AP2007'])} (2007, 11 points), {_number(voc['AP2010'])} (2010 on)"
+    )
+    classes = metrics["per_class"]
+    width = max([len(name) for name in classes] + [5])
+    lines.append(f"{'class':{width}}{'AP':>8}{'AP50':>8}{'VOC10':>8}{'boxes':>8}{'found':>8}")
+    for name, row in list(classes.items())[:_CLASSES_SHOWN]:
+        lines.append(
+            f"{name:{width}}{_number(row['AP']):>8}{_number(row['AP50']):>8}"
+            f"{_number(row['VOC2010']):>8}{row['num_boxes']:>8}{row['num_detections']:>8}"
+        )
+    if len(classes) > _CLASSES_SHOWN:
+        lines.append(f"... {len(classes) - _CLASSES_SHOWN} more in metrics.json")
+    return "\n".join(lines)
+
+
+def _number(value: float) -> str:
+    return "-" if value < 0 else f"{value:.4f}"

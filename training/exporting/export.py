@@ -1,0 +1,169 @@
+"""What `export.py` does: a checkpoint to an ONNX or MindIR file, with its metadata and parity report.
+
+The graph surgery is in `onnx_graph.py`, the comparison in `parity.py`, the running in `inference/exported.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data_tools.errors import CheckpointError, SettingError
+from data_tools.files import make_folder, publish, write_atomic
+from data_tools.manifest import open_split
+from training.eval_settings import ExportCommand
+from training.inference.file_metadata import make_metadata
+from training.inference.model_file import WEIGHTS, ModelFile, load_network, open_model_file
+from training.inference.predictor import detection_cell
+from training.runtime import prepare_environment, start_device
+from training.settings import RuntimeSettings
+
+
+def run(command: ExportCommand) -> int:
+    """Export as the command says.
+
+    The file is written under a temporary name, compared with the checkpoint, and only then named. The
+    report `FILE.parity.json` is written either way.
+
+    Returns:
+        0.
+
+    Raises:
+        SettingError: If the output exists, or a setting cannot work.
+        CheckpointError: If the checkpoint cannot be read, or the file does not agree with it.
+    """
+    prepare_environment()
+    out = Path(command.out)
+    _check_output(command, out)
+    split = open_split(command.data, command.split) if command.data else None
+    file = open_model_file(command.checkpoint, command.model)
+    if file.path.suffix not in WEIGHTS:
+        raise CheckpointError(
+            f"checkpoint={file.path}: already an exported file; export takes {', '.join(WEIGHTS)}."
+        )
+    classes = (
+        split.classes if split and not file.classes else file.named_classes(command.class_names)
+    )
+    if split is not None and split.num_classes != file.num_classes:
+        raise CheckpointError(
+            f"{file.path} has {file.num_classes - 1} classes, {split.folder} has "
+            f"{split.num_classes - 1}. Choose the matching set for the parity report."
+        )
+    start_device(RuntimeSettings())
+    network = load_network(file)
+    metadata = make_metadata(file, classes, command)
+    make_folder(out.parent, "out")
+    report_path = out.with_name(out.name + ".parity.json")
+    with tempfile.TemporaryDirectory(prefix=".export-", dir=out.parent) as folder:
+        temporary = Path(folder).resolve() / f"model{out.suffix}"
+        write = write_onnx if command.format == "onnx" else write_mindir
+        write(network, file, command, metadata, temporary)
+
+        from training.exporting.parity import compare
+
+        report = compare(network, temporary, command, split)
+        report["file"], report["checkpoint"] = out.name, str(file.path)
+        write_atomic(report_path, json.dumps(report, indent=1) + "\n")
+        print(summary(report))
+        if not report["passed"]:
+            raise CheckpointError(
+                f"{out} was not written: it does not agree with {file.path} within "
+                f"tolerance={command.tolerance:g}; see {report_path}."
+            )
+        temporary.chmod(0o644)
+        publish(temporary, out)
+    print(f"written: {out} ({out.stat().st_size / 1e6:.1f} MB), {report_path.name}")
+    return 0
+
+
+def summary(report: dict[str, Any]) -> str:
+    """Say in two lines what a parity report found."""
+    lines = []
+    if "max_box_difference" in report:
+        lines.append(
+            f"{report['images']} images: largest difference of a box {report['max_box_difference']:.2e} "
+            f"(relative), of a score {report['max_score_difference']:.2e}"
+        )
+    found = report["detections"]
+    text = f"detections: {found['checkpoint']} and {found['file']}, {found['unmatched']} unmatched, {found['faults']} faults"
+    if report.get("ap") is not None:
+        ap = report["ap"]
+        text += f"; AP {ap['checkpoint']:.4f} and {ap['file']:.4f} (delta {ap['delta']:+.1e})"
+    return "\n".join([*lines, text])
+
+
+def _check_output(command: ExportCommand, out: Path) -> None:
+    if out.suffix != f".{command.format}":
+        raise SettingError(
+            f"out={out}: a file of format={command.format} is called NAME.{command.format}."
+        )
+    if out.is_dir():
+        raise SettingError(f"out={out}: expected a file, but it is a folder. Choose another name.")
+    if out.exists() and not command.overwrite:
+        raise SettingError(f"out={out}: exists. Choose another name, or set overwrite=true.")
+
+
+def write_mindir(
+    network: Any, file: ModelFile, command: ExportCommand, metadata: dict[str, str], path: Path
+) -> None:
+    """Write a network as MindIR, with the metadata inside."""
+    import mindspore as ms
+
+    height, width = file.image_size
+    if command.batch_size:
+        sample = ms.Tensor(np.zeros((command.batch_size, 3, height, width), np.uint8))
+    else:
+        sample = ms.Tensor(shape=[None, 3, height, width], dtype=ms.uint8)
+    _mindspore_export(detection_cell(network, decode=command.decode), sample, path, "MINDIR")
+    model = ms.load_mindir(str(path))
+    for key, value in metadata.items():
+        model.user_info[key] = value
+    path.chmod(0o600)
+    ms.save_mindir(model, str(path))
+
+
+def write_onnx(
+    network: Any, file: ModelFile, command: ExportCommand, metadata: dict[str, str], path: Path
+) -> None:
+    """Write a network as ONNX, with NMS if asked, and the metadata inside."""
+    import mindspore as ms
+    import onnx
+
+    from training.exporting import onnx_graph
+
+    height, width = file.image_size
+    # MindSpore writes static shapes only; the batch is freed afterwards.
+    sample = ms.Tensor(np.zeros((1, 3, height, width), np.float32))
+    _mindspore_export(detection_cell(network, decode=command.decode), sample, path, "ONNX")
+    model = onnx.load(str(path))
+    names = ("boxes" if command.decode else "regression", "scores")
+    onnx_graph.finish(model, names, command.batch_size, metadata)
+    if command.nms:
+        onnx_graph.append_nms(
+            model,
+            network.num_anchors,
+            file.num_classes,
+            command.score_floor,
+            command.nms_iou,
+            command.max_detections,
+        )
+    onnx_graph.check(model)
+    path.chmod(0o600)
+    onnx.save(model, str(path))
+
+
+def _mindspore_export(cell: Any, sample: Any, path: Path, kind: str) -> None:
+    import mindspore as ms
+
+    # MindSpore drops its debris (rank_0/, kernel_meta/) where it is run from: not in the user's folder.
+    before = Path.cwd()
+    os.chdir(path.parent)
+    try:
+        ms.export(cell, sample, file_name=str(path), file_format=kind)
+    finally:
+        os.chdir(before)

@@ -1,0 +1,59 @@
+"""The graph of inference: pixels to boxes and scores. Needs MindSpore, so `predictor.py` imports it late.
+
+The network's layers are in `nets/`; NumPy's decoding of the same boxes is in `boxes/codec.py`.
+"""
+
+from __future__ import annotations
+
+import mindspore as ms
+import numpy as np
+import numpy.typing as npt
+from mindspore import Tensor, nn, ops
+
+from training.nets.normalize import Normalize
+from training.nets.settings import ModelSettings
+
+
+class DetectionCell(nn.Cell):
+    """Normalise, detect, decode.
+
+    Args:
+        network: The detector.
+        model: Its settings.
+        anchors_cyxhw_rel: (A, 4) default boxes; None returns the raw regression.
+        normalize: Whether the input is pixels in 0..255.
+    """
+
+    def __init__(
+        self,
+        network: nn.Cell,
+        model: ModelSettings,
+        anchors_cyxhw_rel: npt.NDArray[np.float32] | None,
+        normalize: bool,
+    ) -> None:
+        super().__init__(auto_prefix=False)
+        self.network = network
+        self.takes_pixels = normalize
+        self.normalize = Normalize(model.mean, model.std)
+        self.decodes = anchors_cyxhw_rel is not None
+        if anchors_cyxhw_rel is not None:
+            centre, size = (float(value) for value in model.prior_scaling)
+            anchors = np.asarray(anchors_cyxhw_rel, np.float32)[None]
+            self.centres = Tensor(anchors[..., :2])
+            self.sizes = Tensor(anchors[..., 2:])
+            self.centre_scale = Tensor(anchors[..., 2:] * np.float32(centre))
+            self.size_scale = size
+
+    def construct(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, 3, H, W) -> boxes or regression (N, A, 4) and scores (N, A, C + 1)."""
+        if self.takes_pixels:
+            images = self.normalize(images)
+        loc, scores = self.network(images)
+        loc = ops.cast(loc, ms.float32)
+        scores = ops.cast(scores, ms.float32)
+        if not self.decodes:
+            return loc, scores
+        centres = self.centres + loc[:, :, :2] * self.centre_scale
+        half = self.sizes * ops.exp(loc[:, :, 2:] * self.size_scale) * 0.5
+        corners = ops.concat((centres - half, centres + half), -1)
+        return ops.clamp(corners, 0.0, 1.0), scores

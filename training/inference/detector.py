@@ -1,0 +1,224 @@
+"""A detector in three lines of Python: `Detector.load(path).predict(image)`.
+
+Files are opened in `model_file.py`, many images at a time are `predict.py`'s matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from data_tools.augment.render import resize
+from data_tools.draw import draw_boxes
+from data_tools.errors import SettingError
+from data_tools.sample import ClassInfo
+from training.boxes.postprocess import Detections, Protocol, detect
+from training.evaluation.evaluate import PredictFn
+from training.inference.image_source import read_image
+from training.inference.model_file import load_predictor, open_model_file
+
+Image = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What was found on one image, best first.
+
+    Args:
+        boxes_yxyx_px: (K, 4) float64 corners `[y1, x1, y2, x2]` in pixels of the image as shown (EXIF
+            orientation applied), 0 <= y1 <= y2 <= height.
+        scores: (K,) float32 in 0..1.
+        labels: (K,) int32, 1..C.
+        names: K class names.
+        category_ids: K ids of the classes in the data set that the detector was trained on.
+        height: Rows of the image.
+        width: Columns of the image.
+    """
+
+    boxes_yxyx_px: npt.NDArray[np.float64]
+    scores: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int32]
+    names: tuple[str, ...]
+    category_ids: tuple[int, ...]
+    height: int
+    width: int
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def draw(self, image_bgr: Image) -> Image:
+        """Return a copy of the image (H, W, 3) BGR with boxes, names and scores on it."""
+        order = np.arange(len(self))[::-1]  # the best is drawn last, on top
+        return draw_boxes(
+            image_bgr,
+            self.boxes_yxyx_px[order],
+            self.labels[order],
+            [self.names[k] for k in order],
+            self.scores[order],
+        )
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which detections are wanted.
+
+    Args:
+        threshold: Lowest score, 0..1.
+        top_k: Most detections per image.
+        nms_iou: Overlap above which the lower score of a class goes.
+        labels: Labels to keep; None for all.
+    """
+
+    threshold: float = 0.5
+    top_k: int = 100
+    nms_iou: float = 0.6
+    labels: frozenset[int] | None = None
+
+
+class Detector:
+    """A detector that is ready to run.
+
+    >>> prediction = Detector.load("best.ckpt").predict("street.jpg")  # doctest: +SKIP
+
+    Args:
+        predict_fn: Pixels to boxes and scores.
+        image_size: Height and width that it takes.
+        classes: Its classes by label, 1..C.
+        batch_size: Images per call.
+    """
+
+    def __init__(
+        self,
+        predict_fn: PredictFn,
+        image_size: tuple[int, int],
+        classes: Sequence[ClassInfo],
+        batch_size: int = 1,
+    ) -> None:
+        self.predict_fn, self.image_size, self.batch_size = predict_fn, image_size, batch_size
+        self.classes = tuple(classes)
+
+    @staticmethod
+    def load(
+        path: str | Path,
+        *,
+        device: str = "CPU",
+        batch_size: int = 1,
+        class_names: str = "",
+        model: str | None = None,
+    ) -> Detector:
+        """Load a detector.
+
+        Args:
+            path: Checkpoint (.ckpt, .safetensors) or exported file (.onnx, .mindir).
+            device: CPU or Ascend.
+            batch_size: Images that go through the network together.
+            class_names: For a checkpoint without a card: text file with a name a line, or converted set.
+            model: For a checkpoint without a card: file of `conf/model`; None finds it.
+
+        Raises:
+            CheckpointError: If the file is missing, damaged, or of no kind we know.
+        """
+        from training.runtime import prepare_environment, start_device
+        from training.settings import RuntimeSettings
+
+        prepare_environment()
+        file = open_model_file(path, model)
+        classes = file.named_classes(class_names)
+        if file.path.suffix != ".onnx":
+            start_device(RuntimeSettings(device=device))
+        return Detector(load_predictor(file, batch_size), file.image_size, classes, batch_size)
+
+    def labels_of(self, names: Collection[str]) -> frozenset[int] | None:
+        """Return the labels of class names; None for no names, which means all.
+
+        Raises:
+            SettingError: If a name is not one of the detector's classes.
+        """
+        known = {c.name: c.label for c in self.classes}
+        for name in names:
+            if name not in known:
+                raise SettingError(
+                    f"classes: {name!r} is not among the detector's: {', '.join(known)}"
+                )
+        return frozenset(known[name] for name in names) or None
+
+    def predict(
+        self,
+        image: str | Path | bytes | Image,
+        *,
+        threshold: float = 0.5,
+        top_k: int = 100,
+        nms_iou: float = 0.6,
+        classes: Collection[str] = (),
+    ) -> Prediction:
+        """Find objects on one image of any size.
+
+        Args:
+            image: Path of a file, its bytes, or pixels (H, W, 3) uint8 RGB.
+            threshold: Lowest score, 0..1.
+            top_k: Most detections.
+            nms_iou: Overlap above which the lower score of a class goes.
+            classes: Names of the classes to keep; all if empty.
+
+        Raises:
+            DataError: If the image cannot be read.
+        """
+        if isinstance(image, np.ndarray):
+            if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+                raise SettingError(
+                    f"image: an array of {image.dtype} {image.shape}; expected uint8 (H, W, 3) RGB."
+                )
+            pixels = np.ascontiguousarray(image[:, :, ::-1])
+        else:
+            pixels = read_image(image)
+        choice = Choice(threshold, top_k, nms_iou, self.labels_of(classes))
+        return self.predict_batch([pixels], choice)[0]
+
+    def predict_batch(self, images_bgr: Sequence[Image], choice: Choice) -> list[Prediction]:
+        """Find objects on several images (H, W, 3) BGR, each of its own size."""
+        batch = np.stack([self.prepare(image) for image in images_bgr])
+        return self.predict_prepared(batch, [image.shape[:2] for image in images_bgr], choice)
+
+    def prepare(self, image_bgr: Image) -> Image:
+        """Return what the network sees of an image: (3, H, W) uint8 RGB at its own size."""
+        return np.ascontiguousarray(
+            resize(image_bgr, self.image_size)[:, :, ::-1].transpose(2, 0, 1)
+        )
+
+    def predict_prepared(
+        self, batch: Image, sizes: Sequence[tuple[int, ...]], choice: Choice
+    ) -> list[Prediction]:
+        """Find objects on images that `prepare` has prepared.
+
+        Args:
+            batch: (N, 3, H, W) uint8 RGB.
+            sizes: Height and width of each original image.
+            choice: Which detections are wanted.
+        """
+        boxes, scores = self.predict_fn(batch)
+        if choice.labels is not None:
+            scores = scores.copy()
+            scores[:, :, [k for k in range(scores.shape[2]) if k not in choice.labels]] = 0.0
+        # The floor is exclusive, a threshold is not.
+        floor = float(np.nextafter(np.float32(choice.threshold), np.float32(-1)))
+        protocol = Protocol("predict", floor, choice.nms_iou, max_per_image=choice.top_k)
+        return [
+            self._named(detect(boxes[k], scores[k], height, width, protocol), height, width)
+            for k, (height, width) in enumerate(sizes)
+        ]
+
+    def _named(self, found: Detections, height: int, width: int) -> Prediction:
+        classes = [self.classes[label - 1] for label in found.labels]
+        return Prediction(
+            found.boxes_yxyx_px,
+            found.scores,
+            found.labels,
+            tuple(c.name for c in classes),
+            tuple(c.category_id for c in classes),
+            height,
+            width,
+        )

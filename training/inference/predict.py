@@ -1,0 +1,231 @@
+"""What `predict.py` does: pictures or a video in; pictures with boxes, JSON and CSV out.
+
+The page of `serve=true` is in `serve.py`; one image from Python is `detector.py`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from data_tools.errors import DataError, SettingError
+from data_tools.progress import Progress
+from training.eval_settings import PredictCommand
+from training.inference.detector import Choice, Detector, Prediction
+from training.inference.image_source import Found, find_images, open_video, read_image, video_frames
+from training.inference.predict_output import (
+    PredictionFiles,
+    picture_name,
+    refuse_collisions,
+    video_name,
+    write_picture,
+)
+
+Image = npt.NDArray[np.uint8]
+
+_READERS = 2
+
+
+def run(command: PredictCommand) -> int:
+    """Predict as the command says.
+
+    Returns:
+        0.
+
+    Raises:
+        SettingError: If a setting cannot work; nothing was written then.
+        DataError: If there are no pictures, or none could be used; then no detections are left.
+        CheckpointError: If the detector cannot be read.
+    """
+    if not command.serve:
+        if not command.images:
+            raise SettingError(
+                "images: required: a picture, a folder, a pattern or a video. (Or serve=true.)"
+            )
+        found = find_images(command.images, command.recursive)
+        out = Path(command.out)
+        if command.pictures:
+            refuse_collisions(found, out)
+    detector = Detector.load(
+        command.checkpoint,
+        device=command.device,
+        batch_size=command.batch_size,
+        class_names=command.class_names,
+        model=command.model,
+    )
+    labels = detector.labels_of(command.classes)
+    choice = Choice(command.threshold, command.top_k, command.nms_iou, labels)
+    if command.serve:
+        from training.inference.serve import serve
+
+        return serve(detector, choice, command.host, command.port, command.max_upload_mb)
+    if found.passed_over:
+        print(f"{found.passed_over} files are neither pictures nor videos: passed over")
+    with PredictionFiles(out) as files:
+        _predict_images(detector, choice, found, files, command.pictures)
+        for video in found.videos:
+            _predict_video(detector, choice, video, found.name(video), files, command)
+    if not files.images:
+        raise DataError(
+            f"none of the {len(files.skipped)} files could be used, so no detections were written. "
+            f"The reason for each is in {out / 'skipped.json'}."
+        )
+    print(
+        f"{files.images} images, {files.detections} detections from {command.threshold:g}, "
+        f"{len(files.skipped)} not usable: {out}"
+    )
+    return 0
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    name: str
+    image: Image
+    prepared: Image
+
+
+def image_ids(names: Sequence[str]) -> list[int]:
+    """Return an id for each image: the number its name consists of, as in COCO, else 1, 2, ...
+
+    Args:
+        names: File names. The numbers are taken only if all names are numbers and no two are equal.
+
+    >>> image_ids(["000000000139.jpg", "7.png"]), image_ids(["a.jpg", "7.png"])
+    ([139, 7], [1, 2])
+    """
+    stems = [PurePosixPath(name).stem for name in names]
+    if all(stem.isascii() and stem.isdigit() for stem in stems):
+        numbers = [int(stem) for stem in stems]
+        if len(set(numbers)) == len(numbers):
+            return numbers
+    return list(range(1, len(names) + 1))
+
+
+def _predict_images(
+    detector: Detector, choice: Choice, found: Found, files: PredictionFiles, pictures: bool
+) -> None:
+    names = [found.name(path) for path in found.images]
+    ids = dict(zip(names, image_ids(names), strict=True))
+    progress = Progress("predicting", len(names), enabled=bool(names))
+    batch: list[_Loaded] = []
+
+    def finish() -> None:
+        for loaded, prediction in zip(batch, _run(detector, choice, batch), strict=True):
+            files.add(ids[loaded.name], loaded.name, prediction)
+            if pictures:
+                drawn = prediction.draw(loaded.image)
+                write_picture(files.folder / picture_name(loaded.name), drawn)
+        progress.update(len(batch))
+        batch.clear()
+
+    with progress:
+        for name, loaded in zip(names, _load(detector, found.images, names), strict=True):
+            if isinstance(loaded, DataError):
+                files.skip(name, str(loaded))
+                progress.write(f"not usable: {loaded}")
+                progress.update()
+                continue
+            batch.append(loaded)
+            if len(batch) == detector.batch_size:
+                finish()
+        if batch:
+            finish()
+
+
+def _load(
+    detector: Detector, paths: Sequence[Path], names: Sequence[str]
+) -> Iterator[_Loaded | DataError]:
+    """Read and resize pictures in threads, a few ahead, in order; a bad one comes as its error."""
+
+    def load(path: Path, name: str) -> _Loaded | DataError:
+        try:
+            image = read_image(path)
+        except DataError as error:
+            return error
+        return _Loaded(name, image, detector.prepare(image))
+
+    ahead = _READERS + detector.batch_size
+    pending: deque[Future[_Loaded | DataError]] = deque()
+    with ThreadPoolExecutor(_READERS, thread_name_prefix="images") as pool:
+        for path, name in zip(paths, names, strict=True):
+            pending.append(pool.submit(load, path, name))
+            if len(pending) > ahead:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+
+
+def _run(detector: Detector, choice: Choice, batch: Sequence[_Loaded]) -> list[Prediction]:
+    prepared = np.stack([loaded.prepared for loaded in batch])
+    sizes = [(loaded.image.shape[0], loaded.image.shape[1]) for loaded in batch]
+    return detector.predict_prepared(prepared, sizes, choice)
+
+
+def _predict_video(
+    detector: Detector,
+    choice: Choice,
+    path: Path,
+    name: str,
+    files: PredictionFiles,
+    command: PredictCommand,
+) -> None:
+    try:
+        capture, info = open_video(path)
+    except DataError as error:
+        files.skip(name, str(error))
+        print(f"not usable: {error}", file=sys.stderr)
+        return
+    target = files.folder / video_name(name)
+    first_id = files.last_image_id + 1
+    writer: cv2.VideoWriter | None = None
+    batch: list[_Loaded] = []
+    numbers: list[int] = []
+    total = -(-info.frames // command.video_step) or None
+
+    def finish() -> None:
+        nonlocal writer
+        predictions = _run(detector, choice, batch)
+        for number, loaded, prediction in zip(numbers, batch, predictions, strict=True):
+            files.add(first_id + number, f"{name}#frame={number}", prediction)
+            if command.pictures:
+                if writer is None:
+                    rate = info.rate / command.video_step
+                    writer = _video_writer(target, rate, prediction.width, prediction.height)
+                writer.write(prediction.draw(loaded.image))
+        progress.update(len(batch))
+        batch.clear()
+        numbers.clear()
+
+    try:
+        with Progress(f"predicting {name}", total, unit="frame") as progress:
+            for number, frame in video_frames(capture, command.video_step):
+                numbers.append(number)
+                batch.append(_Loaded(name, frame, detector.prepare(frame)))
+                if len(batch) == detector.batch_size:
+                    finish()
+            if batch:
+                finish()
+    finally:
+        capture.release()
+        if writer is not None:
+            writer.release()
+    if files.last_image_id < first_id:
+        files.skip(name, f"{path}: no frame of it decodes.")
+        print(f"not usable: {path}: no frame of it decodes.", file=sys.stderr)
+
+
+def _video_writer(path: Path, rate: float, width: int, height: int) -> cv2.VideoWriter:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    code = cv2.VideoWriter.fourcc(*"mp4v")
+    writer = cv2.VideoWriter(str(path), code, rate, (width, height))
+    if not writer.isOpened():
+        raise DataError(f"{path}: OpenCV cannot write this video. Set pictures=false.")
+    return writer

@@ -1,0 +1,267 @@
+"""Build the parts of a run from its settings: network, loss, optimizer, compiled steps, schedule.
+
+What happens with them, step by step, is in `training/loop.py`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mindspore import nn
+
+from data_tools.manifest import ConvertedSplit
+from data_tools.pipeline import TrainPipeline
+from training.boxes.corners import build_encoder
+from training.checkpoints.checkpoint import Card
+from training.distributed import World, local_ranks
+from training.learning.loss_scale import LossScale, share_of
+from training.learning.losses import build_loss
+from training.learning.optimizer import Momentum, WeightAverage, expand_backbone, matches, trainable
+from training.learning.reduce import Reduce
+from training.learning.schedule import Schedule, build_schedule
+from training.learning.state import TrainState, statistics_of
+from training.learning.step import Apply, Gradients
+from training.nets import build_network
+from training.nets.depthwise import speed_up_depthwise
+from training.nets.normalize import Normalize
+from training.settings import TrainSettings
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of the run with one set of training parameters, hence one compiled step.
+
+    Attributes:
+        first_step: First step (from 0) of the phase.
+        freeze: Patterns of names that do not train in it.
+    """
+
+    first_step: int
+    freeze: tuple[str, ...]
+
+
+@dataclass
+class Parts:
+    """Everything a run is made of.
+
+    Attributes:
+        settings: All settings.
+        world: This rank.
+        split: The training split.
+        schedule: Learning rate by step.
+        steps_per_epoch: Steps in an epoch.
+        total_steps: Steps the run takes, `max_steps` considered.
+        phases: In the order of their first steps.
+        state: The cells that make up the state.
+        normalize: uint8 to network input.
+        loss: The loss cell.
+        pipeline: The batches of this rank.
+    """
+
+    settings: TrainSettings
+    world: World
+    split: ConvertedSplit
+    schedule: Schedule
+    steps_per_epoch: int
+    total_steps: int
+    phases: list[Phase]
+    state: TrainState
+    normalize: nn.Cell
+    loss: nn.Cell
+    pipeline: TrainPipeline
+
+    @property
+    def output(self) -> Path:
+        """The run's folder."""
+        return Path(self.settings.output)
+
+    @property
+    def global_batch(self) -> int:
+        """Images per step over all devices."""
+        return self.settings.batch_size * self.world.size
+
+    def card(self, step: int) -> Card:
+        """Return the card of a checkpoint after so many steps, without files and metrics."""
+        from training.runtime import versions
+
+        return Card(
+            step=step,
+            epoch=step // self.steps_per_epoch,
+            seed=self.settings.seed,
+            model=dataclasses.asdict(self.settings.model),
+            num_classes=self.split.num_classes,
+            classes=[dataclasses.asdict(info) for info in self.split.classes],
+            data_fingerprint=self.split.fingerprint,
+            settings=dataclasses.asdict(self.settings),
+            versions=versions(),
+            global_batch=self.global_batch,
+        )
+
+
+def build_parts(settings: TrainSettings, world: World, split: ConvertedSplit) -> Parts:
+    """Build everything that a run is made of.
+
+    Args:
+        settings: All settings.
+        world: This rank.
+        split: The training split.
+
+    Returns:
+        The parts, with the pipeline of this rank.
+
+    Raises:
+        SettingError: If the settings do not fit each other or the network.
+    """
+    pipeline = build_pipeline(settings, split, world)
+    global_batch = settings.batch_size * world.size
+    schedule = build_schedule(
+        settings.optim,
+        steps_per_epoch=pipeline.steps_per_epoch,
+        epochs=settings.epochs,
+        global_batch=global_batch,
+    )
+    total = schedule.total_steps
+    if settings.max_steps is not None:
+        total = min(total, settings.max_steps)
+    state, normalize, loss = build_state(settings, split.num_classes, world.size)
+    phases = build_phases(settings, pipeline.steps_per_epoch)
+    for phase in phases:  # a pattern that fits nothing is said now, not at the phase's first step
+        trainable(state.optimizer.weights, expand_backbone(state.network, phase.freeze))
+    return Parts(
+        settings=settings,
+        world=world,
+        split=split,
+        schedule=schedule,
+        steps_per_epoch=pipeline.steps_per_epoch,
+        total_steps=total,
+        phases=phases,
+        state=state,
+        normalize=normalize,
+        loss=loss,
+        pipeline=pipeline,
+    )
+
+
+def build_pipeline(settings: TrainSettings, split: ConvertedSplit, world: World) -> TrainPipeline:
+    """Return the training pipeline of a rank."""
+    workers = settings.workers or settings.pipeline.workers
+    if workers == 0:
+        workers = cores_of_rank()
+    height, width = settings.model.image_size
+    return TrainPipeline(
+        split,
+        dataclasses.replace(settings.pipeline, workers=workers),
+        settings.augment,
+        (int(height), int(width)),
+        build_encoder(settings.model, settings.pipeline.crowd_ignore),
+        seed=settings.seed,
+        batch_size=settings.batch_size,
+        rank=world.rank,
+        world_size=world.size,
+    )
+
+
+def cores_of_rank() -> int:
+    """Return how many cores a rank may keep busy: ranks on one machine share its cores."""
+    return max(1, (os.cpu_count() or 1) // local_ranks())
+
+
+def build_phases(settings: TrainSettings, steps_per_epoch: int) -> list[Phase]:
+    """Return the phases that freezing and thawing cut the run into."""
+    optim = settings.optim
+    phases = [Phase(0, tuple(optim.freeze))]
+    if optim.freeze and optim.freeze_epochs is not None:
+        phases.append(Phase(max(1, round(optim.freeze_epochs * steps_per_epoch)), ()))
+    return phases
+
+
+def build_state(
+    settings: TrainSettings, num_classes: int, world_size: int = 1
+) -> tuple[TrainState, nn.Cell, nn.Cell]:
+    """Build network, optimizer, loss scale and average.
+
+    Args:
+        settings: All settings.
+        num_classes: Classes with background.
+        world_size: Number of ranks.
+
+    Returns:
+        The state, the normalisation cell and the loss cell.
+    """
+    network = build_network(settings.model, num_classes, seed=settings.seed)
+    network.set_train(True)
+    runtime, optim = settings.runtime, settings.optim
+    if runtime.precision != "fp32":
+        network = lower_precision(network, runtime.precision)
+    elif runtime.device == "CPU" and runtime.depthwise == "numba":
+        speed_up_depthwise(network, runtime.threads or cores_of_rank())
+    weights = list(network.trainable_params())
+    factors = {
+        name: factor
+        for pattern, factor in optim.lr_factors.items()
+        for name in expand_backbone(network, [pattern])
+    }
+    average = None
+    if optim.ema is not None:
+        average = WeightAverage(list(network.get_parameters()))
+    scaler = LossScale(
+        runtime.loss_scale,
+        runtime.loss_scale_window,
+        active=runtime.precision == "fp16",
+        share=share_of(settings.batch_size * world_size),
+    )
+    state = TrainState(
+        network, Momentum(weights, dataclasses.replace(optim, lr_factors=factors)), scaler, average
+    )
+    return state, Normalize(settings.model.mean, settings.model.std), build_loss(settings.loss)
+
+
+def lower_precision(network: nn.Cell, precision: str) -> nn.Cell:
+    """Compute convolutions and matrix products in half precision; weights and norms stay float32."""
+    import mindspore as ms
+
+    dtype = {"fp16": ms.float16, "bf16": ms.bfloat16}[precision]
+    for _, cell in network.cells_and_names():
+        if isinstance(cell, (nn.Conv2d, nn.Conv2dTranspose, nn.Dense)):
+            cell.to_float(dtype)
+        elif isinstance(cell, nn.BatchNorm2d):
+            cell.to_float(ms.float32)
+    return network
+
+
+def build_phase_cells(parts: Parts, phase: Phase) -> tuple[Gradients, Apply]:
+    """Build the cells of a phase's step, which sets the norms that use their stored statistics."""
+    settings, state = parts.settings, parts.state
+    freeze = expand_backbone(state.network, phase.freeze)
+    chosen = trainable(list(state.optimizer.weights), freeze)
+    freeze_norms(state.network, freeze)
+    gradients = Gradients(state.network, parts.normalize, parts.loss, chosen)
+    reduce = Reduce([p.shape for p in chosen], parts.world.size, settings.runtime.bucket_mb)
+    runtime = settings.runtime
+    # A sunk step that is not finite is found after others have followed it.
+    skips = runtime.nonfinite == "skip" or runtime.precision == "fp16" or runtime.sink_steps > 0
+    apply = Apply(
+        state.optimizer.update_of(chosen),
+        reduce,
+        state.scaler,
+        state.average,
+        settings.optim.clip_norm,
+        statistics_of(state.network) if skips else (),
+    )
+    return gradients, apply
+
+
+def freeze_norms(network: nn.Cell, freeze: tuple[str, ...]) -> None:
+    """Let norms whose scale and shift are frozen use, and keep, their stored statistics.
+
+    A frozen backbone whose statistics went on moving would not be frozen.
+    """
+    network.set_train(True)
+    for _, cell in network.cells_and_names():
+        gamma: Any = getattr(cell, "gamma", None)
+        if gamma is not None and matches(gamma.name, freeze):
+            cell.set_train(False)

@@ -1,0 +1,245 @@
+"""One training step, compiled: loss, gradients, all-reduce, finite check, clipping, update, average.
+
+What is read, logged or saved around it is in `training/loop.py`. Parameters change only inside this graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import mindspore as ms
+import numpy as np
+from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
+from numpy.typing import NDArray
+
+from training.learning.loss_scale import LossScale
+from training.learning.losses import regression
+from training.learning.optimizer import Update, WeightAverage, copy_over
+from training.learning.reduce import Reduce
+
+RESULT_SIZE = 8
+"""Numbers that a step says of itself, see `Apply.construct`."""
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one step says of itself; sums run over all ranks.
+
+    Attributes:
+        loss: Loss divided by the positives of the global batch.
+        loc_loss: Its regression part.
+        cls_loss: Its classification part.
+        positives: Positive anchors in the global batch.
+        grad_norm: Global gradient norm before clipping.
+        applied: False if the update was left out because something was not finite.
+        loss_scale: Loss scale this step used; 1 without mixed precision.
+        stop: True if any rank asked to stop after this step.
+    """
+
+    loss: float
+    loc_loss: float
+    cls_loss: float
+    positives: float
+    grad_norm: float
+    applied: bool
+    loss_scale: float
+    stop: bool
+
+
+class Gradients(nn.Cell):
+    """Loss sums and gradients of one batch on one rank, not yet divided by the positives.
+
+    Args:
+        network: The detector, in training mode.
+        normalize: uint8 (N, 3, H, W) to what the network takes.
+        loss: (loc, logits, loc_targets, labels) to (loss_sum, num_positives).
+        weights: The parameters to differentiate by.
+    """
+
+    def __init__(
+        self, network: nn.Cell, normalize: nn.Cell, loss: nn.Cell, weights: Sequence[Parameter]
+    ) -> None:
+        super().__init__(auto_prefix=False)
+        self.network, self.normalize, self.loss = network, normalize, loss
+        self.gradient = ms.value_and_grad(self.forward, None, list(weights), has_aux=True)
+
+    def forward(
+        self, images: Tensor, loc_targets: Tensor, labels: Tensor, scale: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the scaled loss sum, and (loss_sum, loc_sum, positives) as a (3,) vector."""
+        loc, logits = self.network(self.normalize(images))
+        loss_sum, positives = self.loss(loc, logits, loc_targets, labels)
+        loc_sum, _ = regression(loc, loc_targets, labels)
+        sums = ops.stack((loss_sum, self.loss.loc_weight * loc_sum, positives))
+        return loss_sum * scale, sums
+
+    def construct(
+        self, images: Tensor, loc_targets: Tensor, labels: Tensor, scale: Tensor
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Return the (3,) sums and the gradients of the scaled loss sum."""
+        (_, sums), gradients = self.gradient(images, loc_targets, labels, scale)
+        return sums, gradients
+
+
+class Apply(nn.Cell):
+    """Turn summed gradients into an update: divide, check, clip, move, average.
+
+    Args:
+        update: Moves the weights that train now.
+        reduce: Sums over ranks.
+        scaler: The loss scale.
+        average: The moving average, or None.
+        clip_norm: Largest global gradient norm, or None.
+        statistics: Batch-norm statistics to restore after a skipped step; the forward pass has
+            already moved them when the check is made.
+    """
+
+    def __init__(
+        self,
+        update: Update,
+        reduce: Reduce,
+        scaler: LossScale,
+        average: WeightAverage | None,
+        clip_norm: float | None,
+        statistics: Sequence[Parameter] = (),
+    ) -> None:
+        super().__init__(auto_prefix=False)
+        self.update, self.reduce, self.scaler = update, reduce, scaler
+        self.each = ops.HyperMap()
+        self.average: Any = average
+        self.averaged = average is not None
+        self.clipped = clip_norm is not None
+        self.clip_norm = float(clip_norm or 0.0)
+        self.guarded = len(statistics) > 0
+        if self.guarded:
+            self.statistics = ParameterTuple(statistics)
+            self.last_good = self.statistics.clone(prefix="last_good", init="same")
+
+    def construct(
+        self,
+        sums: Tensor,
+        gradients: tuple[Tensor, ...],
+        rate: Tensor,
+        decay: Tensor,
+        vote: Tensor,
+    ) -> Tensor:
+        """Move the weights.
+
+        Args:
+            sums: (3,) loss_sum, loc_sum, positives of this rank.
+            gradients: Gradients of the scaled loss sum of this rank.
+            rate: () learning rate.
+            decay: () share of the old average that is kept.
+            vote: (1,) above zero if this rank wants to stop; it rides in the all-reduce.
+
+        Returns:
+            (8,) loss, loc, cls, positives, gradient norm, loss scale, 1 if applied else 0, votes.
+        """
+        total, reduced = self.reduce(ops.concat((sums, vote)), gradients)
+        positives = ops.maximum(total[2], Tensor(1.0, ms.float32))
+        scale = self.scaler.scale * 1.0
+        factor = 1.0 / (positives * self.scaler.factor())
+        norm = ops.sqrt(ops.addn(self.each(ops.partial(square_sum, factor), reduced)))
+        finite = ops.logical_and(ops.isfinite(norm), ops.isfinite(total[0]))
+        if self.clipped:
+            factor = factor * ops.minimum(Tensor(1.0, ms.float32), self.clip_norm / (norm + 1e-6))
+        if finite:
+            self.update(reduced, factor, rate)
+            if self.averaged:
+                self.average(decay)
+            if self.guarded:
+                self.each(copy_over, self.last_good, self.statistics)
+        else:
+            if self.guarded:
+                self.each(copy_over, self.statistics, self.last_good)
+        if self.scaler.active:
+            self.scaler.adjust(finite)
+        loss, loc = total[0] / positives, total[1] / positives
+        applied = ops.cast(finite, ms.float32)
+        return ops.stack((loss, loc, loss - loc, total[2], norm, scale, applied, total[3]))
+
+
+def square_sum(factor: Tensor, gradient: Tensor) -> Tensor:
+    """Return the squared norm of a gradient times `factor`."""
+    return ops.square(gradient * factor).sum()
+
+
+StepFunction = Callable[..., StepResult]
+
+
+def build_step(gradients: Gradients, apply: Apply, accumulate: int) -> StepFunction:
+    """Compile the pieces into one function of a batch.
+
+    Args:
+        gradients: Loss and gradients of one part of a batch.
+        apply: The update.
+        accumulate: Parts that a batch is cut into.
+
+    Returns:
+        A function of (images uint8 (N, 3, H, W), loc_targets (N, A, 4), labels (N, A), rate,
+        average decay, stop) that changes the weights and returns a `StepResult`.
+    """
+    scaler = apply.scaler
+    each = ops.HyperMap()
+
+    @ms.jit
+    def whole(
+        images: Tensor,
+        loc_targets: Tensor,
+        labels: Tensor,
+        rate: Tensor,
+        decay: Tensor,
+        vote: Tensor,
+    ) -> Tensor:
+        sums, grads = gradients(images, loc_targets, labels, scaler.factor())
+        return apply(sums, grads, rate, decay, vote)
+
+    # Tensors in a tuple argument would count as constants and compile anew at every call: *args.
+    @ms.jit
+    def part(images: Tensor, loc_targets: Tensor, labels: Tensor) -> Any:
+        sums, grads = gradients(images, loc_targets, labels, scaler.factor())
+        return (sums, *grads)
+
+    @ms.jit
+    def add(*both: Tensor) -> Any:
+        half = len(both) // 2
+        return each(ops.add, both[:half], both[half:])
+
+    @ms.jit
+    def finish(rate: Tensor, decay: Tensor, vote: Tensor, sums: Tensor, *grads: Tensor) -> Tensor:
+        return apply(sums, grads, rate, decay, vote)
+
+    def step(
+        images: NDArray[np.uint8],
+        loc_targets: NDArray[np.float32],
+        labels: NDArray[np.int32],
+        rate: float,
+        decay: float = 0.0,
+        stop: bool = False,
+    ) -> StepResult:
+        scalars = (
+            Tensor(rate, ms.float32),
+            Tensor(decay, ms.float32),
+            Tensor([float(stop)], ms.float32),
+        )
+        if accumulate == 1:
+            batch = (Tensor(images), Tensor(loc_targets), Tensor(labels))
+            return result_of(whole(*batch, *scalars).asnumpy())
+        size = len(images) // accumulate
+        held: tuple[Tensor, ...] = ()
+        for k in range(accumulate):
+            rows = slice(k * size, (k + 1) * size)
+            more = part(Tensor(images[rows]), Tensor(loc_targets[rows]), Tensor(labels[rows]))
+            held = add(*held, *more) if held else more
+        return result_of(finish(*scalars, *held).asnumpy())
+
+    return step
+
+
+def result_of(vector: NDArray[np.float32]) -> StepResult:
+    """Name the (8,) numbers that `Apply` returns."""
+    values = vector.astype(np.float64).tolist()
+    loss, loc, cls, positives, norm, scale, applied, votes = values
+    return StepResult(loss, loc, cls, positives, norm, applied > 0, scale, votes > 0)

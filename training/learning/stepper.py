@@ -1,0 +1,182 @@
+"""How the trainer's steps are done: one at a time, or several sunk into one call.
+
+Both take the steps in order and say the same of each; the trainer does not know which one it has.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor
+from numpy.typing import NDArray
+
+from data_tools.pipeline import TrainBatch
+from data_tools.sink import SinkSource
+from training.learning.assemble import Parts, Phase, build_phase_cells
+from training.learning.schedule import ema_decay
+from training.learning.sink import SunkStep, open_channel
+from training.learning.step import StepFunction, StepResult, build_step, result_of
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Done:
+    """A step that was done.
+
+    Attributes:
+        result: What it said.
+        rate: Its learning rate.
+        waited: Seconds the host waited for its batch.
+        stage_seconds: (5,) what making its batch took, see `TrainBatch`.
+        ended: `time.monotonic()` at its end; within a call of several steps, its share of the call.
+    """
+
+    result: StepResult
+    rate: float
+    waited: float
+    stage_seconds: NDArray[np.float64]
+    ended: float
+
+
+class Stepper(Protocol):
+    """Does the steps of a phase, in order.
+
+    Attributes:
+        longest: Most steps of a call.
+    """
+
+    longest: int
+
+    def call(self, step: int, count: int, tell: Tell, wanted: Callable[[], bool]) -> list[Done]:
+        """Do steps step .. step + count - 1 (from 0).
+
+        Args:
+            step: The first step, the one after the last call's.
+            count: Steps, at most `longest`.
+            tell: Takes what is being done, in words.
+            wanted: True if this rank wants to stop; asked once, when the data is there.
+
+        Raises:
+            DataError: When a row cannot be read or decoded.
+        """
+
+    def batch(self, step: int) -> TrainBatch:
+        """Return the batch of a step of the last call."""
+
+    def close(self) -> None:
+        """End it; its steps are done, or will not be."""
+
+
+def numbers_of(parts: Parts, step: int) -> tuple[float, float]:
+    """Return the learning rate of a step (from 0) and the share of the average that it keeps."""
+    optim = parts.settings.optim
+    decay = 0.0 if optim.ema is None else ema_decay(optim.ema, step, optim.ema_warmup)
+    return parts.schedule(step), decay
+
+
+def build_stepper(parts: Parts, phase: Phase, first: int, until: int) -> Stepper:
+    """Build what does the steps first .. until - 1 of a phase.
+
+    Args:
+        parts: The run.
+        phase: What trains.
+        first: First step, from 0.
+        until: Step after the last.
+    """
+    settings = parts.settings
+    gradients, apply = build_phase_cells(parts, phase)
+    longest = settings.runtime.sink_steps
+    if not longest:
+        function = build_step(gradients, apply, settings.optim.accumulate)
+        return OneByOne(parts, function, parts.pipeline.batches(first, until))
+    return Sunk(parts, SunkStep(gradients, apply, longest), longest, first, until)
+
+
+class OneByOne:
+    """Every step's batch is handed over by the host and its result read at once."""
+
+    longest = 1
+
+    def __init__(self, parts: Parts, function: StepFunction, batches: Iterator[TrainBatch]) -> None:
+        self.parts, self.function, self.batches = parts, function, batches
+
+    def call(self, step: int, count: int, tell: Tell, wanted: Callable[[], bool]) -> list[Done]:
+        """Do a step."""
+        begun = time.monotonic()
+        tell("waiting for data")
+        self.last = batch = next(self.batches)
+        waited = time.monotonic() - begun
+        tell("computing")
+        rate, decay = numbers_of(self.parts, step)
+        arrays = (batch.images, batch.loc_targets, batch.labels)
+        result = self.function(*arrays, rate, decay, wanted())
+        return [Done(result, rate, waited, batch.stage_seconds, time.monotonic())]
+
+    def batch(self, step: int) -> TrainBatch:
+        """Return the last batch."""
+        return self.last
+
+    def close(self) -> None:
+        """End the pipeline's workers."""
+        self.parts.pipeline.close()
+
+
+class Sunk:
+    """Steps are started one behind the other; their results are read at the end of the call."""
+
+    def __init__(
+        self, parts: Parts, function: SunkStep, longest: int, first: int, until: int
+    ) -> None:
+        self.parts, self.function, self.longest = parts, function, longest
+        self.source = SinkSource(parts.pipeline.make_batches, self.numbers, first, until)
+
+        @ms.jit
+        def compiled(
+            images: Tensor, loc_targets: Tensor, labels: Tensor, numbers: Tensor
+        ) -> Tensor:
+            return function(images, loc_targets, labels, numbers)
+
+        self.channel = open_channel(compiled, self.source, parts.settings.runtime.device)
+
+    def numbers(self, step: int) -> NDArray[np.float32]:
+        """Return what travels with a step's batch."""
+        return np.array(numbers_of(self.parts, step), np.float32)
+
+    def call(self, step: int, count: int, tell: Tell, wanted: Callable[[], bool]) -> list[Done]:
+        """Start the steps, then wait for them."""
+        begun = time.monotonic()
+        tell("computing")
+        self.function.begin(wanted())
+        try:
+            waited = [self.channel.step() for _ in range(count)]
+            rows = self.function.read(count)
+        except RuntimeError:
+            if self.source.error is not None:
+                raise self.source.error from None
+            raise
+        each = (time.monotonic() - begun) / count
+        return [
+            Done(
+                result_of(rows[k]),
+                self.parts.schedule(step + k),
+                waited[k],
+                self.source.stage_seconds.popleft(),
+                begun + each * (k + 1),
+            )
+            for k in range(count)
+        ]
+
+    def batch(self, step: int) -> TrainBatch:
+        """Make the batch of a step again: the one that was sunk is no longer on the host."""
+        return self.parts.pipeline.batch_at(step)
+
+    def close(self) -> None:
+        """End the channel, then the workers that fill it."""
+        self.channel.close()
+        self.parts.pipeline.close()

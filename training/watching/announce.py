@@ -1,0 +1,54 @@
+"""The block of text at the start of a run: device, world, data, model, recipe, versions.
+
+Only words; everything in it was decided elsewhere.
+"""
+
+from __future__ import annotations
+
+import platform
+
+from training.learning.assemble import Parts
+from training.runtime import Environment, versions
+
+
+def announce(parts: Parts, environment: Environment, step: int) -> None:
+    """Print the block.
+
+    Args:
+        parts: The run.
+        environment: What was done to the process.
+        step: Steps done before.
+    """
+    for name, text in describe(parts, environment, step):
+        print(f"{name:>9}  {text}")
+    print(flush=True)
+
+
+def describe(parts: Parts, environment: Environment, step: int) -> list[tuple[str, str]]:
+    """Return the block as (name, text) rows."""
+    settings, split = parts.settings, parts.split
+    optim, runtime, model = settings.optim, settings.runtime, settings.model
+    totals = split.manifest.totals
+    size = sum(p.size for p in parts.state.network.get_parameters())
+    height, width = model.image_size
+    rows = [
+        ("device", f"{runtime.device}, {runtime.precision}, {platform.machine()}"),
+        *(("", note) for note in environment.notes),
+        ("world", f"{parts.world.size} device(s) x {settings.batch_size} images = "
+                  f"{parts.global_batch} a step, in {optim.accumulate} part(s)"),
+        ("data", f"{split.folder}: {split.num_images} images, {totals.get('boxes', '?')} boxes, "
+                 f"{len(split.classes)} classes, fingerprint {split.fingerprint[:12]}"),
+        ("model", f"{model.name}, {height}x{width}, {size:,} parameters, norm {model.norm}, "
+                  f"loss {settings.loss.kind}"),
+        ("recipe", f"{settings.epochs:g} epochs x {parts.steps_per_epoch} steps, "
+                   f"{optim.schedule} from {parts.schedule.base_lr:g} "
+                   f"(lr {optim.lr:g}, scaling {optim.lr_scaling} from batch "
+                   f"{optim.reference_batch} to {parts.global_batch}), "
+                   f"{parts.schedule.warmup_steps} steps of warm-up"),
+        ("", f"momentum {optim.momentum:g}{' Nesterov' if optim.nesterov else ''}, "
+             f"weight decay {optim.weight_decay:g} on {optim.decay}, clip {optim.clip_norm}, "
+             f"ema {optim.ema}, seed {settings.seed}"),
+        ("run", f"steps {step + 1} to {parts.total_steps} into {parts.output}"),
+        ("versions", ", ".join(f"{name} {version}" for name, version in versions().items())),
+    ]  # fmt: skip
+    return rows

@@ -1,0 +1,149 @@
+"""What a run says step by step: when a line is due, what is in it, and where it goes.
+
+The files, the bar and the meter themselves are `log.py`; evaluations are drawn in `training/evaluator.py`.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from data_tools.verdict import verdict
+from training.learning.assemble import Parts
+from training.learning.stepper import Done
+from training.watching.due import Due
+from training.watching.log import EVALUATIONS, LOG, LogFile, Meter, Terminal
+from training.watching.tensorboard import TensorBoard
+
+
+class Reporter:
+    """The reports of one run; silent on ranks other than 0.
+
+    Args:
+        parts: The run.
+        say: Prints a line on the main rank.
+    """
+
+    def __init__(self, parts: Parts, say: Callable[[str], None]) -> None:
+        self.parts, self.say = parts, say
+        self.main = parts.world.is_main
+        self.log = LogFile(parts.output / LOG, self.main)
+        self.evaluations = LogFile(parts.output / EVALUATIONS, self.main)
+        self.meter = Meter(parts.global_batch, parts.settings.batch_size)
+        self.due = Due(parts)
+        self.compiled_at = -1
+        self.skipped = 0
+        self.judged = False
+
+    def start(self, step: int) -> None:
+        """Begin after so many steps: drop what was said of later ones, open the bar."""
+        self.log.rewind(step)
+        self.evaluations.rewind(step)
+        enabled = self.parts.settings.log.tensorboard and self.main
+        self.tensorboard = TensorBoard(self.parts.output / "tensorboard", enabled, step)
+        self.terminal = Terminal(self.parts.total_steps, step, self.main)
+
+    def restart(self) -> None:
+        """Leave the time since the last line out of the rates (saving, evaluating)."""
+        self.meter.restart()
+
+    def step(self, step: int, done: Done, last: bool) -> None:
+        """Take note of a step, and write a line if one is due.
+
+        Args:
+            step: Steps done.
+            done: What the step said and took.
+            last: True if no step follows in this start of the run.
+
+        Raises:
+            DiskError: If the disk is full or fails.
+        """
+        self.meter.count(done.waited, done.stage_seconds)
+        speed = self.meter.read(done.ended)["images_per_s"]
+        skipped = not done.result.applied
+        self.skipped += skipped
+        self.terminal.step(done.result.loss, done.rate, done.waited, speed, self.skipped)
+        log = self.parts.settings.log
+        # Every skipped step has its line: a log that jumps over one would hide why weights stood still.
+        if step % log.every_steps == 0 or last or step == 1 or skipped:
+            self.write_line(step, done)
+        elif step == self.compiled_at:
+            self.meter.restart(done.ended)  # compiling is no throughput
+        if self.due.histograms(step) and self.main:
+            self.tensorboard.histograms(self.parts.state.detector_weights(), step)
+
+    def write_line(self, step: int, done: Done) -> None:
+        """Write a log line, its TensorBoard twin, and the terminal's line."""
+        result = done.result
+        measured, costs = self.meter.read(done.ended), self.meter.batches.costs()
+        line: dict[str, Any] = {
+            "step": step,
+            "epoch": self.epoch(step),
+            "loss": result.loss,
+            "loc_loss": result.loc_loss,
+            "cls_loss": result.cls_loss,
+            "lr": done.rate,
+            "positives": result.positives,
+            "grad_norm": result.grad_norm,
+            **measured,
+            **{f"{stage}_ms": value for stage, value in costs.milliseconds.items()},
+        }
+        if self.parts.state.scaler.active:
+            line["loss_scale"] = result.loss_scale
+        if not result.applied:
+            line["skipped"] = True
+        clean = {key: finite_or_none(value) for key, value in line.items()}
+        self.log.write(clean)
+        shown = {f"train/{k}": v for k, v in clean.items() if k != "step" and v is not None}
+        self.tensorboard.scalars(shown, step)
+        self.terminal.line(clean)
+        if (
+            not self.judged and step - self.meter.steps >= self.compiled_at
+        ):  # nothing compiled in it
+            self.judged = True
+            size, workers = self.parts.settings.batch_size, self.parts.pipeline.num_workers
+            self.say(f"pipeline: {verdict(costs, measured['compute'], size, workers)}")
+        self.meter.restart(done.ended)
+
+    def evaluation(self, step: int, metrics: dict[str, Any]) -> None:
+        """Write an evaluation's numbers; one of the same step is replaced."""
+        self.evaluations.rewind(step - 1)
+        numbers = {"step": step, "epoch": self.epoch(step), **metrics["coco"]}
+        self.evaluations.write(numbers)
+
+    def epoch(self, step: int) -> float:
+        """Return how many epochs are done after so many steps."""
+        return round(step / self.parts.steps_per_epoch, 4)
+
+    def close(self) -> None:
+        """Close the bar and the event file."""
+        self.terminal.close()
+        self.tensorboard.close()
+
+
+class Stopwatch:
+    """The time a run has taken, over all its starts.
+
+    Args:
+        started: `time.monotonic()` at the start of this process.
+    """
+
+    def __init__(self, started: float) -> None:
+        self.started, self.before = started, 0.0
+
+    def seconds(self) -> float:
+        """Return the seconds so far."""
+        return round(self.before + time.monotonic() - self.started, 3)
+
+
+def finite_or_none(value: Any) -> Any:
+    """JSON has no NaN: return None for one, and anything else as it is."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def describe_path(output: Path, finished: bool) -> str:
+    """Return where the summary is, and how to go on if the run is not finished."""
+    return f"{output / 'summary.json'}{'' if finished else '; go on with resume=true'}"
