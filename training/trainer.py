@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any
 
 from data_tools.manifest import ConvertedSplit
 from training.checkpoints.checkpoint import Checkpoint
@@ -20,6 +19,7 @@ from training.distributed import World
 from training.evaluator import Evaluator
 from training.initial import load_initial_weights
 from training.job_watch import FINISHED
+from training.keeper import Keeper
 from training.learning.assemble import build_parts
 from training.learning.step import StepResult
 from training.learning.stepper import Stepper, build_stepper
@@ -65,13 +65,10 @@ class Trainer:
         self.store = CheckpointStore(self.output / "checkpoints", settings.checkpoint.keep)
         self.status = RankStatus(world.rank)
         self.stop = StopRequest(settings.max_minutes, started)
+        self.keeper = Keeper(self.store, self.status, self.stop, self.clock, self.say)
         self.step = 0
         self.skips = 0
         self.phase_begun = 0
-        self.saved: Checkpoint | None = None
-        self.saved_step = -1
-        self.best: dict[str, Any] | None = None
-        self.metrics: dict[str, Any] | None = None
         self.last: StepResult | None = None
         self.left_open = ExitStack()
 
@@ -85,14 +82,14 @@ class Trainer:
                 self.stop.interruptible = False
                 # The run may have been stopped between saving and evaluating.
                 missing = self.step > 0 and self.evaluation_missing
-                if not missing or self.evaluate_unless_stopped():
+                if not missing or self.keeper.evaluate_unless_stopped(self.step):
                     self.steps()
                 self.stop.interruptible = alone
                 self.finish()
             except Interrupted:
                 self.say("stopped by a signal; what was saved before is whole")
             except DiskError as error:
-                error.saved_step = self.saved_step
+                error.saved_step = self.keeper.saved_step
                 raise
         self.world.barrier()  # nobody leaves while another still writes or waits
         self.status.tell(self.step, FINISHED)
@@ -113,7 +110,7 @@ class Trainer:
         self.parts = build_parts(settings, world, self.split)
         self.reporter = Reporter(self.parts, self.say)
         self.blackbox = BlackBox(self.parts)
-        self.evaluator = Evaluator(self.parts)
+        self.keeper.open(self.parts, Evaluator(self.parts), self.reporter)
         self.due = Due(self.parts)
         found = self.store.newest(self.say) if settings.resume else None
         if found is not None:
@@ -126,7 +123,7 @@ class Trainer:
             load_initial_weights(self.parts, self.say)
         if world.size > 1 and settings.runtime.preflight:
             self.status.tell(0, "comparing notes in the preflight")
-            self.say(preflight(self.parts, self.step, self.evaluator.fingerprint))
+            self.say(preflight(self.parts, self.step, self.keeper.evaluator.fingerprint))
         # Only now: whatever was wrong with this run has been said. Other ranks write nothing before
         # their first step, which waits for this rank.
         if world.is_main:
@@ -151,9 +148,8 @@ class Trainer:
         for line in check_resumable(found.card, self.settings, expected, name):
             self.say(f"resume: accepted change: {line}")
         self.parts.state.load(*found.read())
-        self.step = self.saved_step = found.card.step
-        self.saved, self.clock.before = found, found.card.wall_seconds
-        self.best, self.metrics = found.card.best, found.card.metrics
+        self.step = found.card.step
+        self.keeper.resume_from(found)
         self.say(f"resume: going on after step {self.step} ({name})")
 
     def steps(self) -> None:
@@ -213,45 +209,20 @@ class Trainer:
         if full is not None:
             # A log line less is no reason to lose the steps since the last checkpoint as well. Where
             # there is no room for one either, its own error says so.
-            self.save()
+            self.keeper.save(self.step)
             raise full
         # The order matters: a line is logged before its step is saved.
         if last or self.due.save(self.step) or self.due.evaluation(self.step):
-            self.save()
+            self.keeper.save(self.step)
             if self.due.evaluation(self.step) and not leaving:
-                leaving = not (self.time_to_evaluate() and self.evaluate_unless_stopped())
+                leaving = not self.keeper.evaluate_in_time(self.step)
             self.reporter.restart()
         return leaving
 
     @property
     def evaluation_missing(self) -> bool:
         """True if the current step's evaluation is due and was not made."""
-        return self.due.evaluation(self.step) and self.metrics is None
-
-    def time_to_evaluate(self) -> bool:
-        """True if an evaluation fits before the time limit; otherwise a resumed run makes up for it."""
-        reason = self.stop.no_time_to_evaluate(self.world)
-        if reason:
-            self.say(f"evaluation after step {self.step} left to the resumed run: {reason}")
-        return not reason
-
-    def evaluate_unless_stopped(self) -> bool:
-        """Evaluate; alone, a signal may interrupt it, since the step is saved.
-
-        Returns:
-            True if the run may go on; else a resumed one makes up for the evaluation.
-        """
-        try:
-            self.stop.interruptible = self.world.size == 1
-            if self.stop.interruptible and self.stop.signal is not None:
-                raise Interrupted
-            self.evaluate()
-        except Interrupted:
-            self.say(f"evaluation after step {self.step} stopped by a signal")
-            return False
-        finally:
-            self.stop.interruptible = False
-        return True
+        return self.due.evaluation(self.step) and self.keeper.metrics is None
 
     def not_applied(self, result: StepResult, stepper: Stepper) -> None:
         """Handle a step whose update was left out: an overflow of half precision, or worse."""
@@ -264,38 +235,6 @@ class Trainer:
             raise self.blackbox.error(self.step, result, path, self.skips)
         self.say(f"step {self.step + 1}: not finite, skipped; batch recorded in {path}")
 
-    def save(self) -> None:
-        """Write a checkpoint of the current step, once."""
-        if self.saved_step == self.step:
-            return
-        begun = time.monotonic()
-        self.status.tell(self.step, "saving a checkpoint", patience=300)
-        card = self.parts.card(self.step)
-        card.best, card.wall_seconds = self.best, self.clock.seconds()
-        if self.world.is_main:
-            state = self.parts.state
-            self.saved = self.store.save(card, state.detector_weights(), state.rest())
-        self.saved_step, self.metrics = self.step, None
-        self.stop.saved(time.monotonic() - begun)
-
-    def evaluate(self) -> None:
-        """Evaluate the current weights on all ranks and note the result."""
-        begun = time.monotonic()
-        self.status.tell(self.step, "evaluating", patience=3600)
-        metrics = self.evaluator.evaluate(self.say)
-        if metrics is None:
-            return
-        self.metrics = metrics
-        score = metrics["coco"]["AP"]
-        if self.best is None or score > self.best["AP"]:
-            self.best = {"step": self.step, "AP": score}
-        if self.world.is_main and self.saved is not None and self.saved_step == self.step:
-            self.store.mark(self.saved, metrics, self.best)
-        if self.world.is_main:
-            self.reporter.evaluation(self.step, metrics)
-            self.evaluator.publish(self.step, metrics, self.reporter.tensorboard)
-        self.stop.evaluated(time.monotonic() - begun)
-
     def finish(self) -> None:
         """Draw the curves and write the summary."""
         self.reporter.close()
@@ -307,11 +246,11 @@ class Trainer:
             "final_loss": finite_or_none(self.last.loss)
             if self.last
             else self.reporter.log.last_loss(),
-            "metrics": self.metrics,
+            "metrics": self.keeper.metrics,
             "wall_seconds": self.clock.seconds(),
             "images_seen": self.step * self.parts.global_batch,
             "skipped_steps": self.reporter.log.skipped(),
-            "best": self.best,
+            "best": self.keeper.best,
             "finished": done,
         }
         write_summary(self.output, summary)

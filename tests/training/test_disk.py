@@ -19,6 +19,7 @@ from data_tools.errors import UserError
 from training.command_line.configure import compose
 from training.disk import DiskError, disk_errors
 from training.distributed import World
+from training.keeper import Keeper
 from training.loop import run
 from training.settings import TrainSettings
 from training.trainer import Trainer
@@ -159,7 +160,7 @@ def test_a_call_of_several_steps_is_saved_at_its_end(
     trainer.due = stub(call_length=lambda step, most: 3)
     trainer.reporter = stub(step=step)
     trainer.step, trainer.phase_begun = 0, -1
-    monkeypatch.setattr(Trainer, "save", lambda self: saved.append(self.step))
+    monkeypatch.setattr(Keeper, "save", lambda self, step: saved.append(step))
     with pytest.raises(DiskError):
         trainer.one_call(stub(longest=3, call=lambda *arguments: [done] * 3), 9)
     assert (reported, saved) == ([1, 2], [3])

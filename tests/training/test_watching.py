@@ -16,6 +16,7 @@ import pytest
 
 from training.distributed import World
 from training.job_watch import FINISHED, JobWatch, RankView, find_hung, last_error
+from training.keeper import Keeper
 from training.settings import TrainSettings
 from training.signals import Interrupted, StopRequest
 from training.trainer import Trainer
@@ -215,6 +216,7 @@ def test_the_trainer_leaves_the_evaluation_to_the_resumed_run(
     monkeypatch.delenv(STATUS_VARIABLE, raising=False)
     monkeypatch.setattr("training.signals.time", clock)
     monkeypatch.setattr("training.trainer.time", clock)
+    monkeypatch.setattr("training.keeper.time", clock)
     stub: Any = None
     settings = TrainSettings(output=str(tmp_path), max_minutes=1.0)
     trainer = Trainer(settings, World(), stub, stub, 0.0)
@@ -233,13 +235,13 @@ def test_the_trainer_leaves_the_evaluation_to_the_resumed_run(
         return None
 
     stub = SimpleNamespace
-    trainer.parts = stub(total_steps=9)
+    trainer.parts = stub(total_steps=9, world=World())
     trainer.due = stub(
         save=lambda step: False, evaluation=lambda step: True, call_length=lambda step, most: 1
     )
     trainer.reporter = stub(step=nothing, restart=nothing, evaluation=nothing, tensorboard=None)
-    trainer.evaluator = stub(evaluate=evaluate, publish=nothing)
-    monkeypatch.setattr(Trainer, "save", lambda self: done.append(f"saved {self.step}"))
+    trainer.keeper.open(trainer.parts, stub(evaluate=evaluate, publish=nothing), trainer.reporter)
+    monkeypatch.setattr(Keeper, "save", lambda self, step: done.append(f"saved {step}"))
     left = [trainer.one_call(stub(longest=1, call=call), 9) for _ in range(3)]
     assert left == [False, False, True]
     assert done == ["saved 1", "evaluated 1", "saved 2", "evaluated 2", "saved 3"]
@@ -258,6 +260,7 @@ def test_compiling_is_no_measure_of_the_steps_to_come(
     monkeypatch.delenv(STATUS_VARIABLE, raising=False)
     monkeypatch.setattr("training.signals.time", clock)
     monkeypatch.setattr("training.trainer.time", clock)
+    monkeypatch.setattr("training.keeper.time", clock)
     settings = TrainSettings(output=str(tmp_path), max_minutes=1.0)
     unused: Any = None
     trainer: Any = Trainer(settings, World(), unused, unused, 0.0)
@@ -273,7 +276,7 @@ def test_compiling_is_no_measure_of_the_steps_to_come(
         save=lambda step: False, evaluation=lambda step: False, call_length=lambda step, most: 1
     )
     trainer.reporter = stub(step=lambda *arguments: None, restart=lambda: None)
-    monkeypatch.setattr(Trainer, "save", lambda self: None)
+    monkeypatch.setattr(Keeper, "save", lambda self, step: None)
     left = []
     while not any(left):
         if trainer.step in compiling:
