@@ -114,6 +114,10 @@ def _upgrade_split(
             infos.append(_read_shard(path, len(classes), images, annotations, odd, bar))
             for suffix in ("", ".db"):
                 link_or_copy(path.with_name(path.name + suffix), folder / (path.name + suffix))
+    if not images:
+        raise DataError(
+            f"{shards[0].parent}: no row in any of {[p.name for p in shards]}. Convert the raw data set instead."
+        )
     ids = [image["id"] for image in images]
     if len(set(ids)) != len(ids):
         raise DataError(

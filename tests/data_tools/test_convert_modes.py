@@ -217,6 +217,13 @@ def test_upgrade_of_split_folders_and_bad_ones(tmp_path: Path) -> None:
     )
     run(named)
     assert open_split(folder, "train").num_images == 3 and run_verify(folder) == 0
+    none = tmp_path / "none"
+    write_published(none, "ssd.mindrecord", 2, [])
+    with pytest.raises(
+        DataError, match=r"no row in any of \['ssd.mindrecord0', 'ssd.mindrecord1'\]"
+    ):
+        run(ConvertSettings(upgrade=str(none), dataset=named.dataset))
+    assert not (none / "train").exists()
     other = tmp_path / "other"
     write_published(other, "ssd.mindrecord", 1, [1, 2])
     shard = other / "ssd.mindrecord"
@@ -224,6 +231,18 @@ def test_upgrade_of_split_folders_and_bad_ones(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="not a whole shard of the published tools"):
         run(ConvertSettings(upgrade=str(other), dataset=named.dataset))
     assert not (other / "train").exists()
+
+
+def test_upgrade_takes_shards_without_rows(tmp_path: Path) -> None:
+    """Eight shards, as the published tools write them, of three images."""
+    write_published(tmp_path / "train", "coco", 8, [3, 4, 5])
+    names = DatasetSettings(names=["cat", "dog"])
+    run(ConvertSettings(upgrade=str(tmp_path), dataset=names))
+    split = open_split(tmp_path, "train")
+    assert sorted(row.image_id for row in (RowReader(split)[k] for k in range(3))) == [3, 4, 5]
+    assert run_verify(tmp_path) == 0
+    shards = split.manifest.shards
+    assert len(shards) == 8 and sum(shard.rows == 0 for shard in shards) >= 5
 
 
 def test_boxes_kept_for_preview(tmp_path: Path) -> None:
