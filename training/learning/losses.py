@@ -61,9 +61,9 @@ class FocalLoss(nn.Cell):
     def term(self, x: Tensor) -> Tensor:
         """sigmoid(x)^gamma * -log(1 - sigmoid(x)), elementwise: the loss of a wrong class."""
         if self.gamma == 2.0:
-            return ops.square(ops.sigmoid(x)) * ops.softplus(x)
+            return ops.square(ops.sigmoid(x)) * softplus(x)
         # The logarithm keeps the gradient finite where the sigmoid underflows.
-        return ops.exp(-self.gamma * ops.softplus(-x)) * ops.softplus(x)
+        return ops.exp(-self.gamma * softplus(-x)) * softplus(x)
 
 
 class MultiboxLoss(nn.Cell):
@@ -83,7 +83,7 @@ class MultiboxLoss(nn.Cell):
         self, loc: Tensor, logits: Tensor, loc_targets: Tensor, labels: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Sum the loss of a batch; shapes as in `build_loss`."""
-        entropy = ops.logsumexp(logits, -1) - pick(logits, labels)
+        entropy = log_sum_exp(logits) - pick(logits, labels)
         hard = self.hardest(ops.stop_gradient(entropy), labels)
         chosen = ops.cast(ops.logical_or(labels > 0, hard), ms.float32)
         loc_sum, num_positives = regression(loc, loc_targets, labels)
@@ -120,3 +120,23 @@ def pick(logits: Tensor, labels: Tensor) -> Tensor:
     """The logit of each anchor's own class: (N, A, C) and (N, A) -> (N, A); label -1 reads class 0."""
     index = ops.relu(labels).expand_dims(-1)
     return ops.gather_elements(logits, 2, index).squeeze(-1)
+
+
+# MindSpore's CPU kernels of `softplus` and `log` round the last few elements of each thread's share in
+# another way than the rest, and the shares change with the number of calls and with what was measured to
+# be fastest: a run that is resumed would part from one that is not. `log1p` and `exp` round every element
+# alike.
+
+
+def softplus(x: Tensor) -> Tensor:
+    """log(1 + exp(x)), elementwise; of the same bits wherever in the tensor an element is."""
+    size = ops.abs(x)
+    # Not relu(x): at 0 the gradient would be 0 instead of 1/2.
+    return 0.5 * (x + size) + ops.log1p(ops.exp(-size))
+
+
+def log_sum_exp(x: Tensor) -> Tensor:
+    """(..., C) -> (...), log(sum(exp(x))); of the same bits wherever in the tensor a row is."""
+    largest = ops.stop_gradient(x.max(-1, keepdims=True))
+    # The sum is at least 1, so that taking 1 off is exact.
+    return ops.log1p(ops.exp(x - largest).sum(-1) - 1.0) + largest.squeeze(-1)
