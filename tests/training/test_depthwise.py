@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import mindspore as ms
@@ -12,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mindspore import Tensor, nn, ops
 from numpy.typing import NDArray
+from run_helpers import REPOSITORY
 
 from data_tools.errors import SettingError
 from training.learning.assemble import build_state
@@ -202,3 +206,46 @@ def test_without_numba_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch
     monkeypatch.delattr(training.nets, "depthwise_kernels", raising=False)
     with pytest.raises(SettingError, match=r"runtime.depthwise=numba.*runtime.depthwise=mindspore"):
         speed_up_depthwise(nn.SequentialCell([nn.Conv2d(4, 4, 3, group=4)]), 1)
+
+
+TRY_OUT = """
+import errno, os, sys
+import numpy as np
+from training.nets.depthwise import DepthwiseKernels
+from numba.core.caching import IndexDataCacheFile
+
+def full(self, key, data):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+if "full" in sys.argv:
+    IndexDataCacheFile.save = full
+kernels = DepthwiseKernels(2)
+x, weight = np.ones((1, 2, 4, 4), np.float32), np.ones((2, 1, 3, 3), np.float32)
+out = kernels.forward(x, weight, 1)
+kernels.gradients(x, weight, out, 1)
+assert len(kernels.kernels.forward.signatures) == 1
+print(out[0, 0, 1, 1])
+"""
+
+
+def try_out(cache: Path, *arguments: str) -> None:
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(cache)}
+    command = [sys.executable, "-c", TRY_OUT, *arguments]
+    ended = subprocess.run(
+        command, env=environment, cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (0, "9.0\n"), ended.stderr
+
+
+@pytest.mark.slow
+def test_kept_code_that_is_damaged_is_compiled_again_and_a_full_disk_is_no_error(
+    tmp_path: Path,
+) -> None:
+    try_out(tmp_path, "full")
+    assert not list(tmp_path.rglob("*.nbc"))
+    try_out(tmp_path)
+    kept = [path for path in tmp_path.rglob("*") if path.suffix in (".nbi", ".nbc")]
+    assert len(kept) >= 14
+    for path in kept:
+        path.write_bytes(path.read_bytes()[:40])
+    try_out(tmp_path)

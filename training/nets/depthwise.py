@@ -45,6 +45,20 @@ class DepthwiseKernels:
         self.threads = threads
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="depthwise")
         self.results = Results()
+        self.compile()
+
+    def compile(self) -> None:
+        """Compile now: an error from within MindSpore's graph would end the run in its first step."""
+        try:
+            self.try_out()
+        except Exception:  # kept code that is damaged can raise anything; a full disk OSError
+            self.kernels.keep_nothing()
+            self.try_out()
+
+    def try_out(self) -> None:
+        """Call every kernel once, with the types that a network gives them."""
+        x, weight = np.zeros((1, 1, 1, 1), np.float32), np.zeros((1, 1, 1, 1), np.float32)
+        self.gradients(x, weight, self.forward(x, weight, 1), 1)
 
     def forward(self, x: Array, weight: Array, stride: int) -> Array:
         """Filter (N, C, H, W) by (C, 1, K, K); `same` padding: -> (N, C, ceil(H / stride), ...)."""
