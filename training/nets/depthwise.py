@@ -18,6 +18,7 @@ from mindspore import nn, ops
 from numpy.typing import NDArray
 
 from data_tools.errors import SettingError
+from training.nets.layers import same_side
 
 Array = NDArray[np.float32]
 Kernel = Callable[..., None]
@@ -63,7 +64,7 @@ class DepthwiseKernels:
     def forward(self, x: Array, weight: Array, stride: int) -> Array:
         """Filter (N, C, H, W) by (C, 1, K, K); `same` padding: -> (N, C, ceil(H / stride), ...)."""
         n, channels, height, width = x.shape
-        out = self.results.empty((n, channels, -(-height // stride), -(-width // stride)))
+        out = self.results.empty((n, channels, same_side(height, stride), same_side(width, stride)))
         numbers = (stride, *paddings(x.shape, weight.shape[-1], stride))
         arrays = (planes(x), weight[:, 0], planes(out))
         self.share(self.kernels.forward, arrays, numbers, n * channels)
@@ -130,7 +131,7 @@ def paddings(shape: Sequence[int], kernel: int, stride: int) -> tuple[int, int]:
     """
 
     def before(side: int) -> int:
-        return max((-(-side // stride) - 1) * stride + kernel - side, 0) // 2
+        return max((same_side(side, stride) - 1) * stride + kernel - side, 0) // 2
 
     return before(shape[-2]), before(shape[-1])
 
@@ -139,7 +140,7 @@ def build_operator(kernels: DepthwiseKernels, stride: int) -> Any:
     """Return a primitive (x, weight) -> y, with its gradients, for a stride."""
 
     def filtered(x: Any, weight: Any) -> Any:
-        return [x[0], x[1], -(-x[2] // stride), -(-x[3] // stride)]
+        return [x[0], x[1], same_side(x[2], stride), same_side(x[3], stride)]
 
     def forward(x: Array, weight: Array) -> Array:
         return kernels.forward(x, weight, stride)

@@ -89,6 +89,14 @@ def gather(buffer: Array, plane: Array, top: int, left: int) -> None:
 
 
 @compiled()
+def under_tap(buffer: Array, i: int, kh: int, kw: int, width: int) -> Array:
+    """Return the part of the buffer that tap (kh, kw) meets along row i of the output."""
+    stride = buffer.shape[0]
+    first = kw // stride
+    return buffer[kw % stride, i * stride + kh, first : first + width]
+
+
+@compiled()
 def forward(
     x: Array, weight: Array, out: Array, stride: int, top: int, left: int, begin: int, end: int
 ) -> None:
@@ -115,8 +123,7 @@ def forward(
             for kh in range(kernel):
                 for kw in range(kernel):
                     tap = weight[p % channels, kh, kw]
-                    first = kw // stride
-                    seen = buffer[kw % stride, i * stride + kh, first : first + width]
+                    seen = under_tap(buffer, i, kh, kw, width)
                     for j in range(width):
                         row[j] += tap * seen[j]
 
@@ -136,8 +143,7 @@ def input_gradient(
             for kh in range(kernel):
                 for kw in range(kernel):
                     tap = weight[p % channels, kh, kw]
-                    first = kw // stride
-                    seen = buffer[kw % stride, i * stride + kh, first : first + width]
+                    seen = under_tap(buffer, i, kh, kw, width)
                     for j in range(width):
                         seen[j] += tap * row[j]
         gather(buffer, dx[p], top, left)
@@ -171,13 +177,12 @@ def weight_gradient(
                 row = dout[p, i]
                 for kh in range(kernel):
                     for kw in range(kernel):
-                        first = kw // stride
-                        seen = buffer[kw % stride, i * stride + kh, first : first + width]
-                        total[kh, kw] += dot(row, seen)
+                        total[kh, kw] += dot(row, under_tap(buffer, i, kh, kw, width))
         dweight[c] = total
 
 
 def keep_nothing() -> None:
     """From now on neither read nor write compiled code on disk."""
-    for function in (buffer_for, spread, gather, forward, input_gradient, dot, weight_gradient):
+    helpers = (buffer_for, spread, gather, under_tap, dot)
+    for function in (*helpers, forward, input_gradient, weight_gradient):
         function._cache.disable()  # type: ignore[attr-defined]
