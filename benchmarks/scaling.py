@@ -129,7 +129,7 @@ def free_port() -> int:
 def worker(name: str, batch_size: int, steps: int) -> None:
     """Time the trainer's own step in one rank; rank 0 writes the result."""
     from training.runtime import prepare_environment, start_device
-    from training.settings import RuntimeSettings, TrainSettings
+    from training.settings import RuntimeSettings
 
     prepare_environment()
     start_device(RuntimeSettings())
@@ -139,33 +139,16 @@ def worker(name: str, batch_size: int, steps: int) -> None:
     import mindspore as ms
     import numpy as np
 
-    from training.learning.assemble import build_state
-    from training.learning.reduce import Reduce
-    from training.learning.step import Apply, Gradients, build_step
-    from training.nets.settings import model_settings
+    from benchmarks.step_parts import build
 
-    settings = TrainSettings(model=model_settings(name))
-    state, normalize, loss = build_state(settings, 81)
-    weights = list(state.optimizer.weights)
-    reduce = Reduce([p.shape for p in weights], world.size, 128)
-    step = build_step(
-        Gradients(state.network, normalize, loss, weights),
-        Apply(state.optimizer.update_of(weights), reduce, state.scaler, None, None),
-        1,
-    )
-    rng = np.random.default_rng(world.rank)
-    height, width = settings.model.image_size
-    anchors = state.network.num_anchors
-    images = rng.integers(0, 256, (batch_size, 3, height, width)).astype(np.uint8)
-    targets = rng.standard_normal((batch_size, anchors, 4)).astype(np.float32)
-    labels = np.where(rng.random((batch_size, anchors)) < 0.01, 3, 0).astype(np.int32)
+    _, apply, step, batch = build(name, batch_size, world.size, world.rank)
     sums = ms.Tensor(np.zeros(4, np.float32))
-    zeros = [ms.Tensor(np.zeros(p.shape, np.float32)) for p in weights]
+    zeros = [ms.Tensor(np.zeros(p.shape, np.float32)) for p in apply.update.weights]
 
     # What the step does between ranks and nothing else: gathering into buckets, sending, cutting up.
     @ms.jit
     def exchange(head: Any, *gradients: Any) -> Any:
-        total, reduced = reduce(head, gradients)
+        total, reduced = apply.reduce(head, gradients)
         return total.sum() + reduced[-1].sum()
 
     def timed(work: Any) -> float:
@@ -177,7 +160,7 @@ def worker(name: str, batch_size: int, steps: int) -> None:
         return median(times[1:])
 
     seconds = {
-        "step": timed(lambda: step(images, targets, labels, 0.0001)),
+        "step": timed(lambda: step(*batch, 0.0001)),
         "all_reduce": timed(lambda: exchange(sums, *zeros).asnumpy()) if world.size > 1 else 0.0,
     }
     world.barrier()

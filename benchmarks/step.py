@@ -32,17 +32,20 @@ def main() -> None:
         options.batch, options.steps = min(options.batch, 8), 3
     if options.isa:
         os.environ["ONEDNN_MAX_CPU_ISA"] = options.isa
-    from training.runtime import prepare_environment
+    from training.runtime import prepare_environment, start_device
+    from training.settings import RuntimeSettings
 
     prepare_environment()
     if os.environ.get(MARKED_VARIABLE):
+        start_device(RuntimeSettings())
         step_once(options)
         return
     # The trace is a process that needs gigabytes too, hence first.
     operators, covered = measure_operators(
         ["--model", options.model, "--batch", str(options.batch)]
     )
-    gradients, step, batch = build(options)
+    start_device(RuntimeSettings())
+    gradients, _, step, batch = build(options.model, options.batch)
     total, torch = side_by_side(lambda: step(*batch, 0.001), options)
     parts = measure_parts(gradients, step, batch, options.steps)
     parts["data wait"] = data_wait(options, parts["whole step"])
@@ -119,7 +122,7 @@ def side_by_side(
 def step_once(options: argparse.Namespace) -> None:
     """Run three steps for their oneDNN trace; the last one is between two marks."""
     trace_our_kernels()
-    _, step, batch = build(options)
+    _, _, step, batch = build(options.model, options.batch)
     for _ in range(2):
         step(*batch, 0.001)
     print("MARK begin", flush=True)

@@ -16,11 +16,19 @@ import numpy as np
 from benchmarks.common import median, seconds_of
 
 
-def build(options: argparse.Namespace) -> tuple[Any, Any, tuple[Any, Any, Any]]:
-    """Build the trainer's own parts and a batch.
+def build(
+    name: str, batch_size: int, world_size: int = 1, rank: int = 0
+) -> tuple[Any, Any, Any, tuple[Any, Any, Any]]:
+    """Build the trainer's own parts and a batch; the device is started.
+
+    Args:
+        name: A file of conf/model.
+        batch_size: Images of this rank.
+        world_size: Ranks that step together.
+        rank: This one; its batch is its own.
 
     Returns:
-        Gradients cell, step function, and (images, loc_targets, labels) arrays.
+        Gradients cell, apply cell, step function, and (images, loc_targets, labels) arrays.
     """
     import mindspore as ms
 
@@ -29,29 +37,22 @@ def build(options: argparse.Namespace) -> tuple[Any, Any, tuple[Any, Any, Any]]:
     from training.learning.reduce import Reduce
     from training.learning.step import Apply, Gradients, build_step
     from training.nets.settings import model_settings
-    from training.runtime import start_device
-    from training.settings import RuntimeSettings, TrainSettings
+    from training.settings import TrainSettings
 
-    start_device(RuntimeSettings())
     ms.set_seed(1)
-    settings = TrainSettings(model=model_settings(options.model), batch_size=options.batch)
+    settings = TrainSettings(model=model_settings(name), batch_size=batch_size)
     state, normalize, loss = build_state(settings, 81)
     chosen = trainable(list(state.optimizer.weights), [])
     gradients = Gradients(state.network, normalize, loss, chosen)
-    apply = Apply(
-        state.optimizer.update_of(chosen),
-        Reduce([p.shape for p in chosen], 1, 128),
-        state.scaler,
-        None,
-        None,
-    )
-    rng = np.random.default_rng(0)
+    reduce = Reduce([p.shape for p in chosen], world_size, 128)
+    apply = Apply(state.optimizer.update_of(chosen), reduce, state.scaler, None, None)
+    rng = np.random.default_rng(rank)
     height, width = settings.model.image_size
     anchors = state.network.num_anchors
-    images = rng.integers(0, 256, (options.batch, 3, height, width)).astype(np.uint8)
-    targets = rng.standard_normal((options.batch, anchors, 4)).astype(np.float32)
-    labels = np.where(rng.random((options.batch, anchors)) < 0.01, 3, 0).astype(np.int32)
-    return gradients, build_step(gradients, apply, 1), (images, targets, labels)
+    images = rng.integers(0, 256, (batch_size, 3, height, width)).astype(np.uint8)
+    targets = rng.standard_normal((batch_size, anchors, 4)).astype(np.float32)
+    labels = np.where(rng.random((batch_size, anchors)) < 0.01, 3, 0).astype(np.int32)
+    return gradients, apply, build_step(gradients, apply, 1), (images, targets, labels)
 
 
 def measure_parts(gradients: Any, step: Any, batch: Any, rounds: int) -> dict[str, float]:
