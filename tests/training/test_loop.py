@@ -8,7 +8,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -252,19 +252,13 @@ def test_missing_data_say_how_to_make_them(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
-def test_a_bad_box_is_found_by_replay(
-    data: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    reader = RowReader(open_split(data, "train"))
-    marked = next(k for k in range(20) if {1, 2} <= set(reader[k].labels.tolist()))
-    signature = reader[marked].labels.tobytes()
+def fail_on(image_labels: Any, spoil: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the encoder fail on the image with these labels, as no sound one would.
+
+    `spoil` gets the real encoder, the image's boxes, and its row of targets and of labels found.
+    """
 
     class Faulty:
-        """An encoder that fails on one image, as no sound one would."""
-
         def __init__(self, inner: Any) -> None:
             self.inner, self.num_anchors = inner, inner.num_anchors
 
@@ -273,11 +267,27 @@ def test_a_bad_box_is_found_by_replay(
         ) -> None:
             self.inner.encode_batch(boxes, labels, crowd, images, targets, found)
             for place in range(len(found)):
-                if labels[images == place].tobytes() == signature:
-                    targets[place][found[place] == 2] = np.inf
+                mine = images == place
+                if labels[mine].tobytes() == image_labels.tobytes():
+                    spoil(self.inner, boxes[mine], targets[place], found[place])
 
     real = training.learning.assemble.build_encoder
     monkeypatch.setattr(training.learning.assemble, "build_encoder", lambda *a: Faulty(real(*a)))
+
+
+def test_a_bad_box_is_found_by_replay(
+    data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reader = RowReader(open_split(data, "train"))
+    marked = next(k for k in range(20) if {1, 2} <= set(reader[k].labels.tolist()))
+
+    def spoil(inner: Any, boxes: Any, target: Any, found: Any) -> None:
+        target[found == 2] = np.inf
+
+    fail_on(reader[marked].labels, spoil, monkeypatch)
     output = tmp_path / "run"
     settings = settings_of(f"data={data}", f"output={output}", "augment=none")
     with pytest.raises(NotFiniteError, match=r"the loss is not finite.*replay=") as caught:
@@ -313,24 +323,11 @@ def test_replay_names_the_one_box_of_two_of_a_class(
     label = int(np.bincount(row.labels).argmax())
     culprit = int(np.flatnonzero(row.labels == label)[-1])
 
-    class Faulty:
-        """An encoder that fails on one box of one image, as no sound one would."""
+    def spoil(inner: Any, boxes: Any, target: Any, found: Any) -> None:
+        anchors, owners = inner.match(boxes)
+        target[anchors[owners == culprit]] = np.inf
 
-        def __init__(self, inner: Any) -> None:
-            self.inner, self.num_anchors = inner, inner.num_anchors
-
-        def encode_batch(
-            self, boxes: Any, labels: Any, crowd: Any, images: Any, targets: Any, found: Any
-        ) -> None:
-            self.inner.encode_batch(boxes, labels, crowd, images, targets, found)
-            for place in range(len(found)):
-                mine = images == place
-                if labels[mine].tobytes() == row.labels.tobytes():
-                    anchors, owners = self.inner.match(boxes[mine])
-                    targets[place][anchors[owners == culprit]] = np.inf
-
-    real = training.learning.assemble.build_encoder
-    monkeypatch.setattr(training.learning.assemble, "build_encoder", lambda *a: Faulty(real(*a)))
+    fail_on(row.labels, spoil, monkeypatch)
     output = tmp_path / "run"
     with pytest.raises(NotFiniteError):
         run(settings_of(f"data={data}", f"output={output}", "augment=none"))
