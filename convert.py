@@ -1,6 +1,6 @@
 """Convert a data set to MindRecord shards; also audit, verify, merge, preview and upgrade.
 
-Only composes settings and calls `training.convert_command`; `python convert.py --help` lists every setting.
+Only composes settings and calls `training.commands.convert`; `python convert.py --help` lists every setting.
 """
 
 from training.command_line.configure import run_command
@@ -8,7 +8,9 @@ from training.command_line.configure import run_command
 
 def main() -> None:
     """Run the command with the arguments of this process."""
-    run_command("convert", "data_tools.settings:ConvertSettings", "training.convert_command:run")
+    run_command(
+        "convert", "data_tools.convert.settings:ConvertSettings", "training.commands.convert:run"
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Evaluate a checkpoint or an exported file on a converted split.
 
-Only composes settings and calls `training.evaluate_command`; `python eval.py --help` lists every setting.
+Only composes settings and calls `training.commands.evaluate`; `python eval.py --help` lists every setting.
 """
 
 from training.command_line.configure import run_command
@@ -8,7 +8,7 @@ from training.command_line.configure import run_command
 
 def main() -> None:
     """Run the command with the arguments of this process."""
-    run_command("eval", "training.eval_settings:EvalCommand", "training.evaluate_command:run")
+    run_command("eval", "training.eval_settings:EvalCommand", "training.commands.evaluate:run")
 
 
 if __name__ == "__main__":

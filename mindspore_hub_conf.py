@@ -59,7 +59,7 @@ def create_network(
         ValueError: If the name is unknown, or the checkpoint is damaged, of another model or for
             another class count; the message says which model it is of.
     """
-    nets = _ours("training.nets")
+    nets = _ours("training.nets.build")
     settings_module = _ours("training.nets.settings")
     model = settings_module.model_settings(_canonical(name), **settings)
     network: SSD = nets.build_network(model, num_classes)
@@ -80,7 +80,7 @@ def _canonical(name: str) -> str:
     key = by_letters.get(key.replace("_", ""), key)
     key = ALIASES.get(key, key)
     if key not in zoo:
-        errors = _ours("data_tools.errors")
+        errors = _ours("data_tools.core.errors")
         raise errors.SettingError(f"name={name!r}: expected one of {', '.join(zoo)}.")
     return key
 

@@ -19,5 +19,5 @@ if [[ -z $python ]]; then
     fi
 fi
 # `python -m` would look for the package in the user's folder, and before anywhere else.
-start='import sys; sys.path[0] = sys.argv.pop(1); from training.launch import main; sys.exit(main())'
+start='import sys; sys.path[0] = sys.argv.pop(1); from training.launch.__main__ import main; sys.exit(main())'
 exec "$python" -c "$start" "$repository" "$@"

@@ -1,6 +1,6 @@
 """Train a detector: settings in, a run folder with checkpoints, logs and pictures out.
 
-Only composes settings and calls `training.loop`; `python train.py --help` lists every setting.
+Only composes settings and calls `training.run.loop`; `python train.py --help` lists every setting.
 """
 
 from training.command_line.configure import run_command
@@ -8,7 +8,7 @@ from training.command_line.configure import run_command
 
 def main() -> None:
     """Run the command with the arguments of this process."""
-    run_command("train", "training.settings:TrainSettings", "training.loop:run")
+    run_command("train", "training.settings:TrainSettings", "training.run.loop:run")
 
 
 if __name__ == "__main__":

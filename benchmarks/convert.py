@@ -24,7 +24,7 @@ import numpy as np
 
 from benchmarks.common import Result, at_least, median, parser, print_table
 from benchmarks.convert_data import make_large, make_photographs
-from data_tools.workspace import sync_all
+from data_tools.convert.workspace import sync_all
 from training.command_line.error_words import clear_errors
 
 REFERENCE, ONE_FILE, COPY, OURS, DECODED = (
@@ -87,8 +87,9 @@ def run_copy(folder: Path, out: Path) -> None:
 
 def run_ours(folder: Path, out: Path, options: dict[str, str]) -> None:
     """The converter as its command runs it: all checks, hashes, flushes, manifest, ground truth."""
-    from data_tools.convert import run
-    from data_tools.settings import ConvertSettings, DatasetSettings, ImageSettings, SplitSettings
+    from data_tools.command import run
+    from data_tools.convert.settings import ConvertSettings, ImageSettings
+    from data_tools.sources.settings import DatasetSettings, SplitSettings
 
     split = SplitSettings(annotations="annotations.json", images="images")
     run(
@@ -113,7 +114,7 @@ def child(task: str, folder: Path, out: Path) -> None:
         import mindspore.mindrecord  # noqa: F401
         import pycocotools.coco  # noqa: F401
     else:
-        import data_tools.convert
+        import data_tools.convert.convert
         import data_tools.sources.coco  # noqa: F401
     started, spent = time.perf_counter(), _cpu_seconds()
     if kind == "reference":
@@ -168,8 +169,8 @@ def measure(task: str, folder: Path, cores: int) -> dict[str, float]:
 
 def decode_rate(out: Path, count: int = 60) -> float:
     """Images a second that one thread reads and decodes from a converted set."""
-    from data_tools.manifest import open_split
-    from data_tools.records import RowReader
+    from data_tools.shards.manifest import open_split
+    from data_tools.shards.reader import RowReader
 
     reader = RowReader(open_split(out, "train"))
     rows = [reader[k % len(reader)].image for k in range(count)]

@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks.common import Result, at_least, median, parser, print_table
 from training.command_line.error_words import clear_errors
-from training.runtime import prepare_environment
+from training.process.runtime import prepare_environment
 
 
 @clear_errors()
@@ -33,8 +33,8 @@ def main() -> None:
     batches, repeats = ((1, 4), 5) if arguments.quick else ((1, 8, 32), 15)
     prepare_environment()
 
-    from training.runtime import start_device
-    from training.settings import RuntimeSettings
+    from training.process.runtime import start_device
+    from training.process.settings import RuntimeSettings
 
     start_device(RuntimeSettings())
     with tempfile.TemporaryDirectory(prefix="ssd-inference-") as folder:
@@ -68,7 +68,7 @@ def measure(
         Engine -> batch size -> `latency_ms` (median of a call), `worst_ms`, `images_per_s`.
     """
     from training.checkpoints.weight_files import save_weights
-    from training.nets import build_network
+    from training.nets.build import build_network
     from training.nets.settings import model_settings
 
     model = model_settings(name)
@@ -100,7 +100,7 @@ def _engines(name: str, folder: Path, batch: int) -> dict[str, Any]:
     from training.eval_settings import ExportCommand
     from training.exporting.export import write_mindir, write_onnx
     from training.inference.file_metadata import make_metadata
-    from training.inference.model_file import load_network, load_predictor, open_model_file
+    from training.inference.open_model import load_network, load_predictor, open_model_file
 
     file = open_model_file(folder / "w.ckpt", name)
     network = load_network(file)

@@ -12,11 +12,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from data_tools.manifest import ConvertedSplit, Manifest, open_split
-from data_tools.records import RowReader
-from data_tools.sample import ClassInfo, Sample
-from data_tools.schema import row_from_sample
-from data_tools.shard_writer import ShardWriter
+from data_tools.core.sample import ClassInfo, Sample
+from data_tools.shards.manifest import ConvertedSplit, Manifest, open_split
+from data_tools.shards.reader import RowReader
+from data_tools.shards.schema import row_from_sample
+from data_tools.shards.writer import ShardWriter
 
 SIZES_HW = ((480, 640), (427, 640), (640, 480), (640, 427), (480, 640), (500, 375), (426, 640))
 """COCO's most frequent sizes, roughly as often as they occur."""

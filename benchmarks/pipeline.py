@@ -20,11 +20,12 @@ import numpy.typing as npt
 
 from benchmarks.common import Result, at_least, median, parser, print_table, seconds_of
 from benchmarks.photographs import photograph, samples, smaller, write
-from data_tools.manifest import ConvertedSplit, open_split
-from data_tools.pipeline import TrainPipeline
-from data_tools.pipeline_settings import WORKER_KINDS, AugmentSettings, PipelineSettings
-from data_tools.records import RowReader
-from data_tools.verdict import StageCosts, verdict
+from data_tools.augment.settings import AugmentSettings
+from data_tools.pipeline.pipeline import TrainPipeline
+from data_tools.pipeline.settings import WORKER_KINDS, PipelineSettings
+from data_tools.pipeline.stage_costs import StageCosts, describe_stage_costs
+from data_tools.shards.manifest import ConvertedSplit, open_split
+from data_tools.shards.reader import RowReader
 from training.boxes.codec import BoxEncoder
 from training.boxes.corners import build_encoder
 from training.command_line.error_words import clear_errors
@@ -293,7 +294,7 @@ def _explain(costs: StageCosts, step_seconds: float, cores: int) -> None:
         ["stage", "ms", "%", "what it does"],
         [*costs.table(), ("all", 1e3 * costs.per_image, 100.0, "")],
     )
-    print(f"\nVerdict: {verdict(costs, step_seconds, BATCH, cores)}")
+    print(f"\nVerdict: {describe_stage_costs(costs, step_seconds, BATCH, cores)}")
     wide, tall = photograph(np.random.default_rng(0), 1440, 1920), (300, 300)
     data = cv2.imencode(".jpg", wide)[1]
     full, reduced = (

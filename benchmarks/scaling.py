@@ -128,12 +128,12 @@ def free_port() -> int:
 
 def worker(name: str, batch_size: int, steps: int) -> None:
     """Time the trainer's own step in one rank; rank 0 writes the result."""
-    from training.runtime import prepare_environment, start_device
-    from training.settings import RuntimeSettings
+    from training.process.runtime import prepare_environment, start_device
+    from training.process.settings import RuntimeSettings
 
     prepare_environment()
     start_device(RuntimeSettings())
-    from training.distributed import start_world
+    from training.process.world import start_world
 
     world = start_world()
     import mindspore as ms

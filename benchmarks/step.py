@@ -32,8 +32,8 @@ def main() -> None:
         options.batch, options.steps = min(options.batch, 8), 3
     if options.isa:
         os.environ["ONEDNN_MAX_CPU_ISA"] = options.isa
-    from training.runtime import prepare_environment, start_device
-    from training.settings import RuntimeSettings
+    from training.process.runtime import prepare_environment, start_device
+    from training.process.settings import RuntimeSettings
 
     prepare_environment()
     if os.environ.get(MARKED_VARIABLE):

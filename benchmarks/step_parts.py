@@ -135,8 +135,9 @@ def data_wait(options: argparse.Namespace, step_seconds: float) -> float:
     import time
 
     from benchmarks.photographs import samples, write
-    from data_tools.pipeline import TrainPipeline
-    from data_tools.pipeline_settings import AugmentSettings, PipelineSettings
+    from data_tools.augment.settings import AugmentSettings
+    from data_tools.pipeline.pipeline import TrainPipeline
+    from data_tools.pipeline.settings import PipelineSettings
     from training.boxes.corners import build_encoder
     from training.nets.settings import model_settings
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-# Before anything imports MindSpore; the commands do the same in training/runtime.py.
+# Before anything imports MindSpore; the commands do the same in training/process/runtime.py.
 os.environ.setdefault("GLOG_v", "3")
 os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
 os.environ.setdefault("MPLBACKEND", "Agg")

@@ -17,7 +17,10 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from document_commands import (
+
+from data_tools.core.errors import SettingError
+from data_tools.sources.shapes import CATEGORY_IDS, CLASS_NAMES, shape_samples
+from tests.helpers.document_commands import (
     REPOSITORY,
     SHELL,
     Block,
@@ -31,9 +34,6 @@ from document_commands import (
     links,
     spans,
 )
-
-from data_tools.errors import SettingError
-from data_tools.sources.shapes import CATEGORY_IDS, CLASS_NAMES, shape_samples
 
 README = REPOSITORY / "README.md"
 CHINESE = REPOSITORY / "README_CN.md"

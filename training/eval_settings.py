@@ -1,6 +1,6 @@
 """Settings of evaluation, prediction and export, with their defaults, meaning and checks.
 
-What they do lives in `evaluate_command.py`, `predict.py` and `export.py`; training only composes
+What they do lives in `commands/evaluate.py`, `predict.py` and `export.py`; training only composes
 `EvaluateSettings`. The published protocol has no settings: its numbers are fixed in `boxes/postprocess.py`.
 """
 
@@ -9,7 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Optional
 
-from data_tools.fields import MISSING, require, require_choice, require_positive, setting
+from data_tools.core.settings_fields import (
+    MISSING,
+    require,
+    require_choice,
+    require_positive,
+    setting,
+)
 
 # Optional[...] instead of `X | None` below: OmegaConf reads these annotations.
 

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from data_tools.augment.boxes_in_view import Truth, Window, seen_through
 from data_tools.augment.colour import ColourChange, choose_colour
 from data_tools.augment.render import Scratch, reduction_for, render
-from data_tools.augment.truth import Truth, Window, seen_through
+from data_tools.augment.settings import AugmentSettings
 from data_tools.augment.windows import choose_window
-from data_tools.decode import Pixels, decode_bgr
-from data_tools.jpeg_rows import decode_upper_rows
-from data_tools.pipeline_settings import AugmentSettings
+from data_tools.images.decode import Pixels, decode_bgr
+from data_tools.images.jpeg_upper_rows import decode_upper_rows
 
 
 class UndecodableImage(ValueError):
@@ -25,7 +25,7 @@ class UndecodableImage(ValueError):
 
 
 @dataclass(frozen=True)
-class View:
+class Augmentation:
     """How one image is shown this time.
 
     Args:
@@ -45,25 +45,25 @@ def _no_lap(stage: str) -> None:
 
 def choose_view(
     height: int, width: int, truth: Truth, settings: AugmentSettings, rng: np.random.Generator
-) -> View:
+) -> Augmentation:
     """Draw how an image is shown, from its size and its boxes in pixels: no pixels needed."""
     window = choose_window(height, width, truth, settings, rng)
     flip = bool(rng.random() < settings.flip_probability)
-    return View(window, flip, choose_colour(settings, rng))
+    return Augmentation(window, flip, choose_colour(settings, rng))
 
 
 def truths_in_views(
-    truths: Sequence[Truth], views: Sequence[View]
+    truths: Sequence[Truth], views: Sequence[Augmentation]
 ) -> tuple[Truth, npt.NDArray[np.intp]]:
     """Return the boxes of some images as the network sees them, and the image of each; see `seen_through`."""
     return seen_through(truths, [view.window for view in views], [view.flip for view in views])
 
 
-def show(
+def render_augmented(
     encoded: Pixels,
     height: int,
     width: int,
-    view: View,
+    view: Augmentation,
     fill_rgb: Sequence[float],
     out_chw: Pixels,
     scaled_decode: bool = False,
@@ -126,7 +126,7 @@ def augment(
 ) -> Truth:
     """Make one training sample from start to end; a pure function of its arguments.
 
-    `batches.py` takes the same steps, each for a whole batch.
+    `pipeline/batches.py` takes the same steps, each for a whole batch.
 
     Args:
         encoded: (L,) uint8, the encoded image.
@@ -144,7 +144,7 @@ def augment(
         UndecodableImage: If the bytes are no image, or not one of that size.
     """
     view = choose_view(height, width, truth, settings, rng)
-    show(encoded, height, width, view, settings.expand_fill, out_chw)
+    render_augmented(encoded, height, width, view, settings.expand_fill, out_chw)
     return truths_in_views([truth], [view])[0]
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from data_tools.pipeline_settings import AugmentSettings
+from data_tools.augment.settings import AugmentSettings
 
 LUMA_RGB = (0.299, 0.587, 0.114)
 """Weights of R, G and B in a pixel's grey, as in ITU-R BT.601."""

@@ -11,9 +11,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from data_tools.augment.boxes_in_view import Window
 from data_tools.augment.colour import ColourChange, colour_matrix
-from data_tools.augment.truth import Window
-from data_tools.decode import Pixels
+from data_tools.images.decode import Pixels
 
 
 def reduction_for(window: Window, size: tuple[int, int]) -> int:

@@ -11,8 +11,8 @@ from math import floor
 import numpy as np
 import numpy.typing as npt
 
-from data_tools.augment.truth import Truth, Window, centres_inside
-from data_tools.pipeline_settings import AugmentSettings
+from data_tools.augment.boxes_in_view import Truth, Window, centres_inside
+from data_tools.augment.settings import AugmentSettings
 
 Floats = npt.NDArray[np.float32]
 

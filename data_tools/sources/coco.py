@@ -1,7 +1,7 @@
 """COCO layout: one JSON of images, annotations and categories for a split, and a folder of images.
 
 Reads any file of that layout (Objects365, LVIS- and CrowdHuman-style, one's own) without holding it in
-memory. Boxes are checked in `checks.py`, images in `images.py`.
+memory. Boxes are checked in `box_checks.py`, images in `convert/prepare_image.py`.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import Annotated, Any
 import msgspec
 import numpy as np
 
-from data_tools.boxes import yxyx_from_xywh
-from data_tools.defects import DefectLog
-from data_tools.errors import DataError
+from data_tools.core.boxes import yxyx_from_xywh
+from data_tools.core.errors import DataError
 from data_tools.sources.coco_ids import LARGEST_ID, Ids
-from data_tools.sources.common import SourceSplit, require_file, require_folder, safe_name
+from data_tools.sources.defects import DefectLog
+from data_tools.sources.image_files import SourceSplit, require_file, require_folder, safe_name
 from data_tools.sources.jsonstream import Batch, JsonStream
-from data_tools.table import SampleTable
+from data_tools.sources.table import SampleTable
 
 _CROWD, _IGNORED = 1, 2
 

@@ -16,7 +16,7 @@ from json.decoder import JSONDecodeError
 from pathlib import Path
 from typing import IO, Any
 
-from data_tools.errors import DataError
+from data_tools.core.errors import DataError
 
 _CHUNK_BYTES = 1 << 20
 _SPACE = " \t\n\r"

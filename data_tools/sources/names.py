@@ -1,6 +1,6 @@
 """Class names that a user gives for sources that hold numbers only.
 
-Which classes are kept is decided in `data_tools/classes.py`.
+Which classes are kept is decided in `data_tools/sources/classes.py`.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from data_tools.errors import DataError
-from data_tools.sources.common import read_text, require_file
+from data_tools.core.errors import DataError
+from data_tools.sources.image_files import read_text, require_file
 
 
 def class_names(root: Path, names: Sequence[str], names_file: str, key: str) -> list[str]:

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from data_tools.sample import Sample
+from data_tools.core.sample import Sample
 
 CLASS_NAMES = ("circle", "square", "triangle", "star", "cross", "ring")
 

@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from data_tools.defects import DefectLog
-from data_tools.errors import DataError
-from data_tools.settings import SplitSettings
-from data_tools.sources.common import (
+from data_tools.core.errors import DataError
+from data_tools.sources.defects import DefectLog
+from data_tools.sources.image_files import (
     LabelledFile,
     SourceSplit,
     corners_from,
@@ -29,6 +28,7 @@ from data_tools.sources.common import (
     safe_name,
     table_of_files,
 )
+from data_tools.sources.settings import SplitSettings
 
 _LARGEST_XML = 64 << 20
 _NO_SIDE = 1 << 31

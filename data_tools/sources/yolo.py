@@ -11,11 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from data_tools.boxes import yxyx_from_cyxhw
-from data_tools.defects import DefectLog
-from data_tools.errors import DataError
-from data_tools.settings import DatasetSettings, SplitSettings
-from data_tools.sources.common import (
+from data_tools.core.boxes import yxyx_from_cyxhw
+from data_tools.core.errors import DataError
+from data_tools.sources.defects import DefectLog
+from data_tools.sources.image_files import (
     LabelledFile,
     SourceSplit,
     digest_of,
@@ -27,6 +26,7 @@ from data_tools.sources.common import (
     table_of_files,
 )
 from data_tools.sources.names import class_names
+from data_tools.sources.settings import DatasetSettings, SplitSettings
 
 _Box = tuple[list[float], int]
 """`[y1, x1, y2, x2]` relative, category id."""

@@ -16,7 +16,8 @@ from typing import Any
 
 import cv2
 import numpy as np
-from fuzz_mutate import (
+
+from tests.fuzz.fuzz_mutate import (
     JSON_VALUES,
     VALUES,
     mutate_bytes,
@@ -28,7 +29,7 @@ from fuzz_mutate import (
 )
 
 COMMANDS = {
-    "convert": "data_tools.settings:ConvertSettings",
+    "convert": "data_tools.convert.settings:ConvertSettings",
     "train": "training.settings:TrainSettings",
     "eval": "training.eval_settings:EvalCommand",
     "predict": "training.eval_settings:PredictCommand",
@@ -75,7 +76,7 @@ def make_seeds(folder: Path, *, trained: bool) -> None:
         folder: Where; made.
         trained: Train too, which takes MindSpore.
     """
-    from data_tools.convert import run
+    from data_tools.command import run
     from training.command_line.configure import compose
 
     rng = np.random.default_rng(5)
@@ -329,7 +330,7 @@ def raw_case(rng: random.Random, sandbox: Path, seeds: Path) -> Case:
         if rng.random() < 0.12:
             arguments.append(option)
     if rng.random() < 0.2:
-        from data_tools.defects import KINDS
+        from data_tools.sources.defects import KINDS
 
         name = rng.choice(sorted(KINDS))
         arguments.append(f"policy.{name}={rng.choice(KINDS[name].actions)}")
@@ -566,7 +567,7 @@ def checkpoint_case(rng: random.Random, sandbox: Path, seeds: Path) -> Case:
         return Case("train", more, what, complete=("summary.json",))
     if program == "import":
         arguments = ["run/checkpoints/step-00000001.ckpt", "--out", "out.ckpt"]
-        return Case("training.import_checkpoint:main", arguments, what, "out.ckpt")
+        return Case("training.commands.import_checkpoint:main", arguments, what, "out.ckpt")
     arguments = {
         "eval": [f"data={seeds}/data", "output=out"],
         "predict": [f"images={seeds}/raw/images", "out=out"],

@@ -30,11 +30,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-for entry in (Path(__file__).resolve().parent, REPOSITORY):
-    if str(entry) not in sys.path:
-        sys.path.insert(0, str(entry))
+if str(REPOSITORY) not in sys.path:
+    sys.path.insert(0, str(REPOSITORY))
 
-from fuzz_cases import HEAVY, LIGHT, Case, Maker, make_seeds  # noqa: E402
+from tests.fuzz.fuzz_cases import HEAVY, LIGHT, Case, Maker, make_seeds  # noqa: E402
 
 KINDS = {**LIGHT, **HEAVY}
 MEMORY_BYTES = 12 << 30
@@ -182,7 +181,7 @@ def _as_interpreter(case: Case) -> int:
 
 def _call(case: Case) -> None:
     if case.program == "hub":
-        from data_tools.errors import UserError
+        from data_tools.core.errors import UserError
         from mindspore_hub_conf import create_network
 
         try:
@@ -191,7 +190,7 @@ def _call(case: Case) -> None:
             raise SystemExit(f"error: {error}") from None
         return
     if case.program == "launch":
-        from training.launch import main
+        from training.launch.__main__ import main
 
         raise SystemExit(main(case.arguments))
     module, _, name = case.program.partition(":")
@@ -295,10 +294,10 @@ def preload(*, heavy: bool) -> None:
     """Import what the cases need, so that forks find it there."""
     import hydra  # noqa: F401
 
-    import training.launch  # noqa: F401
+    import training.launch.__main__  # noqa: F401
 
     if heavy:
-        from training.runtime import prepare_environment
+        from training.process.runtime import prepare_environment
 
         prepare_environment()
         for name in ("evaluate_command", "inference.predict", "exporting.export", "loop", "trainer",

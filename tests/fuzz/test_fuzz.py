@@ -10,8 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from fuzz_cases import HEAVY
-from fuzz_run import REPOSITORY, run_case
+
+from tests.fuzz.fuzz_cases import HEAVY
+from tests.fuzz.fuzz_run import REPOSITORY, run_case
 
 
 def fuzz(*options: str, timeout: float) -> str:
@@ -42,8 +43,7 @@ def test_damaged_checkpoints_and_settings_end_in_a_clear_error() -> None:
 
 
 def test_the_judge_sees_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import fuzz_cases
-    import fuzz_run
+    from tests.fuzz import fuzz_cases, fuzz_run
 
     faults = {
         "traceback": "raise KeyError('x')",

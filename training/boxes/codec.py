@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from data_tools.boxes import inside_fraction, yxyx_from_cyxhw
+from data_tools.core.boxes import inside_fraction, yxyx_from_cyxhw
 from training.boxes.matching import Indices, Matcher
 
 FloatArray = npt.NDArray[np.float32]

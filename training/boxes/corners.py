@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from data_tools.boxes import yxyx_from_cyxhw
+from data_tools.core.boxes import yxyx_from_cyxhw
 from training.boxes.codec import BoxEncoder
 from training.nets.anchors import Level, default_boxes, levels
 from training.nets.settings import AnchorSettings, ModelSettings

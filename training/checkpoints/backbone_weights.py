@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from data_tools.errors import CheckpointError
+from data_tools.core.errors import CheckpointError
 from training.checkpoints.weights import LoadReport
 
 if TYPE_CHECKING:

@@ -15,10 +15,10 @@ from typing import Any, Optional
 import numpy as np
 from numpy.typing import NDArray
 
-from data_tools.errors import CheckpointError
-from data_tools.files import publish, write_atomic
-from data_tools.sample import ClassInfo
-from data_tools.typed import build, first_line, read_json, shown
+from data_tools.core.errors import CheckpointError
+from data_tools.core.files import publish, write_atomic
+from data_tools.core.json_dataclass import build, first_line, read_json, shown
+from data_tools.core.sample import ClassInfo
 
 FORMAT = "ssd-checkpoint/1"
 

@@ -14,8 +14,8 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from data_tools.errors import CheckpointError
-from data_tools.typed import shown
+from data_tools.core.errors import CheckpointError
+from data_tools.core.json_dataclass import shown
 from training.nets.settings import model_settings, zoo_names
 
 PUBLISHED = ("ssd300", "ssd_mobilenet_v1", "ssd_vgg16", "ssd_mobilenet_v1_fpn", "ssd_resnet50_fpn")

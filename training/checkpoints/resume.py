@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from data_tools.errors import CheckpointError
+from data_tools.core.errors import CheckpointError
 from training.checkpoints.checkpoint import Card
 from training.settings import TrainSettings
 

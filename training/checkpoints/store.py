@@ -14,10 +14,10 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from data_tools.errors import CheckpointError, UserError
-from data_tools.files import sha256_of_file, sync_path
+from data_tools.core.errors import CheckpointError, UserError
+from data_tools.core.files import sha256_of_file, sync_path
 from training.checkpoints.checkpoint import Card, Checkpoint, parse_card, stem, write_arrays
-from training.disk import remedy
+from training.process.disk_errors import remedy
 
 BEST = "best"
 

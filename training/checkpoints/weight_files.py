@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from data_tools.errors import CheckpointError
-from data_tools.files import publish, sha256_of_file
-from data_tools.typed import first_line, shown
+from data_tools.core.errors import CheckpointError
+from data_tools.core.files import publish, sha256_of_file
+from data_tools.core.json_dataclass import first_line, shown
 
 if TYPE_CHECKING:
     from training.nets.ssd import SSD

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from data_tools.errors import CheckpointError
+from data_tools.core.errors import CheckpointError
 
 if TYPE_CHECKING:
     from mindspore import Parameter

@@ -13,12 +13,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
-from data_tools.errors import SettingError, UserError
-from data_tools.typed import check_numbers
+from data_tools.core.errors import SettingError, UserError
+from data_tools.core.json_dataclass import check_numbers
 from training.command_line.error_words import REFUSED, in_plain_words, message
 from training.command_line.help_text import GROUPS_PATH, render_help
 from training.command_line.overrides import prepare_overrides
-from training.signals import hold_ctrl_c
+from training.process.signals import hold_ctrl_c
 
 # Hydra leaves no folder and no log file of its own: each command owns its output folder.
 _HYDRA_OVERRIDES = (
@@ -119,7 +119,7 @@ def run_command(command: str, settings: str, action: str) -> None:
         flags, overrides = prepare_overrides(command, settings_class, arguments)
     except UserError as error:
         _fail(error, os.environ.get(_FULL_ERROR) == "1")
-    from training.runtime import prepare_environment
+    from training.process.runtime import prepare_environment
 
     prepare_environment()
     import hydra

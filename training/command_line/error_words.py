@@ -13,8 +13,8 @@ import typing
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from data_tools.errors import UserError
-from data_tools.typed import first_line, in_words, shown
+from data_tools.core.errors import UserError
+from data_tools.core.json_dataclass import first_line, in_words, shown
 
 REFUSED = (UserError, OSError, MemoryError)
 """What a user can mend: a message is enough. Anything else is our mistake and keeps its traceback."""

@@ -10,10 +10,10 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from data_tools.errors import SettingError
+from data_tools.core.errors import SettingError
 from training.command_line.error_words import printable
-from training.command_line.free_keys import check_free, free_settings
 from training.command_line.help_text import field_types, group_choices
+from training.command_line.user_mappings import check_free, free_settings
 
 _ALIASES = {"train": {"checkpoint": "init.checkpoint"}}
 """Short names of settings whose own name is a group: command -> name -> full key."""

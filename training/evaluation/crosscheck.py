@@ -9,7 +9,7 @@ import contextlib
 import io
 from pathlib import Path
 
-from data_tools.errors import DataError
+from data_tools.core.errors import DataError
 from training.evaluation.coco_ap import NAMES
 from training.evaluation.detection_table import DetectionTable
 from training.evaluation.scoring import EvaluationResult

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from data_tools.boxes import iou
+from data_tools.core.boxes import iou
 from training.boxes.postprocess import Detections, Protocol
 
 

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from data_tools.boxes import xywh_from_yxyx
-from data_tools.errors import DataError
-from data_tools.files import publish
-from data_tools.typed import read_json
+from data_tools.core.boxes import xywh_from_yxyx
+from data_tools.core.errors import DataError
+from data_tools.core.files import publish
+from data_tools.core.json_dataclass import read_json
 from training.boxes.postprocess import Detections
 
 _ROWS_A_WRITE = 20000

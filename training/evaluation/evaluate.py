@@ -1,6 +1,6 @@
 """A network over every image of a split, once, and what its detections are worth under both protocols.
 
-The trainer and `eval.py` call `evaluate` alike. Files and pictures are `training/evaluate_command.py`'s matter.
+The trainer and `eval.py` call `evaluate` alike. Files and pictures are `training/commands/evaluate.py`'s matter.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 import numpy.typing as npt
 
-from data_tools.errors import DataError
-from data_tools.manifest import ConvertedSplit
-from data_tools.pipeline import EvalBatch, EvalPipeline
-from data_tools.progress import Progress
+from data_tools.core.errors import DataError
+from data_tools.core.progress import Progress
+from data_tools.pipeline.pipeline import EvalBatch, EvalPipeline
+from data_tools.shards.manifest import ConvertedSplit
 from training.boxes.postprocess import PUBLISHED, Detections, Protocol, coco_protocol, detect
 from training.eval_settings import EvaluateSettings
 from training.evaluation.detection_table import DetectionTable, TableBuilder

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from data_tools.errors import DataError
-from data_tools.typed import read_json
+from data_tools.core.errors import DataError
+from data_tools.core.json_dataclass import read_json
 
 _AGAIN = "Copy the file again, or convert the set again."
 

@@ -13,15 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from data_tools.errors import CheckpointError, SettingError
-from data_tools.files import make_folder, publish, write_atomic
-from data_tools.manifest import open_split
+from data_tools.core.errors import CheckpointError, SettingError
+from data_tools.core.files import make_folder, publish, write_atomic
+from data_tools.shards.manifest import open_split
 from training.eval_settings import ExportCommand
 from training.inference.file_metadata import make_metadata
-from training.inference.model_file import WEIGHTS, ModelFile, load_network, open_model_file
+from training.inference.model_file import WEIGHTS, ModelFile
+from training.inference.open_model import load_network, open_model_file
 from training.inference.predictor import detection_cell
-from training.runtime import prepare_environment, start_device
-from training.settings import RuntimeSettings
+from training.process.runtime import prepare_environment, start_device
+from training.process.settings import RuntimeSettings
 
 
 def run(command: ExportCommand) -> int:

@@ -14,9 +14,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from data_tools.decode import decode_bgr
-from data_tools.manifest import ConvertedSplit
-from data_tools.records import RowReader
+from data_tools.images.decode import decode_bgr
+from data_tools.shards.manifest import ConvertedSplit
+from data_tools.shards.reader import RowReader
 from data_tools.sources.shapes import shape_samples
 from training.boxes.postprocess import Protocol, detect
 from training.eval_settings import EvaluateSettings, ExportCommand

@@ -5,7 +5,7 @@ Everything else takes its classes from the manifest of a data set or from a chec
 
 from __future__ import annotations
 
-from data_tools.sample import ClassInfo
+from data_tools.core.sample import ClassInfo
 
 # fmt: off
 _CATEGORIES = (

@@ -13,13 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from data_tools.augment.render import resize
-from data_tools.draw import draw_boxes
-from data_tools.errors import SettingError
-from data_tools.sample import ClassInfo
+from data_tools.core.errors import SettingError
+from data_tools.core.sample import ClassInfo
+from data_tools.images.draw import draw_boxes
 from training.boxes.postprocess import Detections, Protocol, detect
 from training.evaluation.evaluate import PredictFn
 from training.inference.image_source import read_image
-from training.inference.model_file import load_predictor, open_model_file
+from training.inference.open_model import load_predictor, open_model_file
 
 Image = npt.NDArray[np.uint8]
 
@@ -122,8 +122,8 @@ class Detector:
         Raises:
             CheckpointError: If the file is missing, damaged, or of no kind we know.
         """
-        from training.runtime import prepare_environment, start_device
-        from training.settings import RuntimeSettings
+        from training.process.runtime import prepare_environment, start_device
+        from training.process.settings import RuntimeSettings
 
         prepare_environment()
         file = open_model_file(path, model)

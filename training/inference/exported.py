@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from data_tools.errors import CheckpointError
-from data_tools.files import sha256_of_file
-from data_tools.typed import first_line
+from data_tools.core.errors import CheckpointError
+from data_tools.core.files import sha256_of_file
+from data_tools.core.json_dataclass import first_line
 from training.inference.file_metadata import ExportInfo, parse_metadata
 from training.inference.model_file import ModelFile
 from training.inference.predictor import pad_batch

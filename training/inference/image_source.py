@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from data_tools.errors import DataError
-from data_tools.images import turned
+from data_tools.convert.prepare_image import turned
+from data_tools.core.errors import DataError
 
 Image = npt.NDArray[np.uint8]
 

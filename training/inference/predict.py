@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from data_tools.errors import DataError, SettingError
-from data_tools.progress import Progress
+from data_tools.core.errors import DataError, SettingError
+from data_tools.core.progress import Progress
 from training.eval_settings import PredictCommand
 from training.inference.detector import Choice, Detector, Prediction
 from training.inference.image_source import Found, find_images, open_video, read_image, video_frames

@@ -15,9 +15,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from data_tools.boxes import xywh_from_yxyx
-from data_tools.errors import DataError, SettingError
-from data_tools.files import make_folder, publish
+from data_tools.core.boxes import xywh_from_yxyx
+from data_tools.core.errors import DataError, SettingError
+from data_tools.core.files import make_folder, publish
 from training.inference.detector import Prediction
 from training.inference.image_source import Found
 

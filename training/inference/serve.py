@@ -15,7 +15,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from data_tools.errors import DataError, SettingError
+from data_tools.core.errors import DataError, SettingError
 from training.inference.detector import Choice, Detector
 from training.inference.image_source import picture_size, read_image
 from training.inference.serve_page import PAGE

@@ -1,6 +1,6 @@
 """Build the parts of a run from its settings: network, loss, optimizer, compiled steps, schedule.
 
-What happens with them, step by step, is in `training/loop.py`.
+What happens with them, step by step, is in `training/run/loop.py`.
 """
 
 from __future__ import annotations
@@ -13,11 +13,10 @@ from typing import Any
 
 from mindspore import nn
 
-from data_tools.manifest import ConvertedSplit
-from data_tools.pipeline import TrainPipeline
+from data_tools.pipeline.pipeline import TrainPipeline
+from data_tools.shards.manifest import ConvertedSplit
 from training.boxes.corners import build_encoder
 from training.checkpoints.checkpoint import Card
-from training.distributed import World, local_ranks
 from training.learning.loss_scale import LossScale, share_of
 from training.learning.losses import build_loss
 from training.learning.optimizer import Momentum, WeightAverage, expand_backbone, matches, trainable
@@ -25,9 +24,10 @@ from training.learning.reduce import Reduce
 from training.learning.schedule import Schedule, build_schedule
 from training.learning.state import TrainState, statistics_of
 from training.learning.step import Apply, Gradients
-from training.nets import build_network
+from training.nets.build import build_network
 from training.nets.depthwise import speed_up_depthwise
 from training.nets.normalize import Normalize
+from training.process.world import World, local_ranks
 from training.settings import TrainSettings
 
 
@@ -45,7 +45,7 @@ class Phase:
 
 
 @dataclass
-class Parts:
+class RunComponents:
     """Everything a run is made of.
 
     Attributes:
@@ -86,7 +86,7 @@ class Parts:
 
     def card(self, step: int) -> Card:
         """Return the card of a checkpoint after so many steps, without files and metrics."""
-        from training.runtime import versions
+        from training.process.runtime import versions
 
         return Card(
             step=step,
@@ -102,7 +102,7 @@ class Parts:
         )
 
 
-def build_parts(settings: TrainSettings, world: World, split: ConvertedSplit) -> Parts:
+def build_parts(settings: TrainSettings, world: World, split: ConvertedSplit) -> RunComponents:
     """Build everything that a run is made of.
 
     Args:
@@ -131,7 +131,7 @@ def build_parts(settings: TrainSettings, world: World, split: ConvertedSplit) ->
     phases = build_phases(settings, pipeline.steps_per_epoch)
     for phase in phases:  # a pattern that fits nothing is said now, not at the phase's first step
         trainable(state.optimizer.weights, expand_backbone(state.network, phase.freeze))
-    return Parts(
+    return RunComponents(
         settings=settings,
         world=world,
         split=split,
@@ -233,7 +233,7 @@ def lower_precision(network: nn.Cell, precision: str) -> nn.Cell:
     return network
 
 
-def build_phase_cells(parts: Parts, phase: Phase) -> tuple[Gradients, Apply]:
+def build_phase_cells(parts: RunComponents, phase: Phase) -> tuple[Gradients, Apply]:
     """Build the cells of a phase's step, which sets the norms that use their stored statistics."""
     settings, state = parts.settings, parts.state
     freeze = expand_backbone(state.network, phase.freeze)

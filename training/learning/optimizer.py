@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
-from data_tools.errors import SettingError
+from data_tools.core.errors import SettingError
 from training.settings import OptimSettings
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """The sum of gradients over all ranks, inside the compiled step, in few large messages.
 
-What the host sums and gathers is in `training/distributed.py`.
+What the host sums and gathers is in `training/process/world.py`.
 """
 
 from __future__ import annotations

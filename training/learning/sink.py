@@ -15,8 +15,8 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 from numpy.typing import NDArray
 
-from data_tools.dataset import prefetch
-from data_tools.sink import SinkSource, build_sink_dataset
+from data_tools.pipeline.dataset import prefetch
+from data_tools.pipeline.sink import SinkSource, build_sink_dataset
 from training.learning.loss_scale import SCALE_FLOOR
 from training.learning.step import RESULT_SIZE, Apply, Gradients
 
@@ -84,7 +84,7 @@ def open_channel(function: Callable[..., Any], source: SinkSource, device: str) 
     """Connect a compiled function with its rows: the place where Ascend and CPU part ways.
 
     Args:
-        function: Takes a row's columns, see `data_tools.sink.COLUMNS`.
+        function: Takes a row's columns, see `data_tools.pipeline.sink.COLUMNS`.
         source: The rows.
         device: `CPU` or `Ascend`.
     """

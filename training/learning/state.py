@@ -13,7 +13,7 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 from numpy.typing import NDArray
 
-from data_tools.errors import CheckpointError
+from data_tools.core.errors import CheckpointError
 from training.learning.loss_scale import LossScale
 from training.learning.optimizer import Momentum, WeightAverage
 

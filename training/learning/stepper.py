@@ -15,9 +15,9 @@ import numpy as np
 from mindspore import Tensor
 from numpy.typing import NDArray
 
-from data_tools.pipeline import TrainBatch
-from data_tools.sink import SinkSource
-from training.learning.assemble import Parts, Phase, build_phase_cells
+from data_tools.pipeline.pipeline import TrainBatch
+from data_tools.pipeline.sink import SinkSource
+from training.learning.assemble import Phase, RunComponents, build_phase_cells
 from training.learning.schedule import ema_decay
 from training.learning.sink import SunkStep, open_channel
 from training.learning.step import StepFunction, StepResult, build_step, result_of
@@ -26,7 +26,7 @@ Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Done:
+class StepRecord:
     """A step that was done.
 
     Attributes:
@@ -53,7 +53,9 @@ class Stepper(Protocol):
 
     longest: int
 
-    def call(self, step: int, count: int, tell: Tell, wanted: Callable[[], bool]) -> list[Done]:
+    def call(
+        self, step: int, count: int, tell: Tell, wanted: Callable[[], bool]
+    ) -> list[StepRecord]:
         """Do steps step .. step + count - 1 (from 0).
 
         Args:
@@ -73,14 +75,14 @@ class Stepper(Protocol):
         """End it; its steps are done, or will not be."""
 
 
-def numbers_of(parts: Parts, step: int) -> tuple[float, float]:
+def numbers_of(parts: RunComponents, step: int) -> tuple[float, float]:
     """Return the learning rate of a step (from 0) and the share of the average that it keeps."""
     optim = parts.settings.optim
     decay = 0.0 if optim.ema is None else ema_decay(optim.ema, step, optim.ema_warmup)
     return parts.schedule(step), decay
 
 
-def build_stepper(parts: Parts, phase: Phase, first: int, until: int) -> Stepper:
+def build_stepper(parts: RunComponents, phase: Phase, first: int, until: int) -> Stepper:
     """Build what does the steps first .. until - 1 of a phase.
 
     Args:
@@ -94,19 +96,23 @@ def build_stepper(parts: Parts, phase: Phase, first: int, until: int) -> Stepper
     longest = settings.runtime.sink_steps
     if not longest:
         function = build_step(gradients, apply, settings.optim.accumulate)
-        return OneByOne(parts, function, parts.pipeline.batches(first, until))
-    return Sunk(parts, SunkStep(gradients, apply, longest), longest, first, until)
+        return HostStepper(parts, function, parts.pipeline.batches(first, until))
+    return SinkStepper(parts, SunkStep(gradients, apply, longest), longest, first, until)
 
 
-class OneByOne:
+class HostStepper:
     """Every step's batch is handed over by the host and its result read at once."""
 
     longest = 1
 
-    def __init__(self, parts: Parts, function: StepFunction, batches: Iterator[TrainBatch]) -> None:
+    def __init__(
+        self, parts: RunComponents, function: StepFunction, batches: Iterator[TrainBatch]
+    ) -> None:
         self.parts, self.function, self.batches = parts, function, batches
 
-    def call(self, step: int, count: int, tell: Tell, wanted: Callable[[], bool]) -> list[Done]:
+    def call(
+        self, step: int, count: int, tell: Tell, wanted: Callable[[], bool]
+    ) -> list[StepRecord]:
         """Do a step."""
         begun = time.monotonic()
         tell("waiting for data")
@@ -116,7 +122,7 @@ class OneByOne:
         rate, decay = numbers_of(self.parts, step)
         arrays = (batch.images, batch.loc_targets, batch.labels)
         result = self.function(*arrays, rate, decay, wanted())
-        return [Done(result, rate, waited, batch.stage_seconds, time.monotonic())]
+        return [StepRecord(result, rate, waited, batch.stage_seconds, time.monotonic())]
 
     def batch(self, step: int) -> TrainBatch:
         """Return the last batch."""
@@ -127,11 +133,11 @@ class OneByOne:
         self.parts.pipeline.close()
 
 
-class Sunk:
+class SinkStepper:
     """Steps are started one behind the other; their results are read at the end of the call."""
 
     def __init__(
-        self, parts: Parts, function: SunkStep, longest: int, first: int, until: int
+        self, parts: RunComponents, function: SunkStep, longest: int, first: int, until: int
     ) -> None:
         self.parts, self.function, self.longest = parts, function, longest
         self.source = SinkSource(parts.pipeline.make_batches, self.numbers, first, until)
@@ -148,7 +154,9 @@ class Sunk:
         """Return what travels with a step's batch."""
         return np.array(numbers_of(self.parts, step), np.float32)
 
-    def call(self, step: int, count: int, tell: Tell, wanted: Callable[[], bool]) -> list[Done]:
+    def call(
+        self, step: int, count: int, tell: Tell, wanted: Callable[[], bool]
+    ) -> list[StepRecord]:
         """Start the steps, then wait for them."""
         begun = time.monotonic()
         tell("computing")
@@ -162,7 +170,7 @@ class Sunk:
             raise
         each = (time.monotonic() - begun) / count
         return [
-            Done(
+            StepRecord(
                 result_of(rows[k]),
                 self.parts.schedule(step + k),
                 waited[k],

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from data_tools.errors import SettingError
-from training.nets import feature_sizes
+from data_tools.core.errors import SettingError
+from training.nets.feature_maps import feature_sizes
 from training.nets.settings import AnchorSettings, ModelSettings
 
 SMALLEST_BOX = 0.1

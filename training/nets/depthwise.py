@@ -17,7 +17,7 @@ import numpy as np
 from mindspore import nn, ops
 from numpy.typing import NDArray
 
-from data_tools.errors import SettingError
+from data_tools.core.errors import SettingError
 from training.nets.layers import same_side
 
 Array = NDArray[np.float32]
@@ -45,7 +45,7 @@ class DepthwiseKernels:
         self.kernels = depthwise_kernels
         self.threads = threads
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="depthwise")
-        self.results = Results()
+        self.results = BufferPool()
         self.compile()
 
     def compile(self) -> None:
@@ -94,7 +94,7 @@ class DepthwiseKernels:
             part.result()
 
 
-class Results:
+class BufferPool:
     """Memory for results, used again as soon as nobody holds the result that was there.
 
     MindSpore copies a result and lets go of it. Fresh memory for each would be zeroed by the kernel of

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data_tools.errors import SettingError
-from data_tools.fields import require, require_choice, require_positive, setting
-from data_tools.typed import build
+from data_tools.core.errors import SettingError
+from data_tools.core.json_dataclass import build
+from data_tools.core.settings_fields import require, require_choice, require_positive, setting
 
 CONFIG_DIR = Path(__file__).resolve().parents[2] / "conf" / "model"
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from data_tools.errors import SettingError
-from training.nets import build_network
+from data_tools.core.errors import SettingError
 from training.nets.anchors import levels
+from training.nets.build import build_network
 from training.nets.settings import ModelSettings
 
 if TYPE_CHECKING:

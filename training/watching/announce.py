@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import platform
 
-from training.learning.assemble import Parts
-from training.runtime import Environment, versions
+from training.learning.assemble import RunComponents
+from training.process.runtime import Environment, versions
 
 
-def announce(parts: Parts, environment: Environment, step: int) -> None:
+def announce(parts: RunComponents, environment: Environment, step: int) -> None:
     """Print the block.
 
     Args:
@@ -24,7 +24,7 @@ def announce(parts: Parts, environment: Environment, step: int) -> None:
     print(flush=True)
 
 
-def describe(parts: Parts, environment: Environment, step: int) -> list[tuple[str, str]]:
+def describe(parts: RunComponents, environment: Environment, step: int) -> list[tuple[str, str]]:
     """Return the block as (name, text) rows."""
     settings, split = parts.settings, parts.split
     optim, runtime, model = settings.optim, settings.runtime, settings.model

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data_tools.errors import UserError
-from data_tools.files import write_atomic
-from data_tools.pipeline import TrainBatch
+from data_tools.core.errors import UserError
+from data_tools.core.files import write_atomic
+from data_tools.pipeline.pipeline import TrainBatch
 from training.checkpoints.checkpoint import stem, write_arrays
-from training.disk import disk_errors
-from training.learning.assemble import Parts
+from training.learning.assemble import RunComponents
 from training.learning.loss_scale import SCALE_FLOOR
 from training.learning.step import StepResult
+from training.process.disk_errors import disk_errors
 from training.settings import TrainSettings
 
 FORMAT = "ssd-blackbox/1"
@@ -71,7 +71,7 @@ class BlackBox:
         parts: The run.
     """
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: RunComponents) -> None:
         self.parts = parts
 
     def is_overflow(self, result: StepResult) -> bool:

@@ -1,4 +1,4 @@
-"""What a run tells while it trains: log lines, the progress bar, rank status.
+"""What a run tells while it trains: log lines and the progress bar.
 
 Nothing here changes what is trained; TensorBoard is `tensorboard.py`, pictures are drawn in `visualize.py`.
 """
@@ -6,7 +6,6 @@ Nothing here changes what is trained; TensorBoard is `tensorboard.py`, pictures 
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from pathlib import Path
@@ -16,15 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data_tools.files import write_atomic
-from data_tools.progress import Progress
-from data_tools.typed import parse_json
-from data_tools.verdict import StageSum
-from training.disk import disk_errors
+from data_tools.core.files import write_atomic
+from data_tools.core.json_dataclass import parse_json
+from data_tools.core.progress import Progress
+from data_tools.pipeline.stage_costs import StageSum
+from training.process.disk_errors import disk_errors
 
 LOG = "log.jsonl"
 EVALUATIONS = "evaluations.jsonl"
-STATUS_VARIABLE = "SSD_RANK_STATUS"
 
 
 class LogFile:
@@ -121,32 +119,6 @@ class Meter:
             "data_wait": round(self.waited / steps, 6),
             "compute": round((seconds - self.waited) / steps, 6),
         }
-
-
-class RankStatus:
-    """A small file that tells the launcher how far this rank is; off without a launcher.
-
-    Args:
-        rank: Number of this rank.
-    """
-
-    def __init__(self, rank: int) -> None:
-        folder = os.environ.get(STATUS_VARIABLE)
-        self.path = Path(folder) / f"rank-{rank}.json" if folder else None
-
-    def tell(self, step: int, doing: str, patience: float = 0.0) -> None:
-        """Say which step is being worked on and what is being done.
-
-        Args:
-            step: Number of the step, from 1.
-            doing: In words, for instance `waiting for data`.
-            patience: Seconds this may take on top of the launcher's limit.
-        """
-        if self.path is not None:
-            content = {"pid": os.getpid(), "step": step, "doing": doing, "patience": patience}
-            temporary = self.path.with_suffix(".tmp")
-            temporary.write_text(json.dumps(content))
-            temporary.replace(self.path)
 
 
 class Terminal:

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data_tools.draw import colour_of, contact_sheet, draw_boxes, save_png
-from data_tools.manifest import ConvertedSplit
-from data_tools.pipeline import TrainBatch
+from data_tools.images.draw import colour_of, contact_sheet, draw_boxes, save_png
+from data_tools.pipeline.pipeline import TrainBatch
+from data_tools.shards.manifest import ConvertedSplit
 from training.settings import TrainSettings
 
 PREVIEW = "preview.png"
@@ -32,9 +32,9 @@ def draw_preview(settings: TrainSettings, split: ConvertedSplit) -> int:
     Returns:
         The exit code, 0.
     """
-    from training.distributed import World
     from training.learning.assemble import build_pipeline
     from training.nets.anchors import default_boxes
+    from training.process.world import World
 
     count = settings.preview
     settings = dataclasses.replace(settings, batch_size=min(settings.batch_size, count))
@@ -76,7 +76,7 @@ def draw_image(
     """
     import cv2
 
-    from data_tools.boxes import yxyx_from_cyxhw
+    from data_tools.core.boxes import yxyx_from_cyxhw
     from training.boxes.codec import decode_boxes
 
     labels = batch.labels[place]

@@ -1,6 +1,6 @@
 """Replay: rebuild the batch of a black box bit for bit, and tell the image and the box to blame.
 
-What a black box holds is written in `blackbox.py`; who is to blame is found in `suspects.py`.
+What a black box holds is written in `blackbox.py`; who is to blame is found in `nan_diagnosis.py`.
 """
 
 from __future__ import annotations
@@ -8,14 +8,14 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from data_tools.errors import CheckpointError, DataError
-from data_tools.files import is_plain_name
-from data_tools.manifest import ConvertedSplit, open_split
-from data_tools.pipeline import TrainBatch
-from data_tools.typed import build, read_json
+from data_tools.core.errors import CheckpointError, DataError
+from data_tools.core.files import is_plain_name
+from data_tools.core.json_dataclass import build, read_json
+from data_tools.pipeline.pipeline import TrainBatch
+from data_tools.shards.manifest import ConvertedSplit, open_split
 from training.settings import TrainSettings
 from training.watching.blackbox import FORMAT, Record, digest
-from training.watching.suspects import find_suspects
+from training.watching.nan_diagnosis import find_suspects
 
 
 def replay(path: Path, settings: TrainSettings) -> int:
@@ -42,7 +42,7 @@ def replay(path: Path, settings: TrainSettings) -> int:
             f"{split.folder}: fingerprint {split.fingerprint[:16]}..., the black box was written with "
             f"{record.data_fingerprint[:16]}... Give the run's data with data=DIR."
         )
-    from training.runtime import start_device
+    from training.process.runtime import start_device
 
     start_device(recorded.runtime)
     batches = rebuild(recorded, split, record)
@@ -94,8 +94,8 @@ def rebuild(settings: TrainSettings, split: ConvertedSplit, record: Record) -> l
     Raises:
         DataError: If one is not bit for bit the recorded one.
     """
-    from training.distributed import World
     from training.learning.assemble import build_pipeline
+    from training.process.world import World
 
     batches = []
     for rank, expected in enumerate(record.ranks):

@@ -1,6 +1,6 @@
 """What a run says step by step: when a line is due, what is in it, and where it goes.
 
-The files, the bar and the meter themselves are `log.py`; evaluations are drawn in `training/evaluator.py`.
+The files, the bar and the meter themselves are `log.py`; evaluations are drawn in `training/run/evaluator.py`.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from data_tools.verdict import verdict
-from training.learning.assemble import Parts
-from training.learning.stepper import Done
-from training.watching.due import Due
+from data_tools.pipeline.stage_costs import describe_stage_costs
+from training.learning.assemble import RunComponents
+from training.learning.stepper import StepRecord
 from training.watching.log import EVALUATIONS, LOG, LogFile, Meter, Terminal
 from training.watching.tensorboard import TensorBoard
+from training.watching.triggers import Triggers
 
 
 class Reporter:
@@ -27,13 +27,13 @@ class Reporter:
         say: Prints a line on the main rank.
     """
 
-    def __init__(self, parts: Parts, say: Callable[[str], None]) -> None:
+    def __init__(self, parts: RunComponents, say: Callable[[str], None]) -> None:
         self.parts, self.say = parts, say
         self.main = parts.world.is_main
         self.log = LogFile(parts.output / LOG, self.main)
         self.evaluations = LogFile(parts.output / EVALUATIONS, self.main)
         self.meter = Meter(parts.global_batch, parts.settings.batch_size)
-        self.due = Due(parts)
+        self.due = Triggers(parts)
         self.compiled_at = -1
         self.skipped = 0
         self.judged = False
@@ -50,7 +50,7 @@ class Reporter:
         """Leave the time since the last line out of the rates (saving, evaluating)."""
         self.meter.restart()
 
-    def step(self, step: int, done: Done, last: bool) -> None:
+    def step(self, step: int, done: StepRecord, last: bool) -> None:
         """Take note of a step, and write a line if one is due.
 
         Args:
@@ -75,7 +75,7 @@ class Reporter:
         if self.due.histograms(step) and self.main:
             self.tensorboard.histograms(self.parts.state.detector_weights(), step)
 
-    def write_line(self, step: int, done: Done) -> None:
+    def write_line(self, step: int, done: StepRecord) -> None:
         """Write a log line, its TensorBoard twin, and the terminal's line."""
         result = done.result
         measured, costs = self.meter.read(done.ended), self.meter.batches.costs()
@@ -105,7 +105,7 @@ class Reporter:
         ):  # nothing compiled in it
             self.judged = True
             size, workers = self.parts.settings.batch_size, self.parts.pipeline.num_workers
-            self.say(f"pipeline: {verdict(costs, measured['compute'], size, workers)}")
+            self.say(f"pipeline: {describe_stage_costs(costs, measured['compute'], size, workers)}")
         self.meter.restart(done.ended)
 
     def evaluation(self, step: int, metrics: dict[str, Any]) -> None:

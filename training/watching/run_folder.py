@@ -1,6 +1,6 @@
 """The run's folder: what may stand in it before a run, and the settings and summary it gets.
 
-Checkpoints are `checkpoints/checkpoint.py`, log lines `log.py`, pictures `training/evaluator.py`.
+Checkpoints are `checkpoints/checkpoint.py`, log lines `log.py`, pictures `training/run/evaluator.py`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from data_tools.errors import SettingError
-from data_tools.files import write_atomic
-from training.disk import disk_errors
+from data_tools.core.errors import SettingError
+from data_tools.core.files import write_atomic
+from training.process.disk_errors import disk_errors
 from training.settings import TrainSettings
 from training.watching.log import EVALUATIONS, LOG, read_log
 

@@ -1,6 +1,6 @@
 """TensorBoard events of a run: numbers, histograms and pictures by step.
 
-When they are due is `due.py`'s business; the log that is always written is in `log.py`.
+When they are due is `triggers.py`'s business; the log that is always written is in `log.py`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.disk import disk_errors
+from training.process.disk_errors import disk_errors
 
 _FLUSH_SECONDS = 60.0
 

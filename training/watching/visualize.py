@@ -1,6 +1,6 @@
 """Pictures of detections: truth beside prediction on a sheet, and the images with the most errors.
 
-Boxes are drawn by `data_tools/draw.py`; curves are in `curves.py`.
+Boxes are drawn by `data_tools/images/draw.py`; curves are in `curves.py`.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from data_tools.boxes import yxyx_from_xywh
-from data_tools.decode import decode_bgr
-from data_tools.draw import contact_sheet, draw_boxes, save_png
-from data_tools.errors import DataError
-from data_tools.manifest import ConvertedSplit
-from data_tools.records import RowReader
-from data_tools.schema import PUBLISHED_FORMAT
+from data_tools.core.boxes import yxyx_from_xywh
+from data_tools.core.errors import DataError
+from data_tools.images.decode import decode_bgr
+from data_tools.images.draw import contact_sheet, draw_boxes, save_png
+from data_tools.shards.manifest import ConvertedSplit
+from data_tools.shards.reader import RowReader
+from data_tools.shards.schema import PUBLISHED_FORMAT
 from training.evaluation.detection_table import DetectionTable
 from training.evaluation.ground_truth import GroundTruth
 from training.evaluation.scoring import EvaluationResult

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_tools.augment.apply import choose_view, truths_in_views
-from data_tools.augment.truth import Truth, Window, centres_inside, mirrored, seen_through
+from data_tools.augment.boxes_in_view import Truth, Window, centres_inside, mirrored, seen_through
+from data_tools.augment.settings import AugmentSettings
 from data_tools.augment.windows import choose_window, expanded, iou_with, paper_crop, published_crop
-from data_tools.boxes import iou
-from data_tools.order import generator
-from data_tools.pipeline_settings import AugmentSettings
+from data_tools.core.boxes import iou
+from data_tools.pipeline.order import generator
 
 PUBLISHED = AugmentSettings()
 PAPER = AugmentSettings(

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_tools.augment.apply import UndecodableImage, View, augment, show
+from data_tools.augment.apply import Augmentation, UndecodableImage, augment, render_augmented
+from data_tools.augment.boxes_in_view import Truth, Window
 from data_tools.augment.colour import LUMA_RGB, ColourChange, choose_colour, colour_matrix
 from data_tools.augment.render import Scratch, mean_grey, reduction_for, render
-from data_tools.augment.truth import Truth, Window
-from data_tools.order import generator
-from data_tools.pipeline_settings import AugmentSettings
+from data_tools.augment.settings import AugmentSettings
+from data_tools.pipeline.order import generator
 
 SIZE = (40, 56)
 PLAIN = ColourChange()
@@ -164,8 +164,8 @@ PHOTOGRAPH = cv2.imencode(".jpg", picture(360, 480), [cv2.IMWRITE_JPEG_QUALITY, 
 
 def shown(window: Window, **options: object) -> np.ndarray:
     out = np.zeros((3, *SIZE), np.uint8)
-    view = View(window, False, PLAIN)
-    show(PHOTOGRAPH, 360, 480, view, FILL, out, **options)  # type: ignore[arg-type]
+    view = Augmentation(window, False, PLAIN)
+    render_augmented(PHOTOGRAPH, 360, 480, view, FILL, out, **options)  # type: ignore[arg-type]
     return out.transpose(1, 2, 0)
 
 

@@ -6,8 +6,9 @@ import mindspore as ms
 import numpy as np
 import pytest
 
-from data_tools.errors import SettingError
-from training.nets import build_network, feature_sizes
+from data_tools.core.errors import SettingError
+from training.nets.build import build_network
+from training.nets.feature_maps import feature_sizes
 from training.nets.initialize import PUBLISHED_SIGMA, random_weight
 from training.nets.settings import (
     CONFIG_DIR,

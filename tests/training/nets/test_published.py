@@ -5,7 +5,8 @@ from __future__ import annotations
 import mindspore as ms
 import numpy as np
 import pytest
-from golden_weights import (
+
+from tests.helpers.golden_weights import (
     PUBLISHED,
     golden,
     golden_input,
@@ -13,11 +14,10 @@ from golden_weights import (
     golden_parameters,
     golden_weights,
 )
-
 from training.boxes.codec import decode_boxes
 from training.checkpoints.weights import load_weights
 from training.learning.losses import build_loss
-from training.nets import build_network
+from training.nets.build import build_network
 from training.nets.settings import LossSettings, model_settings
 
 TOLERANCE = {"ssd_resnet50_fpn": 1e-3}

@@ -12,7 +12,7 @@ from training.nets.summary import describe, measure, print_summary, receptive_fi
 
 
 def test_parameters_and_multiplications_of_ssd_tiny() -> None:
-    from training.nets import build_network
+    from training.nets.build import build_network
     from training.nets.zoo.ssd_tiny import STAGES, STEM
 
     model = model_settings("ssd_tiny")

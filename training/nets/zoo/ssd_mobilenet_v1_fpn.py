@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from mindspore import Tensor, nn
 
-from training.nets import feature_sizes
+from training.nets.feature_maps import feature_sizes
 from training.nets.fpn import BottomUp, TopDown, pyramid_sides
 from training.nets.mobilenet_v1 import MobileNetV1
 from training.nets.norm import make_norm

@@ -1,0 +1,192 @@
+"""`convert.py check=true`: the doctor. Audits a raw data set before anything is written.
+
+Looks at every image and box as the converter would, and reports defects, classes, sizes, and how well a
+model's default boxes cover the objects. The picture is drawn in `picture.py`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from data_tools.audit.coverage import SIZES, BestMatches, best_matches, coverage_table, size_of
+from data_tools.audit.findings import SplitAudit
+from data_tools.audit.picture import draw_audit
+from data_tools.audit.report import render, write_csv
+from data_tools.convert.plan import measure_files
+from data_tools.convert.prepare_image import prepare_image
+from data_tools.convert.settings import ConvertSettings
+from data_tools.core.errors import DataError
+from data_tools.core.files import write_atomic
+from data_tools.core.progress import Progress
+from data_tools.core.sample import Sample
+from data_tools.shards.writer import MAX_PAGE_BYTES
+from data_tools.sources.box_checks import fit_boxes
+from data_tools.sources.defects import DefectLog, summary
+from data_tools.sources.read import RawDataset, RawSplit, read_source
+
+_COVERAGE_BOXES = 50_000
+"""Coverage is measured on so many objects at most, of images drawn at random."""
+
+SIDE_EDGES_PX = (8.0, 16.0, 32.0, 64.0, 96.0, 128.0, 256.0, 512.0)
+"""Histogram of the boxes' sides, square root of the area; COCO's limits 32 and 96 among them."""
+
+ASPECT_EDGES = (1 / 5, 1 / 3, 1 / 2, 3 / 4, 4 / 3, 2.0, 3.0, 5.0)
+"""Histogram of width / height in the image made square, as the default boxes see it."""
+
+
+def run_audit(settings: ConvertSettings, default_boxes: npt.ArrayLike | None) -> int:
+    """Audit a raw data set; writes `audit.json`, `audit.csv` and `audit.png` to `check_out`.
+
+    Args:
+        settings: Settings of the command.
+        default_boxes: (A, 4) `[cy, cx, h, w]` relative default boxes of `check_model`; None leaves the
+            coverage out.
+
+    Returns:
+        0 if the converter would go through, 1 if the policy would stop it.
+
+    Raises:
+        DataError: If the data set cannot be read at all, or `check_out` not be written.
+    """
+    raw = read_source(settings.dataset, settings.content()["policy"])
+    audits = [audit_split(split, raw, settings) for split in raw.splits]
+    names = [entry.name for entry in raw.classes.classes]
+    anchors = None if default_boxes is None else np.asarray(default_boxes, np.float32)
+    report = {
+        "model": settings.check_model if anchors is not None else None,
+        "classes": names,
+        "splits": {a.name: describe(a, names, anchors) for a in audits},
+    }
+    folder = Path(settings.check_out)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomic(folder / "audit.json", json.dumps(report, indent=1) + "\n")
+        write_csv(folder / "audit.csv", audits)
+        draw_audit(folder / "audit.png", report, audits)
+    except OSError as error:
+        raise DataError(
+            f"check_out={folder}: cannot be written ({error.strerror or error}). Choose another folder."
+        ) from error
+    print(render(report, settings))
+    print(f"written: {folder}/audit.json, audit.csv (a line a file), audit.png")
+    stopped = any(d.action == "error" for a in audits for d in a.defects)
+    if stopped:
+        print("the converter would stop: the policy calls some of these defects errors")
+    return 1 if stopped else 0
+
+
+def audit_split(split: RawSplit, raw: RawDataset, settings: ConvertSettings) -> SplitAudit:
+    """Look at every image of a split as the converter would, without re-encoding for size or quality."""
+    audit = SplitAudit(split.name, split.found)
+    log = DefectLog(settings.content()["policy"])
+    log.defects.extend(split.defects)
+    table, _ = measure_files(split.table, log)
+    image_settings = replace(settings.image, max_side=0, quality=0)
+    boxes, areas, labels, crowds = [], [], [], []
+    with Progress(f"checking {split.name}", len(table)) as bar:
+        for sample in table:
+            fitted = _fitted(sample, image_settings, log)
+            if fitted is not None:
+                size = fitted.height, fitted.width
+                audit.files.append(
+                    (fitted.file_name, fitted.image_id, *size, len(fitted.category_ids))
+                )
+                audit.sides_px.append(size)
+                audit.counts.append(len(fitted.category_ids))
+                boxes.append(fitted.boxes_yxyx_px / np.array([*size, *size], np.float64))
+                sides = fitted.boxes_yxyx_px[:, 2:] - fitted.boxes_yxyx_px[:, :2]
+                areas.append(sides.prod(axis=1))
+                labels.append(raw.classes.labels(fitted.category_ids))
+                crowds.append(fitted.iscrowd)
+            bar.update(1, defects=len(log.defects))
+    audit.defects = log.defects
+    if boxes:
+        audit.boxes_rel, audit.areas_px = np.concatenate(boxes), np.concatenate(areas)
+        audit.labels, audit.iscrowd = np.concatenate(labels), np.concatenate(crowds)
+    return audit
+
+
+def _fitted(sample: Sample, image: Any, log: DefectLog) -> Sample | None:
+    prepared = prepare_image(sample, image, log, MAX_PAGE_BYTES)
+    if prepared is None:
+        return None
+    return fit_boxes(prepared.sample, prepared.height, prepared.width, log)
+
+
+def describe(
+    audit: SplitAudit, names: list[str], anchors: npt.NDArray[np.float32] | None
+) -> dict[str, Any]:
+    """Sum a split up as it stands in `audit.json`."""
+    objects = ~audit.iscrowd
+    counts = np.bincount(audit.labels[objects], minlength=len(names) + 1)[1:]
+    sizes = np.bincount(size_of(audit.areas_px[objects]), minlength=3)
+    sides = audit.boxes_rel[:, 2:] - audit.boxes_rel[:, :2]
+    aspects = sides[:, 1] / np.maximum(sides[:, 0], 1e-9)
+    content: dict[str, Any] = {
+        "found": audit.found,
+        "usable": {"images": len(audit.counts), "boxes": len(audit.labels)},
+        "images_without_boxes": sum(count == 0 for count in audit.counts),
+        "crowd_boxes": int(audit.iscrowd.sum()),
+        "defects": summary(audit.defects),
+        "boxes_by_class": dict(zip(names, counts.tolist(), strict=True)),
+        "boxes_by_size": dict(zip(SIZES, sizes.tolist(), strict=True)),
+        "boxes_by_side_px": _histogram(np.sqrt(audit.areas_px[objects]), SIDE_EDGES_PX),
+        "boxes_by_aspect": _histogram(aspects[objects], ASPECT_EDGES),
+        "side_quantiles_rel": _quantiles(np.sqrt(np.maximum(sides.prod(axis=1), 0))),
+        "aspect_quantiles": _quantiles(aspects),
+        "boxes_per_image_quantiles": _quantiles(np.array(audit.counts, np.float64)),
+    }
+    if anchors is not None:
+        content["coverage"] = measure_coverage(audit, anchors)
+    return content
+
+
+def _histogram(values: npt.NDArray[np.float64], edges: tuple[float, ...]) -> dict[str, int]:
+    """Count values between edges, those at an edge above it: `"<8"`, `"8..16"`, ..., `">=512"`."""
+    places = np.bincount(np.digitize(values, edges), minlength=len(edges) + 1)
+    marks = [f"{edge:.3g}" for edge in edges]
+    inner = [f"{low}..{high}" for low, high in itertools.pairwise(marks)]
+    names = [f"<{marks[0]}", *inner, f">={marks[-1]}"]
+    return dict(zip(names, places.tolist(), strict=True))
+
+
+def _quantiles(values: npt.NDArray[np.float64]) -> dict[str, float]:
+    if not len(values):
+        return {}
+    marks = (0, 5, 25, 50, 75, 95, 100)
+    found = np.percentile(values, marks)
+    return {f"p{mark}": round(float(value), 4) for mark, value in zip(marks, found, strict=True)}
+
+
+def measure_coverage(
+    audit: SplitAudit, anchors: npt.NDArray[np.float32]
+) -> dict[str, dict[str, float]]:
+    """Lay default boxes over the objects of a split; see `coverage.coverage_table`."""
+    starts = np.concatenate([[0], np.cumsum(audit.counts)]).astype(int)
+    order = np.random.Generator(np.random.Philox(key=0)).permutation(len(audit.counts))
+    parts: list[BestMatches] = []
+    areas: list[npt.NDArray[np.float64]] = []
+    seen = 0
+    for image in order:
+        rows = np.arange(starts[image], starts[image + 1])
+        rows = rows[~audit.iscrowd[rows]]
+        if not len(rows):
+            continue
+        parts.append(best_matches(audit.boxes_rel[rows].astype(np.float32), anchors))
+        areas.append(audit.areas_px[rows])
+        seen += len(rows)
+        if seen >= _COVERAGE_BOXES:
+            break
+    if not parts:
+        return {}
+    together = BestMatches(
+        np.concatenate([p.overlap for p in parts]), np.concatenate([p.lost for p in parts])
+    )
+    return coverage_table(together, np.concatenate(areas))

@@ -1,0 +1,98 @@
+"""Settings of the augmentation: how a training image is varied.
+
+What the augmentations do is in the modules beside this one; which choices ship is in `conf/augment/`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from data_tools.core.settings_fields import require, require_choice, setting
+
+CROP_RULES = ("none", "published", "paper")
+
+
+@dataclass
+class AugmentSettings:
+    """How a training image is varied. The defaults are the published recipe, `conf/augment/published.yaml`."""
+
+    crop: str = setting(
+        "published",
+        "Random crop: none; published (as the published tools do it: their test does not enforce the "
+        "overlap floor); paper (the floor holds for the best kept box, as in the SSD paper).",
+    )
+    crop_min_overlaps: list[float] = setting(
+        [0.1, 0.3, 0.5, 0.7, 0.9],
+        "Overlap floors (IoU of crop and box) of which one is drawn for an image; 'no crop' is one "
+        "more choice, and with crop=paper 'any overlap' another.",
+    )
+    crop_scale: list[float] = setting(
+        [0.3, 1.0], "Smallest and largest side of a crop as a share of the image's side."
+    )
+    crop_aspect: list[float] = setting(
+        [0.5, 2.0], "Smallest and largest height/width of a crop in pixels."
+    )
+    crop_trials: int = setting(50, "Crops tried for an image before it is left whole.")
+    crop_slack: float = setting(
+        0.2,
+        "crop=published only: a crop is refused when some box overlaps less than the floor AND some "
+        "box overlaps more than the floor plus this.",
+    )
+    expand_probability: float = setting(
+        0.0, "Share of images placed on a larger canvas before the crop (zooming out)."
+    )
+    expand_max: float = setting(
+        4.0, "Largest side of that canvas as a multiple of the image's side."
+    )
+    expand_fill: list[float] = setting(
+        [123.675, 116.28, 103.53], "Colour of the canvas, RGB 0..255; the default normalises to 0."
+    )
+    flip_probability: float = setting(0.5, "Share of images mirrored left to right.")
+    colour_probability: float = setting(
+        1.0, "Chance with which each of the colour changes below is applied to an image."
+    )
+    brightness: float = setting(0.4, "Brightness is multiplied by a factor in 1 - x .. 1 + x.")
+    brightness_shift: float = setting(
+        0.0, "A number in -x .. x (of 255) is added to every channel."
+    )
+    contrast: float = setting(
+        0.4, "Contrast about the image's mean grey: factor in 1 - x .. 1 + x."
+    )
+    saturation: float = setting(
+        0.4, "Distance from grey is multiplied by a factor in 1 - x .. 1 + x."
+    )
+    hue_degrees: float = setting(0.0, "Colours are turned about the grey axis by -x .. x degrees.")
+
+    def __post_init__(self) -> None:
+        require_choice("augment.crop", self.crop, CROP_RULES)
+        require(
+            all(0 <= x <= 1 for x in self.crop_min_overlaps),
+            "augment.crop_min_overlaps", self.crop_min_overlaps, "numbers in 0..1",
+        )  # fmt: skip
+        low, high = _pair("augment.crop_scale", self.crop_scale)
+        require(0 < low <= high <= 1, "augment.crop_scale", self.crop_scale, "0 < low <= high <= 1")
+        low, high = _pair("augment.crop_aspect", self.crop_aspect)
+        require(0 < low <= high, "augment.crop_aspect", self.crop_aspect, "0 < low <= high")
+        require(
+            1 <= self.crop_trials <= 10_000, "augment.crop_trials", self.crop_trials, "1..10000"
+        )
+        require(self.expand_max >= 1, "augment.expand_max", self.expand_max, "a number >= 1")
+        require(
+            len(self.expand_fill) == 3 and all(0 <= x <= 255 for x in self.expand_fill),
+            "augment.expand_fill", self.expand_fill, "three numbers in 0..255 (R, G, B)",
+        )  # fmt: skip
+        for name in ("expand_probability", "flip_probability", "colour_probability"):
+            value = getattr(self, name)
+            require(0 <= value <= 1, f"augment.{name}", value, "a probability in 0..1")
+        for name in ("brightness", "contrast", "saturation"):
+            value = getattr(self, name)
+            require(0 <= value <= 1, f"augment.{name}", value, "a number in 0..1")
+        for name, limit in (("brightness_shift", 255), ("hue_degrees", 180)):
+            value = getattr(self, name)
+            require(0 <= value <= limit, f"augment.{name}", value, f"a number in 0..{limit}")
+        require(self.crop_slack >= 0, "augment.crop_slack", self.crop_slack, "a number >= 0")
+
+
+def _pair(key: str, values: list[float]) -> tuple[float, float]:
+    require(len(values) == 2, key, values, "two numbers: smallest, largest")
+    return values[0], values[1]

@@ -1,0 +1,51 @@
+"""What `convert.py` does: chooses the mode that the settings ask for and runs it.
+
+Each mode has a home of its own; nothing is converted, checked or drawn here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy.typing as npt
+
+from data_tools.convert.settings import ConvertSettings
+
+
+def run(settings: ConvertSettings, default_boxes: npt.ArrayLike | None = None) -> int:
+    """Do what the settings ask for: convert, or audit, verify, merge, preview or upgrade.
+
+    Args:
+        settings: Settings of the command.
+        default_boxes: (A, 4) `[cy, cx, h, w]` relative default boxes of `check_model`, for the audit's
+            coverage; None leaves it out.
+
+    Returns:
+        The exit code: 0, or 1 where verification found something.
+
+    Raises:
+        UserError: If something that the user gave is wrong.
+    """
+    if settings.verify:
+        from data_tools.converted.verify import run_verify
+
+        return run_verify(Path(settings.verify))
+    if settings.preview:
+        from data_tools.converted.preview import run_preview
+
+        return run_preview(settings)
+    if settings.upgrade:
+        from data_tools.converted.upgrade import run_upgrade
+
+        return run_upgrade(settings)
+    if settings.merge:
+        from data_tools.convert.merge import run_merge
+
+        return run_merge(settings)
+    if settings.check:
+        from data_tools.audit.audit import run_audit
+
+        return run_audit(settings, default_boxes)
+    from data_tools.convert.convert import run_convert
+
+    return run_convert(settings)

@@ -1,0 +1,137 @@
+"""Joins the results of a split's shards to what is published: manifest, full ground truth, report.
+
+Works from the plan and the result files alone, so it is the same on one machine and after a merge.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import data_tools
+from data_tools.convert.plan import Plan, SplitPlan
+from data_tools.convert.shard_result import read_result
+from data_tools.core.files import sha256_of_file, write_atomic
+from data_tools.shards.manifest import ANNOTATIONS, REPORT, Manifest, ShardInfo
+from data_tools.sources.defects import KINDS, Defect, PolicyError, raise_errors, summary
+
+TOTALS = ("images", "boxes", "crowd_boxes", "images_without_boxes")
+_SMALL_SPLIT = 100
+
+
+def assemble_split(
+    plan: Plan, split: SplitPlan, states: list[Path], folder: Path, max_skipped: float
+) -> dict[str, Any]:
+    """Write `annotations.json`, `report.json` and, last, `manifest.json` of a split.
+
+    Args:
+        plan: The plan.
+        split: The split.
+        states: The result files of all its shards, in order.
+        folder: Folder that holds the shards.
+        max_skipped: Share of skipped images that is refused in splits of 100 images or more.
+
+    Returns:
+        The report.
+
+    Raises:
+        PolicyError: If no image is left, too many were skipped, or the policy calls a defect an error.
+    """
+    shards: list[ShardInfo] = []
+    defects = list(split.defects)
+    changes: Counter[str] = Counter()
+    totals: Counter[str] = Counter()
+    for state in states:
+        result = read_result(state)
+        if result.shard is not None:
+            shards.append(result.shard)
+        defects += result.defects
+        changes.update(result.changes)
+        totals.update(result.totals)
+    raise_errors(defects)
+    _write_annotations(plan, split, states, folder / ANNOTATIONS)
+    report = _report(split, totals, defects, changes)
+    _refuse_empty(split, report, defects, max_skipped)
+    write_atomic(folder / REPORT, json.dumps(report, indent=1, sort_keys=False) + "\n")
+    manifest = Manifest(
+        split=split.name,
+        classes=plan.classes,
+        shards=tuple(shards),
+        totals={key: totals[key] for key in TOTALS},
+        settings=plan.settings,
+        source=split.source,
+        files={
+            ANNOTATIONS: sha256_of_file(folder / ANNOTATIONS),
+            REPORT: sha256_of_file(folder / REPORT),
+        },
+        tool_version=str(getattr(data_tools, "__version__", "")),
+    )
+    manifest.write(folder)
+    return report
+
+
+def _write_annotations(plan: Plan, split: SplitPlan, states: list[Path], path: Path) -> None:
+    """Write the full ground truth, one shard's part in memory at a time."""
+    temporary = path.with_name(path.name + ".tmp")
+    categories = [{"id": c.category_id, "name": c.name} for c in plan.classes]
+    with open(temporary, "w", encoding="utf-8") as file:
+        file.write('{"info":' + _dump({"description": f"ground truth of {split.name}"}))
+        for key in ("images", "annotations"):
+            file.write(f',\n"{key}":[')
+            separator = "\n"
+            for state in states:
+                entries = getattr(read_result(state), key)
+                if entries:
+                    file.write(separator + entries)
+                    separator = ",\n"
+            file.write("]")
+        file.write(f',\n"categories":{_dump(categories)}}}\n')
+    temporary.replace(path)
+
+
+def _dump(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+def _report(
+    split: SplitPlan, totals: Mapping[str, int], defects: list[Defect], changes: Counter[str]
+) -> dict[str, Any]:
+    empty_left_out = split.empty_left_out + changes.pop("empty_left_out", 0)
+    files: dict[str, list[dict[str, Any]]] = {}
+    for defect in defects:
+        entry = {k: v for k, v in defect.as_dict().items() if k != "file" and v is not None}
+        files.setdefault(defect.file, []).append(entry)
+    return {
+        "split": split.name,
+        "found": {key: split.found[key] for key in ("images", "boxes")},
+        "written": {"images": totals["images"], "boxes": totals["boxes"]},
+        "left_out": {
+            "images": split.found["images"] - totals["images"],
+            "images_without_boxes": empty_left_out,
+            "boxes": split.found["boxes"] - totals["boxes"],
+            "boxes_of_other_classes": split.other_classes,
+        },
+        "defects": summary(defects),
+        "meanings": {kind: KINDS[kind].meaning for kind in summary(defects)},
+        "images_changed": dict(sorted(changes.items())),
+        "files": files,
+    }
+
+
+def _refuse_empty(
+    split: SplitPlan, report: dict[str, Any], defects: list[Defect], max_skipped: float
+) -> None:
+    written, found = report["written"]["images"], report["found"]["images"]
+    lines = "\n".join(f"  {d.line()}" for d in defects[:5])
+    if not written:
+        raise PolicyError(f"split {split.name!r}: none of its {found} images can be used:\n{lines}")
+    dropped = found - written - report["left_out"]["images_without_boxes"]
+    if found >= _SMALL_SPLIT and dropped > max_skipped * found:
+        raise PolicyError(
+            f"split {split.name!r}: {dropped} of {found} images would be skipped, more than "
+            f"max_skipped={max_skipped:g} allows. The first defects:\n{lines}\n"
+            "See all of them with check=true; raise max_skipped if that is as it should be."
+        )

@@ -1,0 +1,250 @@
+"""What a conversion will do, as a pure function of source and settings: which rows go to which shard.
+
+The plan is the same on every machine and for any number of workers; its hash tells whether work that was
+left behind may be gone on with. Writing is the business of `shard_task.py`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import os
+import stat
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from data_tools.convert.settings import ConvertSettings
+from data_tools.core.errors import DataError
+from data_tools.core.files import is_plain_name
+from data_tools.core.json_dataclass import build, parse_json, shown
+from data_tools.core.sample import ClassInfo
+from data_tools.shards.writer import MAX_PAGE_BYTES, ROOM_BYTES, page_bytes_for
+from data_tools.sources.defects import KINDS, Defect, DefectLog
+from data_tools.sources.image_files import digest_of
+from data_tools.sources.read import RawDataset, RawSplit
+from data_tools.sources.table import SampleTable
+
+FORMAT = "ssd-conversion/1"
+IMAGES_PER_SHARD = 2000
+_USUAL_PAGE_BYTES = (1 << 22) - ROOM_BYTES
+
+
+@dataclass(frozen=True)
+class SplitPlan:
+    """What becomes of one split.
+
+    Args:
+        name: The split's name.
+        bounds: Shard k holds the source images `bounds[k]:bounds[k + 1]`, sorted by id.
+        page_bytes: MindRecord page size of all its shards.
+        found: Counts of the source: `images`, `boxes`.
+        other_classes: Boxes of classes that the settings leave out.
+        empty_left_out: Images without boxes that the settings leave out.
+        source: What was read: annotation files with their hashes, a hash of the list of images.
+        defects: Defects found before any image was opened.
+    """
+
+    name: str
+    bounds: tuple[int, ...]
+    page_bytes: int
+    found: dict[str, int]
+    other_classes: int
+    empty_left_out: int
+    source: dict[str, Any]
+    defects: tuple[Defect, ...]
+
+    @property
+    def num_shards(self) -> int:
+        """Number of shards."""
+        return len(self.bounds) - 1
+
+    def check(self) -> None:
+        """Refuse a plan, read from a file, that no converter makes.
+
+        Raises:
+            ValueError: Naming what is wrong.
+        """
+        if not is_plain_name(self.name):
+            raise ValueError(f"split name {shown(self.name)} leaves the folder")
+        if not (self.name.isidentifier() and self.name.isascii()):
+            raise ValueError(f"the split name {shown(self.name)} is none")
+        if len(self.bounds) < 2 or self.bounds[0] or list(self.bounds) != sorted(set(self.bounds)):
+            raise ValueError(f"the bounds of split {self.name} do not rise from 0")
+        if not {"images", "boxes"} <= set(self.found):
+            raise ValueError(f"split {self.name} does not say how much was found")
+        for defect in self.defects:
+            if defect.kind not in KINDS:
+                raise ValueError(f"there is no defect {shown(defect.kind)}")
+
+    def shard_name(self, index: int) -> str:
+        """File name of a shard."""
+        return f"{self.name}-{index:05d}.mindrecord"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A conversion, complete but for the images: enough to join its shards without the raw data.
+
+    Args:
+        settings: The settings that decide the content.
+        classes: The classes in the order of their labels.
+        splits: The splits.
+    """
+
+    settings: dict[str, Any]
+    classes: tuple[ClassInfo, ...]
+    splits: tuple[SplitPlan, ...]
+
+    def as_json(self) -> str:
+        """The plan as canonical JSON."""
+        content = {"format": FORMAT, **asdict(self)}
+        return json.dumps(content, sort_keys=True, separators=(",", ":"))
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the plan."""
+        return hashlib.sha256(self.as_json().encode()).hexdigest()
+
+    @staticmethod
+    def from_json(text: str) -> Plan:
+        """Read a plan back.
+
+        Raises:
+            ValueError: If it is none.
+        """
+        content = parse_json(text)
+        if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
+            raise ValueError(f"no plan of format {FORMAT!r}")
+        plan = build(Plan, content)
+        for split in plan.splits:
+            split.check()
+        return plan
+
+
+def make_plan(settings: ConvertSettings, raw: RawDataset) -> tuple[Plan, dict[str, SampleTable]]:
+    """Plan a conversion.
+
+    Args:
+        settings: Settings of the converter.
+        raw: The raw data set, read.
+
+    Returns:
+        The plan, and for each split the table of the images that its shards are cut from.
+
+    Raises:
+        DataError: If a split has no image that is there.
+    """
+    planned = [_plan_split(split, settings) for split in raw.splits]
+    plan = Plan(settings.content(), raw.classes.classes, tuple(p for p, _ in planned))
+    return plan, {p.name: table for p, table in planned}
+
+
+def _plan_split(split: RawSplit, settings: ConvertSettings) -> tuple[SplitPlan, SampleTable]:
+    log = DefectLog(settings.content()["policy"])
+    log.defects.extend(split.defects)
+    table, sizes = measure_files(split.table, log)
+    if not len(table):
+        where = "" if split.table.images else f" below {split.table.root}"
+        seen = f" The first defect: {log.defects[0].line()}." if log.defects else ""
+        raise DataError(
+            f"split {split.name!r}: none of its {split.found['images']} images is there{where}. Check "
+            f"dataset.root and dataset.splits.{split.name}.images.{seen}"
+        )
+    count = len(table)
+    shards = min(settings.shards or -(-count // IMAGES_PER_SHARD), count)
+    bounds = tuple(count * k // shards for k in range(shards + 1))
+    source: dict[str, Any] = {
+        "kind": settings.dataset.kind,
+        "annotations": split.digests,
+        "images": {
+            "count": count,
+            "bytes": int(sizes.sum()),
+            "listing_sha256": digest_of(
+                [f"{n}\0{s}".encode() for n, s in zip(table.file_names, sizes, strict=True)]
+            ),
+        },
+    }
+    plan = SplitPlan(
+        name=split.name,
+        bounds=bounds,
+        page_bytes=_page_bytes(sizes, np.diff(table.offsets), bounds),
+        found=split.found,
+        other_classes=split.other_classes,
+        empty_left_out=split.empty_left_out,
+        source=source,
+        defects=tuple(log.defects),
+    )
+    return plan, table
+
+
+def measure_files(table: SampleTable, log: DefectLog) -> tuple[SampleTable, npt.NDArray[np.int64]]:
+    """Find which images are there, and how large: finds a wrong folder before any work is done.
+
+    Returns:
+        The table without missing images, and the file sizes in bytes.
+    """
+    if table.images:
+        return table, np.array([len(data) for data in table.images], np.int64)
+    sizes, keep = [], []
+    first_use: dict[str, int] = {}
+    for index, name in enumerate(table.file_names):
+        number = int(table.image_ids[index])
+        if name in first_use:
+            detail = f"image {first_use[name]} names it too"
+            if log.add("duplicate_file", name, detail, image_id=number) != "keep":
+                continue
+        first_use.setdefault(name, number)
+        try:
+            status = os.stat(f"{table.root}/{name}")  # noqa: PTH116 - a million of them
+        except OSError as error:
+            log.add("missing_image", name, str(error.strerror or error), image_id=number)
+            continue
+        if not stat.S_ISREG(status.st_mode):
+            log.add("missing_image", name, "it is a folder or a device", image_id=number)
+            continue
+        keep.append(index)
+        sizes.append(status.st_size)
+    return table.take(keep), np.array(sizes, np.int64)
+
+
+def _page_bytes(
+    sizes: npt.NDArray[np.int64], num_boxes: npt.NDArray[np.int64], bounds: tuple[int, ...]
+) -> int:
+    """The smallest power of two that the largest row fits, and that keeps a shard's header short."""
+    rows = max(np.diff(np.array(bounds)))
+    total = max(int(sizes[a:b].sum()) for a, b in itertools.pairwise(bounds))
+    largest = int(sizes.max()) + 64 * int(num_boxes.max(initial=0))
+    # Each page ends in a gap and each shard has one page for its numbers: neither should be much of it.
+    needed = max(largest, 80 * int(rows), total // 2000, min(total // 16, _USUAL_PAGE_BYTES))
+    # A picture that fits no page at all is reported as `too_large` when its turn comes.
+    return page_bytes_for(min(needed, MAX_PAGE_BYTES - ROOM_BYTES))
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Name what differs between two trees of settings, one line a key, at most ten.
+
+    >>> differences({"a": {"b": 1}, "c": 2}, {"a": {"b": 3}, "c": 2})
+    ['a.b: 1 there, 3 now']
+    """
+    flat_old, flat_new = _flat(old), _flat(new)
+    lines = [
+        f"{key}: {flat_old.get(key, 'nothing')} there, {flat_new.get(key, 'nothing')} now"
+        for key in sorted({*flat_old, *flat_new})
+        if flat_old.get(key) != flat_new.get(key)
+    ]
+    return [*lines[:10], f"and {len(lines) - 10} more"] if len(lines) > 10 else lines
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    leaves: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            leaves.update(_flat(value, f"{prefix}{key}."))
+        else:
+            leaves[prefix + str(key)] = value
+    return leaves

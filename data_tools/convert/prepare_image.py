@@ -1,0 +1,228 @@
+"""From the bytes of an image file to the bytes that are stored: checked, upright, decodable by OpenCV.
+
+Stored bytes always decode with `cv2.imdecode(bytes, IMREAD_COLOR | IMREAD_IGNORE_ORIENTATION)` to the
+height and width of the row. They are the file's own bytes unless that cannot hold, or the user asks.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from data_tools.convert.settings import ImageSettings
+from data_tools.core.sample import Sample
+from data_tools.images.inspect import FileFacts, inspect
+from data_tools.sources.defects import DefectLog
+
+Image = npt.NDArray[np.uint8]
+
+_DEFAULT_QUALITY = 95
+
+
+@dataclass(frozen=True)
+class PreparedImage:
+    """An image ready to be stored, and its sample with boxes in the frame of the stored picture.
+
+    Args:
+        data: The encoded bytes.
+        height: Pixels of the stored picture.
+        width: Pixels of the stored picture.
+        sample: The sample; boxes and areas are scaled as the picture was, and not yet cut to it.
+        changes: What was done to the picture, for the report's counts.
+    """
+
+    data: bytes
+    height: int
+    width: int
+    sample: Sample
+    changes: tuple[str, ...]
+
+
+def decode(data: bytes) -> Image | None:
+    """Decode to (H, W, 3) uint8 BGR as stored, without EXIF rotation; None if that cannot be done."""
+    if not data:
+        return None
+    if data.startswith(b"GIF8"):
+        return _decode_gif(data)
+    try:
+        image = cv2.imdecode(
+            np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+        )
+    except cv2.error:
+        return None
+    return None if image is None else np.asarray(image, np.uint8)
+
+
+def _decode_gif(data: bytes) -> Image | None:
+    """The first picture of a GIF, which OpenCV's usual builds do not read."""
+    from PIL import Image as Pillow
+
+    try:
+        with Pillow.open(io.BytesIO(data)) as picture:
+            return np.ascontiguousarray(np.asarray(picture.convert("RGB"), np.uint8)[:, :, ::-1])
+    except (OSError, ValueError, SyntaxError, EOFError, IndexError, Pillow.DecompressionBombError):
+        return None
+
+
+def prepare_image(
+    sample: Sample, settings: ImageSettings, log: DefectLog, max_bytes: int
+) -> PreparedImage | None:
+    """Read, check and, where needed, re-encode the image of a sample.
+
+    Args:
+        sample: The sample.
+        settings: What to do to images.
+        log: Where defects go.
+        max_bytes: The most that one row can hold.
+
+    Returns:
+        The image to store, or None if the image is left out.
+    """
+
+    def report(kind: str, detail: str) -> str:
+        return log.add(kind, sample.file_name, detail, image_id=sample.image_id)
+
+    try:
+        data = sample.read_bytes()
+    except OSError as error:
+        report("missing_image", str(error.strerror or error))
+        return None
+    facts = inspect(data)
+    image: Image | None = None
+    if settings.check == "full" or facts.problem or facts.format == "other":
+        image = decode(data)
+        if image is None:
+            report("undecodable_image", facts.problem or _what_it_is(data))
+            return None
+        if facts.height and image.shape[:2] != (facts.height, facts.width):
+            report("undecodable_image", "the decoder disagrees with the header about the size")
+            return None
+        facts = replace(facts, height=image.shape[0], width=image.shape[1])
+        if facts.problem and report("damaged_image", facts.problem) in ("skip", "error"):
+            return None
+    turn = _orientation(facts, sample, settings.exif)
+    height, width = (facts.width, facts.height) if turn >= 5 else (facts.height, facts.width)
+    fitted = _against_declared(sample, height, width, log)
+    if fitted is None:
+        return None
+    changes = _changes(facts, turn, max(height, width), settings)
+    if not changes:
+        if len(data) > max_bytes:
+            report("too_large", f"{len(data)} bytes; a page holds {max_bytes}")
+            return None
+        return PreparedImage(data, height, width, fitted, ())
+    if image is None:
+        image = decode(data)
+    if image is None:
+        report("undecodable_image", facts.problem or _what_it_is(data))
+        return None
+    image = _shrink(turned(image, turn), settings.max_side)
+    encoded = _encode(image, facts, settings.quality, max_bytes)
+    if len(encoded) > max_bytes:
+        report("too_large", f"{len(encoded)} bytes re-encoded; a page holds {max_bytes}")
+        return None
+    fitted = scaled(fitted, image.shape[0] / height, image.shape[1] / width)
+    return PreparedImage(encoded, image.shape[0], image.shape[1], fitted, changes)
+
+
+def _what_it_is(data: bytes) -> str:
+    if not data:
+        return "the file is empty"
+    return f"no image; it begins with {data[:12]!r}"
+
+
+def _orientation(facts: FileFacts, sample: Sample, choice: str) -> int:
+    """The EXIF orientation to undo, 1..8; 1 leaves the picture as it is."""
+    if choice == "ignore":
+        return 1
+    stored = (facts.height, facts.width)
+    as_stored = (sample.height, sample.width) == stored and stored[0] != stored[1]
+    if choice == "auto" and facts.orientation >= 5 and as_stored:
+        return 1  # the annotator saw the picture lying on its side: so must the boxes
+    return facts.orientation
+
+
+def _against_declared(sample: Sample, height: int, width: int, log: DefectLog) -> Sample | None:
+    """Bring the boxes to the image's pixels; None if its declared size rules the image out."""
+    if sample.relative:
+        return replace(scaled(sample, height, width), relative=False)
+    if not (sample.height and sample.width) or (sample.height, sample.width) == (height, width):
+        return sample
+    action = log.add(
+        "size_mismatch",
+        sample.file_name,
+        f"declared height {sample.height}, width {sample.width}; the image has height {height}, "
+        f"width {width}",
+        image_id=sample.image_id,
+    )
+    if action == "fix":
+        return scaled(sample, height / sample.height, width / sample.width)
+    return sample if action == "keep" else None
+
+
+def _changes(facts: FileFacts, turn: int, longest: int, settings: ImageSettings) -> tuple[str, ...]:
+    changes = []
+    if turn != 1:
+        changes.append("turned_upright")
+    if facts.format == "jpeg" and facts.channels == 4:
+        changes.append(
+            "cmyk_to_rgb"
+        )  # decoders disagree about what CMYK looks like: settle it here
+    if facts.bits > 8:
+        changes.append("to_8_bits")
+    if facts.format == "other":
+        changes.append("to_common_format")  # GIF, WebP, BMP, TIFF: not every decoder knows them
+    if settings.max_side and longest > settings.max_side:
+        changes.append("scaled_down")
+    if settings.quality and not changes:
+        changes.append("re_encoded")
+    return tuple(changes)
+
+
+def turned(image: Image, orientation: int) -> Image:
+    """Undo an EXIF orientation, 1..8: (H, W, 3) -> (H, W, 3) or (W, H, 3)."""
+    if orientation >= 5:
+        image = image.transpose(1, 0, 2)
+    if orientation in (3, 4, 7, 8):
+        image = image[::-1]
+    if orientation in (2, 3, 6, 7):
+        image = image[:, ::-1]
+    return np.ascontiguousarray(image)
+
+
+def _shrink(image: Image, max_side: int) -> Image:
+    height, width = image.shape[:2]
+    if not max_side or max(height, width) <= max_side:
+        return image
+    factor = max_side / max(height, width)
+    size = max(1, round(width * factor)), max(1, round(height * factor))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def _encode(image: Image, facts: FileFacts, quality: int, max_bytes: int) -> bytes:
+    # What was not JPEG stays without loss unless the user asked for a quality, or it would not fit.
+    if facts.format != "jpeg" and not quality:
+        done, encoded = cv2.imencode(".png", image)
+        if done and len(encoded) <= max_bytes:
+            return bytes(encoded.tobytes())
+    done, encoded = cv2.imencode(
+        ".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality or _DEFAULT_QUALITY]
+    )
+    assert done
+    return bytes(encoded.tobytes())
+
+
+def scaled(sample: Sample, factor_y: float, factor_x: float) -> Sample:
+    """Scale a sample's boxes and areas as its picture was scaled."""
+    if factor_y == factor_x == 1.0:
+        return sample
+    factors = np.array([factor_y, factor_x, factor_y, factor_x])
+    return replace(
+        sample,
+        boxes_yxyx_px=sample.boxes_yxyx_px * factors,
+        areas_px=sample.areas_px * (factor_y * factor_x),
+    )

@@ -1,0 +1,30 @@
+"""What a conversion says on the terminal once it is done.
+
+The same facts, and every single defect, stand in each split's `report.json` (`finish_split.py`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+
+def print_summary(out: Path, reports: list[dict[str, Any]]) -> None:
+    """Print what was made, split by split, and every kind of defect with what was done about it."""
+    for report in reports:
+        written, left = report["written"], report["left_out"]
+        print(
+            f"{out / report['split']}: {written['images']} images, {written['boxes']} boxes"
+            f" (of {report['found']['images']} and {report['found']['boxes']})"
+        )
+        if left["images_without_boxes"]:
+            print(f"  {left['images_without_boxes']} images without boxes left out as asked")
+        if left["boxes_of_other_classes"]:
+            print(f"  {left['boxes_of_other_classes']} boxes of other classes left out as asked")
+        for kind, actions in report["defects"].items():
+            done = ", ".join(f"{count} {action}" for action, count in actions.items())
+            print(f"  {kind}: {done} ({report['meanings'][kind]})")
+        for change, count in report["images_changed"].items():
+            print(f"  {count} images {change}")
+    if any(report["defects"] for report in reports):
+        print(f"every defect with file and id: {out}/<split>/report.json")

@@ -1,0 +1,136 @@
+"""The settings of `convert.py`: what to read, what to do with it, and where it goes.
+
+How batches are made from a converted set is set in `pipeline/settings.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from data_tools.core.settings_fields import require, require_choice, require_positive, setting
+from data_tools.sources.defects import KINDS
+from data_tools.sources.settings import DatasetSettings
+
+IMAGE_CHECKS = ("fast", "full")
+EXIF_CHOICES = ("auto", "apply", "ignore")
+
+
+@dataclass
+class ImageSettings:
+    """What is done to the images; by default their bytes stay as they are."""
+
+    check: str = setting(
+        "fast",
+        "fast: the file's structure, and a full decode where that is odd; full: decode every image",
+    )
+    max_side: int = setting(
+        0, "re-encode images whose longest side is above this, in pixels, scaled down; 0 keeps all"
+    )
+    quality: int = setting(
+        0, "JPEG quality 1..100 of re-encoded images; 0: only those that must be, at 95"
+    )
+    exif: str = setting(
+        "auto",
+        "EXIF orientation: apply turns the image upright, ignore leaves it, auto applies it unless "
+        "the declared size says that the boxes belong to the image as stored",
+    )
+
+    def __post_init__(self) -> None:
+        require_choice("image.check", self.check, IMAGE_CHECKS)
+        require_choice("image.exif", self.exif, EXIF_CHOICES)
+        require(
+            self.max_side == 0 or self.max_side >= 16, "image.max_side", self.max_side, "0 or >= 16"
+        )
+        require(0 <= self.quality <= 100, "image.quality", self.quality, "0..100")
+
+
+def _policy(kind: str) -> str:
+    """Declare the policy of one kind of defect: its default action, and its meaning as the help."""
+    entry = KINDS[kind]
+    declared: str = setting(entry.actions[0], f"{entry.meaning}: {', '.join(entry.actions)}")
+    return declared
+
+
+@dataclass
+class PolicySettings:
+    """What is done about each kind of defect; `error` stops before anything is published."""
+
+    malformed_entry: str = _policy("malformed_entry")
+    duplicate_image_id: str = _policy("duplicate_image_id")
+    duplicate_file: str = _policy("duplicate_file")
+    path_escape: str = _policy("path_escape")
+    missing_image: str = _policy("missing_image")
+    undecodable_image: str = _policy("undecodable_image")
+    damaged_image: str = _policy("damaged_image")
+    size_mismatch: str = _policy("size_mismatch")
+    too_large: str = _policy("too_large")
+    missing_annotation: str = _policy("missing_annotation")
+    unreadable_annotation: str = _policy("unreadable_annotation")
+    unknown_image: str = _policy("unknown_image")
+    unknown_category: str = _policy("unknown_category")
+    duplicate_annotation_id: str = _policy("duplicate_annotation_id")
+    malformed_box: str = _policy("malformed_box")
+    box_not_finite: str = _policy("box_not_finite")
+    box_degenerate: str = _policy("box_degenerate")
+    box_outside: str = _policy("box_outside")
+
+    def __post_init__(self) -> None:
+        for kind, entry in KINDS.items():
+            require_choice(f"policy.{kind}", getattr(self, kind), entry.actions)
+
+
+@dataclass
+class ConvertSettings:
+    """Settings of the `convert.py` command."""
+
+    dataset: DatasetSettings = setting(DatasetSettings(), "the raw data set")
+    image: ImageSettings = setting(ImageSettings(), "what is done to the images")
+    policy: PolicySettings = setting(PolicySettings(), "what is done about each kind of defect")
+    max_skipped: float = setting(
+        0.5, "stop if more than this share of a split of 100 images or more would be skipped"
+    )
+    out: str = setting("", "folder of the converted set; appears whole or not at all")
+    workers: int = setting(1, "processes, each writing whole shards; no effect on the result")
+    shards: int = setting(0, "shards of each split; 0: one per 2000 images")
+    overwrite: bool = setting(False, "replace a finished or half-finished set in `out`")
+    parts: int = setting(
+        1, "convert only a part of the shards: in how many parts, for many machines"
+    )
+    part: int = setting(1, "which of the `parts`, 1..parts")
+    merge: str = setting("", "folder whose parts are joined to one set")
+    verify: str = setting("", "folder of a converted set to check: every hash, count, id and box")
+    preview: str = setting("", "folder of a converted set to draw as a contact sheet")
+    upgrade: str = setting("", "folder of shards of the published tools to write a manifest for")
+    check: bool = setting(False, "audit the raw data set and write nothing but the report")
+    check_model: str = setting(
+        "ssd300", "check: model whose default boxes are laid over the objects"
+    )
+    check_out: str = setting("outputs/check", "check: folder of the audit's table, CSV and picture")
+    picture: str = setting("", "preview: file to draw to; empty: outputs/preview/<set>-<split>.png")
+    rows: int = setting(16, "preview: number of images, spread over the split")
+    split: str = setting("", "preview: the split; empty: the first")
+
+    def __post_init__(self) -> None:
+        require(0 <= self.max_skipped <= 1, "max_skipped", self.max_skipped, "0..1")
+        require_positive("workers", self.workers)
+        require_positive("parts", self.parts)
+        require_positive("rows", self.rows)
+        require(1 <= self.part <= self.parts, "part", self.part, f"1..parts ({self.parts})")
+        require(0 <= self.shards <= 99999, "shards", self.shards, "0..99999")
+        modes = [m for m in ("merge", "verify", "preview", "upgrade") if getattr(self, m)]
+        modes += ["check"] if self.check else []
+        require(len(modes) <= 1, "+".join(modes), "all given", "one of them at a time")
+
+    def content(self) -> dict[str, Any]:
+        """The settings that decide the content of the set, for the manifest: no paths, no workers."""
+        dataset = asdict(self.dataset)
+        del dataset["root"], dataset["only"]
+        names = self.dataset.only or list(self.dataset.splits)
+        dataset["splits"] = {name: dataset["splits"][name] for name in names}
+        return {
+            "dataset": dataset,
+            "image": asdict(self.image),
+            "policy": asdict(self.policy),
+            "shards": self.shards,
+        }

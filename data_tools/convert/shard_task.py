@@ -1,0 +1,157 @@
+"""Converts the images of one shard: the work that goes to a process of its own.
+
+Knows neither the other shards nor the whole; `convert.py` hands out the tasks and `finish_split.py` joins the
+results. What a shard becomes depends on its task alone.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from data_tools.convert.coco_json import ShardTruth
+from data_tools.convert.prepare_image import prepare_image
+from data_tools.convert.settings import ImageSettings
+from data_tools.convert.shard_result import write_result
+from data_tools.core.errors import DataError
+from data_tools.core.sample import Sample
+from data_tools.shards.manifest import ShardInfo
+from data_tools.shards.schema import row_from_sample
+from data_tools.shards.writer import ROOM_BYTES, ShardWriter
+from data_tools.sources.box_checks import boxes_fit, fit_boxes
+from data_tools.sources.classes import ClassMap
+from data_tools.sources.defects import Defect, DefectLog, raise_errors
+from data_tools.sources.table import SampleTable
+
+Tick = Callable[[int, int], None]
+"""Called with the images done and the defects found since the last call."""
+
+_TICK_ROWS = 16
+"""Images between two calls: often enough for the eye, seldom enough to cost nothing."""
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """Everything that decides one shard, and where it goes.
+
+    Args:
+        plan_digest: Hash of the plan, noted in the result.
+        name: File name of the shard.
+        table: Its samples, with source category ids.
+        classes: What becomes of the categories.
+        image: What is done to images.
+        policy: Kind of defect -> action.
+        keep_empty: Whether images without boxes are kept.
+        page_bytes: MindRecord page size.
+        folder: Folder of the split in the making.
+        state: File for the result; it is there once the shard is whole.
+        scratch: Folder for the shard while it is being written.
+    """
+
+    plan_digest: str
+    name: str
+    table: SampleTable
+    classes: ClassMap
+    image: ImageSettings
+    policy: dict[str, str]
+    keep_empty: bool
+    page_bytes: int
+    folder: Path
+    state: Path
+    scratch: Path
+
+
+def convert_shard(task: ShardTask, tick: Tick) -> None:
+    """Write one shard and its result file; both are whole or not there.
+
+    Args:
+        task: The shard.
+        tick: Progress.
+
+    Raises:
+        DataError: If the disk is full or cannot be written.
+    """
+    folder = task.scratch / f"{os.getpid()}-{task.name}"
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        result = _write_rows(task, folder / task.name, tick)
+        raise_errors(Defect(**entry) for entry in result["defects"])
+        # Renaming a MindRecord file breaks it, moving it does not. The index goes first and the result
+        # last: a shard counts from the moment its result is there.
+        if result["shard"] is not None:
+            for suffix in (".db", ""):
+                (folder / (task.name + suffix)).replace(task.folder / (task.name + suffix))
+        task.state.parent.mkdir(parents=True, exist_ok=True)
+        write_result(task.state, result)
+    except OSError as error:
+        raise DataError(
+            f"{task.folder / task.name}: cannot be written ({error.strerror or error}). Finished shards "
+            "are kept: make room or pick another `out`, then run the same command again."
+        ) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _write_rows(task: ShardTask, path: Path, tick: Tick) -> dict[str, Any]:
+    log, changes = DefectLog(task.policy), Counter[str]()
+    truth = ShardTruth(task.classes.classes)
+    fits, offsets = boxes_fit(task.table).tolist(), task.table.offsets.tolist()
+    labels = task.classes.labels(task.table.category_ids)
+    writer: ShardWriter | None = None
+    shard: ShardInfo | None = None
+    told, told_defects = 0, 0
+    try:
+        for index, sample in enumerate(task.table):
+            known = labels[offsets[index] : offsets[index + 1]] if fits[index] else None
+            row = _row(task, sample, known, log, changes, truth)
+            if row is not None:
+                writer = writer or ShardWriter(path, task.page_bytes)
+                writer.write([row])
+            if (index + 1) % _TICK_ROWS == 0 or index + 1 == len(task.table):
+                tick(index + 1 - told, len(log.defects) - told_defects)
+                told, told_defects = index + 1, len(log.defects)
+        shard = writer.close() if writer is not None else None
+    finally:
+        if writer is not None:
+            writer.abort()
+    return {
+        "plan": task.plan_digest,
+        "shard": asdict(shard) if shard is not None else None,
+        **truth.as_dict(),
+        "defects": [defect.as_dict() for defect in log.defects],
+        "changes": dict(sorted(changes.items())),
+    }
+
+
+def _row(
+    task: ShardTask,
+    sample: Sample,
+    labels: npt.NDArray[np.int32] | None,
+    log: DefectLog,
+    changes: Counter[str],
+    truth: ShardTruth,
+) -> dict[str, Any] | None:
+    """Make one row; `labels` are given where all boxes are known to lie within the declared size."""
+    limit = task.page_bytes - ROOM_BYTES - 64 * len(sample.category_ids)
+    prepared = prepare_image(sample, task.image, log, limit)
+    if prepared is None:
+        return None
+    fitted = prepared.sample
+    if labels is None or fitted is not sample or prepared.height != sample.height:
+        fitted = fit_boxes(fitted, prepared.height, prepared.width, log)
+        labels = task.classes.labels(fitted.category_ids)
+    if not len(fitted.category_ids) and not task.keep_empty:
+        changes["empty_left_out"] += 1
+        return None
+    changes.update(prepared.changes)
+    truth.add(fitted, labels)
+    return row_from_sample(fitted, prepared.data, labels)

@@ -1,0 +1,124 @@
+"""Runs shard tasks, in this process or in several, with progress; nothing is left running behind.
+
+What a task does is in `shard_task.py`.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import wait as wait_for_handles
+from typing import Any
+
+from data_tools.convert.shard_task import ShardTask, convert_shard
+from data_tools.core.errors import DataError
+from data_tools.core.progress import Progress
+
+_POLL_S = 0.5
+
+# The counters of a worker process: `spawn` hands them over once, tasks then find them here.
+_counters: tuple[Any, Any] | None = None
+
+
+def run_tasks(
+    tasks: Iterator[ShardTask], count: int, workers: int, total: int, done: int, defects: int
+) -> None:
+    """Convert shards, at most `workers` at a time.
+
+    Args:
+        tasks: The shards, made as they are needed.
+        count: Their number.
+        workers: Number of processes; 1 works in this one.
+        total: Images of all shards, for progress.
+        done: Images of shards that were finished before.
+        defects: Defects found before.
+
+    Raises:
+        DataError: If a task fails or a process dies; finished shards stay.
+    """
+    with Progress("converting", total, done=done) as bar:
+        if count == 0:
+            return
+        if workers == 1 or count == 1:
+            found = defects
+
+            def tick(images: int, more: int) -> None:
+                nonlocal found
+                found += more
+                bar.update(images, defects=found)
+
+            for task in tasks:
+                convert_shard(task, tick)
+            return
+        _run_in_processes(tasks, min(workers, count), bar, defects)
+
+
+def _run_in_processes(
+    tasks: Iterator[ShardTask], workers: int, bar: Progress, defects: int
+) -> None:
+    # `spawn`: MindSpore does not survive a fork, and this process may have imported it.
+    context = multiprocessing.get_context("spawn")
+    images, found = context.Value("q", 0), context.Value("q", defects)
+    shown = 0
+    pending: set[Future[None]] = set()
+    pool = ProcessPoolExecutor(workers, context, _start_worker, (images, found))
+    try:
+        exhausted = False
+        while pending or not exhausted:
+            # One task more than there are workers, so that none waits; not all, to bound the memory.
+            while not exhausted and len(pending) < workers + 1:
+                task = next(tasks, None)
+                if task is None:
+                    exhausted = True
+                else:
+                    pending.add(pool.submit(_work, task))
+            finished, pending = wait(pending, _POLL_S, FIRST_COMPLETED)
+            now = int(images.value)
+            bar.update(now - shown, defects=int(found.value))
+            shown = now
+            for future in finished:
+                future.result()
+    except BrokenProcessPool as error:
+        raise DataError(
+            "a worker process died (killed, or out of memory). Finished shards are kept: run the same "
+            "command again, with fewer workers if memory was short."
+        ) from error
+    finally:
+        for process in list((pool._processes or {}).values()):
+            process.terminate() if pending else None
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _start_worker(images: Any, found: Any) -> None:
+    global _counters
+    _counters = (images, found)
+    # Ctrl-C goes to the whole group: the parent tells the workers, without a traceback from each.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+
+
+def _die_with_parent() -> None:
+    """End this process when its parent is gone, even if that was killed: nobody would end it otherwise."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait_for_handles([parent.sentinel])
+        os._exit(1)
+
+
+def _work(task: ShardTask) -> None:
+    assert _counters is not None
+    images, found = _counters
+
+    def tick(done: int, defects: int) -> None:
+        with images.get_lock():
+            images.value += done
+        if defects:
+            with found.get_lock():
+                found.value += defects
+
+    convert_shard(task, tick)

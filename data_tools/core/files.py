@@ -1,0 +1,144 @@
+"""Files that are there whole or not at all, their hashes, and what survives a power cut.
+
+What is written is the callers' matter; shards and manifests have modules of their own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+from data_tools.core.errors import SettingError
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Write a text file so that it is there whole or not at all, also after a power cut."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    publish(temporary, path)
+
+
+def publish(temporary: Path, path: Path) -> None:
+    """Flush a finished file to the disk, then give it its name in place of what bore it before.
+
+    Args:
+        temporary: The file, closed, in the folder of `path`.
+        path: Its name.
+    """
+    sync_path(temporary)
+    temporary.replace(path)
+
+
+def is_plain_name(name: object) -> bool:
+    """Whether a name that was read from a file stays in the folder it is looked up in.
+
+    >>> [is_plain_name(name) for name in ("a.json", "../a.json", "/etc/a", "..", "", 3)]
+    [True, False, False, False, False, False]
+    """
+    if not isinstance(name, str) or name in ("", ".", ".."):
+        return False
+    return not set(name) & set("/\\\0")
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Give a file a second name; a copy where the file system has no hard links."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def sync_path(path: Path) -> None:
+    """Flush a file, or a folder's entries, to the disk, so that it survives a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def make_folder(folder: Path, setting: str) -> None:
+    """Make a folder that a setting names, unless it is there.
+
+    Args:
+        folder: The folder.
+        setting: The setting's name, for the message.
+
+    Raises:
+        SettingError: If it cannot be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = "a file of this name is in the way" if folder.is_file() else error.strerror
+        raise SettingError(
+            f"{setting}={folder}: the folder cannot be made ({reason}). Choose another."
+        ) from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise SettingError(f"{setting}={folder}: may not be written to. Choose another folder.")
+
+
+class EarlyFlush:
+    """Flushes a growing file to the disk piece by piece, while its writer goes on.
+
+    The disk then works beside the processor instead of after it, and a large file leaves no long wait for
+    the end. An error of the disk is raised by whichever call comes next: the kernel tells it only once.
+
+    Args:
+        path: The file; must exist.
+        every_bytes: How much is written between two flushes.
+    """
+
+    def __init__(self, path: Path, every_bytes: int = 24 << 20) -> None:
+        self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="flush")
+        self._running: Future[None] | None = None
+        self._every, self._waiting = every_bytes, 0
+
+    def wrote(self, size: int) -> None:
+        """Note that `size` more bytes were written; flush them if it is time and the disk is idle.
+
+        Raises:
+            OSError: If an earlier flush failed.
+        """
+        self._waiting += size
+        if self._waiting >= self._every and (self._running is None or self._running.done()):
+            self.start()
+
+    def start(self) -> None:
+        """Flush what was written so far in the background.
+
+        Raises:
+            OSError: If an earlier flush failed.
+        """
+        if self._running is not None:
+            self._running.result()
+        self._waiting = 0
+        self._running = self._thread.submit(os.fdatasync, self._file)
+
+    def close(self) -> None:
+        """Wait for the flush under way; calling it again does nothing.
+
+        Raises:
+            OSError: If it failed.
+        """
+        if self._file < 0:
+            return
+        self._thread.shutdown(wait=True)
+        os.close(self._file)
+        self._file = -1
+        if self._running is not None:
+            self._running.result()
+
+
+def sha256_of_file(path: Path) -> str:
+    """Return the sha256 of a file as hexadecimal text."""
+    digest = hashlib.sha256()
+    piece = memoryview(bytearray(1 << 18))  # one buffer that stays in the processor's cache
+    with open(path, "rb", buffering=0) as file:
+        while size := file.readinto(piece):
+            digest.update(piece[:size])
+    return digest.hexdigest()

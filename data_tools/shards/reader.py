@@ -1,0 +1,211 @@
+"""Reading rows of a converted split by index, from any thread.
+
+Shards are written in `writer.py`; the columns are in `schema.py`.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from data_tools.core.errors import DataError
+from data_tools.core.reusable_memory import ByteArena
+from data_tools.shards.manifest import ConvertedSplit
+from data_tools.shards.mindrecord_reader import ShardError, ShardFile
+from data_tools.shards.schema import PUBLISHED_FORMAT
+
+_SCALARS = ("image_id", "height", "width", "num_boxes")
+_ARRAYS = ("image", "boxes", "labels", "iscrowd", "difficult")
+_PUBLISHED_SCALARS = ("img_id",)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row as read back.
+
+    Args:
+        image_id: The image's id.
+        image: (L,) uint8, the encoded bytes.
+        height: Pixels; 0 in the published tools' shards, which do not store it.
+        width: Pixels; 0 in the published tools' shards.
+        boxes_yxyx_px: (N, 4) float32.
+        labels: (N,) int32, 1..C.
+        iscrowd: (N,) bool.
+        difficult: (N,) bool.
+    """
+
+    image_id: int
+    image: npt.NDArray[np.uint8]
+    height: int
+    width: int
+    boxes_yxyx_px: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int32]
+    iscrowd: npt.NDArray[np.bool_]
+    difficult: npt.NDArray[np.bool_]
+
+
+class RowReader:
+    """Random access to the rows of a split, in the order of the manifest's shards.
+
+    May be shared by threads, pickled, and used on both sides of a fork. Files are opened at the first
+    access.
+
+    Args:
+        split: The opened split.
+    """
+
+    def __init__(self, split: ConvertedSplit) -> None:
+        self._split = split
+        self._published = split.manifest.format == PUBLISHED_FORMAT
+        self._starts = [0, *accumulate(shard.rows for shard in split.manifest.shards)]
+        self._files: dict[int, ShardFile] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"split": self._split}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["split"])  # type: ignore[misc]
+
+    def __len__(self) -> int:
+        return self._starts[-1]
+
+    def __getitem__(self, index: int) -> Row:
+        """Read one row.
+
+        Raises:
+            IndexError: If `index` is not in 0..len-1.
+            DataError: If the row cannot be read, or is in a shard that the manifest says holds other
+                images; the message names the shard and the image.
+        """
+        return self.read(index)
+
+    def read(self, index: int, memory: ByteArena | None = None) -> Row:
+        """Read one row as `[index]` does, into memory that is used again.
+
+        Args:
+            index: The row in the split.
+            memory: Where the encoded image is to lie; None takes fresh memory.
+        """
+        shard, place = self._place(index)
+        file = self._file(shard)
+        make = self._published_row if self._published else self._row
+        try:
+            row = make(file, place, memory.take(file.row_bytes(place)) if memory else None)
+        except (ShardError, OSError) as error:
+            raise self.damaged(index, f"its row cannot be read: {error}") from error
+        info = self._split.manifest.shards[shard]
+        if not info.first_image_id <= row.image_id <= info.last_image_id:
+            raise self.damaged(
+                index,
+                f"it should not be here: the manifest says that this shard holds the images "
+                f"{info.first_image_id} to {info.last_image_id}, so it was swapped for another",
+            )
+        return row
+
+    def shard_of(self, index: int) -> Path:
+        """Return the data file that row `index` is in."""
+        return self._split.shard_paths[self._place(index)[0]]
+
+    def damaged(self, index: int, what: str) -> DataError:
+        """Return the error for a row that cannot be used.
+
+        Args:
+            index: The row in the split.
+            what: What is wrong with it.
+        """
+        return DataError(
+            f"{self.shard_of(index)}: image {self._image_id_of(index)} (row {index} of the split): "
+            f"{what}. {self._advice}"
+        )
+
+    def _image_id_of(self, index: int) -> int | str:
+        # From the shard's index, so that it is known where the row itself is damaged.
+        shard, place = self._place(index)
+        try:
+            file = self._file(shard)
+            if self._published:
+                return _published_id(file, place)
+            return int(file.scalars["image_id"][place])
+        except (DataError, ShardError, OSError):
+            return "of unknown id"
+
+    @property
+    def _advice(self) -> str:
+        return (
+            "The shard is damaged or was changed. See python convert.py "
+            f"verify={self._split.folder.parent}, then copy it again or convert again."
+        )
+
+    def _place(self, index: int) -> tuple[int, int]:
+        if not 0 <= index < self._starts[-1]:
+            raise IndexError(f"row {index} of {self._starts[-1]}")
+        shard = bisect_right(self._starts, index) - 1
+        return shard, index - self._starts[shard]
+
+    def _file(self, shard: int) -> ShardFile:
+        # Two threads may both open a file: the first to be kept serves, the other closes itself.
+        file = self._files.get(shard)
+        if file is None:
+            file = self._files.setdefault(shard, self._open(shard))
+        return file
+
+    def _open(self, shard: int) -> ShardFile:
+        info, path = self._split.manifest.shards[shard], self._split.shard_paths[shard]
+        try:
+            file = ShardFile(path, _PUBLISHED_SCALARS if self._published else _SCALARS)
+        except (ShardError, OSError) as error:
+            raise DataError(
+                f"{path}: cannot be opened: {error}. It holds the images {info.first_image_id} to "
+                f"{info.last_image_id}. {self._advice}"
+            ) from error
+        if len(file) != info.rows:
+            raise DataError(
+                f"{path}: it holds {len(file)} rows, the manifest says {info.rows}. {self._advice}"
+            )
+        return file
+
+    @staticmethod
+    def _row(file: ShardFile, place: int, room: npt.NDArray[np.uint8] | None) -> Row:
+        columns = file.arrays(place, _ARRAYS, room)
+        count = int(file.scalars["num_boxes"][place])
+        if any(len(columns[name]) != max(count, 1) for name in _ARRAYS if name != "image"):
+            raise ShardError(f"its columns do not hold {count} boxes each")
+        return Row(
+            image_id=int(file.scalars["image_id"][place]),
+            image=columns["image"],
+            height=int(file.scalars["height"][place]),
+            width=int(file.scalars["width"][place]),
+            boxes_yxyx_px=columns["boxes"][:count],
+            labels=columns["labels"][:count],
+            iscrowd=columns["iscrowd"][:count].astype(bool),
+            difficult=columns["difficult"][:count].astype(bool),
+        )
+
+    @staticmethod
+    def _published_row(file: ShardFile, place: int, room: npt.NDArray[np.uint8] | None) -> Row:
+        columns = file.arrays(place, ("image", "annotation"), room)
+        annotation = columns["annotation"]
+        none = np.zeros(len(annotation), bool)
+        return Row(
+            image_id=_published_id(file, place),
+            image=columns["image"],
+            height=0,
+            width=0,
+            boxes_yxyx_px=annotation[:, :4].astype(np.float32),
+            labels=annotation[:, 4].astype(np.int32),
+            iscrowd=none,
+            difficult=none,
+        )
+
+
+def _published_id(file: ShardFile, place: int) -> int:
+    # The published tools store the id as an array of one number; other writers as a plain number.
+    if "img_id" in file.scalars:
+        return int(file.scalars["img_id"][place])
+    return int(file.arrays(place, ("img_id",))["img_id"].reshape(-1)[0])

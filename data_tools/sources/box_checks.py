@@ -1,0 +1,139 @@
+"""Checks of boxes: against the list of categories, against sense, and against the image they are in.
+
+Images themselves are checked in `convert/prepare_image.py`. What is done about a defect is the policy's choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from data_tools.core import boxes
+from data_tools.core.sample import Sample
+from data_tools.sources.defects import DefectLog
+from data_tools.sources.table import SampleTable
+
+_SLACK_PX = 0.01
+"""COCO rounds its boxes to 0.01 pixels: a box that sticks out by less is cut without a word."""
+
+_LARGEST_PX = 1e9
+"""No image is so large. Areas of still larger boxes are infinite, and shares of those no numbers."""
+
+
+def check_table(
+    table: SampleTable, categories: Collection[int], file: str, log: DefectLog
+) -> SampleTable:
+    """Check all boxes of a split as far as that goes without the images.
+
+    Args:
+        table: The split.
+        categories: The category ids that exist.
+        file: The annotation file, for reports; empty takes each image's own file name.
+        log: Where defects go.
+
+    Returns:
+        The table without the boxes that are left out.
+    """
+    box = table.boxes_yxyx_px
+    bad = np.zeros(len(box), bool)
+    image_of = table.image_of_box()
+    numbers = table.annotation_ids.copy()
+
+    def report(mask: npt.NDArray[np.bool_], kind: str, detail: str) -> None:
+        for k in np.flatnonzero(mask & ~bad):
+            values = "[" + ", ".join(f"{v:g}" for v in box[k]) + "]"
+            action = log.add(
+                kind,
+                file or table.file_names[image_of[k]],
+                detail.format(box=values, category=int(table.category_ids[k])),
+                image_id=int(table.image_ids[image_of[k]]),
+                annotation_id=int(table.annotation_ids[k]),
+            )
+            if action == "fix":
+                numbers[k] = int(numbers.max()) + 1
+            else:
+                bad[k] = True
+
+    known = np.isin(table.category_ids, np.array(sorted(categories), np.int64))
+    report(~known, "unknown_category", "there is no category {category}")
+    # pycocotools takes annotation id 0 for "no match": such a box would count as missed for ever.
+    numbers[numbers == 0] = int(numbers.max(initial=0)) + 1
+    with np.errstate(invalid="ignore"):
+        finite = (np.abs(box) < _LARGEST_PX).all(axis=1)
+    report(~finite, "box_not_finite", "[y1, x1, y2, x2] = {box}")
+    with np.errstate(invalid="ignore"):
+        flat = (box[:, 2] <= box[:, 0]) | (box[:, 3] <= box[:, 1])
+    report(flat & finite, "box_degenerate", "[y1, x1, y2, x2] = {box}")
+    first = np.zeros(len(box), bool)
+    first[np.unique(numbers, return_index=True)[1]] = True
+    report(~first, "duplicate_annotation_id", "the id was used before")
+    return replace(table, annotation_ids=numbers).keep_boxes(~bad)
+
+
+def boxes_fit(table: SampleTable) -> npt.NDArray[np.bool_]:
+    """Return for each image whether its size is declared and all its boxes lie within it: (I,).
+
+    Nearly all do; `fit_boxes` need only look at the others, and at images of another size.
+    """
+    image_of = table.image_of_box()
+    size = np.stack([table.heights, table.widths], axis=1).astype(np.float64)
+    box = table.boxes_yxyx_px
+    inside = (box[:, :2] >= 0).all(axis=1) & (box[:, 2:] <= size[image_of]).all(axis=1)
+    inside &= (box[:, 2:] > box[:, :2]).all(axis=1) & (not table.relative)
+    fit = (size > 0).all(axis=1)
+    fit[image_of[~inside]] = False
+    return fit
+
+
+def fit_boxes(sample: Sample, height: int, width: int, log: DefectLog) -> Sample:
+    """Check a sample's boxes against its image's true size and cut those that stick out.
+
+    Args:
+        sample: The sample; its boxes are finite and have an area.
+        height: The image's height in pixels, in the frame of the boxes.
+        width: Its width.
+        log: Where defects go.
+
+    Returns:
+        The sample with that size and the boxes that are kept.
+    """
+    box = sample.boxes_yxyx_px
+    if not len(box):
+        return replace(sample, height=height, width=width)
+    clipped = boxes.clip(box, height, width)
+    over = np.abs(clipped - box).max(axis=1)
+    keep = np.ones(len(box), bool)
+    areas = sample.areas_px
+    if (over > 0).any():
+        inside = (clipped[:, 2] > clipped[:, 0]) & (clipped[:, 3] > clipped[:, 1])
+        share = boxes.area(clipped) / np.maximum(boxes.area(box), 1e-12)
+        areas = np.where(over > _SLACK_PX, areas * share, areas)
+        for k in np.flatnonzero((over > _SLACK_PX) | ~inside):
+            wanted = log.action("box_outside")
+            action = wanted if inside[k] or wanted == "error" else "skip"
+            values = "[" + ", ".join(f"{v:g}" for v in box[k]) + "]"
+            log.add(
+                "box_outside",
+                sample.file_name,
+                f"[y1, x1, y2, x2] = {values} in an image of height {height}, width {width}",
+                image_id=sample.image_id,
+                annotation_id=int(sample.annotation_ids[k]),
+                action=action,
+            )
+            keep[k] = action in ("clip", "keep")
+        if log.action("box_outside") == "keep":
+            clipped, areas = box, sample.areas_px
+    return replace(
+        sample,
+        height=height,
+        width=width,
+        boxes_yxyx_px=clipped[keep],
+        category_ids=sample.category_ids[keep],
+        iscrowd=sample.iscrowd[keep],
+        difficult=sample.difficult[keep],
+        areas_px=areas[keep],
+        annotation_ids=sample.annotation_ids[keep],
+    )

@@ -1,0 +1,91 @@
+"""The settings of a raw data set: its layout, where its splits lie, which classes are kept.
+
+What is done with it is set in `convert/settings.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Optional
+
+from data_tools.core.settings_fields import require, require_choice, setting
+
+DATASET_KINDS = ("coco", "voc", "txt", "yolo", "shapes")
+BOX_ORDERS = ("xyxy", "yxyx")
+
+
+@dataclass
+class SplitSettings:
+    """Where one split of a raw data set lies; paths are relative to `dataset.root`."""
+
+    annotations: str = setting(
+        "",
+        "COCO: the JSON file; VOC: the folder of XML files; TXT: the list; YOLO: the labels' folder",
+    )
+    images: str = setting("", "folder of the images")
+    list: str = setting("", "text file that names the split's images, one a line; empty takes all")
+    fraction: Optional[float] = setting(
+        None, "share of the images, 0..1: splits of one source are cut apart by `split_seed`"
+    )
+    count: int = setting(0, "shapes only: number of scenes")
+
+
+@dataclass
+class DatasetSettings:
+    """A raw data set: its layout and its classes."""
+
+    kind: str = setting("coco", "layout: coco, voc, txt, yolo or shapes (drawn, needs no files)")
+    root: str = setting("", "folder of the raw data set")
+    splits: dict[str, SplitSettings] = setting({}, "name of a split -> where it lies")
+    only: list[str] = setting([], "splits to convert; empty converts all of `splits`")
+    split_seed: int = setting(0, "seed of the splits that are a `fraction`")
+    names: list[str] = setting(
+        [],
+        "class names in the order of the source's numbers (txt, yolo, shards of published tools)",
+    )
+    names_file: str = setting(
+        "", "file with the class names, one a line, or a YOLO data.yaml; relative to `root`"
+    )
+    classes: list[str] = setting(
+        [], "classes to keep, in the order of their labels; empty keeps all in the source's order"
+    )
+    merge: dict[str, list[str]] = setting({}, "new class -> the source's classes that become it")
+    keep_empty: bool = setting(True, "keep images without boxes as negatives")
+    box_origin: int = setting(
+        1, "voc, txt: 1 = pixels count from 1 and the last one belongs to the box, 0 = edges from 0"
+    )
+    box_order: str = setting("xyxy", "txt: order of a box's numbers, xyxy or yxyx")
+    first_class: int = setting(0, "txt: number of the first class in the files, 0 or 1")
+    seed: int = setting(1, "shapes: seed of the drawn scenes")
+    min_side: int = setting(160, "shapes: smallest image side in pixels")
+    max_side: int = setting(320, "shapes: largest image side in pixels")
+
+    def __post_init__(self) -> None:
+        require_choice("dataset.kind", self.kind, DATASET_KINDS)
+        require_choice("dataset.box_origin", self.box_origin, (0, 1))
+        require_choice("dataset.box_order", self.box_order, BOX_ORDERS)
+        require_choice("dataset.first_class", self.first_class, (0, 1))
+        require(
+            32 <= self.min_side <= self.max_side,
+            "dataset.min_side",
+            self.min_side,
+            f"32..dataset.max_side ({self.max_side})",
+        )
+        require(self.max_side <= 16384, "dataset.max_side", self.max_side, "at most 16384 pixels")
+        for name in (*self.splits, *self.only):
+            require(
+                name.isidentifier() and name.isascii(),
+                "dataset.splits",
+                name,
+                "names of letters, digits and underscores, such as train or val",
+            )
+        for name in self.only:
+            require_choice("dataset.only", name, list(self.splits))
+        for name, split in self.splits.items():
+            fraction = split.fraction
+            require(
+                fraction is None or 0 < fraction <= 1,
+                f"dataset.splits.{name}.fraction",
+                fraction,
+                "a number > 0 and <= 1",
+            )

@@ -1,0 +1,1 @@
+"""What several tests share: data sets, runs, fixtures. No tests are here."""

@@ -1,0 +1,101 @@
+"""Vectorised suppression against the textbook loop: the same boxes, to the last one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import training.boxes.nms
+from tests.helpers.eval_fixtures import loop_nms
+from training.boxes.nms import nms
+
+
+def slow_nms(
+    boxes: np.ndarray,
+    labels: np.ndarray,
+    limit: float,
+    offset: float = 0.0,
+    per_class: int | None = None,
+    total: int | None = None,
+) -> list[int]:
+    """Run the textbook loop on every class, then join in the order given."""
+    picked: list[int] = []
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        picked += [int(rows[k]) for k in loop_nms(boxes[rows], limit, offset, per_class)]
+    return sorted(picked)[:total]
+
+
+def random_boxes(rng: np.random.Generator, count: int, spread: float = 100.0) -> np.ndarray:
+    corner = rng.random((count, 2)) * spread
+    return np.concatenate([corner, corner + rng.random((count, 2)) * 60], axis=1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    count=st.integers(0, 60),
+    classes=st.integers(1, 4),
+    limit=st.sampled_from([0.1, 0.45, 0.5, 0.6, 0.9, 1.0]),
+    offset=st.sampled_from([0.0, 1.0]),
+    whole=st.booleans(),
+)
+def test_equals_the_textbook_loop(
+    seed: int, count: int, classes: int, limit: float, offset: float, whole: bool
+) -> None:
+    rng = np.random.default_rng(seed)
+    boxes = random_boxes(rng, count)
+    if whole:  # whole pixels make overlaps of exactly the limit, equal boxes and empty ones likely
+        boxes = np.round(boxes / 20) * 4
+    labels = rng.integers(0, classes, count)
+    got = nms(boxes, labels, limit, pixel_offset=offset).tolist()
+    assert got == slow_nms(boxes, labels, limit, offset)
+
+
+@pytest.mark.parametrize("per_class", [None, 1, 7])
+@pytest.mark.parametrize("total", [None, 1, 25, 10_000])
+@pytest.mark.parametrize("block", [16, 2048])
+def test_limits_keep_the_best(
+    monkeypatch: pytest.MonkeyPatch, per_class: int | None, total: int | None, block: int
+) -> None:
+    monkeypatch.setattr(training.boxes.nms, "BLOCK", block)
+    rng = np.random.default_rng(5)
+    boxes, labels = random_boxes(rng, 300, spread=40.0), rng.integers(0, 5, 300)
+    got = nms(boxes, labels, 0.5, max_per_class=per_class, max_total=total).tolist()
+    assert got == slow_nms(boxes, labels, 0.5, 0.0, per_class, total)
+
+
+def test_a_removed_box_removes_nobody() -> None:
+    # b overlaps a and goes; c overlaps only b and stays.
+    boxes = np.array([[0, 0, 10, 10], [0, 4, 10, 14], [0, 8, 10, 18]], float)
+    assert nms(boxes, np.zeros(3, int), 0.4).tolist() == [0, 2]
+
+
+def test_overlap_of_exactly_the_limit_stays() -> None:
+    boxes = np.array([[0, 0, 10, 10], [0, 0, 5, 10]], float)  # overlap 0.5
+    assert nms(boxes, np.zeros(2, int), 0.5).tolist() == [0, 1]
+    assert nms(boxes, np.zeros(2, int), 0.4999).tolist() == [0]
+
+
+def test_pixel_offset_changes_small_boxes() -> None:
+    # Side by side, 2 x 1 pixels apart: no overlap as areas, a third as inclusive pixels.
+    boxes = np.array([[0, 0, 1, 1], [0, 1, 1, 2]], float)
+    assert nms(boxes, np.zeros(2, int), 0.3).tolist() == [0, 1]
+    assert nms(boxes, np.zeros(2, int), 0.3, pixel_offset=1.0).tolist() == [0]
+
+
+def test_other_classes_never_meet() -> None:
+    boxes = np.tile([[0.0, 0.0, 9.0, 9.0]], (4, 1))
+    assert nms(boxes, np.array([1, 2, 1, 3]), 0.5).tolist() == [0, 1, 3]
+
+
+def test_nothing_gives_nothing() -> None:
+    assert nms(np.zeros((0, 4)), np.zeros(0, int), 0.5).tolist() == []
+
+
+def test_many_equal_boxes_stay_within_memory() -> None:
+    # 20,000 equal boxes have 200 million pairs; blocks keep the list of pairs short.
+    boxes = np.tile([[10.0, 10.0, 50.0, 50.0]], (20_000, 1))
+    assert nms(boxes, np.zeros(20_000, int), 0.5).tolist() == [0]

@@ -1,0 +1,60 @@
+"""Every check of the training settings names its key."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from data_tools.core.errors import SettingError
+from training.process.settings import RuntimeSettings
+from training.settings import (
+    CheckpointSettings,
+    InitSettings,
+    LogSettings,
+    OptimSettings,
+    TrainSettings,
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "key"),
+    [
+        (OptimSettings, {"lr": 0}, "optim.lr"),
+        (OptimSettings, {"lr_scaling": "cubic"}, "optim.lr_scaling"),
+        (OptimSettings, {"schedule": "stairs"}, "optim.schedule"),
+        (OptimSettings, {"milestones": [3, 1]}, "optim.milestones"),
+        (OptimSettings, {"momentum": 1.0}, "optim.momentum"),
+        (OptimSettings, {"decay": "bias"}, "optim.decay"),
+        (OptimSettings, {"clip_norm": 0}, "optim.clip_norm"),
+        (OptimSettings, {"accumulate": 0}, "optim.accumulate"),
+        (OptimSettings, {"ema": 1.0}, "optim.ema"),
+        (OptimSettings, {"lr_factors": {"a*": -1}}, "optim.lr_factors[a*]"),
+        (CheckpointSettings, {"every_steps": 0}, "checkpoint.every_steps"),
+        (CheckpointSettings, {"keep": 0}, "checkpoint.keep"),
+        (InitSettings, {"head": "old"}, "init.head"),
+        (InitSettings, {"checkpoint": "a", "backbone": "b"}, "init.backbone"),
+        (RuntimeSettings, {"device": "GPU"}, "runtime.device"),
+        (RuntimeSettings, {"precision": "bf16"}, "runtime.precision"),
+        (RuntimeSettings, {"compile_cache": "x"}, "runtime.compile_cache"),
+        (RuntimeSettings, {"nonfinite": "pray"}, "runtime.nonfinite"),
+        (LogSettings, {"every_steps": 0}, "log.every_steps"),
+        (TrainSettings, {"epochs": 0}, "epochs"),
+        (TrainSettings, {"seed": -1}, "seed"),
+        (TrainSettings, {"max_minutes": 0}, "max_minutes"),
+        (TrainSettings, {"resume": True, "overwrite": True}, "overwrite"),
+        (
+            TrainSettings,
+            {"batch_size": 3, "optim": OptimSettings(accumulate=2)},
+            "optim.accumulate",
+        ),
+    ],
+)
+def test_a_wrong_value_names_its_key(kind: type, values: dict[str, Any], key: str) -> None:
+    with pytest.raises(SettingError, match=re.escape(key) + "="):
+        kind(**values)
+
+
+def test_bf16_is_for_ascend() -> None:
+    assert RuntimeSettings(device="Ascend", precision="bf16").precision == "bf16"

@@ -1,0 +1,111 @@
+"""Detector files: own checkpoints, published ones, classes, and everything that can be wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from data_tools.core.errors import CheckpointError, DataError
+from data_tools.core.files import sha256_of_file
+from tests.helpers.eval_fixtures import CLASSES, shapes_split
+from training.checkpoints.checkpoint import Card
+from training.checkpoints.weight_files import save_weights
+from training.inference.model_file import read_class_names
+from training.inference.open_model import load_network, open_model_file
+from training.nets.build import build_network
+from training.nets.settings import ModelSettings, model_settings
+
+
+def write_checkpoint(
+    path: Path, size: int = 64, card: bool = True, network: Any = None
+) -> ModelSettings:
+    """Write a detector of the shapes classes; by default a tiny one with random weights."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    model: ModelSettings = model_settings("ssd_tiny", image_size=[size, size])
+    if network is None:
+        network = build_network(model, len(CLASSES) + 1, seed=1)
+    model = network.model
+    save_weights(network, path)
+    if card:
+        Card(
+            step=1,
+            epoch=0,
+            seed=1,
+            model=dataclasses.asdict(model),
+            num_classes=len(CLASSES) + 1,
+            classes=[dataclasses.asdict(c) for c in CLASSES],
+            data_fingerprint="f" * 64,
+            files={path.name: sha256_of_file(path)},
+        ).write(path.with_suffix(".json"))
+    return model
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("run") / "step-00000001.ckpt"
+    write_checkpoint(path)
+    return path
+
+
+def test_own_checkpoint(checkpoint: Path) -> None:
+    file = open_model_file(checkpoint)
+    assert (file.model.name, file.image_size, file.num_classes) == ("ssd_tiny", (64, 64), 7)
+    assert file.named_classes() == CLASSES
+    assert file.sha256 == sha256_of_file(checkpoint) and file.data_fingerprint == "f" * 64
+    network: Any = load_network(file)
+    assert network.num_classes == 7
+
+
+def test_without_a_card_weights_tell_the_model(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "bare.ckpt", size=160, card=False)
+    file = open_model_file(tmp_path / "bare.ckpt")
+    assert (file.model.name, file.num_classes, file.classes) == ("ssd_tiny", 7, ())
+    assert [c.name for c in file.named_classes()][:2] == ["class 1", "class 2"]
+    assert open_model_file(tmp_path / "bare.ckpt", "ssd_tiny").model.name == "ssd_tiny"
+    (tmp_path / "names.txt").write_text("a\nb\nc\nd\ne\nf\n")
+    assert [c.name for c in file.named_classes(str(tmp_path / "names.txt"))] == list("abcdef")
+    (tmp_path / "names.txt").write_text("a\nb\n")
+    with pytest.raises(CheckpointError, match=r"2 classes; .*bare\.ckpt has 6"):
+        file.named_classes(str(tmp_path / "names.txt"))
+
+
+def test_published_class_count_means_coco(checkpoint: Path) -> None:
+    file = dataclasses.replace(open_model_file(checkpoint), num_classes=81, classes=())
+    names = file.named_classes()
+    assert (names[0].name, names[79].name, names[79].category_id) == ("person", "toothbrush", 90)
+
+
+def test_class_names_of_a_converted_set(tmp_path: Path) -> None:
+    shapes_split(tmp_path, count=2)
+    assert read_class_names(tmp_path) == read_class_names(tmp_path / "val") == CLASSES
+    with pytest.raises(DataError, match="neither a converted data set nor a text file"):
+        read_class_names(tmp_path / "nothing")
+
+
+def test_wrong_files_are_refused(tmp_path: Path, checkpoint: Path) -> None:
+    with pytest.raises(CheckpointError, match="no such file"):
+        open_model_file(tmp_path / "nothing.ckpt")
+    with pytest.raises(
+        CheckpointError, match=r"It is a folder; it holds \['step-00000001\.ckpt'\]"
+    ):
+        open_model_file(checkpoint.parent)
+    (tmp_path / "a.pth").write_bytes(b"x")
+    with pytest.raises(CheckpointError, match=r"unknown kind of file; expected \.ckpt"):
+        open_model_file(tmp_path / "a.pth")
+    for name in ("a.onnx", "a.mindir"):
+        (tmp_path / name).write_bytes(b"\x07not a model")
+        with pytest.raises(CheckpointError, match=name.replace(".", r"\.")):
+            open_model_file(tmp_path / name)
+
+
+def test_a_changed_checkpoint_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "c.ckpt"
+    write_checkpoint(path)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(CheckpointError, match="its card says"):
+        open_model_file(path)

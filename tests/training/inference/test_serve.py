@@ -1,0 +1,263 @@
+"""The local page: what it answers, what it refuses, and (slow) that a real browser shows the boxes."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import shutil
+import socket
+import subprocess
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+import training.inference.serve
+from data_tools.core.errors import SettingError
+from tests.helpers.eval_fixtures import CLASSES
+from training.inference.detector import Choice, Detector
+from training.inference.serve import build_server, is_loopback
+
+
+def two_boxes(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Find a sure square in the upper left and a doubtful star in the lower right."""
+    boxes = np.zeros((len(images), 2, 4), np.float32)
+    boxes[:, 0], boxes[:, 1] = [0.1, 0.1, 0.5, 0.5], [0.6, 0.6, 0.9, 0.9]
+    scores = np.zeros((len(images), 2, len(CLASSES) + 1), np.float32)
+    scores[:, 0, 2], scores[:, 1, 4] = 0.95, 0.25
+    return boxes, scores
+
+
+def png(height: int = 80, width: int = 120) -> bytes:
+    ok, data = cv2.imencode(".png", np.full((height, width, 3), 200, np.uint8))
+    assert ok
+    return data.tobytes()
+
+
+@pytest.fixture()
+def port() -> Iterator[int]:
+    detector = Detector(two_boxes, (32, 32), CLASSES)
+    server = build_server(detector, Choice(threshold=0.4), "127.0.0.1", 0, max_upload_mb=0.05)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield server.server_port
+    server.shutdown()
+    server.server_close()
+    thread.join(10)
+
+
+def ask(
+    port: int, method: str, path: str, body: bytes | None = None, **headers: str
+) -> tuple[int, dict[str, str], bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    with contextlib.closing(connection):
+        connection.request(method, path, body, {k.replace("_", "-"): v for k, v in headers.items()})
+        reply = connection.getresponse()
+        return reply.status, dict(reply.getheaders()), reply.read()
+
+
+def test_page_is_whole_and_takes_nothing_from_elsewhere(port: int) -> None:
+    status, headers, body = ask(port, "GET", "/")
+    text = body.decode()
+    assert status == 200 and "Drop a picture" in text
+    assert '"threshold": 0.4' in text and "triangle" in text
+    assert "http://" not in text and "https://" not in text
+    assert headers["Content-Security-Policy"].startswith("default-src 'none'")
+
+
+def test_detections_of_a_picture_reach_below_the_threshold(port: int) -> None:
+    status, _, body = ask(port, "POST", "/detect", png())
+    answer = json.loads(body)
+    assert status == 200
+    assert (answer["height"], answer["width"]) == (80, 120)
+    assert [(d["name"], d["score"]) for d in answer["detections"]] == [
+        ("square", 0.95),
+        ("star", 0.25),
+    ]
+    assert answer["detections"][0]["box"] == pytest.approx([8, 12, 40, 60], abs=0.01)
+
+
+def test_what_is_no_picture_is_refused_and_the_page_lives_on(port: int) -> None:
+    for body in (b"", b"hello", png()[:60]):
+        status, _, text = ask(port, "POST", "/detect", body)
+        assert status == 422 and json.loads(text)["error"]
+    assert ask(port, "POST", "/detect", png())[0] == 200
+
+
+def test_too_large_an_upload_is_refused_unread(port: int) -> None:
+    status, headers, body = ask(port, "POST", "/detect", b"x", Content_Length="999999999")
+    assert status == 413 and headers["Connection"] == "close"
+    assert "at most 0.05 MB" in json.loads(body)["error"]
+    # More digits than Python reads as a number.
+    assert ask(port, "POST", "/detect", b"x", Content_Length="9" * 5000)[0] == 413
+
+
+def test_a_browser_that_leaves_early_is_no_news(
+    port: int, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = threading.Event()
+
+    def leave(*_: Any) -> None:
+        gone.set()
+        raise ConnectionResetError
+
+    monkeypatch.setattr(training.inference.serve._Handler, "_send", leave)
+    with pytest.raises((http.client.HTTPException, ConnectionError)):
+        ask(port, "GET", "/")
+    assert gone.is_set()
+    monkeypatch.undo()
+    assert ask(port, "GET", "/")[0] == 200
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_small_file_with_a_huge_picture_is_refused(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training.inference.serve, "MAX_PIXELS", 1000)
+    status, _, body = ask(port, "POST", "/detect", png())
+    assert status == 422 and "megapixels" in json.loads(body)["error"]
+
+
+def test_other_paths_methods_and_missing_length(port: int) -> None:
+    assert ask(port, "GET", "/etc/passwd")[0] == 404
+    assert ask(port, "POST", "/other", b"x")[0] == 404
+    assert ask(port, "DELETE", "/")[0] == 501
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as stream:
+        stream.sendall(b"POST /detect HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        assert b" 411 " in stream.recv(4096)
+
+
+def test_other_sites_may_not_use_the_page(port: int) -> None:
+    # A name that resolves to this machine, and a page from elsewhere, both through the user's browser.
+    assert ask(port, "GET", "/", Host="evil.example:80")[0] == 403
+    assert ask(port, "POST", "/detect", png(), Origin="http://evil.example")[0] == 403
+    own = f"http://127.0.0.1:{port}"
+    assert ask(port, "POST", "/detect", png(), Origin=own)[0] == 200
+
+
+def test_nothing_is_written(port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = []
+    real = open
+
+    def watching(file: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
+        if set(mode) & set("wax+"):
+            opened.append(file)
+        return real(file, mode, *args, **kwargs)
+
+    monkeypatch.setattr("builtins.open", watching)
+    monkeypatch.chdir(tmp_path)
+    assert ask(port, "POST", "/detect", png())[0] == 200
+    assert opened == [] and list(tmp_path.iterdir()) == []
+
+
+def test_a_port_in_use_is_an_error(port: int) -> None:
+    with pytest.raises(SettingError, match=rf"port={port}: cannot be bound"):
+        build_server(Detector(two_boxes, (32, 32), CLASSES), Choice(), "127.0.0.1", port, 1)
+
+
+def test_loopback() -> None:
+    assert all(map(is_loopback, ("127.0.0.1", "127.1.2.3", "localhost", "::1", "[::1]")))
+    assert not any(map(is_loopback, ("0.0.0.0", "192.168.1.2", "example.org", "", "::")))
+
+
+class Browser:
+    """A headless Chromium, driven through chromedriver's HTTP protocol."""
+
+    def __init__(self, driver_port: int, chromium: str) -> None:
+        self._base = f"http://127.0.0.1:{driver_port}"
+        options = {
+            "binary": chromium,
+            "args": ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"],
+        }
+        wanted = {"alwaysMatch": {"goog:chromeOptions": options}}
+        self._base += f"/session/{self.call('POST', '/session', capabilities=wanted)['sessionId']}"
+
+    def call(self, method: str, path: str, **body: Any) -> Any:
+        data = json.dumps(body).encode() if method == "POST" else None
+        request = urllib.request.Request(self._base + path, data, method=method)
+        with urllib.request.urlopen(request, timeout=60) as reply:
+            return json.load(reply)["value"]
+
+    def run(self, script: str) -> Any:
+        return self.call("POST", "/execute/sync", script=script, args=[])
+
+    def upload(self, selector: str, path: Path) -> None:
+        found = self.call("POST", "/element", using="css selector", value=selector)
+        element = next(iter(found.values()))
+        self.call("POST", f"/element/{element}/value", text=str(path))
+
+    def wait_for(self, script: str) -> None:
+        for _ in range(200):
+            if self.run(script):
+                return
+            time.sleep(0.1)
+        raise AssertionError(f"never came true: {script}")
+
+
+@pytest.fixture()
+def browser() -> Iterator[Browser]:
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if chromium is None or driver is None:
+        pytest.skip("no headless browser here: apt-get install chromium chromium-driver")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        driver_port = free.getsockname()[1]
+    process = subprocess.Popen([driver, f"--port={driver_port}"], stdout=subprocess.DEVNULL)
+    try:
+        for _ in range(100):
+            with (
+                contextlib.suppress(OSError),
+                socket.create_connection(("127.0.0.1", driver_port), timeout=1),
+            ):
+                break
+            time.sleep(0.1)
+        session = Browser(driver_port, chromium)
+        yield session
+        session.call("DELETE", "")
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+@pytest.mark.slow
+def test_a_real_browser_shows_the_boxes(port: int, browser: Browser, tmp_path: Path) -> None:
+    (tmp_path / "p.png").write_bytes(png())
+    (tmp_path / "bad.png").write_bytes(b"not a picture")
+    browser.call("POST", "/url", url=f"http://127.0.0.1:{port}/")
+    browser.upload("#file", tmp_path / "p.png")
+    browser.wait_for("return document.getElementById('canvas').dataset.boxes === '1'")
+    assert browser.run("return document.getElementById('list').innerText") == "square\t0.95"
+    inside_line = "return [...document.getElementById('canvas').getContext('2d').getImageData(70, 146, 1, 1).data]"
+    red, green, blue, _ = browser.run(inside_line)
+    assert (red, green, blue) != (200, 200, 200)  # the frame of the square
+    move = (
+        "const s = document.getElementById('threshold'); s.value = '{}'; "
+        "s.dispatchEvent(new Event('input'));"
+    )
+    browser.run(move.format("0.1"))
+    assert browser.run("return document.getElementById('canvas').dataset.boxes") == "2"
+    browser.run(move.format("0.99"))
+    assert browser.run("return document.getElementById('canvas').dataset.boxes") == "0"
+    browser.upload("#file", tmp_path / "bad.png")
+    browser.wait_for("return document.getElementById('status').className === 'bad'")
+    assert "no picture" in browser.run("return document.getElementById('status').textContent")
+
+
+@pytest.mark.slow
+def test_dropping_a_picture_on_the_page(port: int, browser: Browser) -> None:
+    browser.call("POST", "/url", url=f"http://127.0.0.1:{port}/")
+    values = ",".join(str(b) for b in png())
+    browser.run(
+        f"const file = new File([new Uint8Array([{values}])], 'p.png', {{type: 'image/png'}});"
+        "const carried = new DataTransfer(); carried.items.add(file);"
+        "document.body.dispatchEvent(new DragEvent('drop', {dataTransfer: carried, bubbles: true}));"
+    )
+    browser.wait_for("return document.getElementById('canvas').dataset.boxes === '1'")
+    assert browser.run("return document.getElementById('canvas').width") == 700

@@ -1,0 +1,105 @@
+"""The process before anything is built: variables, the device seam, oneDNN's fast path."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from data_tools.core.errors import SettingError
+from training.process import runtime
+from training.process.settings import RuntimeSettings
+
+SHOW = (
+    "import json, os; from training.process.runtime import prepare_environment; e = prepare_environment();"
+    "print(json.dumps([os.environ['ONEDNN_MAX_CPU_ISA'], os.environ['GLOG_v'], list(e.notes)]))"
+)
+
+
+def in_new_process(code: str, **variables: str) -> str:
+    kept = {k: v for k, v in os.environ.items() if k not in ("ONEDNN_MAX_CPU_ISA", "GLOG_v")}
+    root = Path(__file__).resolve().parents[3]
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, env={**kept, **variables},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return done.stdout
+
+
+def test_the_fast_path_is_chosen_unless_the_user_chose() -> None:
+    ours = in_new_process(SHOW)
+    assert '["AVX2", "3", ["ONEDNN_MAX_CPU_ISA=AVX2 (set by us' in ours
+    assert "mindspore" not in in_new_process(
+        "import sys; from training.process.runtime import prepare_environment; prepare_environment();"
+        "print([m for m in sys.modules if m.startswith('mindspore')])"
+    )
+    theirs = in_new_process(SHOW, ONEDNN_MAX_CPU_ISA="AVX512_CORE", GLOG_v="1")
+    assert (
+        '["AVX512_CORE", "1", ["ONEDNN_MAX_CPU_ISA=AVX512_CORE (from the environment)"]]' in theirs
+    )
+
+
+def test_ascend_takes_the_same_road_up_to_the_device_call(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls: list[object] = []
+    monkeypatch.setattr(runtime, "set_device", lambda name, index: calls.append((name, index)))
+    import mindspore as ms
+
+    monkeypatch.setattr(ms, "set_deterministic", lambda flag: calls.append(("deterministic", flag)))
+    monkeypatch.setattr(ms, "set_context", lambda **keys: calls.append(keys))
+    monkeypatch.setenv("DEVICE_ID", "5")
+    runtime.start_device(
+        RuntimeSettings(device="Ascend", precision="bf16", compile_cache="cache", threads=3)
+    )
+    assert calls == [
+        ("Ascend", 5),
+        ("deterministic", True),
+        {"runtime_num_threads": 3},
+        {"enable_compile_cache": True, "compile_cache_path": "cache"},
+    ]
+    told = capsys.readouterr().err
+    assert told.startswith("runtime.compile_cache=cache: never tried on Ascend")
+    assert told.count("\n") == 1
+
+
+def test_a_device_that_is_not_there_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    import mindspore as ms
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("Unsupported device target Ascend.\nC++ call stack")
+
+    monkeypatch.setattr(ms, "set_device", refuse)
+    with pytest.raises(SettingError, match=r"runtime\.device='Ascend'.*Unsupported device target"):
+        runtime.set_device("Ascend", 0)
+
+
+@pytest.mark.slow
+def test_convolutions_are_not_on_the_reference_path() -> None:
+    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
+    if "avx512f" not in flags:
+        pytest.skip("not an AVX-512 machine: oneDNN has no slow path to fall into")
+    code = (
+        "from training.process.runtime import prepare_environment; prepare_environment()\n"
+        "import mindspore as ms, numpy as np\n"
+        "from mindspore import nn\n"
+        "ms.set_device('CPU')\n"
+        "x = ms.Tensor(np.ones((2, 3, 64, 64), np.float32))\n"
+        "print(nn.Conv2d(3, 8, 3, 2, pad_mode='same')(x).asnumpy().sum())\n"
+    )
+    trace = in_new_process(code, ONEDNN_VERBOSE="1")
+    lines = [line for line in trace.splitlines() if "exec,cpu,convolution" in line]
+    assert lines
+    assert not [line for line in lines if "ref" in line.split(",")[5:7][0]]
+
+
+def test_the_report_names_versions_device_and_settings() -> None:
+    text = in_new_process(
+        "import sys; sys.argv = ['report', 'model=ssd_tiny'];"
+        "from training.commands.report import main; main()"
+    )
+    for part in ("mindspore  2.", "numpy  1.", "as it should", "name: ssd_tiny", "set by us"):
+        assert part in text

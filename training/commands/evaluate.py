@@ -1,0 +1,153 @@
+"""What `eval.py` does: a detector file and a converted set in; figures, detections and pictures out.
+
+The figures are computed in `evaluation/evaluate.py`, which the trainer calls too.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from data_tools.core.errors import CheckpointError
+from data_tools.core.files import make_folder, write_atomic
+from data_tools.shards.manifest import ConvertedSplit, open_split
+from training.eval_settings import EvalCommand, EvaluateSettings
+from training.evaluation.evaluate import evaluate
+from training.evaluation.metrics_table import metrics_table
+from training.evaluation.scoring import EvaluationResult
+from training.inference.model_file import ModelFile
+from training.inference.open_model import load_predictor, open_model_file
+from training.process.runtime import prepare_environment, start_device
+from training.process.settings import RuntimeSettings
+from training.process.world import start_world
+
+METRICS = "metrics.json"
+PICTURES = ("predictions.png", "worst.png", "precision_recall.png")
+_ON_SHEET = 12
+
+
+def run(command: EvalCommand) -> int:
+    """Evaluate as the command says; with a launcher, on all ranks together.
+
+    Writes `metrics.json` and `detections.json` (COCO results) to `command.output`, and the pictures
+    `predictions.png`, `worst.png` and `precision_recall.png`. An earlier `metrics.json` and earlier
+    pictures are removed first and the new `metrics.json` is written last, so it never stands beside
+    another run's detections.
+
+    Returns:
+        0.
+
+    Raises:
+        DataError: If the data set is missing or damaged.
+        CheckpointError: If the detector cannot be read, or is for other classes.
+        SettingError: If the folder cannot be made.
+    """
+    prepare_environment()
+    split = open_split(command.data, command.split)
+    output = Path(command.output)
+    file = open_model_file(command.checkpoint, command.model)
+    check_classes(file, split, command.accept_other_classes)
+    start_device(RuntimeSettings(device=command.device))
+    world = start_world()
+    if world.is_main:
+        make_folder(output, "output")
+        # Pictures too: with curves=false those of an earlier run would stay beside the new figures.
+        for name in (METRICS, *PICTURES):
+            (output / name).unlink(missing_ok=True)
+        print(
+            f"{file.path}: {file.model.name}, {file.num_classes - 1} classes, image {file.image_size}"
+        )
+        if file.graph_nms:
+            print(graph_nms_note(file, command.evaluate))
+    world.barrier()
+    result = evaluate(
+        load_predictor(file, command.evaluate.batch_size),
+        split,
+        file.image_size,
+        command.evaluate,
+        rank=world.rank,
+        world_size=world.size,
+        gather=world.gather_bytes if world.size > 1 else None,
+    )
+    if world.is_main:
+        if command.crosscheck:
+            from training.evaluation.crosscheck import compare_with_pycocotools
+
+            print(compare_with_pycocotools(split.annotations_path, result))
+        _write(command, output, file, split, result)
+    world.barrier()
+    return 0
+
+
+def check_classes(file: ModelFile, split: ConvertedSplit, accept: bool) -> None:
+    """Refuse a detector whose classes are not those of the data set.
+
+    A file that does not know its classes' names passes if their number agrees.
+
+    Raises:
+        CheckpointError: If they differ and `accept` is false, or their number differs.
+    """
+    if file.num_classes != split.num_classes:
+        raise CheckpointError(
+            f"{file.path} has {file.num_classes - 1} classes, {split.folder} has "
+            f"{split.num_classes - 1}: their scores cannot be compared. Choose the matching set."
+        )
+    names = [c.name for c in file.classes]
+    expected = [c.name for c in split.classes]
+    if not names or names == expected or accept:
+        return
+    k = next(i for i, (a, b) in enumerate(zip(names, expected, strict=True)) if a != b)
+    raise CheckpointError(
+        f"label {k + 1} is {names[k]!r} in {file.path} and {expected[k]!r} in {split.folder}. If that "
+        "is the same thing by another name, set accept_other_classes=true."
+    )
+
+
+def graph_nms_note(file: ModelFile, settings: EvaluateSettings) -> str:
+    """Say which figures the suppression in an exported file's graph makes differ from its checkpoint's."""
+    floor, overlap, most = (
+        file.graph_nms[name] for name in ("score_floor", "nms_iou", "max_detections")
+    )
+    same = (
+        floor <= settings.score_floor
+        and overlap == settings.nms_iou
+        and most >= settings.max_detections
+    )
+    return (
+        f"note: the graph keeps at most {most} detections above {floor:g}, suppressed at {overlap:g}: "
+        f"{'published' if same else 'coco, published and voc'} figures are the file's own, not those of "
+        "its checkpoint"
+    )
+
+
+def _write(
+    command: EvalCommand,
+    output: Path,
+    file: ModelFile,
+    split: ConvertedSplit,
+    result: EvaluationResult,
+) -> None:
+    from training.watching.curves import write_pr_curves
+    from training.watching.visualize import write_prediction_sheet, write_worst_images
+
+    metrics: dict[str, Any] = {
+        **result.metrics,
+        "checkpoint_sha256": file.sha256,
+        "data_fingerprint": split.fingerprint,
+        "checkpoint": str(file.path),
+        "trained_on_fingerprint": file.data_fingerprint,
+        "split": command.split,
+        **({"graph_nms": file.graph_nms} if file.graph_nms else {}),
+        "seconds": {k: round(v, 3) for k, v in result.seconds.items()},
+    }
+    result.detections.write_json(output / "detections.json")
+    write_prediction_sheet(output / "predictions.png", split, result, _ON_SHEET)
+    if command.worst:
+        write_worst_images(output / "worst.png", split, result, command.worst)
+    if command.curves:
+        write_pr_curves(output / "precision_recall.png", result)
+    write_atomic(output / METRICS, json.dumps(metrics, indent=1) + "\n")
+    print(metrics_table(metrics))
+    pictures = [name for name in PICTURES if (output / name).exists()]
+    print(f"written to {output}: {', '.join([METRICS, 'detections.json', *pictures])}")

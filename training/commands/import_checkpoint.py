@@ -1,0 +1,109 @@
+"""Take in a published checkpoint: check its hash, say what it is, account for every weight.
+
+    python -m training.import_checkpoint FILE [--sha256 HASH] [--out OUT]
+
+Reading, recognising and writing are in `checkpoints/weights.py` and `checkpoints/identify.py`; this
+is the command around them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_tools.core.files import sha256_of_file
+from training.checkpoints.identify import identify
+from training.checkpoints.weight_files import PREFIX, read_with_rest, save_weights
+from training.checkpoints.weights import LoadReport, load_weights
+from training.command_line.error_words import REFUSED, message
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What a checkpoint file turned out to be.
+
+    Attributes:
+        model: The model's name, as in `model=NAME`.
+        num_classes: Classes including background.
+        sha256: The file's hash.
+        report: What became of every weight.
+        rest: Names of what its trainer saved beside the weights; left out.
+    """
+
+    model: str
+    num_classes: int
+    sha256: str
+    report: LoadReport
+    rest: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        rest = f", {len(self.rest)} others left out ({_shortly(self.rest)})" if self.rest else ""
+        return (
+            f"{self.model} with {self.num_classes} classes (background included); "
+            f"{self.report}{rest}; sha256 {self.sha256}"
+        )
+
+
+def import_checkpoint(
+    path: str | Path, *, sha256: str | None = None, out: str | Path | None = None
+) -> Imported:
+    """Read a checkpoint whatever its name says, and load it into the network it belongs to.
+
+    Args:
+        path: A `.ckpt` or `.safetensors` file, bare weights or saved by the published trainer.
+        sha256: What the file must hash to; None = not checked.
+        out: Where to write the bare weights under the published names; None = nowhere.
+
+    Returns:
+        What it is.
+
+    Raises:
+        CheckpointError: If the file is damaged, of no model we know, or not what the hash says.
+    """
+    from training.nets.build import build_network
+    from training.nets.settings import model_settings
+
+    weights, rest = read_with_rest(path, sha256=sha256)
+    name, num_classes = identify(weights)
+    network = build_network(model_settings(name), num_classes)
+    report = load_weights(network, weights)
+    if out is not None:
+        save_weights(network, out)
+    return Imported(name, num_classes, sha256_of_file(Path(path)), report, rest)
+
+
+def _shortly(names: tuple[str, ...]) -> str:
+    """Names in short: `moments.network.a.b` and its kind are `moments.*`."""
+    marker = f".{PREFIX}"
+    kinds = dict.fromkeys(n.partition(marker)[0] + ".*" if marker in n else n for n in names)
+    return ", ".join(list(kinds)[:8]) + (", ..." if len(kinds) > 8 else "")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    from training.process.runtime import prepare_environment
+
+    parser = argparse.ArgumentParser(
+        prog="python -m training.import_checkpoint",
+        description="Check a published checkpoint and say which model it is of.",
+    )
+    parser.add_argument("file", help=".ckpt or .safetensors file")
+    parser.add_argument("--sha256", help="the hash its publisher gives")
+    parser.add_argument("--out", help="write the bare weights here (.ckpt or .safetensors)")
+    options = parser.parse_args(arguments)
+    prepare_environment()
+    try:
+        imported = import_checkpoint(options.file, sha256=options.sha256, out=options.out)
+    except REFUSED as error:
+        print(message(error), file=sys.stderr)
+        return 1
+    print(f"{options.file}: {imported}")
+    if options.out:
+        print(f"wrote {options.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,96 @@
+"""Opens any detector file - checkpoint, ONNX, MindIR - and makes it ready to predict.
+
+Exported files are run in `exported.py`; weights are read in `checkpoints/weights.py`, cards in
+`checkpoints/checkpoint.py`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from data_tools.core.errors import CheckpointError
+from data_tools.core.files import sha256_of_file
+from training.evaluation.evaluate import PredictFn
+from training.inference.exported import load_exported, read_metadata
+from training.inference.model_file import EXPORTED, WEIGHTS, ModelFile
+from training.nets.settings import model_settings, settings_from_dict
+
+
+def open_model_file(path: str | Path, model_name: str | None = None) -> ModelFile:
+    """Find out what a detector file is.
+
+    Args:
+        path: A checkpoint of ours (with its card beside it) or published, or an exported file.
+        model_name: A file of `conf/model`, for checkpoints without a card; None finds it.
+
+    Raises:
+        CheckpointError: If it is missing, damaged, or of no kind we know.
+    """
+    path = Path(path)
+    if not path.is_file():
+        hint = ""
+        if path.is_dir():
+            found = sorted(p.name for p in path.rglob("*") if p.suffix in WEIGHTS + EXPORTED)
+            hint = f" It is a folder; it holds {found[:5]}." if found else " It is a folder."
+        raise CheckpointError(f"checkpoint={path}: no such file.{hint}")
+    if path.suffix in EXPORTED:
+        return read_metadata(path)
+    if path.suffix not in WEIGHTS:
+        raise CheckpointError(
+            f"checkpoint={path}: unknown kind of file; expected {', '.join(WEIGHTS + EXPORTED)}."
+        )
+    return _open_checkpoint(path, model_name)
+
+
+def _open_checkpoint(path: Path, model_name: str | None) -> ModelFile:
+    from training.checkpoints.checkpoint import read_card
+    from training.checkpoints.identify import identify
+    from training.checkpoints.weight_files import read_weights
+
+    sha256 = sha256_of_file(path)
+    card = read_card(path)
+    if card is not None:
+        recorded = card.files.get(path.name)
+        if recorded is not None and recorded != sha256:
+            raise CheckpointError(
+                f"{path}: sha256 {sha256[:16]}..., its card says {recorded[:16]}...: the file was "
+                "changed, cut short, or belongs to another card."
+            )
+        classes = card.class_infos
+        model = settings_from_dict(card.model)
+        return ModelFile(path, model, card.num_classes, classes, sha256, card.data_fingerprint)
+    weights = read_weights(path)
+    try:
+        name, num_classes = identify(weights)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    return ModelFile(path, model_settings(model_name or name), num_classes, (), sha256, "")
+
+
+def load_predictor(file: ModelFile, batch_size: int) -> PredictFn:
+    """Make a detector file ready to run.
+
+    Args:
+        file: From `open_model_file`.
+        batch_size: Images per call; what an exported file fixes wins.
+
+    Raises:
+        CheckpointError: If the weights do not fit the network.
+    """
+    if file.path.suffix in EXPORTED:
+        return load_exported(file, batch_size)
+    from training.inference.predictor import build_predictor
+
+    return build_predictor(load_network(file), batch_size)
+
+
+def load_network(file: ModelFile) -> Any:
+    """Build the network of a checkpoint and load its weights; inference mode."""
+    from training.checkpoints.weight_files import read_weights
+    from training.checkpoints.weights import load_weights
+    from training.nets.build import build_network
+
+    network = build_network(file.model, file.num_classes)
+    load_weights(network, read_weights(file.path))
+    return network.set_train(False)

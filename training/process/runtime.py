@@ -1,0 +1,161 @@
+"""The process before anything is built: environment, device, threads and seeds.
+
+Nothing here knows of data, models or other ranks. `prepare_environment` must run before MindSpore is
+imported for the first time; commands call it first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import os
+import platform
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data_tools.core.errors import SettingError
+from training.process.settings import RuntimeSettings
+
+ISA_VARIABLE = "ONEDNN_MAX_CPU_ISA"
+CACHE_WARNING = (
+    "never tried on Ascend, and on CPU a cached graph trains with wrong weights: compare the first "
+    "losses with those of a run without it."
+)
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What `prepare_environment` found and did, for the log."""
+
+    notes: tuple[str, ...]
+
+
+@functools.cache
+def prepare_environment() -> Environment:
+    """Set the environment variables that MindSpore reads while it is imported.
+
+    The bundled oneDNN takes a reference kernel for convolutions on AVX-512 machines unless it is held
+    to AVX2: a training step is then about ten times slower. A value that the user has set stays.
+
+    Returns:
+        Notes that say what was set, one a line.
+    """
+    notes = []
+    late = "mindspore" in sys.modules
+    if ISA_VARIABLE in os.environ:
+        notes.append(f"{ISA_VARIABLE}={os.environ[ISA_VARIABLE]} (from the environment)")
+    elif platform.machine() in ("x86_64", "AMD64"):
+        os.environ[ISA_VARIABLE] = "AVX2"
+        when = ", too late: MindSpore is already imported" if late else ""
+        notes.append(f"{ISA_VARIABLE}=AVX2 (set by us: fast convolutions on AVX-512{when})")
+    os.environ.setdefault("GLOG_v", "3")
+    os.environ.setdefault("MS_NODE_TIMEOUT", "20")
+    # A graph that does not compile leaves `rank_0/om/` behind, by default in the user's folder.
+    os.environ.setdefault("MS_OM_PATH", str(Path(tempfile.gettempdir()) / "mindspore-debris"))
+    return Environment(tuple(notes))
+
+
+def start_device(runtime: RuntimeSettings) -> None:
+    """Choose the device, set threads, and run the first operation of the process.
+
+    Args:
+        runtime: The runtime settings.
+
+    Raises:
+        SettingError: If this machine has no such device.
+    """
+    import mindspore as ms
+
+    set_device(runtime.device, device_index())
+    if runtime.deterministic and runtime.device == "Ascend":
+        ms.set_deterministic(True)
+    if runtime.threads is not None:
+        ms.set_context(runtime_num_threads=runtime.threads)
+    if runtime.compile_cache is not None:
+        ms.set_context(enable_compile_cache=True, compile_cache_path=runtime.compile_cache)
+        print(f"runtime.compile_cache={runtime.compile_cache}: {CACHE_WARNING}", file=sys.stderr)
+    limit_opencv_threads()
+    _first_operation()
+
+
+def set_device(name: str, index: int) -> None:
+    """Hand the device to MindSpore: the one place where Ascend and CPU part ways.
+
+    Args:
+        name: `CPU` or `Ascend`.
+        index: Which card of this machine; ignored on CPU.
+
+    Raises:
+        SettingError: If MindSpore cannot use the device here.
+    """
+    import mindspore as ms
+
+    try:
+        if name == "CPU":
+            ms.set_device("CPU")
+        else:
+            ms.set_device(name, index)
+    except (RuntimeError, ValueError) as error:
+        # In a notebook MindSpore may be at work already; that is fine on the very device we want.
+        if "has been initialized" in str(error) and ms.get_context("device_target") == name:
+            return
+        first = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        raise SettingError(
+            f"runtime.device={name!r}: MindSpore cannot use it on this machine ({first}). "
+            "Install the driver and CANN (docs/ascend.md), or set runtime.device=CPU."
+        ) from error
+
+
+def device_index() -> int:
+    """Return the card this process uses: `DEVICE_ID` as launchers set it, else 0."""
+    return int(os.environ.get("DEVICE_ID", "0"))
+
+
+def limit_opencv_threads() -> None:
+    """Keep OpenCV from starting threads of its own: the pipeline's threads are the parallelism."""
+    import cv2
+
+    cv2.setNumThreads(1)
+
+
+def set_seed(seed: int) -> None:
+    """Seed MindSpore and NumPy, so that first weights are the same on every rank."""
+    import mindspore as ms
+
+    ms.set_seed(seed)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that decide what a run computes, without importing MindSpore."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {"python": platform.python_version()}
+    for name in (
+        "mindspore",
+        "numpy",
+        "numba",
+        "opencv-python-headless",
+        "hydra-core",
+        "pycocotools",
+    ):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def _first_operation() -> Any:
+    # With NumPy 2 the first eager operation of a process raises and every later one works. It has to
+    # happen before communication starts, or a rank forgets to sign off from the scheduler.
+    import mindspore as ms
+
+    with contextlib.redirect_stderr(io.StringIO()):
+        try:
+            return ms.Tensor([1.0], ms.float32) * 2.0
+        except (SystemError, ImportError):
+            return None

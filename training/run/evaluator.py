@@ -1,0 +1,117 @@
+"""Evaluation while training: the current weights in a network of their own, on all ranks.
+
+The figures come from `evaluation/evaluate.py`, the same call that `eval.py` makes, so the digits agree.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from data_tools.core.errors import DataError
+from data_tools.core.files import write_atomic
+from data_tools.shards.manifest import ConvertedSplit, open_split
+from training.learning.assemble import RunComponents
+from training.learning.state import copy_weights
+from training.nets.build import build_network
+from training.process.disk_errors import disk_errors
+from training.watching.tensorboard import TensorBoard
+
+
+class Evaluator:
+    """Scores the run's weights on its evaluation split.
+
+    Weights are copied into a second network: the training one stays in training mode, and averages
+    of weights (ema) are evaluated without touching the weights that train.
+
+    Args:
+        parts: The run.
+
+    Raises:
+        DataError: If evaluation is wanted and its split's classes are not those of training.
+    """
+
+    def __init__(self, parts: RunComponents) -> None:
+        self.parts = parts
+        self.split = self._open()
+        self.predict: Any = None
+        self.network: Any = None
+        self.result: Any = None
+
+    def _open(self) -> ConvertedSplit | None:
+        settings = self.parts.settings
+        if not settings.evaluate_at_end and settings.evaluate_every_epochs == 0:
+            return None
+        split = open_split(settings.data, settings.evaluate_split)
+        if split.classes != self.parts.split.classes:
+            raise DataError(
+                f"{split.folder}: its classes are not those of {self.parts.split.folder}. Convert "
+                "both splits in one go."
+            )
+        return split
+
+    def evaluate(self, say: Callable[[str], None]) -> dict[str, Any] | None:
+        """Evaluate the current weights; call it on every rank.
+
+        Args:
+            say: Prints a line on the main rank.
+
+        Returns:
+            The metrics, the same on every rank; None if there is no evaluation split.
+        """
+        from training.evaluation.evaluate import evaluate
+        from training.inference.predictor import build_predictor
+
+        if self.split is None:
+            return None
+        settings, world = self.parts.settings, self.parts.world
+        if self.network is None:
+            self.network = build_network(settings.model, self.parts.split.num_classes)
+            self.predict = build_predictor(self.network, settings.evaluate.batch_size)
+        copy_weights(world.broadcast(self.parts.state.detector_weights()), self.network)
+        height, width = settings.model.image_size
+        self.result = evaluate(
+            self.predict,
+            self.split,
+            (int(height), int(width)),
+            settings.evaluate,
+            rank=world.rank,
+            world_size=world.size,
+            gather=world.gather_bytes if world.size > 1 else None,
+        )
+        metrics: dict[str, Any] = self.result.metrics
+        coco = metrics["coco"]
+        say(
+            f"evaluation of {coco['num_images']} images: AP {coco['AP']:.4f}, AP50 {coco['AP50']:.4f}"
+        )
+        return metrics
+
+    def publish(self, step: int, metrics: dict[str, Any], tensorboard: TensorBoard) -> None:
+        """Write the latest figures and pictures of predictions; the main rank calls it.
+
+        Args:
+            step: Steps done.
+            metrics: What `evaluate` returned.
+            tensorboard: Gets the figures and the picture.
+
+        Raises:
+            UserError: If the disk is full or fails.
+        """
+        output = self.parts.output
+        content = {"step": step, **metrics, "data_fingerprint": self.fingerprint}
+        with disk_errors(output / "metrics.json"):
+            write_atomic(output / "metrics.json", json.dumps(content, indent=1) + "\n")
+        figures = {f"val/{k}": v for k, v in metrics["coco"].items() if isinstance(v, float)}
+        tensorboard.scalars(figures, step)
+        count = self.parts.settings.log.pictures
+        if count and self.split is not None:
+            from training.watching.visualize import write_prediction_sheet
+
+            write_prediction_sheet(output / "predictions.png", self.split, self.result, count)
+            tensorboard.picture("predictions", output / "predictions.png", step)
+
+    @property
+    def fingerprint(self) -> str:
+        """Fingerprint of the evaluation split, empty without one."""
+        return self.split.fingerprint if self.split is not None else ""

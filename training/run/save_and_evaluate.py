@@ -1,0 +1,123 @@
+"""What a run keeps: its checkpoints, their evaluations, and which was best.
+
+When to save or evaluate is the trainer's business; the files are `checkpoints/store.py`, the figures
+`evaluator.py`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from training.checkpoints.checkpoint import Checkpoint
+from training.checkpoints.store import CheckpointStore
+from training.learning.assemble import RunComponents
+from training.process.rank_status import RankStatus
+from training.process.signals import Interrupted, StopRequest
+from training.run.evaluator import Evaluator
+from training.watching.reporter import Reporter, Stopwatch
+
+
+class SaveAndEvaluate:
+    """Saves and evaluates one rank's run.
+
+    Args:
+        store: The run's checkpoints.
+        status: Tells the launcher what this rank does.
+        stop: Whether the run should stop, and what its parts take.
+        clock: How long the run took.
+        say: Prints a line on the main rank.
+
+    Attributes:
+        saved: The last checkpoint; None on other ranks than the main one.
+        saved_step: Its step, on every rank; -1 if there is none.
+        best: Step and AP of the best evaluation.
+        metrics: The evaluation of the saved step, None if it was not made.
+    """
+
+    def __init__(
+        self,
+        store: CheckpointStore,
+        status: RankStatus,
+        stop: StopRequest,
+        clock: Stopwatch,
+        say: Callable[[str], None],
+    ) -> None:
+        self.store, self.status, self.stop = store, status, stop
+        self.clock, self.say = clock, say
+        self.saved: Checkpoint | None = None
+        self.saved_step = -1
+        self.best: dict[str, Any] | None = None
+        self.metrics: dict[str, Any] | None = None
+
+    def open(self, parts: RunComponents, evaluator: Evaluator, reporter: Reporter) -> None:
+        """Take what is only there when the run is built."""
+        self.parts, self.evaluator, self.reporter = parts, evaluator, reporter
+
+    def resume_from(self, found: Checkpoint) -> None:
+        """Go on from a checkpoint, which is the last one saved."""
+        self.saved, self.saved_step = found, found.card.step
+        self.clock.before = found.card.wall_seconds
+        self.best, self.metrics = found.card.best, found.card.metrics
+
+    def evaluate_in_time(self, step: int) -> bool:
+        """Evaluate if the time limit leaves room for it; return True if the run may go on."""
+        return self.time_to_evaluate(step) and self.evaluate_unless_stopped(step)
+
+    def time_to_evaluate(self, step: int) -> bool:
+        """True if an evaluation fits before the time limit; otherwise a resumed run makes up for it."""
+        reason = self.stop.no_time_to_evaluate(self.parts.world)
+        if reason:
+            self.say(f"evaluation after step {step} left to the resumed run: {reason}")
+        return not reason
+
+    def evaluate_unless_stopped(self, step: int) -> bool:
+        """Evaluate; alone, a signal may interrupt it, since the step is saved.
+
+        Returns:
+            True if the run may go on; else a resumed one makes up for the evaluation.
+        """
+        try:
+            self.stop.interruptible = self.parts.world.size == 1
+            if self.stop.interruptible and self.stop.signal is not None:
+                raise Interrupted
+            self.evaluate(step)
+        except Interrupted:
+            self.say(f"evaluation after step {step} stopped by a signal")
+            return False
+        finally:
+            self.stop.interruptible = False
+        return True
+
+    def save(self, step: int) -> None:
+        """Write a checkpoint of the current step, once."""
+        if self.saved_step == step:
+            return
+        begun = time.monotonic()
+        self.status.tell(step, "saving a checkpoint", patience=300)
+        card = self.parts.card(step)
+        card.best, card.wall_seconds = self.best, self.clock.seconds()
+        if self.parts.world.is_main:
+            state = self.parts.state
+            self.saved = self.store.save(card, state.detector_weights(), state.rest())
+        self.saved_step, self.metrics = step, None
+        self.stop.saved(time.monotonic() - begun)
+
+    def evaluate(self, step: int) -> None:
+        """Evaluate the current weights on all ranks and note the result."""
+        begun = time.monotonic()
+        self.status.tell(step, "evaluating", patience=3600)
+        metrics = self.evaluator.evaluate(self.say)
+        if metrics is None:
+            return
+        self.metrics = metrics
+        score = metrics["coco"]["AP"]
+        if self.best is None or score > self.best["AP"]:
+            self.best = {"step": step, "AP": score}
+        if self.parts.world.is_main and self.saved is not None and self.saved_step == step:
+            self.store.mark(self.saved, metrics, self.best)
+        if self.parts.world.is_main:
+            self.reporter.evaluation(step, metrics)
+            self.evaluator.publish(step, metrics, self.reporter.tensorboard)
+        self.stop.evaluated(time.monotonic() - begun)

@@ -1,0 +1,256 @@
+"""One rank's training run: begin or resume, step, log, save, evaluate, finish.
+
+Sums and gradients are `learning/step.py`, files `checkpoints/checkpoint.py`, words
+`watching/announce.py`; this is the order of it all.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+from data_tools.shards.manifest import ConvertedSplit
+from training.checkpoints.checkpoint import Checkpoint
+from training.checkpoints.resume import check_resumable
+from training.checkpoints.store import CheckpointStore
+from training.learning.assemble import build_parts
+from training.learning.step import StepResult
+from training.learning.stepper import Stepper, build_stepper
+from training.process.disk_errors import DiskError
+from training.process.rank_status import FINISHED, RankStatus
+from training.process.runtime import Environment
+from training.process.signals import Interrupted, StopRequest
+from training.process.world import World
+from training.run.evaluator import Evaluator
+from training.run.first_weights import load_initial_weights
+from training.run.preflight import preflight
+from training.run.save_and_evaluate import SaveAndEvaluate
+from training.settings import TrainSettings
+from training.watching.announce import announce
+from training.watching.blackbox import BlackBox
+from training.watching.reporter import Reporter, Stopwatch, describe_path, finite_or_none
+from training.watching.run_folder import (
+    prepare_folder,
+    remove_earlier,
+    write_settings,
+    write_summary,
+)
+from training.watching.triggers import Triggers
+
+
+class Trainer:
+    """A run of one rank, from its settings to its exit code.
+
+    Args:
+        settings: All settings.
+        world: This rank; communication has started.
+        split: The training split.
+        environment: What was done to the process, for the log.
+        started: `time.monotonic()` at the start of the process.
+    """
+
+    def __init__(
+        self,
+        settings: TrainSettings,
+        world: World,
+        split: ConvertedSplit,
+        environment: Environment,
+        started: float,
+    ) -> None:
+        self.settings, self.world, self.split = settings, world, split
+        self.environment, self.clock = environment, Stopwatch(started)
+        self.output = Path(settings.output)
+        self.store = CheckpointStore(self.output / "checkpoints", settings.checkpoint.keep)
+        self.status = RankStatus(world.rank)
+        self.stop = StopRequest(settings.max_minutes, started)
+        self.keeper = SaveAndEvaluate(self.store, self.status, self.stop, self.clock, self.say)
+        self.step = 0
+        self.skips = 0
+        self.phase_begun = 0
+        self.last: StepResult | None = None
+        self.left_open = ExitStack()
+
+    def run(self) -> int:
+        """Train to the end, to a limit, or to a signal; return the exit code."""
+        alone = self.world.size == 1  # among others, nobody may leave a collective by himself
+        with self.stop, self.left_open:
+            try:
+                self.stop.interruptible = alone
+                self.begin()
+                self.stop.interruptible = False
+                # The run may have been stopped between saving and evaluating.
+                missing = self.step > 0 and self.evaluation_missing
+                if not missing or self.keeper.evaluate_unless_stopped(self.step):
+                    self.steps()
+                self.stop.interruptible = alone
+                self.finish()
+            except Interrupted:
+                self.say("stopped by a signal; what was saved before is whole")
+            except DiskError as error:
+                error.saved_step = self.keeper.saved_step
+                raise
+        self.world.barrier()  # nobody leaves while another still writes or waits
+        self.status.tell(self.step, FINISHED)
+        # To the launcher, a rank that was asked to stop and did is a success.
+        return 0 if self.status.path else self.stop.exit_code
+
+    def say(self, text: str) -> None:
+        """Print a line on the main rank."""
+        if self.world.is_main:
+            print(text, flush=True)
+
+    def begin(self) -> None:
+        """Build everything, find the point to start from, and compare notes with the other ranks."""
+        settings, world = self.settings, self.world
+        self.status.tell(0, "building", patience=120)
+        if world.is_main:
+            prepare_folder(settings)
+        self.parts = build_parts(settings, world, self.split)
+        self.reporter = Reporter(self.parts, self.say)
+        self.blackbox = BlackBox(self.parts)
+        self.keeper.open(self.parts, Evaluator(self.parts), self.reporter)
+        self.due = Triggers(self.parts)
+        found = self.store.newest(self.say) if settings.resume else None
+        if found is not None:
+            self.resume_from(found)
+        else:
+            if settings.resume:
+                self.say(
+                    f"resume: no checkpoint in {self.store.folder}; starting from the beginning"
+                )
+            load_initial_weights(self.parts, self.say)
+        if world.size > 1 and settings.runtime.preflight:
+            self.status.tell(0, "comparing notes in the preflight")
+            self.say(preflight(self.parts, self.step, self.keeper.evaluator.fingerprint))
+        # Only now: whatever was wrong with this run has been said. Other ranks write nothing before
+        # their first step, which waits for this rank.
+        if world.is_main:
+            remove_earlier(settings)
+        self.reporter.start(self.step)
+        self.left_open.callback(self.close_reporter)
+        if world.is_main:
+            self.store.set_aside_after(self.step)
+            self.store.sweep()
+            write_settings(settings, self.output)
+            announce(self.parts, self.environment, self.step)
+
+    def close_reporter(self) -> None:
+        """Close what an error left open; what the disk does not take of it is not worth another error."""
+        with suppress(DiskError):
+            self.reporter.close()
+
+    def resume_from(self, found: Checkpoint) -> None:
+        """Take over a checkpoint of this run."""
+        expected = self.parts.card(found.card.step)
+        name = str(found.weights_path)
+        for line in check_resumable(found.card, self.settings, expected, name):
+            self.say(f"resume: accepted change: {line}")
+        self.parts.state.load(*found.read())
+        self.step = found.card.step
+        self.keeper.resume_from(found)
+        self.say(f"resume: going on after step {self.step} ({name})")
+
+    def steps(self) -> None:
+        """Train from the current step to the last one, phase by phase."""
+        phases, total = self.parts.phases, self.parts.total_steps
+        while self.step < total:
+            current = max(i for i, phase in enumerate(phases) if phase.first_step <= self.step)
+            ends = [phase.first_step for phase in phases[current + 1 :]] + [total]
+            until = min(ends[0], total)
+            self.phase_begun, self.reporter.compiled_at = self.step, self.step + 1
+            stepper = build_stepper(self.parts, phases[current], self.step, until)
+            try:
+                while self.step < until:
+                    if self.one_call(stepper, until):
+                        return
+            finally:
+                stepper.close()
+
+    def call_length(self, longest: int, until: int) -> int:
+        """Return how many steps the next call has; it ends where something is due."""
+        # The first step of a phase compiles, and is a call of its own. Alone, a run that should stop
+        # goes on by single steps; ranks may not, as they could differ on it.
+        if self.step == self.phase_begun or (self.world.size == 1 and self.stop.wanted):
+            return 1
+        return self.due.call_length(self.step, min(longest, until - self.step))
+
+    def one_call(self, stepper: Stepper, until: int) -> bool:
+        """Do a call's steps and what is due after them; return True if the run should leave."""
+        begun = time.monotonic()
+        self.stop.rearm()
+        count = self.call_length(stepper.longest, until)
+        fresh = self.step == self.phase_begun
+
+        def tell(doing: str) -> None:
+            # Compiling may take minutes; a call of several steps, the limit of each.
+            limit = 1800 if fresh else self.settings.runtime.hang_seconds * (count - 1)
+            self.status.tell(self.step + 1, doing, limit if doing == "computing" else 0)
+
+        steps = stepper.call(self.step, count, tell, lambda: self.stop.wanted)
+        if not fresh:  # what compiling takes says nothing of the steps to come
+            self.stop.took(time.monotonic() - begun)
+        leaving = steps[-1].result.stop
+        full: DiskError | None = None
+        for k, done in enumerate(steps, 1):
+            if done.result.applied:
+                self.skips = 0
+            else:
+                self.not_applied(done.result, stepper)
+            self.step += 1
+            self.last = done.result
+            last = self.step == self.parts.total_steps or (leaving and k == count)
+            if full is None:
+                try:
+                    self.reporter.step(self.step, done, last)
+                except DiskError as error:
+                    full = error  # the weights are those after the call's last step: on to it
+        if full is not None:
+            # A log line less is no reason to lose the steps since the last checkpoint as well. Where
+            # there is no room for one either, its own error says so.
+            self.keeper.save(self.step)
+            raise full
+        # The order matters: a line is logged before its step is saved.
+        if last or self.due.save(self.step) or self.due.evaluation(self.step):
+            self.keeper.save(self.step)
+            if self.due.evaluation(self.step) and not leaving:
+                leaving = not self.keeper.evaluate_in_time(self.step)
+            self.reporter.restart()
+        return leaving
+
+    @property
+    def evaluation_missing(self) -> bool:
+        """True if the current step's evaluation is due and was not made."""
+        return self.due.evaluation(self.step) and self.keeper.metrics is None
+
+    def not_applied(self, result: StepResult, stepper: Stepper) -> None:
+        """Handle a step whose update was left out: an overflow of half precision, or worse."""
+        if self.blackbox.is_overflow(result):
+            return
+        self.skips = self.skips + 1
+        path = self.blackbox.write(self.step, stepper.batch(self.step), result)
+        skipping = self.settings.runtime.nonfinite == "skip"
+        if not skipping or self.skips > self.settings.runtime.max_skips:
+            raise self.blackbox.error(self.step, result, path, self.skips)
+        self.say(f"step {self.step + 1}: not finite, skipped; batch recorded in {path}")
+
+    def finish(self) -> None:
+        """Draw the curves and write the summary."""
+        self.reporter.close()
+        if not self.world.is_main:
+            return
+        done = self.step >= self.parts.total_steps and not self.evaluation_missing
+        summary = {
+            "steps": self.step,
+            "final_loss": finite_or_none(self.last.loss)
+            if self.last
+            else self.reporter.log.last_loss(),
+            "metrics": self.keeper.metrics,
+            "wall_seconds": self.clock.seconds(),
+            "images_seen": self.step * self.parts.global_batch,
+            "skipped_steps": self.reporter.log.skipped(),
+            "best": self.keeper.best,
+            "finished": done,
+        }
+        write_summary(self.output, summary)
+        self.say(f"after step {self.step}: {describe_path(self.output, done)}")
