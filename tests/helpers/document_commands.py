@@ -144,7 +144,10 @@ def _check_module(module: str, arguments: list[str], line: str) -> None:
     if not path.is_file():
         assert importlib.util.find_spec(module), f"{line}: no module {module}"
         return
-    source = path.read_text() + (path.parent / "common.py" if "benchmarks" in module else path).read_text()  # fmt: skip
+    # A command's options stand in the file itself or in the one that it takes its `main` from.
+    where = re.search(r"^from ([\w.]+) import .*\bmain\b", path.read_text(), re.M)
+    home = REPOSITORY / f"{where[1].replace('.', '/')}.py" if where else path
+    source = path.read_text() + (path.parent / "common.py" if "benchmarks" in module else home).read_text()  # fmt: skip
     options = [word.strip("[]") for word in arguments if word.strip("[]").startswith("--")]
     missing = [option for option in options if f'"{option}"' not in source]
     assert not missing, f"{line}: {module} has no option {', '.join(missing)}"

@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
-from data_tools.convert.prepare_image import draw
 from data_tools.core.errors import UserError
 from data_tools.core.progress import Progress
+from data_tools.images import draw
 
 
 def test_boxes_are_drawn_on_a_copy() -> None:

@@ -43,7 +43,7 @@ def test_a_fed_device() -> None:
 def test_a_starving_device() -> None:
     text = describe_stage_costs(costs(), 0.024, 32, 1)
     assert "needs 4.0 cores (so 4), and has 1: it waits 75 % of the time" in text
-    assert "The slowest_stage stage is decode (67 %)" in text and "longest side" in text
+    assert "The slowest stage is decode (67 %)" in text and "longest side" in text
 
 
 def test_nothing_measured_is_no_division_by_zero() -> None:

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_tools.core.errors import DataError
+from data_tools.sources import jsonstream
 from data_tools.sources.jsonstream import Batch, JsonStream
-from data_tools.sources.read import jsonstream
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),

@@ -13,8 +13,9 @@ import pytest
 
 from data_tools.convert.settings import ConvertSettings
 from data_tools.core.errors import DataError, SettingError
+from data_tools.sources import jsonstream
 from data_tools.sources.image_files import numbers_for
-from data_tools.sources.read import RawDataset, RawSplit, jsonstream, read_source
+from data_tools.sources.read import RawDataset, RawSplit, read_source
 from data_tools.sources.settings import DatasetSettings, SplitSettings
 from tests.helpers.raw_sets import (
     CATEGORIES,
@@ -28,8 +29,12 @@ from tests.helpers.raw_sets import (
 )
 
 
+def read_settings(settings: ConvertSettings) -> RawDataset:
+    return read_source(settings.dataset, settings.content()["policy"])
+
+
 def read(settings: ConvertSettings) -> RawSplit:
-    return read_source(settings).splits[0]
+    return read_settings(settings).splits[0]
 
 
 def kinds(split: RawSplit) -> list[str]:
@@ -166,7 +171,7 @@ def test_lists_and_fractions(tmp_path: Path) -> None:
             name: SplitSettings(annotations="train.json", images="images", fraction=share)
             for name, share in shares.items()
         }
-        raw = read_source(coco_settings(tmp_path, dataset_splits=splits, dataset_split_seed=seed))
+        raw = read_settings(coco_settings(tmp_path, dataset_splits=splits, dataset_split_seed=seed))
         return {split.name: split.table.image_ids.tolist() for split in raw.splits}
 
     parts = cut(0, train=0.75, val=0.25)
@@ -194,7 +199,7 @@ def voc(root: Path, **more: Any) -> RawDataset:
     dataset = DatasetSettings(
         kind="voc", root=str(root), splits={"train": SplitSettings(**split)}, **more
     )
-    return read_source(ConvertSettings(dataset=dataset))
+    return read_settings(ConvertSettings(dataset=dataset))
 
 
 def write_voc(root: Path, files: dict[str, str | bytes], images: list[str]) -> None:
@@ -375,7 +380,7 @@ def txt(root: Path, lines: str, **more: Any) -> RawDataset:
         splits={"train": SplitSettings(annotations="list.txt", images=".")},
         **{"box_origin": 0, **more},
     )
-    return read_source(ConvertSettings(dataset=dataset))
+    return read_settings(ConvertSettings(dataset=dataset))
 
 
 def test_txt_lines(tmp_path: Path) -> None:
@@ -429,7 +434,7 @@ def test_yolo(tmp_path: Path) -> None:
         splits={"train": SplitSettings(annotations="labels", images="images")},
         names_file="data.yaml",
     )
-    raw = read_source(ConvertSettings(dataset=dataset))
+    raw = read_settings(ConvertSettings(dataset=dataset))
     split = raw.splits[0]
     assert split.table.relative and split.table.file_names == ["a.jpg", "c.jpg", "sub/b.png"]
     np.testing.assert_allclose(
@@ -445,7 +450,7 @@ def test_yolo(tmp_path: Path) -> None:
     ]
     (tmp_path / "data.yaml").write_text("nothing: here")
     with pytest.raises(DataError, match="expected YAML with `names:`"):
-        read_source(ConvertSettings(dataset=dataset))
+        read_settings(ConvertSettings(dataset=dataset))
 
 
 def test_numbers_for_names() -> None:
