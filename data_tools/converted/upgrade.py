@@ -22,6 +22,7 @@ from data_tools.core.sample import ClassInfo
 from data_tools.images.inspect import inspect
 from data_tools.shards.manifest import ANNOTATIONS, MANIFEST, REPORT, Manifest, ShardInfo
 from data_tools.shards.mindrecord_reader import ShardError, ShardFile
+from data_tools.shards.reader import PUBLISHED_SCALARS, published_image_id
 from data_tools.shards.schema import PUBLISHED_FORMAT
 from data_tools.sources.names import class_names
 
@@ -166,10 +167,10 @@ def _read_shard(
 ) -> ShardInfo:
     first = len(images)
     try:
-        file = ShardFile(path, ("img_id",))
+        file = ShardFile(path, PUBLISHED_SCALARS)
         for row in range(len(file)):
             columns = file.arrays(row, ("image", "annotation"))
-            number = image_id_of(file, row)
+            number = published_image_id(file, row)
             height, width = _size(columns["image"].tobytes())
             images.append(
                 {"id": number, "file_name": str(number), "height": height, "width": width}
@@ -202,13 +203,6 @@ def _read_shard(
         first_image_id=min(ids, default=0),
         last_image_id=max(ids, default=0),
     )
-
-
-def image_id_of(file: ShardFile, row: int) -> int:
-    """The image id of a row of the published tools, which store it as an array of one number."""
-    if "img_id" in file.scalars:
-        return int(file.scalars["img_id"][row])
-    return int(file.arrays(row, ("img_id",))["img_id"].reshape(-1)[0])
 
 
 def _size(data: bytes) -> tuple[int, int]:

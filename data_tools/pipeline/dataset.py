@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from data_tools.pipeline.batches import TrainBatch
+from data_tools.pipeline.sink import SinkSource
 
 COLUMNS = ("step", "images", "loc_targets", "labels", "image_ids", "stage_seconds")
 """Columns of a row, which is a whole batch of one device: see `TrainBatch` for shapes and dtypes."""
@@ -38,6 +39,8 @@ class BatchSource:
         self._make, self._steps = make, range(start_step, stop_step)
         self.error: BaseException | None = None
 
+    columns = COLUMNS
+
     def __len__(self) -> int:
         return len(self._steps)
 
@@ -51,14 +54,14 @@ class BatchSource:
             raise
 
 
-def build_dataset(source: BatchSource) -> Any:
-    """Return a `mindspore.dataset.GeneratorDataset` over a source: a row is a batch.
+def build_dataset(source: BatchSource | SinkSource) -> Any:
+    """Return a `mindspore.dataset.GeneratorDataset` over a source: a row is a batch, or a step's row.
 
     It can be iterated once; its order is the source's, whatever the engine's own settings.
     """
     from mindspore.dataset import GeneratorDataset
 
-    return GeneratorDataset(source, list(COLUMNS), num_parallel_workers=1, shuffle=False)
+    return GeneratorDataset(source, list(source.columns), num_parallel_workers=1, shuffle=False)
 
 
 def iterate(source: BatchSource) -> Generator[TrainBatch, None, None]:

@@ -45,6 +45,8 @@ class SinkSource:
         self.stage_seconds: deque[npt.NDArray[np.float64]] = deque()
         self.error: BaseException | None = None
 
+    columns = COLUMNS
+
     def __len__(self) -> int:
         return len(self._steps)
 
@@ -63,10 +65,3 @@ class SinkSource:
             raise
         self.stage_seconds.append(batch.stage_seconds.copy())
         return batch.images, batch.loc_targets, batch.labels, self._numbers(batch.step)
-
-
-def build_sink_dataset(source: SinkSource) -> Any:
-    """Return a `mindspore.dataset.GeneratorDataset` over a source: a row is a step."""
-    from mindspore.dataset import GeneratorDataset
-
-    return GeneratorDataset(source, list(COLUMNS), num_parallel_workers=1, shuffle=False)

@@ -18,6 +18,8 @@ from urllib.parse import quote
 import numpy as np
 import numpy.typing as npt
 
+from data_tools.shards.mindrecord_integers import unpack_integers
+
 LAYOUT_VERSION = "3.0"
 """The version that a file's header bears; all of MindSpore 2 writes this one."""
 
@@ -161,7 +163,10 @@ def _array(data: memoryview, place: int, size: int, column: dict[str, Any]) -> n
     if kind == "bytes":
         return np.frombuffer(data, np.uint8, size, place)
     if kind in _INTEGERS:
-        values = _unpacked(data, place, size, _INTEGERS[kind])
+        try:
+            values = unpack_integers(data[place : place + size], _INTEGERS[kind])
+        except ValueError as error:
+            raise ShardError(str(error)) from error
     elif kind in _FLOATS:
         dtype = _FLOATS[kind]
         values = np.frombuffer(data, dtype, size // dtype.itemsize, place).astype(dtype)
@@ -171,27 +176,3 @@ def _array(data: memoryview, place: int, size: int, column: dict[str, Any]) -> n
         return values.reshape(column["shape"])
     except ValueError as error:
         raise ShardError(f"{len(values)} values do not make {column['shape']}") from error
-
-
-def _unpacked(data: memoryview, place: int, size: int, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-    # Integers are packed: how many (4 bytes), 2 bits for each that say 1, 2, 4 or 8 bytes, the values.
-    count = int.from_bytes(data[place : place + 4], "big")
-    bitmap_size = -(-count // 4)
-    bitmap = data[place + 4 : place + 4 + bitmap_size]
-    body, end = place + 4 + bitmap_size, place + size
-    if not any(bitmap):
-        if body + count != end:
-            raise ShardError(f"{count} packed integers do not fill their {size} bytes")
-        return np.frombuffer(data, np.int8, count, body).astype(dtype)
-    bits = np.unpackbits(np.frombuffer(bitmap, np.uint8)).reshape(-1, 2)[:count]
-    widths = 1 << (2 * bits[:, 0] + bits[:, 1]).astype(np.int64)
-    starts = body + np.cumsum(widths) - widths
-    if len(widths) != count or starts[-1] + widths[-1] != end:
-        raise ShardError(f"{count} packed integers do not fill their {size} bytes")
-    raw = np.frombuffer(data, np.uint8)
-    values = np.empty(count, dtype)
-    for width in np.unique(widths).tolist():
-        chosen = widths == width
-        parts = raw[starts[chosen][:, None] + np.arange(width)]
-        values[chosen] = np.ascontiguousarray(parts).view(f"<i{width}")[:, 0]
-    return values

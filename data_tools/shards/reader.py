@@ -22,7 +22,7 @@ from data_tools.shards.schema import PUBLISHED_FORMAT
 
 _SCALARS = ("image_id", "height", "width", "num_boxes")
 _ARRAYS = ("image", "boxes", "labels", "iscrowd", "difficult")
-_PUBLISHED_SCALARS = ("img_id",)
+PUBLISHED_SCALARS = ("img_id",)
 
 
 @dataclass(frozen=True)
@@ -130,7 +130,7 @@ class RowReader:
         try:
             file = self._file(shard)
             if self._published:
-                return _published_id(file, place)
+                return published_image_id(file, place)
             return int(file.scalars["image_id"][place])
         except (DataError, ShardError, OSError):
             return "of unknown id"
@@ -158,7 +158,7 @@ class RowReader:
     def _open(self, shard: int) -> ShardFile:
         info, path = self._split.manifest.shards[shard], self._split.shard_paths[shard]
         try:
-            file = ShardFile(path, _PUBLISHED_SCALARS if self._published else _SCALARS)
+            file = ShardFile(path, PUBLISHED_SCALARS if self._published else _SCALARS)
         except (ShardError, OSError) as error:
             raise DataError(
                 f"{path}: cannot be opened: {error}. It holds the images {info.first_image_id} to "
@@ -193,7 +193,7 @@ class RowReader:
         annotation = columns["annotation"]
         none = np.zeros(len(annotation), bool)
         return Row(
-            image_id=_published_id(file, place),
+            image_id=published_image_id(file, place),
             image=columns["image"],
             height=0,
             width=0,
@@ -204,8 +204,9 @@ class RowReader:
         )
 
 
-def _published_id(file: ShardFile, place: int) -> int:
-    # The published tools store the id as an array of one number; other writers as a plain number.
+def published_image_id(file: ShardFile, place: int) -> int:
+    """Return the image id of a row of the published tools, which store it as an array of one number."""
+    # Other writers store a plain number.
     if "img_id" in file.scalars:
         return int(file.scalars["img_id"][place])
     return int(file.arrays(place, ("img_id",))["img_id"].reshape(-1)[0])

@@ -173,10 +173,6 @@ class DefectLog:
         self.defects.append(Defect(kind, action, file, image_id, annotation_id, detail))
         return action
 
-    def raise_errors(self) -> None:
-        """Raise one `PolicyError` for all defects whose action is `error`."""
-        raise_errors(self.defects)
-
 
 def raise_errors(defects: Iterable[Defect]) -> None:
     """Raise one error that lists the defects whose action is `error`, if there are any.

@@ -15,8 +15,8 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 from numpy.typing import NDArray
 
-from data_tools.pipeline.dataset import prefetch
-from data_tools.pipeline.sink import SinkSource, build_sink_dataset
+from data_tools.pipeline.dataset import build_dataset, prefetch
+from data_tools.pipeline.sink import SinkSource
 from training.learning.loss_scale import SCALE_FLOOR
 from training.learning.step import RESULT_SIZE, Apply, Gradients
 
@@ -99,7 +99,7 @@ class HostChannel:
 
     def __init__(self, function: Callable[..., Any], source: SinkSource) -> None:
         self.function = function
-        dataset = build_sink_dataset(source)
+        dataset = build_dataset(source)
         with prefetch():
             self.rows = dataset.create_tuple_iterator(num_epochs=1, output_numpy=True)
 
@@ -120,7 +120,7 @@ class DeviceQueue:
     """Rows that the data engine sends into the device's queue, out of which the graph takes them."""
 
     def __init__(self, function: Callable[..., Any], source: SinkSource) -> None:
-        self.dataset = build_sink_dataset(source)
+        self.dataset = build_dataset(source)
         # With a signature the queue's shapes are known, so no step waits on the host to ask for them.
         signature = tuple(Tensor(column) for column in source[0])
         with prefetch():

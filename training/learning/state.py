@@ -87,10 +87,6 @@ class TrainState:
         for name, target in targets.items():
             assign(target, source[name])
 
-    def statistics(self) -> list[Parameter]:
-        """Return the batch-norm statistics: parameters that no gradient moves."""
-        return statistics_of(self.network)
-
 
 def statistics_of(network: nn.Cell) -> list[Parameter]:
     """Return the parameters of a network that its forward pass moves by itself."""

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_tools.shards.mindrecord_integers import pack_integers
-from data_tools.shards.mindrecord_reader import ShardFile, _unpacked
+from data_tools.shards.mindrecord_integers import pack_integers, unpack_integers
+from data_tools.shards.mindrecord_reader import ShardFile
 from data_tools.shards.mindrecord_writer import MindRecordWriter
 from data_tools.shards.schema import COLUMNS, DESCRIPTION
 
@@ -120,7 +120,7 @@ def test_the_same_rows_make_the_same_bytes(tmp_path: Path) -> None:
 @given(st.lists(st.integers(-(2**31), 2**31 - 1), min_size=1, max_size=40))
 def test_packed_integers(values: list[int]) -> None:
     packed = pack_integers(np.array(values, np.int32))
-    assert _unpacked(packed, 0, len(packed), np.dtype("<i4")).tolist() == values
+    assert unpack_integers(packed, np.dtype("<i4")).tolist() == values
 
 
 def test_bad_rows_are_refused_not_dropped(tmp_path: Path) -> None:

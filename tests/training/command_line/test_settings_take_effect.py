@@ -22,6 +22,7 @@ from tests.helpers.run_helpers import SMALL, events_in, make_set, read_run
 from training.checkpoints.checkpoint import read_arrays, stem
 from training.command_line.configure import compose
 from training.learning.assemble import build_parts, build_state
+from training.learning.state import statistics_of
 from training.process.world import World
 from training.run.first_weights import load_initial_weights
 from training.run.loop import open_training_split, run
@@ -152,7 +153,7 @@ def test_accumulate_the_norms_see_the_parts_one_after_the_other(finished: Finish
     statistics: list[Arrays] = []
     for rows in (images[:2], images[2:]):
         state.network(normalize(Tensor(rows)))
-        statistics.append({p.name: p.asnumpy().copy() for p in state.statistics()})
+        statistics.append({p.name: p.asnumpy().copy() for p in statistics_of(state.network)})
     once, twice = statistics
     assert len(twice) > 10
     for name, value in twice.items():
