@@ -6,7 +6,9 @@ SHELL := /bin/bash
 VENV ?= .venv
 PY := $(VENV)/bin/python
 DEMO ?= outputs/demo
-RUN_TESTS := PATH="$(abspath $(VENV))/bin:$$PATH" $(PY) -m pytest
+# Each worker imports MindSpore and takes some GB: two of them, whatever the machine.
+WORKERS ?= 2
+RUN_TESTS := PATH="$(abspath $(VENV))/bin:$$PATH" $(PY) -m pytest -n $(WORKERS) --dist loadgroup
 
 .PHONY: help demo test test-slow test-all coverage coverage-floor audit lint format install install-dev lock clean
 

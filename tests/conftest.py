@@ -20,6 +20,19 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep a module's tests on one worker, and all that start several processes on the same one.
+
+    Two jobs of several ranks at a time would run into the limits that are being tested.
+    """
+    for item in items:
+        if item.get_closest_marker("several_processes"):
+            group = "several processes"
+        else:
+            group = item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(scope="session")
 def repository() -> Path:
     """The checkout: the folder with the root commands."""

@@ -51,6 +51,7 @@ def test_the_scaling_model_by_hand() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.several_processes
 def test_the_step_benchmark_ends_in_json() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.step", "--quick", "--model", "ssd_tiny", "--batch", "2"],

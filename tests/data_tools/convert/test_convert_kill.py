@@ -15,7 +15,7 @@ import pytest
 
 from tests.helpers.raw_sets import box_entry, image_entry, jpeg, tree_bytes, write_coco
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.several_processes]
 
 COUNT, SHARDS = 160, 10
 

@@ -15,7 +15,7 @@ import pytest
 from tests.helpers.small_sets import drawn_split
 
 PROGRAM = Path(__file__).resolve().parents[2] / "helpers" / "pipeline_run.py"
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.several_processes]
 
 
 @pytest.fixture(scope="module")

@@ -63,6 +63,7 @@ def evaluate(repository: Path, folder: Path, ranks: int) -> tuple[dict, str]:
 
 
 @pytest.mark.slow
+@pytest.mark.several_processes
 def test_the_same_digits_on_one_two_and_three_ranks(repository: Path, tmp_path: Path) -> None:
     write_checkpoint(tmp_path / "c.ckpt")
     shapes_split(tmp_path / "data", count=7)

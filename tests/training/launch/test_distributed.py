@@ -28,7 +28,7 @@ from training.checkpoints.store import CheckpointStore
 from training.launch.watch import is_training
 from training.process.rank_status import JOB_VARIABLE
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.several_processes]
 
 
 @pytest.fixture(scope="module")

@@ -35,7 +35,7 @@ from training.command_line.configure import compose
 from training.learning.assemble import build_pipeline
 from training.process.world import World
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.several_processes]
 
 GLOBAL_BATCH, STEPS = 32, 20
 RECIPE = ("optim.schedule=constant", "optim.warmup_epochs=0", "optim.lr=0.005", "epochs=1000",

@@ -12,7 +12,7 @@ import pytest
 
 from tests.helpers.run_helpers import REPOSITORY, free_port, make_set, read_run, train
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.several_processes]
 
 
 def test_ssd300_trains_on_two_ranks_and_is_evaluated_with_the_digits_of_eval(

@@ -19,7 +19,7 @@ from tests.helpers.run_helpers import (
 )
 from training.checkpoints.store import CheckpointStore
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.several_processes]
 
 RECIPE = ("optim.ema=0.95", "optim.clip_norm=10", "max_steps=30", "checkpoint.every_steps=4",
           "augment=published")  # fmt: skip
