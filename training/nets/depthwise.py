@@ -17,6 +17,7 @@ import numpy as np
 from mindspore import nn, ops
 from numpy.typing import NDArray
 
+from data_tools.core.compiled import compile_now
 from data_tools.core.errors import SettingError
 from training.nets.layers import same_side
 
@@ -46,15 +47,8 @@ class DepthwiseKernels:
         self.threads = threads
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="depthwise")
         self.results = BufferPool()
-        self.compile()
-
-    def compile(self) -> None:
-        """Compile now: an error from within MindSpore's graph would end the run in its first step."""
-        try:
-            self.try_out()
-        except Exception:  # kept code that is damaged can raise anything; a full disk OSError
-            self.kernels.keep_nothing()
-            self.try_out()
+        # Now: an error from within MindSpore's graph would end the run in its first step.
+        compile_now(self.try_out, depthwise_kernels.FUNCTIONS)
 
     def try_out(self) -> None:
         """Call every kernel once, with the types that a network gives them."""

@@ -9,39 +9,22 @@ work gives the same bits.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from data_tools.core.compiled import compiled
 
 Array = NDArray[np.float32]
 
 
-def compiled(*fastmath: str) -> Callable[[Any], Any]:
-    """Return a decorator that compiles without the interpreter lock, and keeps the code if it can."""
-
-    def decorate(function: Any) -> Any:
-        options: dict[str, Any] = {
-            "nogil": True, "error_model": "numpy", "fastmath": {"contract", *fastmath},
-        }  # fmt: skip
-        try:
-            return numba.njit(cache=True, **options)(function)
-        except RuntimeError:  # no folder to keep it in can be written
-            return numba.njit(**options)(function)
-
-    return decorate
-
-
-@compiled()
+@compiled("contract")
 def buffer_for(height: int, width: int, kernel: int, stride: int) -> Array:
     """Return the zeroed (stride, rows, columns) buffer of a plane with this output size."""
     rows = (height - 1) * stride + kernel + 1
     return np.zeros((stride, rows, width + (kernel - 1) // stride + 2), np.float32)
 
 
-@compiled()
+@compiled("contract")
 def spread(plane: Array, buffer: Array, top: int, left: int) -> None:
     """Copy (H, W) into the buffer: buffer[q, r, j] = plane[r - top, stride * j + q - left].
 
@@ -66,7 +49,7 @@ def spread(plane: Array, buffer: Array, top: int, left: int) -> None:
             even_out[pairs] = row[2 * pairs]
 
 
-@compiled()
+@compiled("contract")
 def gather(buffer: Array, plane: Array, top: int, left: int) -> None:
     """Copy out of the buffer what `spread` copies in."""
     height, width = plane.shape
@@ -88,7 +71,7 @@ def gather(buffer: Array, plane: Array, top: int, left: int) -> None:
             row[2 * pairs] = even_in[pairs]
 
 
-@compiled()
+@compiled("contract")
 def under_tap(buffer: Array, i: int, kh: int, kw: int, width: int) -> Array:
     """Return the part of the buffer that tap (kh, kw) meets along row i of the output."""
     stride = buffer.shape[0]
@@ -96,7 +79,7 @@ def under_tap(buffer: Array, i: int, kh: int, kw: int, width: int) -> Array:
     return buffer[kw % stride, i * stride + kh, first : first + width]
 
 
-@compiled()
+@compiled("contract")
 def forward(
     x: Array, weight: Array, out: Array, stride: int, top: int, left: int, begin: int, end: int
 ) -> None:
@@ -128,7 +111,7 @@ def forward(
                         row[j] += tap * seen[j]
 
 
-@compiled()
+@compiled("contract")
 def input_gradient(
     dout: Array, weight: Array, dx: Array, stride: int, top: int, left: int, begin: int, end: int
 ) -> None:
@@ -151,7 +134,7 @@ def input_gradient(
 
 # Only here may the compiler reorder a sum, which it must to use vectors; the rows' sums are then added
 # in float64.
-@compiled("reassoc")
+@compiled("contract", "reassoc")
 def dot(a: Array, b: Array) -> np.float32:
     """Inner product of two vectors of one length."""
     total = np.float32(0)
@@ -160,7 +143,7 @@ def dot(a: Array, b: Array) -> np.float32:
     return total
 
 
-@compiled()
+@compiled("contract")
 def weight_gradient(
     x: Array, dout: Array, dweight: Array, stride: int, top: int, left: int, begin: int, end: int
 ) -> None:
@@ -181,8 +164,5 @@ def weight_gradient(
         dweight[c] = total
 
 
-def keep_nothing() -> None:
-    """From now on neither read nor write compiled code on disk."""
-    helpers = (buffer_for, spread, gather, under_tap, dot)
-    for function in (*helpers, forward, input_gradient, weight_gradient):
-        function._cache.disable()  # type: ignore[attr-defined]
+FUNCTIONS = (buffer_for, spread, gather, under_tap, dot, forward, input_gradient, weight_gradient)
+"""All that is compiled here."""
