@@ -1,4 +1,4 @@
-"""Post-processing beside a Python loop over classes, on one core, and AP beside pycocotools.
+"""Post-processing versus a Python loop over classes, on one core, and AP versus pycocotools.
 
     python -m benchmarks.postprocess [--quick]
 
@@ -23,7 +23,7 @@ from benchmarks.common import Result, parser, print_table
 from training.boxes.postprocess import PUBLISHED, Detections, Protocol, coco_protocol, detect
 from training.eval_settings import EvaluateSettings
 from training.evaluation.coco_ap import coco_scores
-from training.evaluation.coco_matching import match
+from training.evaluation.coco_matching import kernels, match
 from training.evaluation.detection_table import DetectionTable
 from training.evaluation.ground_truth import GroundTruth, from_coco
 
@@ -147,6 +147,7 @@ def measure_ap(images: int) -> dict[str, Any]:
     listed = [{"id": k, "height": 700, "width": 700} for k in range(1, images + 1)]
     categories = [{"id": k, "name": f"c{k}"} for k in range(1, CLASSES + 1)]
     truth: GroundTruth = from_coco(listed, annotations, categories)
+    kernels()  # compiled, or loaded, once in a process
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     begun = perf_counter()
     ours = coco_scores(match(truth, table)).numbers()

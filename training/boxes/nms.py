@@ -1,11 +1,13 @@
-"""Exact greedy non-maximum suppression of many classes at once, and the candidates that enter it.
+"""Exact greedy non-maximum suppression of many classes at once, and the candidates that enter it, in order.
 
 The loops are compiled and stand in `nms_kernels.py`; which floor and limits hold belongs to `postprocess.py`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import threading
 from typing import Any
 
 import numpy as np
@@ -67,6 +69,23 @@ def candidates(
     return found
 
 
+def best_first(scores: npt.NDArray[np.float32]) -> _Ints:
+    """Return the positions of the scores (N,), all >= 0, falling; equal ones as they come."""
+    order: _Ints = kernels().best_first(np.ascontiguousarray(scores, np.float32))
+    return order
+
+
+def warm_up() -> None:
+    """Load the compiled loops in a thread, while something else (a network) is made ready."""
+
+    def load() -> None:
+        # What is wrong, is said where the loops are used.
+        with contextlib.suppress(Exception):
+            kernels()
+
+    threading.Thread(target=load, name="nms-warm-up").start()
+
+
 @functools.cache
 def kernels() -> Any:
     """Import the compiled loops, and compile them or load what is kept."""
@@ -74,7 +93,9 @@ def kernels() -> Any:
 
     def try_out() -> None:
         nms_kernels.candidates(np.zeros((1, 2), np.float32), np.ones(1, bool), np.float32(0))
+        nms_kernels.best_first(np.zeros(1, np.float32))
         nms_kernels.greedy(np.zeros((1, 4)), np.zeros(1, np.int64), 0.5, 0.0, 1, 1)
 
-    compile_now(try_out, (nms_kernels.candidates, nms_kernels.greedy))
+    functions = (nms_kernels.candidates, nms_kernels.best_first, nms_kernels.greedy)
+    compile_now(try_out, functions)
     return nms_kernels

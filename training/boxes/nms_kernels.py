@@ -1,4 +1,4 @@
-"""The compiled loops of post-processing: candidates above a floor, and greedy suppression.
+"""The compiled loops of post-processing: candidates above a floor, their order, greedy suppression.
 
 Importing it imports Numba, and the first call compiles (kept on disk). Who calls it is `nms.py`.
 Indices are unsigned where the loop must become vector code: signed ones are checked for being negative.
@@ -47,6 +47,29 @@ def candidates(scores: NDArray[np.float32], usable: NDArray[np.bool_], floor: np
         anchors[first[c]], classes[first[c]], found[first[c]] = a, c - 1, scores[a, c]
         first[c] += 1
     return anchors, classes, found
+
+
+@compiled()
+def best_first(scores: NDArray[np.float32]) -> Any:
+    """Return the positions of the scores (N,), all >= 0, falling; equal ones as they come (int64)."""
+    # The bits of a float >= 0 rise with its value: three passes of radix sort, 11 bits each, over
+    # pairs of inverted bits (upper half) and position (lower half).
+    pairs = np.empty(len(scores), np.uint64)
+    sorted_pairs = np.empty(len(scores), np.uint64)
+    first = np.zeros((3, 2048), np.uint32)  # of each pass: where the pairs with a digit begin
+    bits = scores.view(np.uint32)
+    for k in range(len(scores)):
+        pairs[k] = np.uint64(~bits[k]) << np.uint64(32) | np.uint64(k)
+        for digit in range(3):
+            first[digit, pairs[k] >> np.uint64(32 + 11 * digit) & np.uint64(2047)] += 1
+    for digit in range(3):
+        first[digit] = np.cumsum(first[digit]) - first[digit]
+        for k in range(len(scores)):
+            value = pairs[k] >> np.uint64(32 + 11 * digit) & np.uint64(2047)
+            sorted_pairs[first[digit, value]] = pairs[k]
+            first[digit, value] += 1
+        pairs, sorted_pairs = sorted_pairs, pairs
+    return (pairs & np.uint64(0xFFFFFFFF)).astype(np.int64)
 
 
 @compiled()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from training.boxes.nms import candidates, nms
+from training.boxes.nms import best_first, candidates, nms
 from training.eval_settings import EvaluateSettings
 
 
@@ -96,7 +96,7 @@ def detect(
     """
     usable = np.isfinite(boxes_yxyx_rel).all(axis=1)
     anchors, classes, found = candidates(scores, usable, protocol.score_floor)
-    best = _best_first(found)
+    best = best_first(found)
     anchors, classes = anchors[best], classes[best]
     boxes_px = boxes_yxyx_rel.astype(np.float64) * [height, width, height, width]
     boxes = boxes_px.take(anchors, axis=0)  # several times as fast as boxes_px[anchors]
@@ -113,12 +113,3 @@ def detect(
         found[best[picked]],
         (classes[picked] + 1).astype(np.int32),
     )
-
-
-def _best_first(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
-    """Return the positions of the scores (N,), all >= 0, falling; equal ones as they come."""
-    # Bits of a float >= 0 rise with its value. NumPy sorts 16 bits by radix: two such passes, the
-    # less significant first, are faster than one sort of floats.
-    bits = ~scores.view(np.uint32)
-    order = np.argsort((bits & 0xFFFF).astype(np.uint16), kind="stable")
-    return order[np.argsort((bits[order] >> 16).astype(np.uint16), kind="stable")]

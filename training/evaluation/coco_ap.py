@@ -10,12 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from training.evaluation.coco_matching import AREA_RANGES, IOU_THRESHOLDS, Matches
+from training.evaluation.coco_matching import IOU_THRESHOLDS, LIMITS, Matches, kernels
 
 RECALLS = np.linspace(0.0, 1.0, 101)
-LIMITS = (1, 10, 100)
-"""Detections per image and category that the three average recalls count."""
-
 NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 
 _Floats = npt.NDArray[np.float64]
@@ -69,66 +66,16 @@ def _mean(values: _Floats) -> float:
 
 def coco_scores(matches: Matches) -> CocoScores:
     """Accumulate matches into precision at 101 recalls and the largest recalls."""
-    num_categories = len(matches.num_boxes)
-    shape = (len(IOU_THRESHOLDS), len(RECALLS), num_categories, len(AREA_RANGES))
-    precision = -np.ones(shape)
-    recall = -np.ones((shape[0], shape[2], shape[3], len(LIMITS)))
-    by_category = np.argsort(matches.category, kind="stable")
-    ends = np.searchsorted(matches.category[by_category], np.arange(num_categories), side="right")
-    start = 0
-    for category, end in enumerate(ends):
-        rows = by_category[start:end]
-        start = end
-        counts = matches.num_boxes[category]
-        if not counts.any():
-            continue
-        rows = rows[np.argsort(-matches.score[rows], kind="stable")]
-        matched, ignored = _outcome(matches, rows)
-        for area in np.flatnonzero(counts):
-            hit = matched[:, area] & ~ignored[:, area]
-            miss = ~matched[:, area] & ~ignored[:, area]
-            for m, limit in enumerate(LIMITS):
-                within = matches.rank[rows] < limit
-                recall[:, category, area, m] = hit[within].sum(axis=0) / counts[area]
-            precision[:, :, category, area] = _precision(hit, miss, int(counts[area]))
-    return CocoScores(precision, recall, matches.num_boxes[:, 0])
-
-
-def _outcome(
-    matches: Matches, rows: npt.NDArray[np.int64]
-) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """Return (K, A, T) matched and ignored of some detections, near or not."""
-    matched = np.zeros((len(rows), *matches.matched.shape[1:]), bool)
-    ignored = np.repeat(matches.outside[rows][:, :, None], matches.matched.shape[2], axis=2)
-    place = np.searchsorted(matches.near, rows)
-    is_near = place < len(matches.near)
-    is_near[is_near] = matches.near[place[is_near]] == rows[is_near]
-    place = place[is_near]
-    matched[is_near] = matches.matched[place]
-    ignored[is_near] = np.where(
-        matches.matched[place], matches.matched_ignored[place], ignored[is_near]
+    precision, recall = kernels().accumulate(
+        matches.order,
+        matches.category,
+        matches.rank,
+        matches.matched,
+        matches.matched_ignored,
+        matches.outside,
+        matches.num_boxes,
+        np.array(LIMITS),
+        RECALLS,
+        len(IOU_THRESHOLDS),
     )
-    return matched, ignored
-
-
-def _precision(hit: npt.NDArray[np.bool_], miss: npt.NDArray[np.bool_], num_boxes: int) -> _Floats:
-    """Return (T, R) precision: at each recall the best precision at that recall or above.
-
-    Args:
-        hit: (K, T) detections, best first, that found a box that counts.
-        miss: (K, T) detections that found nothing and count as wrong.
-        num_boxes: Boxes that count.
-    """
-    table = np.zeros((hit.shape[1], len(RECALLS)))
-    for t in range(hit.shape[1]):
-        counted = hit[:, t] | miss[:, t]
-        hits = np.cumsum(hit[counted, t], dtype=np.float64)
-        if not len(hits):
-            continue
-        reached = hits / num_boxes
-        precise = hits / (np.arange(1, len(hits) + 1) + np.spacing(1))
-        best = np.maximum.accumulate(precise[::-1])[::-1]
-        place = np.searchsorted(reached, RECALLS, side="left")
-        inside = place < len(hits)
-        table[t, inside] = best[place[inside]]
-    return table
+    return CocoScores(precision, recall, matches.num_boxes[:, 0])

@@ -83,7 +83,7 @@ def score(
 def _per_class(
     truth: GroundTruth, scores: CocoScores, voc: VocScores, matches: Matches
 ) -> dict[str, dict[str, float]]:
-    found = np.bincount(matches.category, minlength=len(truth.category_ids))
+    found = np.bincount(matches.category[matches.counts], minlength=len(truth.category_ids))
     table: dict[str, dict[str, float]] = {}
     for c, name in enumerate(truth.names):
         # Two categories may share a name; their ids tell them apart.

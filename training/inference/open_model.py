@@ -11,6 +11,7 @@ from typing import Any
 
 from data_tools.core.errors import CheckpointError
 from data_tools.core.files import sha256_of_file
+from training.boxes.nms import warm_up
 from training.evaluation.evaluate import PredictFn
 from training.inference.exported import load_exported, read_metadata
 from training.inference.model_file import EXPORTED, WEIGHTS, ModelFile
@@ -78,6 +79,7 @@ def load_predictor(file: ModelFile, batch_size: int) -> PredictFn:
     Raises:
         CheckpointError: If the weights do not fit the network.
     """
+    warm_up()
     if file.path.suffix in EXPORTED:
         return load_exported(file, batch_size)
     from training.inference.predictor import build_predictor

@@ -56,9 +56,7 @@ def image_errors(result: EvaluationResult, threshold: float = THRESHOLD) -> Imag
     truth, matches = result.truth, result.matches
     counts = ~truth.iscrowd
     lost = counts & (matches.found_score < threshold)
-    ok = np.zeros(len(matches.row), bool)
-    ok[matches.near] = matches.matched[:, 0, 0]
-    wrong = ~ok & (matches.score >= threshold)
+    wrong = matches.counts & (matches.owner < 0) & (matches.score >= threshold)
     return ImageErrors(
         np.bincount(truth.image[lost], minlength=truth.num_images),
         np.bincount(matches.image[wrong], minlength=truth.num_images),

@@ -1,4 +1,4 @@
-"""Vectorised suppression against the textbook loop: the same boxes, to the last one."""
+"""Compiled suppression against the textbook loop: the same boxes, to the last one."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import training.boxes.nms
 from tests.helpers.eval_fixtures import loop_nms
-from training.boxes.nms import nms
+from training.boxes.nms import best_first, candidates, nms
 
 
 def slow_nms(
@@ -56,11 +55,7 @@ def test_equals_the_textbook_loop(
 
 @pytest.mark.parametrize("per_class", [None, 1, 7])
 @pytest.mark.parametrize("total", [None, 1, 25, 10_000])
-@pytest.mark.parametrize("block", [16, 2048])
-def test_limits_keep_the_best(
-    monkeypatch: pytest.MonkeyPatch, per_class: int | None, total: int | None, block: int
-) -> None:
-    monkeypatch.setattr(training.boxes.nms, "BLOCK", block)
+def test_limits_keep_the_best(per_class: int | None, total: int | None) -> None:
     rng = np.random.default_rng(5)
     boxes, labels = random_boxes(rng, 300, spread=40.0), rng.integers(0, 5, 300)
     got = nms(boxes, labels, 0.5, max_per_class=per_class, max_total=total).tolist()
@@ -95,7 +90,38 @@ def test_nothing_gives_nothing() -> None:
     assert nms(np.zeros((0, 4)), np.zeros(0, int), 0.5).tolist() == []
 
 
-def test_many_equal_boxes_stay_within_memory() -> None:
-    # 20,000 equal boxes have 200 million pairs; blocks keep the list of pairs short.
+def test_many_equal_boxes_are_quickly_one() -> None:
     boxes = np.tile([[10.0, 10.0, 50.0, 50.0]], (20_000, 1))
     assert nms(boxes, np.zeros(20_000, int), 0.5).tolist() == [0]
+
+
+def test_boxes_of_any_layout_and_type() -> None:
+    rng = np.random.default_rng(2)
+    boxes, labels = random_boxes(rng, 50).astype(np.float32), rng.integers(0, 3, 50)
+    expected = nms(boxes.astype(np.float64), labels, 0.3).tolist()
+    assert nms(np.asfortranarray(boxes), labels.astype(np.int32)[:], 0.3).tolist() == expected
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 10**6), floor=st.sampled_from([0.0, 0.1, 0.5, 1.0]))
+def test_candidates_are_all_finite_scores_above_the_floor(seed: int, floor: float) -> None:
+    rng = np.random.default_rng(seed)
+    scores = (rng.integers(0, 11, (rng.integers(0, 9), rng.integers(1, 6))) / 10).astype(np.float32)
+    scores[rng.random(scores.shape) < 0.1] = rng.choice([np.nan, np.inf, -np.inf])
+    usable = rng.random(len(scores)) < 0.8
+    expected = [
+        (anchor, column - 1, scores[anchor, column])
+        for column in range(1, scores.shape[1])
+        for anchor in range(len(scores))
+        if usable[anchor]
+        and np.isfinite(scores[anchor, column])
+        and scores[anchor, column] > np.float32(floor)
+    ]
+    assert list(zip(*candidates(scores, usable, floor), strict=True)) == expected
+
+
+@settings(max_examples=40, deadline=None)
+@given(scores=st.lists(st.floats(0, width=32, allow_infinity=False) | st.sampled_from([0.5, 0.25])))
+def test_the_best_come_first_and_equals_as_they_are(scores: list[float]) -> None:
+    array = np.array(scores, np.float32)
+    assert best_first(array).tolist() == np.argsort(-array, kind="stable").tolist()

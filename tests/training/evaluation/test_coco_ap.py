@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-import training.evaluation.coco_matching
 from data_tools.core.errors import DataError
 from training.evaluation.coco_ap import NAMES, coco_scores
 from training.evaluation.coco_matching import match
@@ -88,14 +87,42 @@ def test_public_known_answer(shared_dir: Path) -> None:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_equals_pycocotools_to_the_bit(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    if seed % 2:
-        monkeypatch.setattr(training.evaluation.coco_matching, "_PAIRS_AT_ONCE", 7)
+def test_equals_pycocotools_to_the_bit(seed: int) -> None:
     truth, results = random_case(seed)
     expected, got = reference(truth, results), scores_of(truth, results)
     assert np.array_equal(expected.eval["precision"][..., 2], got.precision)
     assert np.array_equal(expected.eval["recall"], got.recall)
     assert expected.stats.tolist() == list(got.numbers().values())
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_each_detection_matches_the_box_of_pycocotools(seed: int) -> None:
+    truth, results = random_case(seed)
+    results = [{**row, "id": k + 1} for k, row in enumerate(results)]
+    parsed = from_coco(truth["images"], truth["annotations"], truth["categories"])
+    table = from_results(results)
+    matches = match(parsed, table)
+    # Both tables keep the order of the file within an image.
+    ids = sorted(range(len(results)), key=lambda k: results[k]["image_id"])
+    order = sorted(
+        range(len(truth["annotations"])), key=lambda k: truth["annotations"][k]["image_id"]
+    )
+    box_id = np.array([truth["annotations"][k]["id"] for k in order])
+    row_of = {results[k]["id"]: row for row, k in enumerate(ids)}
+    expected = np.zeros(len(results), np.int64)
+    ranks = np.zeros(len(results), np.int64)
+    for found in reference(truth, results).evalImgs:
+        if found is not None and found["aRng"] == [0, 1e10]:
+            rows = [row_of[k] for k in found["dtIds"]]
+            expected[rows] = found["dtMatches"][0]
+            ranks[rows] = np.arange(len(rows))
+    got = np.where(matches.owner >= 0, box_id[matches.owner], 0)
+    assert np.array_equal(got, expected)
+    assert np.array_equal(matches.rank, ranks)
+    assert np.array_equal(matches.matched_at(0), expected > 0)
+    for box in range(len(box_id)):
+        scores = table.score[expected == box_id[box]]
+        assert matches.found_score[box] == scores.max(initial=-1.0)
 
 
 def test_more_than_a_hundred_detections_of_a_class() -> None:
