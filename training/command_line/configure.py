@@ -10,7 +10,8 @@ import importlib
 import io
 import os
 import sys
-from collections.abc import Iterator, Sequence
+import typing
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 from data_tools.core.errors import SettingError, UserError
@@ -18,6 +19,8 @@ from data_tools.core.json_dataclass import check_numbers
 from training.command_line.error_words import REFUSED, in_plain_words, message
 from training.command_line.help_text import GROUPS_PATH, render_help
 from training.command_line.overrides import prepare_overrides
+from training.command_line.text_values import decoded_names
+from training.command_line.user_mappings import free_settings
 from training.process.signals import hold_ctrl_c
 
 # Hydra leaves no folder and no log file of its own: each command owns its output folder.
@@ -32,6 +35,9 @@ _HYDRA_OVERRIDES = (
 
 COMPUTING = ("train", "eval", "predict", "export")
 """Commands that run compiled code, see `hold_ctrl_c`. Others wait for their processes and must wake up at once."""
+
+_PRINTING_FLAGS = ("--cfg", "-c", "--info", "-i")
+"""Hydra's flags that print and run nothing."""
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"
 """Set to 1 by a user who wants the traceback of a clean error too."""
@@ -61,15 +67,15 @@ def compose(command: str, settings: str, arguments: Sequence[str]) -> Any:
     from hydra import initialize_config_dir
 
     settings_class = load_object(settings)
-    _, overrides = prepare_overrides(command, settings_class, arguments)
+    prepared = prepare_overrides(command, settings_class, arguments)
     _store_schema(command, settings_class)
     try:
         with initialize_config_dir(str(GROUPS_PATH), version_base="1.3"):
-            config = hydra_compose(command, overrides)
+            config = hydra_compose(command, prepared.overrides)
     except Exception as error:
         # Beside its own errors Hydra lets any others through where a value is of an unexpected kind.
-        raise SettingError(in_plain_words(error, overrides, settings_class)) from error
-    return _typed(config, overrides, settings_class)
+        raise SettingError(in_plain_words(error, prepared.typed, settings_class)) from error
+    return _typed(config, prepared.typed, settings_class)
 
 
 def _store_schema(command: str, settings_class: type) -> None:
@@ -78,22 +84,35 @@ def _store_schema(command: str, settings_class: type) -> None:
     ConfigStore.instance().store(name=f"{command}_schema", node=settings_class)
 
 
-def _typed(config: Any, overrides: Sequence[str], settings_class: type) -> Any:
+def _typed(config: Any, typed: Mapping[str, str], settings_class: type) -> Any:
     from omegaconf import OmegaConf
     from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
+    _decode_names(config, settings_class)
     try:
         settings = OmegaConf.to_object(config)
     except MissingMandatoryValue as error:
         key = getattr(error, "full_key", None) or str(error)
         raise SettingError(f"{key}: required. Give it as {key}=VALUE.") from error
     except OmegaConfBaseException as error:
-        raise SettingError(in_plain_words(error, overrides, settings_class)) from error
+        raise SettingError(in_plain_words(error, typed, settings_class)) from error
     if not isinstance(settings, settings_class):
         # Another primary file, or one that leaves the schema out.
         raise SettingError(f"the settings are not those of {settings_class.__name__}. See --help")
     check_numbers(settings)
     return settings
+
+
+def _decode_names(config: Any, settings_class: type) -> None:
+    """Give names of the user's own, encoded for Hydra's grammar, back the form they were typed in."""
+    from omegaconf import OmegaConf
+
+    for setting in free_settings(settings_class):
+        content = OmegaConf.select(config, setting)
+        if content:
+            plain = typing.cast("dict[str, Any]", OmegaConf.to_container(content))
+            names = {decoded_names(str(name)): value for name, value in plain.items()}
+            OmegaConf.update(config, setting, names, merge=False)
 
 
 def run_command(command: str, settings: str, action: str) -> None:
@@ -116,7 +135,7 @@ def run_command(command: str, settings: str, action: str) -> None:
         _show(render_help(command, settings_class))
         return
     try:
-        flags, overrides = prepare_overrides(command, settings_class, arguments)
+        prepared = prepare_overrides(command, settings_class, arguments)
     except UserError as error:
         _fail(error, os.environ.get(_FULL_ERROR) == "1")
     from training.process.runtime import prepare_environment
@@ -132,7 +151,7 @@ def run_command(command: str, settings: str, action: str) -> None:
 
     def task(config: Any) -> None:
         try:
-            result = load_object(action)(_typed(config, overrides, settings_class))
+            result = load_object(action)(_typed(config, prepared.typed, settings_class))
         except KeyboardInterrupt:
             print("\ninterrupted", file=sys.stderr)
             raise SystemExit(130) from None
@@ -144,16 +163,19 @@ def run_command(command: str, settings: str, action: str) -> None:
         codes.append(result if isinstance(result, int) else 0)
 
     _store_schema(command, settings_class)
-    sys.argv = [sys.argv[0], *flags, *_HYDRA_OVERRIDES, *overrides]
+    sys.argv = [sys.argv[0], *prepared.flags, *_HYDRA_OVERRIDES, *prepared.overrides]
     try:
-        with _raising_hydra():
+        with _raising_hydra(), _decoded_output(prepared.flags):
             hydra.main(version_base="1.3", config_path=str(GROUPS_PATH), config_name=command)(
                 task
             )()
     except Exception as error:
         if raised or fully:
             raise  # our own mistake: with its traceback
-        _fail(SettingError(in_plain_words(error, [*flags, *overrides], settings_class)), fully)
+        _fail(
+            SettingError(in_plain_words(error, prepared.typed, settings_class, prepared.flags)),
+            fully,
+        )
     if max(codes, default=0):
         raise SystemExit(max(codes))
 
@@ -163,6 +185,18 @@ def _show(text: str) -> None:
         print(text, flush=True)
     except BrokenPipeError:  # `--help | head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextlib.contextmanager
+def _decoded_output(flags: Sequence[str]) -> Iterator[None]:
+    """Where Hydra only prints settings (`--cfg job`), print names as they were typed."""
+    if not any(flag.partition("=")[0] in _PRINTING_FLAGS for flag in flags):
+        yield
+        return
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        yield
+    _show(decoded_names(printed.getvalue()).rstrip("\n"))
 
 
 @contextlib.contextmanager

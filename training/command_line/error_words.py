@@ -10,7 +10,7 @@ import dataclasses
 import re
 import sys
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from data_tools.core.errors import UserError
@@ -24,13 +24,19 @@ _LONGEST_MESSAGE = 6000
 """What data say of themselves can be long, and the end of it helps nobody."""
 
 
-def in_plain_words(error: BaseException, overrides: Sequence[str], settings_class: type) -> str:
+def in_plain_words(
+    error: BaseException,
+    typed: Mapping[str, str],
+    settings_class: type,
+    flags: Sequence[str] = (),
+) -> str:
     """Say what is wrong with the settings that Hydra or OmegaConf refused.
 
     Args:
         error: What was raised.
-        overrides: The overrides of the command line, and its flags.
+        typed: The overrides in Hydra's grammar, and each as it was typed.
         settings_class: The command's settings.
+        flags: Hydra's flags of the command line.
 
     Returns:
         The setting, the value that was given, and what it accepts.
@@ -38,6 +44,8 @@ def in_plain_words(error: BaseException, overrides: Sequence[str], settings_clas
     causes = _causes(error)
     text = getattr(error, "override", None)  # Hydra's grammar could not read this one
     key = str(text).partition("=")[0] if text else _key_of(causes)
+    overrides = list(typed.values())
+    text = typed.get(str(text), text)
     given = str(text) if text else next((o for o in reversed(overrides) if _names(o, key)), "")
     hint = hint_of(settings_class, key.lstrip("+~"))
     reason = first_line(causes[-1])
@@ -45,8 +53,14 @@ def in_plain_words(error: BaseException, overrides: Sequence[str], settings_clas
     if chosen:
         group = chosen[1] or chosen[2]
         return f"{group}: is chosen already. Leave out the +: {group}=NAME."
+    package = next((c.name for c in causes if isinstance(c, ImportError) and c.name), None)
+    if package is not None:
+        return (
+            f"{shown(' '.join([*flags, *overrides]))[1:-1]}: needs the Python package {package!r}, "
+            "which is not installed. Install it with pip, or leave the setting out."
+        )
     if not type(error).__module__.startswith(("hydra", "omegaconf")):
-        what = shown(" ".join(overrides))[1:-1]
+        what = shown(" ".join([*flags, *overrides]))[1:-1]
         return f"{what}: not accepted ({reason}): a value is of the wrong kind, or a flag out of place."
     if "nterpolation" in type(causes[0]).__name__ or "interpolation" in reason:
         head = shown(given)[1:-1] if given else key

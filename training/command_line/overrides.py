@@ -1,18 +1,21 @@
-"""The words of a command line: every one names a setting, a group, or Hydra's own; text is quoted for Hydra.
+"""The words of a command line: every one names a setting, a group, or Hydra's own.
 
-What the values are is checked by the settings themselves, see `configure.py`.
+How texts keep the form they were typed in is in `text_values.py`; what the values are is checked by the
+settings themselves, see `configure.py`.
 """
 
 from __future__ import annotations
 
 import difflib
-import re
+import unicodedata
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from data_tools.core.errors import SettingError
-from training.command_line.error_words import printable
+from training.command_line.error_words import hint_of, printable
 from training.command_line.help_text import field_types, group_choices
+from training.command_line.text_values import as_typed, sweep_as_typed
 from training.command_line.user_mappings import check_free, free_settings
 
 _ALIASES = {"train": {"checkpoint": "init.checkpoint"}}
@@ -24,35 +27,46 @@ _FLAGS_WITH_VALUE = (
 )
 """Hydra's flags whose value may stand behind them as a word of its own."""
 
-_PLAIN_VALUE = re.compile(r"[\w./:@%+\-]*")
+_INFO_FLAGS = ("--info", "-i")
+_INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
+"""What Hydra's `--info` tells; a word behind it, or nothing."""
 
 
-def prepare_overrides(
-    command: str, settings_class: type, arguments: Sequence[str]
-) -> tuple[list[str], list[str]]:
-    """Split a command line into Hydra's flags and overrides, checked and quoted.
+@dataclass(frozen=True)
+class Prepared:
+    """A command line for Hydra.
 
-    Every override must name a setting, a group of `conf/`, or Hydra's own key. Text values that hold
-    blanks, commas or `=` (paths, as people have them) are quoted for Hydra's grammar.
+    Attributes:
+        flags: Hydra's flags.
+        overrides: Overrides in Hydra's grammar.
+        typed: Each of them as it was typed, for messages.
+    """
+
+    flags: list[str]
+    overrides: list[str]
+    typed: dict[str, str]
+
+
+def prepare_overrides(command: str, settings_class: type, arguments: Sequence[str]) -> Prepared:
+    """Split a command line into Hydra's flags and overrides, checked, with texts as typed.
+
+    Every override must name a setting, a group of `conf/`, or Hydra's own key.
 
     Args:
         command: The command's name, which is its primary file in `conf/`.
         settings_class: Its settings dataclass.
         arguments: The command line without the program's name.
 
-    Returns:
-        The flags and the overrides.
-
     Raises:
         SettingError: If an override names no setting or no choice of a group; close names are suggested.
     """
     types = field_types(settings_class)
     groups, free = group_choices(), free_settings(settings_class)
-    flags, overrides = [], []
+    prepared = Prepared([], [], {})
     multirun = "-m" in arguments or "--multirun" in arguments
     # Sweeps list several choices, and folders of the user's own may hold more than `conf/` does.
     open_groups = multirun or any("searchpath" in a or "--config-dir" in a for a in arguments)
-    words = iter(arguments)
+    words = iter(_joined_info(arguments))
     for argument in words:
         if argument in _FLAGS_WITH_VALUE:
             value = next(words, "")
@@ -60,9 +74,9 @@ def prepare_overrides(
                 raise SettingError(f"{argument}: expected a word behind it, as in --cfg job.")
             argument = f"{argument}={value}"
         if argument.startswith("-"):
-            flags.append(argument)
+            prepared.flags.append(argument)
             continue
-        if argument != printable(argument) or "\n" in argument:
+        if any(unicodedata.category(character) in ("Cc", "Cs") for character in argument):
             raise SettingError(
                 f"{printable(argument)}: holds characters that are no text (of control, or not UTF-8)."
             )
@@ -79,12 +93,29 @@ def prepare_overrides(
             _check_key(command, key, prefix, types, groups)
             if key in groups and not open_groups:
                 _check_choice(key, value, groups[key])
-        if not multirun:
-            prefix = check_free(prefix, key, value, free)
-        if types.get(key) is str and not multirun:
-            value = _quoted(value)
-        overrides.append(f"{prefix}{key}{equals}{value}")
-    return flags, overrides
+        typed = f"{prefix}{key}{equals}{value}"
+        hint = hint_of(settings_class, key)
+        if multirun:
+            value = sweep_as_typed(hint, value)
+        else:
+            prefix, key, value = check_free(prefix, key, value, free)
+            value = as_typed(hint_of(settings_class, key), value)
+        word = f"{prefix}{key}{equals}{value}"
+        prepared.overrides.append(word)
+        prepared.typed[word] = typed
+    return prepared
+
+
+def _joined_info(arguments: Sequence[str]) -> list[str]:
+    words: list[str] = []
+    for k, argument in enumerate(arguments):
+        before = arguments[k - 1] if k else ""
+        if argument in _INFO_FLAGS:
+            following = arguments[k + 1] if k + 1 < len(arguments) else ""
+            words.append(f"{argument}={following if following in _INFO else 'all'}")
+        elif not (before in _INFO_FLAGS and argument in _INFO):
+            words.append(argument)
+    return words
 
 
 def _check_key(
@@ -113,12 +144,3 @@ def _check_choice(group: str, value: str, choices: list[str]) -> None:
     close = difflib.get_close_matches(name, choices, n=3)
     hint = f" Did you mean {' or '.join(close)}?" if close else ""
     raise SettingError(f"{group}={name}: expected one of {', '.join(choices)}.{hint}")
-
-
-def _quoted(value: str) -> str:
-    if value in ("null", "???") or value[:1] in ("'", '"') or "${" in value:
-        return value
-    if _PLAIN_VALUE.fullmatch(value):
-        return value
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'") if "'" in value else value
-    return f"'{escaped}'"

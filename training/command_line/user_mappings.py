@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from typing import Any
 
 from data_tools.core.errors import SettingError
+from training.command_line.text_values import mapping, split_outside, unquoted
 
 
 def free_settings(settings_class: type, prefix: str = "") -> dict[str, bool]:
@@ -28,8 +28,8 @@ def free_settings(settings_class: type, prefix: str = "") -> dict[str, bool]:
     return found
 
 
-def check_free(prefix: str, key: str, value: str, free: dict[str, bool]) -> str:
-    """Check the form of an override, and return the prefix with which Hydra takes it.
+def check_free(prefix: str, key: str, value: str, free: dict[str, bool]) -> tuple[str, str, str]:
+    """Check the form of an override, and return it in the form that Hydra takes.
 
     Args:
         prefix: "", "+", "++" or "~", as given.
@@ -38,23 +38,17 @@ def check_free(prefix: str, key: str, value: str, free: dict[str, bool]) -> str:
         free: From `free_settings`.
 
     Returns:
-        `prefix`, or "++" where new names were given without a plus.
+        Prefix, key and value. `SETTING.NAME=VALUE` becomes `SETTING={NAME: VALUE}`, since Hydra's keys
+        have letters of ASCII only and end at a point; what it adds to stays, and needs no plus.
 
     Raises:
         SettingError: If the value is no mapping from names to lists, or to numbers.
     """
     setting = next((name for name in free if f"{key}.".startswith(f"{name}.")), None)
     if setting is None or prefix == "~" or value in ("", "null", "{}") or "${" in value:
-        return prefix
-    import yaml  # type: ignore[import-untyped]  # here, so that `--help` need not wait for it
-
-    try:
-        content = yaml.safe_load(value)
-    except yaml.YAMLError:
-        return prefix  # Hydra's grammar says where it breaks off
-    values = [content]
-    if key == setting:
-        values = list(content.values()) if isinstance(content, dict) else [None]
+        return prefix, key, value
+    content = mapping(value)
+    values = [value] if key != setting else list((content or {"": ""}).values())
     if not all(_fits(each, free[setting]) for each in values):
         form, example = (
             ("[NAME, ...]", "{vehicle: [car, bus]}")
@@ -65,14 +59,25 @@ def check_free(prefix: str, key: str, value: str, free: dict[str, bool]) -> str:
             f"{key}={value}: expected {setting}={{NAME: {form}, ...}} or {setting}.NAME={form}, "
             f"for instance '+{setting}={example}'"
         )
-    return prefix or "++"
+    if key != setting:
+        name = key[len(setting) + 1 :]
+        return prefix or "++", setting, f"{{{_in_quotes(name)}: {value}}}"
+    return prefix or "++", key, value
 
 
-def _fits(value: Any, is_list: bool) -> bool:
+def _in_quotes(name: str) -> str:
+    quote = '"' if "'" in name else "'"
+    return name if unquoted(name) != name else f"{quote}{name}{quote}"
+
+
+def _fits(value: str, is_list: bool) -> bool:
     if is_list:
-        return isinstance(value, list) and not any(isinstance(v, (list, dict)) for v in value)
+        inside = value[1:-1] if value[:1] == "[" and value[-1:] == "]" else None
+        return inside is not None and not any(
+            part[:1] in ("[", "{") for part in split_outside(inside)
+        )
     try:
-        float(value)  # as YAML reads it, 1e-3 is a text
-    except (TypeError, ValueError):
+        float(value)
+    except ValueError:
         return False
     return True

@@ -148,12 +148,16 @@ def test_paths_as_people_have_them() -> None:
 
 
 def test_free_keys_of_dicts_and_groups_pass() -> None:
-    _, overrides = prepare_overrides(
+    prepared = prepare_overrides(
         "train",
         TrainSettings,
         ["+optim.lr_factors.feature=0.1", "model=ssd300", "hydra.verbose=true"],
     )
-    assert overrides == ["+optim.lr_factors.feature=0.1", "model=ssd300", "hydra.verbose=true"]
+    assert prepared.overrides == [
+        "+optim.lr_factors={feature: 0.1}",
+        "model=ssd300",
+        "hydra.verbose=true",
+    ]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
