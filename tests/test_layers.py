@@ -77,7 +77,7 @@ FLOORS = {
         ("boxes", "checkpoints", "command_line"),
         ("learning", "evaluation"),
         ("inference", "watching"),
-        ("exporting",),
+        ("exporting", "insight"),
         ("run",),
         ("launch", "commands"),
         ("report", "import_checkpoint"),

@@ -7,8 +7,10 @@ What they do lives in `commands/evaluate.py`, `predict.py` and `export.py`; trai
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Optional
 
+from data_tools.core.errors import SettingError
 from data_tools.core.settings_fields import (
     MISSING,
     require,
@@ -31,8 +33,13 @@ class EvaluateSettings:
     max_detections: int = setting(100, "coco protocol: detections kept per image, 1..100")
     batch_size: int = setting(8, "images per network call on each device")
     workers: int = setting(2, "threads that read and resize images; 0 = one a core")
+    sizes: list[float] = setting(
+        [], "sides in pixels that cut size classes of your own, e.g. [16,64]; AP of each"
+    )
 
     def __post_init__(self) -> None:
+        rising = all(a < b for a, b in pairwise([0.0, *self.sizes, 1e5]))
+        require(rising, "evaluate.sizes", self.sizes, "rising sides in pixels, e.g. [16,64]")
         require(
             0 <= self.score_floor < 1, "evaluate.score_floor", self.score_floor, "0 <= floor < 1"
         )
@@ -51,10 +58,14 @@ class EvaluateSettings:
 class EvalCommand:
     """What `eval.py` takes."""
 
-    checkpoint: str = setting(
-        MISSING, "detector: .ckpt or .safetensors, or exported .onnx, .mindir"
+    checkpoint: str = setting("", "detector: .ckpt or .safetensors, or exported .onnx, .mindir")
+    data: str = setting(
+        "", "converted data set: the folder that convert.py wrote; with detections also a COCO file"
     )
-    data: str = setting(MISSING, "converted data set: the folder that convert.py wrote")
+    detections: str = setting("", "score this COCO results file instead of a checkpoint")
+    compare: list[str] = setting([], "two output folders of eval.py: is the second one better?")
+    draws: int = setting(1000, "compare: draws of the bootstrap")
+    seed: int = setting(0, "compare: seed of the bootstrap; same seed, same digits")
     output: str = setting("outputs/eval", "folder for metrics.json, detections.json and pictures")
     split: str = setting("val", "split to score on")
     device: str = setting("CPU", "CPU or Ascend")
@@ -72,6 +83,22 @@ class EvalCommand:
     def __post_init__(self) -> None:
         require_choice("device", self.device, DEVICES)
         require(self.worst >= 0, "worst", self.worst, "a count >= 0")
+        given = [name for name in ("checkpoint", "detections", "compare") if getattr(self, name)]
+        if not given:
+            raise SettingError(
+                "checkpoint: required. Give it as checkpoint=FILE. (Or detections=FILE, or "
+                "compare=[RUN_A,RUN_B].)"
+            )
+        if len(given) > 1:
+            raise SettingError(
+                f"{' and '.join(given)}: only one of them can be evaluated at a time."
+            )
+        require(10 <= self.draws <= 1_000_000, "draws", self.draws, "10..1000000")
+        require(0 <= self.seed < 2**63, "seed", self.seed, "a number >= 0")
+        if self.compare:
+            require(len(self.compare) == 2, "compare", self.compare, "two folders: [RUN_A,RUN_B]")
+        elif not self.data:
+            raise SettingError("data: required. Give it as data=FOLDER.")
 
 
 @dataclass

@@ -5,33 +5,42 @@ The figures are computed in `evaluation/evaluate.py`, which the trainer calls to
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from data_tools.core.errors import CheckpointError
-from data_tools.core.files import make_folder, write_atomic
 from data_tools.shards.manifest import ConvertedSplit, open_split
 from training.eval_settings import EvalCommand, EvaluateSettings
 from training.evaluation.evaluate import evaluate
-from training.evaluation.metrics_table import metrics_table
-from training.evaluation.scoring import EvaluationResult
 from training.inference.model_file import ModelFile
 from training.inference.open_model import load_predictor, open_model_file
+from training.insight.outputs import Wanted, clear_outputs, write_outputs
 from training.process.runtime import prepare_environment, start_device
 from training.process.settings import RuntimeSettings
 from training.process.world import start_world
 
-METRICS = "metrics.json"
-PICTURES = ("predictions.png", "worst.png", "precision_recall.png")
-_ON_SHEET = 12
-
 
 def run(command: EvalCommand) -> int:
-    """Evaluate as the command says; with a launcher, on all ranks together.
+    """Evaluate as the command says: a detector, detections from a file, or the comparison of two runs.
 
-    Writes `metrics.json` and `detections.json` (COCO results) to `command.output`, and the pictures
-    `predictions.png`, `worst.png` and `precision_recall.png`. An earlier `metrics.json` and earlier
+    Returns:
+        0.
+    """
+    if command.compare:
+        from training.commands.compare import run as compare
+
+        return compare(command)
+    if command.detections:
+        from training.commands.evaluate_results import run as evaluate_results
+
+        return evaluate_results(command)
+    return evaluate_detector(command)
+
+
+def evaluate_detector(command: EvalCommand) -> int:
+    """Evaluate a detector; with a launcher, on all ranks together.
+
+    Writes `metrics.json` and `detections.json` (COCO results) to `command.output`, and pictures. An earlier `metrics.json` and earlier
     pictures are removed first and the new `metrics.json` is written last, so it never stands beside
     another run's detections.
 
@@ -51,10 +60,7 @@ def run(command: EvalCommand) -> int:
     start_device(RuntimeSettings(device=command.device))
     world = start_world()
     if world.is_main:
-        make_folder(output, "output")
-        # Pictures too: with curves=false those of an earlier run would stay beside the new figures.
-        for name in (METRICS, *PICTURES):
-            (output / name).unlink(missing_ok=True)
+        clear_outputs(output)
         print(
             f"{file.path}: {file.model.name}, {file.num_classes - 1} classes, image {file.image_size}"
         )
@@ -75,7 +81,8 @@ def run(command: EvalCommand) -> int:
             from training.evaluation.crosscheck import compare_with_pycocotools
 
             print(compare_with_pycocotools(split.annotations_path, result))
-        _write(command, output, file, split, result)
+        wanted = Wanted(command.worst, command.curves, tuple(command.evaluate.sizes))
+        write_outputs(output, result, _facts(command, file, split), split, wanted)
     world.barrier()
     return 0
 
@@ -121,33 +128,20 @@ def graph_nms_note(file: ModelFile, settings: EvaluateSettings) -> str:
     )
 
 
-def _write(
-    command: EvalCommand,
-    output: Path,
-    file: ModelFile,
-    split: ConvertedSplit,
-    result: EvaluationResult,
-) -> None:
-    from training.watching.curves import write_pr_curves
-    from training.watching.visualize import write_prediction_sheet, write_worst_images
-
-    metrics: dict[str, Any] = {
-        **result.metrics,
+def _facts(command: EvalCommand, file: ModelFile, split: ConvertedSplit) -> dict[str, Any]:
+    """Return what `metrics.json` says besides figures."""
+    settings = command.evaluate
+    return {
         "checkpoint_sha256": file.sha256,
         "data_fingerprint": split.fingerprint,
         "checkpoint": str(file.path),
         "trained_on_fingerprint": file.data_fingerprint,
+        "data": str(Path(command.data).absolute()),
         "split": command.split,
+        "protocol": {
+            "score_floor": settings.score_floor,
+            "nms_iou": settings.nms_iou,
+            "max_detections": settings.max_detections,
+        },
         **({"graph_nms": file.graph_nms} if file.graph_nms else {}),
-        "seconds": {k: round(v, 3) for k, v in result.seconds.items()},
     }
-    result.detections.write_json(output / "detections.json")
-    write_prediction_sheet(output / "predictions.png", split, result, _ON_SHEET)
-    if command.worst:
-        write_worst_images(output / "worst.png", split, result, command.worst)
-    if command.curves:
-        write_pr_curves(output / "precision_recall.png", result)
-    write_atomic(output / METRICS, json.dumps(metrics, indent=1) + "\n")
-    print(metrics_table(metrics))
-    pictures = [name for name in PICTURES if (output / name).exists()]
-    print(f"written to {output}: {', '.join([METRICS, 'detections.json', *pictures])}")

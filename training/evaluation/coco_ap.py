@@ -25,12 +25,17 @@ class CocoScores:
     Args:
         precision: (T, R, C, A) at the overlaps, recalls, categories and area ranges.
         recall: (T, C, A, M) the largest recall reached with 1, 10, 100 detections.
-        num_boxes: (C,) boxes that count, over all areas.
+        area_boxes: (C, A) boxes that count.
     """
 
     precision: _Floats
     recall: _Floats
-    num_boxes: npt.NDArray[np.int64]
+    area_boxes: npt.NDArray[np.int64]
+
+    @property
+    def num_boxes(self) -> npt.NDArray[np.int64]:
+        """(C,) boxes that count, over all areas."""
+        return self.area_boxes[:, 0]
 
     def numbers(self) -> dict[str, float]:
         """Return the twelve numbers by name; -1 where nothing can be measured."""
@@ -78,4 +83,4 @@ def coco_scores(matches: Matches) -> CocoScores:
         RECALLS,
         len(IOU_THRESHOLDS),
     )
-    return CocoScores(precision, recall, matches.num_boxes[:, 0])
+    return CocoScores(precision, recall, matches.num_boxes)

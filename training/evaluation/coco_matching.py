@@ -44,12 +44,14 @@ class Matches:
         image: (D,) position of the image.
         category: (D,) position of the category.
         score: (D,) its score.
+        area: (D,) its own area, in pixels.
         rank: (D,) its place, from 0, among those of its image and category; from `MAX_DETECTIONS` on a
             detection neither counts nor matches.
         outside: (D, A) its own area lies outside the range.
         matched: (D, A) flags: it matched a box.
         matched_ignored: (D, A) flags: the box it matched does not count (crowd, or area outside).
         owner: (D,) the box that it matched at 0.5 over all areas, -1 for none.
+        by_score: (D,) rows by falling score; equal scores by image, then as they come.
         order: (D,) rows by category and falling score; equal scores by image, then as they come.
         num_boxes: (C, A) boxes that count, for each category.
         found_score: (G,) score of the detection that matched each box at 0.5, over all areas, -1 if none.
@@ -58,11 +60,13 @@ class Matches:
     image: _Ints
     category: _Ints
     score: _Floats
+    area: _Floats
     rank: npt.NDArray[np.int32]
     outside: _Bools
     matched: _Flags
     matched_ignored: _Flags
     owner: _Ints
+    by_score: _Ints
     order: _Ints
     num_boxes: _Ints
     found_score: _Floats
@@ -71,6 +75,10 @@ class Matches:
     def counts(self) -> _Bools:
         """(D,) whether a detection is looked at."""
         return self.rank < MAX_DETECTIONS
+
+    def outside_of(self, low: float, high: float) -> _Bools:
+        """(D,) whether a detection's own area lies outside a range, bounds included."""
+        return (self.area < low) | (self.area > high)
 
     def matched_at(self, threshold: int, area: int = 0) -> _Bools:
         """(D,) whether a detection matched a box, crowds included, at a threshold (its position)."""
@@ -97,8 +105,10 @@ def match(
     image = positions(truth.image_ids, table.image_id, "image_id of a detection")
     category = positions(truth.category_ids, table.category_id, "category_id of a detection")
     boxes = np.ascontiguousarray(table.boxes_xywh_px, np.float64)
+    area = boxes[:, 2] * boxes[:, 3]
     loops, num_categories = kernels(), len(truth.category_ids)
-    order = loops.order_by(np.argsort(-table.score, kind="stable"), category, num_categories)
+    by_score = np.argsort(-table.score, kind="stable")
+    order = loops.order_by(by_score, category, num_categories)
     ignored = truth.iscrowd[:, None] | _outside(truth.area, area_ranges)
     by_category = loops.order_by(np.arange(len(truth.area)), truth.category, num_categories)
     rank, matched, matched_ignored, owner = loops.match(
@@ -130,11 +140,13 @@ def match(
         image=image,
         category=category,
         score=table.score,
+        area=area,
         rank=rank,
-        outside=_outside(boxes[:, 2] * boxes[:, 3], area_ranges),
+        outside=_outside(area, area_ranges),
         matched=matched,
         matched_ignored=matched_ignored,
         owner=owner,
+        by_score=by_score,
         order=order,
         num_boxes=num_boxes,
         found_score=found_score,

@@ -42,6 +42,16 @@ class DetectionTable:
     def __len__(self) -> int:
         return len(self.score)
 
+    def where(self, keep: npt.NDArray[np.bool_]) -> DetectionTable:
+        """Return the detections where `keep` (D,) is true."""
+        return DetectionTable(
+            self.image_id[keep], self.category_id[keep], self.boxes_xywh_px[keep], self.score[keep]
+        )
+
+    def above(self, floor: float) -> DetectionTable:
+        """Return the detections that score more than `floor`."""
+        return self.where(self.score > floor)
+
     def to_bytes(self) -> bytes:
         """Return the table as bytes, to travel between ranks."""
         buffer = io.BytesIO()

@@ -33,6 +33,9 @@ class GroundTruth:
         area: (G,) float64, the file's own area (a mask's, where it has masks).
         iscrowd: (G,) bool; False where the file does not say.
         difficult: (G,) bool; VOC's flag, which the converter stores as `ignore`.
+        annotation_ids: (G,) int64, the file's own; -1 where it has none.
+        file_names: (I,) names of the images; empty where the file does not say.
+        sizes: (I, 2) int64 height and width of the images; 0 where the file does not say.
     """
 
     image_ids: npt.NDArray[np.int64]
@@ -44,11 +47,22 @@ class GroundTruth:
     area: npt.NDArray[np.float64]
     iscrowd: npt.NDArray[np.bool_]
     difficult: npt.NDArray[np.bool_]
+    annotation_ids: npt.NDArray[np.int64]
+    file_names: tuple[str, ...]
+    sizes: npt.NDArray[np.int64]
 
     @property
     def num_images(self) -> int:
         """Number of images."""
         return len(self.image_ids)
+
+    @property
+    def unique_names(self) -> list[str]:
+        """A name for each category; two that share theirs are told apart by their ids."""
+        return [
+            name if self.names.count(name) == 1 else f"{name} ({number})"
+            for name, number in zip(self.names, self.category_ids, strict=True)
+        ]
 
     def only_images(self, keep: npt.NDArray[np.bool_]) -> GroundTruth:
         """Return the ground truth of the images where `keep` (I,) is true."""
@@ -64,6 +78,9 @@ class GroundTruth:
             self.area[rows],
             self.iscrowd[rows],
             self.difficult[rows],
+            self.annotation_ids[rows],
+            tuple(name for name, kept in zip(self.file_names, keep, strict=True) if kept),
+            self.sizes[keep],
         )
 
     def published_images(self) -> npt.NDArray[np.bool_]:
@@ -107,7 +124,10 @@ def from_coco(
         ValueError: If a box is none.
         DataError: If an annotation names an image or a category that is not listed.
     """
-    image_ids = np.unique(np.array([entry["id"] for entry in images], np.int64))
+    by_id = {
+        int(entry["id"]): entry for entry in sorted(images, key=lambda entry: int(entry["id"]))
+    }
+    image_ids = np.array(list(by_id), np.int64)
     classes = {int(entry["id"]): str(entry["name"]) for entry in categories}
     category_ids = np.array(sorted(classes), np.int64)
     owner = np.array([a["image_id"] for a in annotations], np.int64)
@@ -131,7 +151,22 @@ def from_coco(
         area[order],
         crowd[order],
         difficult[order],
+        np.array([_id_of(a) for a in annotations], np.int64)[order],
+        tuple(str(entry.get("file_name", "")) for entry in by_id.values()),
+        np.array(
+            [[_side(entry.get(k)) for k in ("height", "width")] for entry in by_id.values()],
+            np.int64,
+        ).reshape(-1, 2),
     )
+
+
+def _id_of(annotation: dict[str, Any]) -> int:
+    number = annotation.get("id")
+    return number if type(number) is int and -(2**63) <= number < 2**63 else -1
+
+
+def _side(value: Any) -> int:
+    return value if type(value) is int and 0 < value < 2**31 else 0
 
 
 def positions(

@@ -25,6 +25,7 @@ def metrics_table(metrics: dict[str, Any]) -> str:
     lines.append(
         f"VOC AP at 0.5: {_number(voc['AP2007'])} (2007, 11 points), {_number(voc['AP2010'])} (2010 on)"
     )
+    lines += _diagnosis_lines(metrics)
     classes = metrics["per_class"]
     width = max([len(name) for name in classes] + [5])
     lines.append(f"{'class':{width}}{'AP':>8}{'AP50':>8}{'VOC10':>8}{'boxes':>8}{'found':>8}")
@@ -36,6 +37,28 @@ def metrics_table(metrics: dict[str, Any]) -> str:
     if len(classes) > _CLASSES_SHOWN:
         lines.append(f"... {len(classes) - _CLASSES_SHOWN} more in metrics.json")
     return "\n".join(lines)
+
+
+def _diagnosis_lines(metrics: dict[str, Any]) -> list[str]:
+    lines = []
+    best = metrics["thresholds"]["all"]
+    if best["threshold"] >= 0:
+        lines.append(
+            f"best threshold {best['threshold']:.3f}: F1 {best['f1']:.3f}, precision "
+            f"{best['precision']:.3f}, recall {best['recall']:.3f}"
+        )
+    if "errors" in metrics:
+        causes = metrics["errors"]["causes"].items()
+        costs = (f"{name} {_number(cause['AP50_cost']['all'])}" for name, cause in causes)
+        lines.append(f"AP50 lost by cause: {', '.join(costs)}")
+    if metrics.get("calibration", {}).get("expected_error", -1) >= 0:
+        lines.append(f"expected error of a score: {metrics['calibration']['expected_error']:.3f}")
+    for name, row in metrics.get("sizes", {}).items():
+        lines.append(
+            f"sides {name:9} AP {_number(row['AP'])}, AP50 {_number(row['AP50'])}, "
+            f"{row['num_boxes']} boxes"
+        )
+    return lines
 
 
 def _number(value: float) -> str:

@@ -14,6 +14,7 @@ from training.evaluation.coco_ap import CocoScores, coco_scores
 from training.evaluation.coco_matching import Matches, match
 from training.evaluation.detection_table import DetectionTable
 from training.evaluation.ground_truth import GroundTruth
+from training.evaluation.thresholds import judged, thresholds_section
 from training.evaluation.voc_ap import VocScores, voc_scores
 
 
@@ -22,7 +23,7 @@ class EvaluationResult:
     """Figures of one evaluation, and what they were made of.
 
     Args:
-        metrics: `metrics.json` without hashes: `coco`, `published`, `voc`, `per_class`. Numbers are in
+        metrics: `metrics.json` without hashes: `coco`, `published`, `voc`, `per_class`, `thresholds`. Numbers are in
             0..1, and -1 where there is nothing to measure.
         detections: Detections of the `coco` protocol over all ranks, sorted by image.
         truth: The ground truth they were scored against.
@@ -60,22 +61,13 @@ def score(
     keep = truth.published_images()
     kept = truth.only_images(keep)
     rows = np.isin(published.image_id, kept.image_ids)
-    old = coco_scores(
-        match(
-            kept,
-            DetectionTable(
-                published.image_id[rows],
-                published.category_id[rows],
-                published.boxes_xywh_px[rows],
-                published.score[rows],
-            ),
-        )
-    )
+    old = coco_scores(match(kept, published.where(rows)))
     metrics = {
         "coco": {**scores.numbers(), "num_images": truth.num_images},
         "published": {**old.numbers(), "num_images": kept.num_images},
         "voc": {**voc.means(), "num_images": truth.num_images},
         "per_class": _per_class(truth, scores, voc, matches),
+        "thresholds": thresholds_section(judged(truth, matches), truth.unique_names),
     }
     return EvaluationResult(metrics, coco, truth, matches, scores, dict(seconds or {}))
 
@@ -85,9 +77,7 @@ def _per_class(
 ) -> dict[str, dict[str, float]]:
     found = np.bincount(matches.category[matches.counts], minlength=len(truth.category_ids))
     table: dict[str, dict[str, float]] = {}
-    for c, name in enumerate(truth.names):
-        # Two categories may share a name; their ids tell them apart.
-        key = name if truth.names.count(name) == 1 else f"{name} ({truth.category_ids[c]})"
+    for c, key in enumerate(truth.unique_names):
         table[key] = {
             "category_id": int(truth.category_ids[c]),
             **scores.of_category(c),

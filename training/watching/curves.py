@@ -29,7 +29,7 @@ def write_training_curves(path: Path, entries: Iterable[dict[str, Any]]) -> None
     entries = list(entries)
     steps = [e for e in entries if "loss" in e and "step" in e]
     scored = [(e["step"], numbers) for e in entries if (numbers := _numbers(e)) and "step" in e]
-    figure = _figure(3 if scored else 2)
+    figure = new_figure(3 if scored else 2)
     axes = figure.subplots(1, 3 if scored else 2)
     x = [e["step"] for e in steps]
     losses = np.array([e["loss"] for e in steps], float)
@@ -52,7 +52,7 @@ def write_training_curves(path: Path, entries: Iterable[dict[str, Any]]) -> None
     for axis in axes:
         axis.set_xlabel("step")
         axis.grid(alpha=0.3)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _numbers(entry: dict[str, Any]) -> dict[str, float]:
@@ -77,7 +77,7 @@ def write_pr_curves(path: Path, result: EvaluationResult) -> None:
     """Draw precision over recall: the mean over classes at four overlaps, and each class at 0.5."""
     precision = result.scores.precision[..., 0]
     known = np.flatnonzero(result.scores.num_boxes > 0)
-    figure = _figure(2)
+    figure = new_figure(2)
     left, right = figure.subplots(1, 2)
     for t, overlap in ((0, 0.5), (5, 0.75), (8, 0.9)):
         if len(known):
@@ -100,15 +100,17 @@ def write_pr_curves(path: Path, result: EvaluationResult) -> None:
         axis.grid(alpha=0.3)
         if axis.get_legend_handles_labels()[0]:
             axis.legend(fontsize=8, loc="lower left")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
-def _figure(columns: int) -> Any:
+def new_figure(columns: int) -> Any:
+    """Return a matplotlib figure for so many axes next to each other."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(5.2 * columns, 4.2), layout="constrained")
 
 
-def _save(figure: Any, path: Path) -> None:
+def save_figure(figure: Any, path: Path) -> None:
+    """Write a figure as PNG."""
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=_DPI)

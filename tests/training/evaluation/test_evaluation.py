@@ -90,7 +90,7 @@ def test_metrics_have_the_promised_shape(split: ConvertedSplit) -> None:
     predict = PixelPredictor(7)
     metrics = evaluate(predict, split, SIZE, SETTINGS).metrics
     assert predict.calls == 3  # 11 images in batches of 4, the last one padded
-    assert list(metrics) == ["coco", "published", "voc", "per_class"]
+    assert list(metrics) == ["coco", "published", "voc", "per_class", "thresholds"]
     assert list(metrics["coco"]) == list(metrics["published"]) == [*NAMES, "num_images"]
     assert list(metrics["per_class"]) == [c.name for c in CLASSES]
     assert json.loads(json.dumps(metrics)) == metrics

@@ -1,0 +1,100 @@
+"""Everything that an evaluation leaves in its folder, whoever made the detections.
+
+The commands that call it are in `training/commands/`; nothing is measured here.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from data_tools.core.files import make_folder, write_atomic
+from data_tools.shards.manifest import ConvertedSplit
+from training.evaluation.diagnosis import Diagnosis, diagnose
+from training.evaluation.metrics_table import metrics_table
+from training.evaluation.scoring import EvaluationResult
+
+METRICS = "metrics.json"
+DETECTIONS = "detections.json"
+EXTRAS = (
+    "predictions.png",
+    "worst.png",
+    "precision_recall.png",
+    "thresholds.png",
+    "confusion.png",
+)
+"""What an evaluation may leave besides; all of it goes before the next one begins."""
+
+_ON_SHEET = 12
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is drawn, and how.
+
+    Args:
+        worst: Images with the most errors on `worst.png`; 0 for none.
+        curves: Draw curves.
+        sizes: Sides in pixels that cut one's own size classes.
+    """
+
+    worst: int = 16
+    curves: bool = True
+    sizes: tuple[float, ...] = ()
+
+
+def clear_outputs(output: Path) -> None:
+    """Make the folder and remove an earlier evaluation's figures and pictures.
+
+    Raises:
+        SettingError: If the folder cannot be made.
+    """
+    make_folder(output, "output")
+    # Pictures too: with curves=false those of an earlier run would stay beside the new figures.
+    for name in (METRICS, *EXTRAS):
+        (output / name).unlink(missing_ok=True)
+
+
+def write_outputs(
+    output: Path,
+    result: EvaluationResult,
+    facts: dict[str, Any],
+    split: ConvertedSplit | None,
+    wanted: Wanted,
+) -> Diagnosis:
+    """Write detections, pictures and, last, `metrics.json`; print the table.
+
+    Args:
+        output: The folder, from `clear_outputs`.
+        result: The evaluation.
+        facts: What else `metrics.json` says: hashes, protocol, where data and detections are.
+        split: Where the pictures are; None for a ground truth without pictures.
+        wanted: What is drawn.
+    """
+    from training.insight.plots import write_confusion, write_threshold_curves
+    from training.watching.curves import write_pr_curves
+    from training.watching.visualize import write_prediction_sheet, write_worst_images
+
+    diagnosis = diagnose(result, wanted.sizes)
+    metrics: dict[str, Any] = {
+        **result.metrics,
+        **diagnosis.sections,
+        **facts,
+        "seconds": {k: round(v, 3) for k, v in result.seconds.items()},
+    }
+    result.detections.write_json(output / DETECTIONS)
+    if split is not None:
+        write_prediction_sheet(output / "predictions.png", split, result, _ON_SHEET)
+        if wanted.worst:
+            write_worst_images(output / "worst.png", split, result, wanted.worst)
+    if wanted.curves:
+        write_pr_curves(output / "precision_recall.png", result)
+        write_threshold_curves(output / "thresholds.png", diagnosis)
+        write_confusion(output / "confusion.png", diagnosis.confusion, result.truth.unique_names)
+    write_atomic(output / METRICS, json.dumps(metrics, indent=1) + "\n")
+    print(metrics_table(metrics))
+    extras = [name for name in EXTRAS if (output / name).exists()]
+    print(f"written to {output}: {', '.join([METRICS, DETECTIONS, *extras])}")
+    return diagnosis
