@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Optional
+from typing import Optional, Union
 
 from data_tools.core.errors import SettingError
 from data_tools.core.settings_fields import (
@@ -110,7 +110,9 @@ class PredictCommand:
     )
     images: str = setting("", "image file, folder, glob pattern or video")
     out: str = setting("outputs/predict", "folder for pictures, detections.json, detections.csv")
-    threshold: float = setting(0.5, "lowest score shown and written, 0..1")
+    threshold: Union[int, float, str] = setting(
+        0.5, "lowest score shown and written, 0..1; auto = the best of each class, from evaluation"
+    )
     top_k: int = setting(100, "most detections kept per image")
     nms_iou: float = setting(0.6, "overlap above which the lower score of a class goes, 0..1")
     classes: list[str] = setting([], "names of the classes to keep; empty = all")
@@ -131,7 +133,13 @@ class PredictCommand:
     max_upload_mb: float = setting(16.0, "serve: largest picture taken, in MB")
 
     def __post_init__(self) -> None:
-        require(0 <= self.threshold < 1, "threshold", self.threshold, "0 <= threshold < 1")
+        require(
+            self.threshold == "auto"
+            or (not isinstance(self.threshold, str) and 0 <= self.threshold < 1),
+            "threshold",
+            self.threshold,
+            "0 <= threshold < 1, or auto",
+        )
         require(self.top_k >= 1, "top_k", self.top_k, "a count >= 1")
         require(0 < self.nms_iou <= 1, "nms_iou", self.nms_iou, "0 < iou <= 1")
         require(self.batch_size >= 1, "batch_size", self.batch_size, "a count >= 1")

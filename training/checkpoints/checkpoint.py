@@ -39,6 +39,7 @@ class Card:
         versions: Versions of Python, MindSpore and the libraries that matter.
         files: File name to sha256.
         metrics: Evaluation of these weights, or None.
+        thresholds: Best threshold of each class on the split that was evaluated, or None.
         best: Step and AP of the best evaluation so far, or None.
         global_batch: Images per step over all devices.
         wall_seconds: Time the run has taken so far, over all its starts.
@@ -56,10 +57,16 @@ class Card:
     versions: dict[str, str] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     metrics: Optional[dict[str, Any]] = None
+    thresholds: Optional[dict[str, Any]] = None
     best: Optional[dict[str, Any]] = None
     global_batch: int = 0
     wall_seconds: float = 0.0
     format: str = FORMAT
+
+    @property
+    def known_thresholds(self) -> dict[str, Any] | None:
+        """Thresholds of an evaluation of these weights: `eval.py`'s, else that of training."""
+        return self.thresholds or (self.metrics or {}).get("thresholds")
 
     @property
     def class_infos(self) -> tuple[ClassInfo, ...]:

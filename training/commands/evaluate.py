@@ -10,9 +10,10 @@ from typing import Any
 
 from data_tools.core.errors import CheckpointError
 from data_tools.shards.manifest import ConvertedSplit, open_split
+from training.checkpoints.checkpoint import read_card
 from training.eval_settings import EvalCommand, EvaluateSettings
 from training.evaluation.evaluate import evaluate
-from training.inference.model_file import ModelFile
+from training.inference.model_file import WEIGHTS, ModelFile
 from training.inference.open_model import load_predictor, open_model_file
 from training.insight.outputs import Wanted, clear_outputs, write_outputs
 from training.process.runtime import prepare_environment, start_device
@@ -83,6 +84,7 @@ def evaluate_detector(command: EvalCommand) -> int:
             print(compare_with_pycocotools(split.annotations_path, result))
         wanted = Wanted(command.worst, command.curves, tuple(command.evaluate.sizes))
         write_outputs(output, result, _facts(command, file, split), split, wanted)
+        store_thresholds(file, result.metrics["thresholds"])
     world.barrier()
     return 0
 
@@ -126,6 +128,27 @@ def graph_nms_note(file: ModelFile, settings: EvaluateSettings) -> str:
         f"{'published' if same else 'coco, published and voc'} figures are the file's own, not those of "
         "its checkpoint"
     )
+
+
+def store_thresholds(file: ModelFile, thresholds: dict[str, Any]) -> None:
+    """Put thresholds into the card of a checkpoint that knows none yet, for `threshold=auto`.
+
+    Those that are there stay: they come from the split that training chose its best weights by, and a
+    test split must not change them.
+    """
+    if file.thresholds or thresholds["all"]["threshold"] < 0:
+        return
+    card = read_card(file.path) if file.path.suffix in WEIGHTS else None
+    if card is None:
+        return
+    path = file.path.with_suffix(".json")
+    card.thresholds = thresholds
+    try:
+        card.write(path)
+    except OSError as error:
+        print(f"{path}: thresholds not stored ({error.strerror})")
+        return
+    print(f"{path}: thresholds stored, for predict.py threshold=auto")
 
 
 def _facts(command: EvalCommand, file: ModelFile, split: ConvertedSplit) -> dict[str, Any]:

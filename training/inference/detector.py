@@ -18,6 +18,7 @@ from data_tools.core.sample import ClassInfo
 from data_tools.images.draw import draw_boxes
 from training.boxes.postprocess import Detections, Protocol, detect
 from training.evaluation.evaluate import PredictFn
+from training.inference.class_thresholds import AUTO, require_thresholds, thresholds_by_label
 from training.inference.image_source import read_image
 from training.inference.open_model import load_predictor, open_model_file
 
@@ -71,12 +72,14 @@ class Choice:
         top_k: Most detections per image.
         nms_iou: Overlap above which the lower score of a class goes.
         labels: Labels to keep; None for all.
+        by_label: (C,) lowest score of each label, in place of `threshold`; empty for none.
     """
 
     threshold: float = 0.5
     top_k: int = 100
     nms_iou: float = 0.6
     labels: frozenset[int] | None = None
+    by_label: tuple[float, ...] = ()
 
 
 class Detector:
@@ -89,6 +92,8 @@ class Detector:
         image_size: Height and width that it takes.
         classes: Its classes by label, 1..C.
         batch_size: Images per call.
+        thresholds: (C,) best threshold of each class, empty if unknown.
+        path: The file, for messages.
     """
 
     def __init__(
@@ -97,7 +102,10 @@ class Detector:
         image_size: tuple[int, int],
         classes: Sequence[ClassInfo],
         batch_size: int = 1,
+        thresholds: tuple[float, ...] = (),
+        path: str | Path = "the detector",
     ) -> None:
+        self.thresholds, self.path = thresholds, path
         self.predict_fn, self.image_size, self.batch_size = predict_fn, image_size, batch_size
         self.classes = tuple(classes)
 
@@ -130,7 +138,34 @@ class Detector:
         classes = file.named_classes(class_names)
         if file.path.suffix != ".onnx":
             start_device(RuntimeSettings(device=device))
-        return Detector(load_predictor(file, batch_size), file.image_size, classes, batch_size)
+        return Detector(
+            load_predictor(file, batch_size),
+            file.image_size,
+            classes,
+            batch_size,
+            thresholds_by_label(file.thresholds, file.classes),
+            file.path,
+        )
+
+    def choice(
+        self, threshold: float | str, top_k: int, nms_iou: float, classes: Collection[str]
+    ) -> Choice:
+        """Return which detections are wanted.
+
+        Args:
+            threshold: Lowest score, 0..1, or `auto` for the best of each class.
+            top_k: Most detections per image.
+            nms_iou: Overlap above which the lower score of a class goes.
+            classes: Names of the classes to keep; all if empty.
+
+        Raises:
+            SettingError: If a name is unknown, or `auto` is wanted and no evaluation told thresholds.
+        """
+        labels = self.labels_of(classes)
+        if threshold == AUTO:
+            by_label = require_thresholds(self.thresholds, self.path)
+            return Choice(min(by_label), top_k, nms_iou, labels, by_label)
+        return Choice(float(threshold), top_k, nms_iou, labels)
 
     def labels_of(self, names: Collection[str]) -> frozenset[int] | None:
         """Return the labels of class names; None for no names, which means all.
@@ -150,7 +185,7 @@ class Detector:
         self,
         image: str | Path | bytes | Image,
         *,
-        threshold: float = 0.5,
+        threshold: float | str = 0.5,
         top_k: int = 100,
         nms_iou: float = 0.6,
         classes: Collection[str] = (),
@@ -159,7 +194,7 @@ class Detector:
 
         Args:
             image: Path of a file, its bytes, or pixels (H, W, 3) uint8 RGB.
-            threshold: Lowest score, 0..1.
+            threshold: Lowest score, 0..1, or `auto`: the best of each class, found by evaluation.
             top_k: Most detections.
             nms_iou: Overlap above which the lower score of a class goes.
             classes: Names of the classes to keep; all if empty.
@@ -175,7 +210,7 @@ class Detector:
             pixels = np.ascontiguousarray(image[:, :, ::-1])
         else:
             pixels = read_image(image)
-        choice = Choice(threshold, top_k, nms_iou, self.labels_of(classes))
+        choice = self.choice(threshold, top_k, nms_iou, classes)
         return self.predict_batch([pixels], choice)[0]
 
     def predict_batch(self, images_bgr: Sequence[Image], choice: Choice) -> list[Prediction]:
@@ -203,6 +238,10 @@ class Detector:
         if choice.labels is not None:
             scores = scores.copy()
             scores[:, :, [k for k in range(scores.shape[2]) if k not in choice.labels]] = 0.0
+        if choice.by_label:
+            # Before suppression, which is class by class: a box too faint can only remove fainter ones.
+            lowest = np.array((np.inf, *choice.by_label), np.float32)  # background never counts
+            scores = np.where(scores >= lowest, scores, np.float32(0))
         # The floor is exclusive, a threshold is not.
         floor = float(np.nextafter(np.float32(choice.threshold), np.float32(-1)))
         protocol = Protocol("predict", floor, choice.nms_iou, max_per_image=choice.top_k)

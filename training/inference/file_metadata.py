@@ -56,6 +56,8 @@ def make_metadata(
         "checkpoint_sha256": file.sha256,
         "data_fingerprint": file.data_fingerprint,
     }
+    if file.thresholds:
+        values["thresholds"] = {k: file.thresholds.get(k) for k in ("all", "per_class")}
     if command.nms:
         values |= {name: getattr(command, name) for name in _NMS}
     return {k: v if isinstance(v, str) else json.dumps(v) for k, v in values.items()}
@@ -115,6 +117,7 @@ def parse_metadata(path: Path, values: dict[str, str], sha256: str) -> tuple[Mod
             sha256=sha256,
             data_fingerprint=values["data_fingerprint"],
             graph_nms={name: _parse(values, name, int, float) for name in _NMS} if info.nms else {},
+            thresholds=_parse(values, "thresholds", dict) if "thresholds" in values else None,
         )
     except (KeyError, ValueError) as error:
         what = f"{error} is missing" if isinstance(error, KeyError) else str(error)

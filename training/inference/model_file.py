@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from data_tools.core.errors import CheckpointError, DataError
 from data_tools.core.sample import ClassInfo
@@ -31,6 +32,7 @@ class ModelFile:
         data_fingerprint: Fingerprint of the data it was trained on; empty if unknown.
         graph_nms: `score_floor`, `nms_iou` and `max_detections` of an exported file that suppresses in its
             graph; empty for any other.
+        thresholds: Best thresholds as in `metrics.json`, None if it was never evaluated.
     """
 
     path: Path
@@ -40,6 +42,7 @@ class ModelFile:
     sha256: str
     data_fingerprint: str
     graph_nms: dict[str, float] = field(default_factory=dict)
+    thresholds: dict[str, Any] | None = None
 
     @property
     def image_size(self) -> tuple[int, int]:

@@ -60,7 +60,10 @@ def _open_checkpoint(path: Path, model_name: str | None) -> ModelFile:
             )
         classes = card.class_infos
         model = settings_from_dict(card.model)
-        return ModelFile(path, model, card.num_classes, classes, sha256, card.data_fingerprint)
+        return ModelFile(
+            path, model, card.num_classes, classes, sha256, card.data_fingerprint,
+            thresholds=card.known_thresholds,
+        )  # fmt: skip
     weights = read_weights(path)
     try:
         name, num_classes = identify(weights)

@@ -61,8 +61,7 @@ def run(command: PredictCommand) -> int:
         class_names=command.class_names,
         model=command.model,
     )
-    labels = detector.labels_of(command.classes)
-    choice = Choice(command.threshold, command.top_k, command.nms_iou, labels)
+    choice = detector.choice(command.threshold, command.top_k, command.nms_iou, command.classes)
     if command.serve:
         from training.inference.serve import serve
 
@@ -79,10 +78,16 @@ def run(command: PredictCommand) -> int:
             f"The reason for each is in {out / 'skipped.json'}."
         )
     print(
-        f"{files.images} images, {files.detections} detections from {command.threshold:g}, "
+        f"{files.images} images, {files.detections} detections from {_in_words(choice)}, "
         f"{len(files.skipped)} not usable: {out}"
     )
     return 0
+
+
+def _in_words(choice: Choice) -> str:
+    if not choice.by_label:
+        return f"{choice.threshold:g}"
+    return f"{min(choice.by_label):.3f}..{max(choice.by_label):.3f} by class (threshold=auto)"
 
 
 @dataclass(frozen=True)

@@ -140,6 +140,7 @@ def _page(detector: Detector, choice: Choice, limit: int) -> str:
         "floor": min(_FLOOR, choice.threshold),
         "limit": limit,
         "classes": [c.name for c in detector.classes],
+        "auto": list(choice.by_label),
     }
     # Inside a script element only "</" and "<!--" could end the text early.
     return PAGE.replace("/*SETTINGS*/null", json.dumps(settings).replace("<", "\\u003c"))

@@ -27,6 +27,7 @@ PAGE = """<!doctype html>
 <label id="drop"><input id="file" type="file" accept="image/*">Drop a picture here, or press to choose one</label>
 <label class="row">Threshold <input id="threshold" type="range" min="0" max="1" step="0.01">
 <output id="shown"></output></label>
+<label id="auto-row" hidden><input id="auto" type="checkbox"> best threshold of each class</label>
 <p id="status" role="status"></p>
 <canvas id="canvas"></canvas>
 <table id="list"></table>
@@ -38,15 +39,19 @@ const canvas = get("canvas"), slider = get("threshold");
 let picture = null, answer = null, turn = 0;
 slider.min = settings.floor;
 slider.value = settings.threshold;
+// By label from 1; empty unless the page was started with threshold=auto.
+const auto = get("auto"), best = settings.auto;
+get("auto-row").hidden = !best.length;
+auto.checked = best.length > 0;
 
 function say(text, bad) { get("status").textContent = text; get("status").className = bad ? "bad" : ""; }
 function colour(label) { return "hsl(" + (label * 222.5) % 360 + " 85% 42%)"; }
 
 function draw() {
   const threshold = Number(slider.value);
-  get("shown").textContent = threshold.toFixed(2);
+  get("shown").textContent = auto.checked ? "auto" : threshold.toFixed(2);
   if (!answer) return;
-  const visible = answer.detections.filter(d => d.score >= threshold);
+  const visible = answer.detections.filter(d => d.score >= (auto.checked ? best[d.label - 1] : threshold));
   // Small pictures are drawn larger, so that captions can be read.
   const longer = Math.max(answer.width, answer.height), zoom = Math.max(1, 700 / longer), unit = longer / 700;
   canvas.width = Math.round(answer.width * zoom); canvas.height = Math.round(answer.height * zoom);
@@ -90,7 +95,8 @@ async function look(file) {
   } catch (error) { say("The detector does not answer: " + error.message, true); }
 }
 
-slider.addEventListener("input", draw);
+slider.addEventListener("input", () => { auto.checked = false; draw(); });
+auto.addEventListener("change", draw);
 get("file").addEventListener("change", event => { if (event.target.files[0]) look(event.target.files[0]); });
 for (const name of ["dragover", "dragleave", "drop"])
   document.addEventListener(name, event => {

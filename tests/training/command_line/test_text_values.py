@@ -85,6 +85,7 @@ def free_texts(command: str) -> list[str]:
     # One mode at a time, one source of first weights at a time; a policy is a word.
     left_out = {
         "convert": ("merge", "verify", "preview", "upgrade"),
+        "eval": ("detections",),
         "train": (
             "init.backbone",
             "model.name",
