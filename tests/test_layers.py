@@ -75,6 +75,7 @@ FLOORS = {
         ("eval_settings",),
         ("settings",),
         ("boxes", "checkpoints", "command_line"),
+        ("weights",),
         ("learning", "evaluation"),
         ("inference", "watching"),
         ("exporting", "insight"),

@@ -31,6 +31,9 @@ class EvaluateSettings:
     score_floor: float = setting(0.01, "coco protocol: detections score more than this, 0..1")
     nms_iou: float = setting(0.6, "coco protocol: overlap above which the lower score goes, 0..1")
     max_detections: int = setting(100, "coco protocol: detections kept per image, 1..100")
+    candidates_per_class: Optional[int] = setting(
+        None, "coco protocol: boxes of a class that NMS looks at, the best; empty = all"
+    )
     batch_size: int = setting(8, "images per network call on each device")
     workers: int = setting(2, "threads that read and resize images; 0 = one a core")
     sizes: list[float] = setting(
@@ -50,6 +53,7 @@ class EvaluateSettings:
             self.max_detections,
             "1..100 (the protocol counts at most 100)",
         )
+        require_positive("evaluate.candidates_per_class", self.candidates_per_class)
         require(self.batch_size >= 1, "evaluate.batch_size", self.batch_size, "a count >= 1")
         require(self.workers >= 0, "evaluate.workers", self.workers, "a count >= 0")
 
@@ -106,7 +110,7 @@ class PredictCommand:
     """What `predict.py` takes."""
 
     checkpoint: str = setting(
-        MISSING, "detector: .ckpt or .safetensors, or exported .onnx, .mindir"
+        MISSING, "detector: .ckpt, .safetensors, .pth, or exported .onnx, .mindir, or hub:NAME"
     )
     images: str = setting("", "image file, folder, glob pattern or video")
     out: str = setting("outputs/predict", "folder for pictures, detections.json, detections.csv")
@@ -153,8 +157,11 @@ class PredictCommand:
 class ExportCommand:
     """What `export.py` takes."""
 
-    checkpoint: str = setting(MISSING, "detector checkpoint: .ckpt or .safetensors")
-    format: str = setting("onnx", "onnx or mindir")
+    checkpoint: str = setting(
+        MISSING, "detector checkpoint: .ckpt, .safetensors, torchvision's .pth, or hub:NAME"
+    )
+    format: str = setting("onnx", "onnx, mindir, or safetensors (the weights alone)")
+    names: str = setting("ours", "safetensors: names of the weights, ours or torchvision")
     out: str = setting(MISSING, "file to write; FILE.parity.json goes beside it")
     batch_size: int = setting(1, "images per call that the file takes; 0 = any number")
     decode: bool = setting(True, "put the decoding of boxes into the graph")
@@ -175,7 +182,14 @@ class ExportCommand:
     overwrite: bool = setting(False, "write over an existing file")
 
     def __post_init__(self) -> None:
-        require_choice("format", self.format, ("onnx", "mindir"))
+        require_choice("format", self.format, ("onnx", "mindir", "safetensors"))
+        require_choice("names", self.names, ("ours", "torchvision"))
+        require(
+            self.names == "ours" or self.format == "safetensors",
+            "names",
+            self.names,
+            "ours, unless format=safetensors",
+        )
         require(self.batch_size >= 0, "batch_size", self.batch_size, "a count >= 0 (0 = any)")
         require(0 <= self.score_floor < 1, "score_floor", self.score_floor, "0 <= floor < 1")
         require(0 < self.nms_iou <= 1, "nms_iou", self.nms_iou, "0 < iou <= 1")
@@ -183,9 +197,9 @@ class ExportCommand:
         require(self.parity_images >= 1, "parity_images", self.parity_images, "a count >= 1")
         require_positive("tolerance", self.tolerance)
         require(
-            not (self.nms and self.format == "mindir"),
+            not (self.nms and self.format != "onnx"),
             "nms",
             self.nms,
-            "false for format=mindir (MindSpore has no such operator on CPU); use format=onnx",
+            f"false for format={self.format} (only ONNX has room for it here); use format=onnx",
         )
         require(not (self.nms and not self.decode), "decode", self.decode, "true with nms=true")

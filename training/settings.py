@@ -120,14 +120,22 @@ class CheckpointSettings:
 class InitSettings:
     """Where the first weights come from; empty = random from the seed."""
 
-    checkpoint: Optional[str] = setting(None, "detector checkpoint, ours or published")
-    backbone: Optional[str] = setting(None, "classification checkpoint for the backbone")
+    checkpoint: Optional[str] = setting(
+        None, "detector checkpoint: a file, ours or published, or hub:NAME"
+    )
+    backbone: Optional[str] = setting(
+        None, "classification checkpoint for the backbone: a file, or hub:NAME"
+    )
     head: str = setting("strict", "strict: every weight fits; new: class heads may start afresh")
     model: str = setting("settings", "the network: as in settings (model=...), or as in checkpoint")
     sha256: Optional[str] = setting(None, "expected sha256 of the file; empty = not checked")
+    if_unavailable: str = setting(
+        "error", "if backbone=hub:NAME cannot be had: error, or scratch (start from random weights)"
+    )
 
     def __post_init__(self) -> None:
         require_choice("init.head", self.head, ("strict", "new"))
+        require_choice("init.if_unavailable", self.if_unavailable, ("error", "scratch"))
         require_choice("init.model", self.model, ("settings", "checkpoint"))
         require(
             self.model == "settings" or bool(self.checkpoint),

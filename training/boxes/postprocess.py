@@ -25,6 +25,7 @@ class Protocol:
         pixel_offset: 0 for continuous coordinates; 1 counts pixels inclusively.
         max_per_class: Most detections of a class in an image; None for no limit.
         max_per_image: Most detections in an image over all classes; None for no limit.
+        candidates_per_class: Boxes of a class that suppression looks at, the best; None for all.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Protocol:
     pixel_offset: float = 0.0
     max_per_class: int | None = None
     max_per_image: int | None = 100
+    candidates_per_class: int | None = None
 
 
 PUBLISHED = Protocol("published", 0.1, 0.6, 1.0, max_per_class=100, max_per_image=1000)
@@ -46,7 +48,11 @@ untrained one, which finds 100 of every class on every image.
 def coco_protocol(settings: EvaluateSettings) -> Protocol:
     """Return the `coco` protocol with the user's floor, NMS overlap and number of detections."""
     return Protocol(
-        "coco", settings.score_floor, settings.nms_iou, max_per_image=settings.max_detections
+        "coco",
+        settings.score_floor,
+        settings.nms_iou,
+        max_per_image=settings.max_detections,
+        candidates_per_class=settings.candidates_per_class,
     )
 
 
@@ -97,6 +103,8 @@ def detect(
     usable = np.isfinite(boxes_yxyx_rel).all(axis=1)
     anchors, classes, found = candidates(scores, usable, protocol.score_floor)
     best = best_first(found)
+    if protocol.candidates_per_class is not None:
+        best = _first_of_each(best, classes, protocol.candidates_per_class)
     anchors, classes = anchors[best], classes[best]
     boxes_px = boxes_yxyx_rel.astype(np.float64) * [height, width, height, width]
     boxes = boxes_px.take(anchors, axis=0)  # several times as fast as boxes_px[anchors]
@@ -113,3 +121,13 @@ def detect(
         found[best[picked]],
         (classes[picked] + 1).astype(np.int32),
     )
+
+
+def _first_of_each(
+    places: npt.NDArray[np.int64], classes: npt.NDArray[np.integer], most: int
+) -> npt.NDArray[np.int64]:
+    """Keep of places that are in falling order of score the first `most` of each class, in that order."""
+    order = np.argsort(classes[places], kind="stable")
+    sorted_classes = classes[places][order]
+    rank = np.arange(len(order)) - np.searchsorted(sorted_classes, sorted_classes)
+    return places[np.sort(order[rank < most])]

@@ -18,6 +18,10 @@ import numpy.typing as npt
 from data_tools.core.errors import CheckpointError
 from data_tools.core.files import publish, sha256_of_file
 from data_tools.core.json_dataclass import first_line, shown
+from training.checkpoints.donors import COUNTER
+from training.checkpoints.safetensors_header import check_header
+from training.checkpoints.torch_files import read_torch
+from training.checkpoints.torchvision_detectors import from_torchvision, network_of
 
 if TYPE_CHECKING:
     from training.nets.ssd import SSD
@@ -33,6 +37,7 @@ EXTRAS = (
 )
 """What MindSpore's optimizers, loss scales and checkpoint callback save beside weights without `PREFIX`."""
 EXTRA_PREFIXES = ("moments.", "moment1.", "moment2.", "velocity.", "ema.", "optimizer.")
+TORCH_ENDINGS = (".pth", ".pt")
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 
 
@@ -40,12 +45,13 @@ def read_weights(path: str | os.PathLike[str], *, sha256: str | None = None) -> 
     """Read the weights of a checkpoint, ours or published, and nothing but the weights.
 
     Args:
-        path: A `.ckpt` (MindSpore's own format) or `.safetensors` file. Neither can run code.
+        path: A `.ckpt` (MindSpore's own format), `.safetensors`, or torch's `.pth` or `.pt` file. None of
+            them is let run code.
         sha256: What the file must hash to, 64 hexadecimal digits; None = not checked.
 
     Returns:
         Parameter name, without the leading `network.`, to value, in the order of the file. What a
-        trainer adds (`moments.*`, `global_step`, ...) is left out.
+        trainer adds (`moments.*`, `global_step`, ...) is left out. A detector of torchvision bears our names.
 
     Raises:
         CheckpointError: If the file is missing, empty, damaged, of another kind, or hashes otherwise.
@@ -68,7 +74,11 @@ def read_with_rest(
         raise CheckpointError(f"{path} is empty: the download failed, fetch it again.")
     if sha256 is not None:
         check_sha256(path, sha256)
-    raw = _read_safetensors(path) if path.suffix == ".safetensors" else _read_ckpt(path)
+    raw = _read_any(path)
+    network = network_of(raw)
+    if network is not None:
+        weights = from_torchvision(network, raw)
+        return weights, tuple(name for name in raw if name.endswith(COUNTER))
     names = _names_of_weights(raw)
     if not names:
         raise CheckpointError(
@@ -77,6 +87,19 @@ def read_with_rest(
         )
     weights = {n.removeprefix(PREFIX): raw[n] for n in names}
     return weights, tuple(n for n in raw if n not in names)
+
+
+def is_torchvision(path: str | os.PathLike[str]) -> bool:
+    """Whether a file holds a detector under torchvision's names, and so with its padding and default boxes.
+
+    Raises:
+        CheckpointError: If it cannot be read.
+    """
+    path = Path(path)
+    if path.suffix == ".ckpt":
+        return False
+    names = check_header(path) if path.suffix == ".safetensors" else read_torch(path)
+    return network_of(names) is not None
 
 
 def check_sha256(path: Path, expected: str) -> None:
@@ -147,6 +170,28 @@ def _names_of_weights(raw: Weights) -> dict[str, None]:
     return dict.fromkeys(n for n in raw if n not in EXTRAS and not n.startswith(EXTRA_PREFIXES))
 
 
+def refuse_page(path: Path) -> None:
+    """Refuse a web page or an error message in place of weights.
+
+    Raises:
+        CheckpointError: If the file begins as one does.
+    """
+    with open(path, "rb") as file:
+        start = file.read(512).lstrip().lower()
+    if start.startswith((b"<!doctype", b"<html", b"<?xml", b'{"error')):
+        raise CheckpointError(
+            f"{path} is a page of text, no weights: the address led to a web page, perhaps one that asks to log "
+            "in. Fetch the file itself."
+        )
+
+
+def _read_any(path: Path) -> Weights:
+    refuse_page(path)
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    return dict(read_torch(path)) if path.suffix in TORCH_ENDINGS else _read_ckpt(path)
+
+
 def _read_ckpt(path: Path) -> Weights:
     import mindspore as ms
 
@@ -168,6 +213,7 @@ def _read_safetensors(path: Path) -> Weights:
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
+    check_header(path)
     try:
         return dict(load_file(path))
     except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:

@@ -12,12 +12,29 @@ import argparse
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from data_tools.core.files import sha256_of_file
 from training.checkpoints.identify import identify
-from training.checkpoints.weight_files import PREFIX, read_with_rest, save_weights
+from training.checkpoints.ledger import ledger, write_ledger
+from training.checkpoints.torchvision_detectors import SETTINGS, our_names
+from training.checkpoints.weight_files import (
+    PREFIX,
+    is_torchvision,
+    read_weights,
+    read_with_rest,
+    save_weights,
+)
 from training.checkpoints.weights import LoadReport, load_weights
 from training.command_line.error_words import REFUSED, message
+from training.nets.settings import model_settings
+from training.weights.fetch import local_path
+from training.weights.origin import licence_of
+
+if TYPE_CHECKING:
+    from training.nets.ssd import SSD
 
 
 @dataclass(frozen=True)
@@ -29,6 +46,7 @@ class Imported:
         num_classes: Classes including background.
         sha256: The file's hash.
         report: What became of every weight.
+        house: Whose names it bore: mindspore or torchvision.
         rest: Names of what its trainer saved beside the weights; left out.
     """
 
@@ -36,6 +54,7 @@ class Imported:
     num_classes: int
     sha256: str
     report: LoadReport
+    house: str = "mindspore"
     rest: tuple[str, ...] = ()
 
     def __str__(self) -> str:
@@ -52,9 +71,10 @@ def import_checkpoint(
     """Read a checkpoint whatever its name says, and load it into the network it belongs to.
 
     Args:
-        path: A `.ckpt` or `.safetensors` file, bare weights or saved by the published trainer.
+        path: A `.ckpt`, `.safetensors` or `.pth` file, bare weights or saved by the published trainer, or
+            `hub:NAME`.
         sha256: What the file must hash to; None = not checked.
-        out: Where to write the bare weights under the published names; None = nowhere.
+        out: Where to write the bare weights under the published names, and `OUT.parity.json`; None = nowhere.
 
     Returns:
         What it is.
@@ -63,15 +83,40 @@ def import_checkpoint(
         CheckpointError: If the file is damaged, of no model we know, or not what the hash says.
     """
     from training.nets.build import build_network
-    from training.nets.settings import model_settings
 
+    origin, path = str(path), local_path(path)
     weights, rest = read_with_rest(path, sha256=sha256)
     name, num_classes = identify(weights)
-    network = build_network(model_settings(name), num_classes)
+    house = "torchvision" if is_torchvision(path) else "mindspore"
+    settings = SETTINGS[name] if house == "torchvision" else name
+    network = build_network(model_settings(settings), num_classes)
     report = load_weights(network, weights)
+    imported = Imported(name, num_classes, sha256_of_file(path), report, house, rest)
     if out is not None:
         save_weights(network, out)
-    return Imported(name, num_classes, sha256_of_file(Path(path)), report, rest)
+        _put_on_record(imported, network, origin, Path(out))
+    return imported
+
+
+def _put_on_record(imported: Imported, network: SSD, origin: str, out: Path) -> None:
+    """Write `OUT.parity.json`: where the weights come from, and that the file holds them bit by bit."""
+    written = read_weights(out)
+    values = {p.name: p.asnumpy() for p in network.get_parameters()}
+    theirs = our_names(imported.model) if imported.house == "torchvision" else {}
+    largest = max(float(np.abs(written[n] - value).max(initial=0)) for n, value in values.items())
+    write_ledger(
+        out,
+        ledger(
+            donor=origin,
+            donor_sha256=imported.sha256,
+            house=imported.house,
+            licence=licence_of(imported.sha256),
+            names={PREFIX + n: theirs.get(n, PREFIX + n) for n in values},
+            left_out=dict.fromkeys(imported.rest, "not needed: a counter, or of the trainer"),
+            inputs="every weight, read back from the file",
+            differences={"weights": largest},
+        ),
+    )
 
 
 def _shortly(names: tuple[str, ...]) -> str:
@@ -89,7 +134,7 @@ def main(arguments: list[str] | None = None) -> int:
         prog="python -m training.import_checkpoint",
         description="Check a published checkpoint and say which model it is of.",
     )
-    parser.add_argument("file", help=".ckpt or .safetensors file")
+    parser.add_argument("file", help=".ckpt, .safetensors or .pth file, or hub:NAME")
     parser.add_argument("--sha256", help="the hash its publisher gives")
     parser.add_argument("--out", help="write the bare weights here (.ckpt or .safetensors)")
     options = parser.parse_args(arguments)

@@ -1,11 +1,10 @@
-"""What `export.py` does: a checkpoint to an ONNX or MindIR file, with its metadata and parity report.
+"""What `export.py` does: a checkpoint to an ONNX, MindIR or safetensors file, with metadata and parity report.
 
 The graph surgery is in `onnx_graph.py`, the comparison in `parity.py`, the running in `inference/exported.py`.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from pathlib import Path
@@ -14,15 +13,19 @@ from typing import Any
 import numpy as np
 
 from data_tools.core.errors import CheckpointError, SettingError
-from data_tools.core.files import make_folder, publish, write_atomic
-from data_tools.shards.manifest import open_split
+from data_tools.core.files import make_folder, publish
+from data_tools.shards.manifest import ConvertedSplit, open_split
+from training.checkpoints.ledger import ledger, ledger_path, write_ledger
+from training.checkpoints.weight_files import is_torchvision, read_with_rest
 from training.eval_settings import ExportCommand
+from training.exporting.safetensors_file import compare_weights, donor_names, write_safetensors
 from training.inference.file_metadata import make_metadata
 from training.inference.model_file import WEIGHTS, ModelFile
 from training.inference.open_model import load_network, open_model_file
 from training.inference.predictor import detection_cell
 from training.process.runtime import prepare_environment, start_device
 from training.process.settings import RuntimeSettings
+from training.weights.origin import licence_of
 
 
 def run(command: ExportCommand) -> int:
@@ -59,17 +62,17 @@ def run(command: ExportCommand) -> int:
     network = load_network(file)
     metadata = make_metadata(file, classes, command)
     make_folder(out.parent, "out")
-    report_path = out.with_name(out.name + ".parity.json")
+    report_path = ledger_path(out)
     with tempfile.TemporaryDirectory(prefix=".export-", dir=out.parent) as folder:
         temporary = Path(folder).resolve() / f"model{out.suffix}"
-        write = write_onnx if command.format == "onnx" else write_mindir
-        write(network, file, command, metadata, temporary)
-
-        from training.exporting.parity import compare
-
-        report = compare(network, temporary, command, split)
-        report["file"], report["checkpoint"] = out.name, str(file.path)
-        write_atomic(report_path, json.dumps(report, indent=1) + "\n")
+        WRITERS[command.format](network, file, command, metadata, temporary)
+        report = compared(network, temporary, command, split)
+        report |= {
+            "file": out.name,
+            "checkpoint": str(file.path),
+            **_ledger(network, file, command, report),
+        }
+        write_ledger(out, report)
         print(summary(report))
         if not report["passed"]:
             raise CheckpointError(
@@ -82,8 +85,49 @@ def run(command: ExportCommand) -> int:
     return 0
 
 
+def compared(
+    network: Any, path: Path, command: ExportCommand, split: ConvertedSplit | None
+) -> dict[str, Any]:
+    """Compare the written file with the network it was written from; the report."""
+    if command.format == "safetensors":
+        return compare_weights(network, path)
+    from training.exporting.parity import compare
+
+    return compare(network, path, command, split)
+
+
+def _ledger(
+    network: Any, file: ModelFile, command: ExportCommand, report: dict[str, Any]
+) -> dict[str, Any]:
+    """The part of a report that every conversion has."""
+    house = "torchvision" if is_torchvision(file.path) else "mindspore"
+    in_words = {
+        "max_box_difference": "boxes",
+        "max_score_difference": "scores",
+        "max_weight_difference": "weights",
+    }
+    if command.format == "safetensors":
+        inputs = "every weight, read back from the file"
+    else:
+        inputs = f"{report['images']} images: {report['image_source']}"
+    return ledger(
+        donor=command.checkpoint,
+        donor_sha256=file.sha256,
+        house=house,
+        licence=licence_of(file.sha256),
+        names=donor_names(network, command, house),
+        left_out=dict.fromkeys(
+            read_with_rest(file.path)[1], "not needed: a counter, or of the trainer"
+        ),
+        inputs=inputs,
+        differences={words: report[key] for key, words in in_words.items() if key in report},
+    )
+
+
 def summary(report: dict[str, Any]) -> str:
     """Say in two lines what a parity report found."""
+    if "max_weight_difference" in report:
+        return f"{report['weights']} weights, read back: largest difference {report['max_weight_difference']:g}"
     lines = []
     if "max_box_difference" in report:
         lines.append(
@@ -156,6 +200,9 @@ def write_onnx(
     onnx_graph.check(model)
     path.chmod(0o600)
     onnx.save(model, str(path))
+
+
+WRITERS = {"onnx": write_onnx, "mindir": write_mindir, "safetensors": write_safetensors}
 
 
 def _mindspore_export(cell: Any, sample: Any, path: Path, kind: str) -> None:

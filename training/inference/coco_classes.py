@@ -1,4 +1,4 @@
-"""The 80 classes of COCO in the order of the published models' labels: for checkpoints without a card.
+"""The classes of COCO in the order of the published models' labels, ours and torchvision's: for checkpoints without a card.
 
 Everything else takes its classes from the manifest of a data set or from a checkpoint's card.
 """
@@ -32,3 +32,13 @@ _CATEGORIES = (
 def coco_classes() -> tuple[ClassInfo, ...]:
     """Return COCO's classes: label 1..80, name, and COCO's own id with its gaps."""
     return tuple(ClassInfo(k + 1, name, number) for k, (number, name) in enumerate(_CATEGORIES))
+
+
+def coco_classes_by_id() -> tuple[ClassInfo, ...]:
+    """Return the 90 classes of detectors whose labels are COCO's ids, as torchvision's: with the ids that no class has.
+
+    Those are called `N/A 12`, ...: a label of its own each, since such a detector has a score for it.
+    """
+    names = dict(_CATEGORIES)
+    last = max(names)
+    return tuple(ClassInfo(k, names.get(k, f"N/A {k}"), k) for k in range(1, last + 1))

@@ -121,7 +121,7 @@ class Detector:
         """Load a detector.
 
         Args:
-            path: Checkpoint (.ckpt, .safetensors) or exported file (.onnx, .mindir).
+            path: Checkpoint (.ckpt, .safetensors, .pth), exported file (.onnx, .mindir), or `hub:NAME`.
             device: CPU or Ascend.
             batch_size: Images that go through the network together.
             class_names: For a checkpoint without a card: text file with a name a line, or converted set.

@@ -16,7 +16,7 @@ from training.inference.coco_classes import coco_classes
 from training.nets.settings import ModelSettings
 
 EXPORTED = (".onnx", ".mindir")
-WEIGHTS = (".ckpt", ".safetensors")
+WEIGHTS = (".ckpt", ".safetensors", ".pth", ".pt")
 
 
 @dataclass(frozen=True)

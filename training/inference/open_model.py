@@ -11,24 +11,29 @@ from typing import Any
 
 from data_tools.core.errors import CheckpointError
 from data_tools.core.files import sha256_of_file
+from data_tools.core.sample import ClassInfo
 from training.boxes.nms import warm_up
 from training.evaluation.evaluate import PredictFn
+from training.inference.coco_classes import coco_classes_by_id
 from training.inference.exported import load_exported, read_metadata
+from training.inference.file_metadata import parse_metadata
 from training.inference.model_file import EXPORTED, WEIGHTS, ModelFile
 from training.nets.settings import model_settings, settings_from_dict
+from training.weights.fetch import local_path
 
 
 def open_model_file(path: str | Path, model_name: str | None = None) -> ModelFile:
     """Find out what a detector file is.
 
     Args:
-        path: A checkpoint of ours (with its card beside it) or published, or an exported file.
+        path: A checkpoint of ours (with its card beside it), published, or torchvision's, an exported file, or
+            `hub:NAME`.
         model_name: A file of `conf/model`, for checkpoints without a card; None finds it.
 
     Raises:
         CheckpointError: If it is missing, damaged, or of no kind we know.
     """
-    path = Path(path)
+    path = local_path(path)
     if not path.is_file():
         hint = ""
         if path.is_dir():
@@ -47,7 +52,9 @@ def open_model_file(path: str | Path, model_name: str | None = None) -> ModelFil
 def _open_checkpoint(path: Path, model_name: str | None) -> ModelFile:
     from training.checkpoints.checkpoint import read_card
     from training.checkpoints.identify import identify
-    from training.checkpoints.weight_files import read_weights
+    from training.checkpoints.safetensors_header import check_header
+    from training.checkpoints.torchvision_detectors import SETTINGS
+    from training.checkpoints.weight_files import is_torchvision, read_weights
 
     sha256 = sha256_of_file(path)
     card = read_card(path)
@@ -58,18 +65,27 @@ def _open_checkpoint(path: Path, model_name: str | None) -> ModelFile:
                 f"{path}: sha256 {sha256[:16]}..., its card says {recorded[:16]}...: the file was "
                 "changed, cut short, or belongs to another card."
             )
-        classes = card.class_infos
         model = settings_from_dict(card.model)
+        infos = card.class_infos
         return ModelFile(
-            path, model, card.num_classes, classes, sha256, card.data_fingerprint,
+            path, model, card.num_classes, infos, sha256, card.data_fingerprint,
             thresholds=card.known_thresholds,
         )  # fmt: skip
+    if path.suffix == ".safetensors":
+        said = check_header(path).get("__metadata__", {})
+        if "model" in said:  # written by export.py
+            return parse_metadata(path, said, sha256)[0]
     weights = read_weights(path)
     try:
         name, num_classes = identify(weights)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
-    return ModelFile(path, model_settings(model_name or name), num_classes, (), sha256, "")
+    classes: tuple[ClassInfo, ...] = ()
+    if is_torchvision(path):
+        model_name = model_name or SETTINGS[name]
+        if num_classes == len(coco_classes_by_id()) + 1:
+            classes = coco_classes_by_id()
+    return ModelFile(path, model_settings(model_name or name), num_classes, classes, sha256, "")
 
 
 def load_predictor(file: ModelFile, batch_size: int) -> PredictFn:

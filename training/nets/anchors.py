@@ -118,7 +118,7 @@ def boxes_per_cell(anchors: AnchorSettings) -> list[int]:
 
 
 def _scale_sizes(anchors: AnchorSettings, index: int) -> npt.NDArray[np.float64]:
-    """(K, 2) relative sizes of one level: the square, each ratio lying and standing, a larger one."""
+    """(K, 2) relative sizes of one level: the square, each ratio lying and standing, a larger square."""
     count = len(anchors.aspect_ratios)
     if anchors.scales:
         scales = list(anchors.scales)
@@ -130,11 +130,14 @@ def _scale_sizes(anchors: AnchorSettings, index: int) -> npt.NDArray[np.float64]
     if not ratios:
         long, short = scale * math.sqrt(2), scale / math.sqrt(2)
         return np.array([(SMALLEST_BOX, SMALLEST_BOX), (short, long), (long, short)])
-    sizes = [(scale, scale)]
+    square, larger = (scale,) * 2, (math.sqrt(scale * following),) * 2
+    sizes = []
     for ratio in ratios:
         long, short = scale * math.sqrt(ratio), scale / math.sqrt(ratio)
         sizes += [(short, long), (long, short)]
-    return np.array([*sizes, (math.sqrt(scale * following),) * 2])
+    second = anchors.larger_square == "second"
+    sizes = [square, larger, *sizes] if second else [square, *sizes, larger]
+    return np.minimum(sizes, anchors.largest or np.inf)
 
 
 def _octave_sizes(anchors: AnchorSettings, index: int) -> npt.NDArray[np.float64]:

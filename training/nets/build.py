@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 
 from data_tools.core.settings_fields import require
+from training.nets.donor_style import apply_style
 from training.nets.initialize import initialize
 from training.nets.settings import ModelSettings
 from training.nets.ssd import SSD
@@ -35,5 +36,6 @@ def build_network(model: ModelSettings, num_classes: int, *, seed: int = 0) -> S
 
     module = importlib.import_module(f"training.nets.zoo.{model.name}")
     network: SSD = module.build(model, num_classes)
+    apply_style(network, model)
     initialize(network, model, seed)
     return network.set_train(False)

@@ -1,4 +1,4 @@
-"""MobileNetV3-Large as the backbone of SSDLite, with the halved tail that detectors use.
+"""MobileNetV3-Large as the backbone of SSDLite, with the halved tail that detectors use, or the full one.
 
 Heads and extra levels are not here.
 """
@@ -26,10 +26,10 @@ BEFORE_TAP = (
     (3, 672, 112, True, True, 1),
 )
 TAP_BLOCK = (5, 672, 80, True, True, 2)
-"""The block whose widened input is the first feature map."""
-AFTER_TAP = ((5, 480, 80, True, True, 1), (5, 480, 80, True, True, 1))
+"""The block whose widened input is the first feature map, with the halved tail."""
 TAP_CHANNELS = 672
-LAST_CHANNELS = 480
+AFTER_TAP = 2
+"""Blocks after that one, of the same kind; each widens six times."""
 
 
 class HardSwish(nn.Cell):
@@ -99,9 +99,14 @@ class Block(nn.Cell):
 
 
 class MobileNetV3(nn.Cell):
-    """Returns two feature maps: the widened input of block 13 (step 16) and the last (step 32)."""
+    """Returns two feature maps: the widened input of block 13 (step 16) and the last (step 32).
 
-    def __init__(self, norm: Norm) -> None:
+    Args:
+        norm: Makes the normalisation layer.
+        tail: `halved` or `full`: the channels after block 12, as detectors or as classifiers have them.
+    """
+
+    def __init__(self, norm: Norm, tail: str = "halved") -> None:
         super().__init__()
         layers: list[nn.Cell] = [conv_norm(3, 16, norm, True, 3, 2)]
         channels = 16
@@ -110,18 +115,28 @@ class MobileNetV3(nn.Cell):
             channels = row[2]
         self.features_1 = nn.SequentialCell(layers)
         self.expand = conv_norm(channels, TAP_CHANNELS, norm, True, 1)
-        layers = [Block(TAP_CHANNELS, TAP_BLOCK, norm, widened=True)]
-        channels = TAP_BLOCK[2]
-        for row in AFTER_TAP:
-            layers.append(Block(channels, row, norm))
-            channels = row[2]
-        layers.append(conv_norm(channels, LAST_CHANNELS, norm, True, 1))
+        width = TAP_BLOCK[2] * (2 if tail == "full" else 1)
+        kernel, hidden, _, excite, swish, stride = TAP_BLOCK
+        first = (kernel, hidden, width, excite, swish, stride)
+        layers = [Block(TAP_CHANNELS, first, norm, widened=True)]
+        for _ in range(AFTER_TAP):
+            layers.append(Block(width, (kernel, 6 * width, width, excite, swish, 1), norm))
+        layers.append(conv_norm(width, last_channels(tail), norm, True, 1))
         self.features_2 = nn.SequentialCell(layers)
 
     def construct(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, 3, H, W) -> (N, 672, H/16, W/16), (N, 480, H/32, W/32), sides rounded up."""
+        """(N, 3, H, W) -> (N, 672, H/16, W/16), (N, 480 or 960, H/32, W/32), sides rounded up."""
         tap = self.expand(self.features_1(x))
         return tap, self.features_2(tap)
+
+
+def last_channels(tail: str) -> int:
+    """Channels of the last map.
+
+    >>> last_channels("halved"), last_channels("full")
+    (480, 960)
+    """
+    return 6 * TAP_BLOCK[2] * (2 if tail == "full" else 1)
 
 
 def conv_norm(

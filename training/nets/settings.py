@@ -35,6 +35,12 @@ class AnchorSettings:
         [],
         "scales: one size a level and one more; empty = even from min_scale to max_scale, then 1",
     )
+    larger_square: str = setting(
+        "last", "scales: place of a cell's larger square: last, or second (torchvision)"
+    )
+    largest: float = setting(
+        0.0, "scales: no side is longer than this fraction of the image; 0 = no limit"
+    )
     base: float = setting(4.0, "octaves: smallest size in steps")
     per_octave: int = setting(2, "octaves: sizes between one power of two and the next")
 
@@ -65,6 +71,8 @@ class AnchorSettings:
             self.scales,
             f"{levels + 1} numbers > 0 (a level each, and one more), or none",
         )
+        require_choice("model.anchors.larger_square", self.larger_square, ("last", "second"))
+        require(self.largest >= 0, "model.anchors.largest", self.largest, "a number >= 0")
         require_positive("model.anchors.base", self.base)
         require_positive("model.anchors.per_octave", self.per_octave)
 
@@ -79,6 +87,18 @@ class ModelSettings:
         "local",
         "batch-norm statistics: local (each device its own), sync (over all devices), "
         "frozen (the stored ones, never updated)",
+    )
+    padding: str = setting(
+        "same",
+        "zeros around maps: same (as the published models: more below and to the right at strides), symmetric "
+        "(as torch), mindcv (as mindcv's classifier of this backbone)",
+    )
+    rectifier: str = setting(
+        "relu6", "bound of the backbone's ReLU6s: relu6, or relu for none (as mindcv's MobileNetV1)"
+    )
+    tail: str = setting(
+        "halved",
+        "ssdlite_mobilenet_v3: last layers of the backbone, halved or full (as classifiers)",
     )
     scores: str = setting(
         "sigmoid", "class scores: sigmoid (focal loss) or softmax (multibox loss)"
@@ -112,6 +132,9 @@ class ModelSettings:
             "[height, width], each at least 32 pixels",
         )
         require_choice("model.norm", self.norm, ("local", "sync", "frozen"))
+        require_choice("model.padding", self.padding, ("same", "symmetric", "mindcv"))
+        require_choice("model.rectifier", self.rectifier, ("relu6", "relu"))
+        require_choice("model.tail", self.tail, ("halved", "full"))
         require_choice("model.scores", self.scores, ("sigmoid", "softmax"))
         require_choice("model.init", self.init, ("published", "he"))
         require(0 <= self.head_prior < 1, "model.head_prior", self.head_prior, "0 <= prior < 1")

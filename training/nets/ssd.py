@@ -27,6 +27,9 @@ class SSD(nn.Cell):
 
     class_head = "multi_box.multi_cls_layers.*.3.*"
 
+    classifier = ""
+    """The image classifier that its backbone is of, as `init.backbone` may name one; empty if of none."""
+
     backbone_prefix = "backbone."
     """What a backbone's parameters begin with here, and do not in a classifier's checkpoint."""
 

@@ -8,31 +8,66 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from data_tools.core.errors import CheckpointError
-from training.checkpoints.backbone_weights import load_backbone
+from data_tools.core.files import sha256_of_file
+from training.checkpoints.backbone_weights import BackboneReport, load_backbone
+from training.checkpoints.ledger import ledger, write_ledger
+from training.checkpoints.weight_files import Weights
+from training.checkpoints.weights import LoadReport
 from training.learning.assemble import RunComponents
+from training.nets.settings import ModelSettings
+from training.nets.ssd import SSD
 from training.settings import TrainSettings
+from training.weights.entry import PREFIX, Entry, find_entry
+from training.weights.fetch import fetch, local_path
+from training.weights.origin import licence_of
 
 
-def with_model_of_checkpoint(settings: TrainSettings) -> TrainSettings:
-    """Return the settings with the network that `init.checkpoint` holds, if `init.model` asks for it.
+def with_model_of_first_weights(settings: TrainSettings) -> TrainSettings:
+    """Return the settings with what the first weights say about the network.
+
+    With `init.model=checkpoint` the network is the one of `init.checkpoint`. A backbone of the registry
+    (`init.backbone=hub:NAME`) brings the normalisation and padding that its donor trained it with.
 
     Raises:
-        CheckpointError: If the file is missing or of no network we know.
+        CheckpointError: If the file is missing, of no network we know, or cannot be had.
+        SettingError: If a `hub:` name is unknown, or means something else than is needed.
     """
-    if settings.init.model != "checkpoint":
-        return settings
     from training.inference.model_file import EXPORTED
     from training.inference.open_model import open_model_file
 
-    path = settings.init.checkpoint or ""
-    if path.endswith(EXPORTED):
-        raise CheckpointError(
-            f"checkpoint={path}: an exported file cannot be trained on. Give the checkpoint that it was "
-            "exported from."
-        )
-    return dataclasses.replace(settings, model=open_model_file(path).model)
+    init = settings.init
+    if init.model == "checkpoint":
+        path = init.checkpoint or ""
+        if path.endswith(EXPORTED):
+            raise CheckpointError(
+                f"checkpoint={path}: an exported file cannot be trained on. Give the checkpoint that it was "
+                "exported from."
+            )
+        return dataclasses.replace(settings, model=open_model_file(path).model)
+    if not (init.backbone or "").startswith(PREFIX):
+        return settings
+    entry = find_entry(init.backbone or "", "backbone")
+    if init.if_unavailable == "scratch":
+        try:
+            fetch(entry)
+        except CheckpointError as error:
+            print(f"note: {error} The backbone starts from nothing (init.if_unavailable=scratch).")
+            return dataclasses.replace(settings, init=dataclasses.replace(init, backbone=None))
+    return dataclasses.replace(
+        settings, model=dataclasses.replace(settings.model, **_fitting(entry, settings.model))
+    )
+
+
+def _fitting(entry: Entry, model: ModelSettings) -> dict[str, Any]:
+    """What of an entry's model settings concerns a network: only MobileNetV3 has tails."""
+    unused = () if model.name == "ssdlite_mobilenet_v3" else ("tail",)
+    return {key: value for key, value in entry.model.items() if key not in unused}
 
 
 def load_initial_weights(parts: RunComponents, say: Callable[[str], None]) -> None:
@@ -52,16 +87,68 @@ def load_initial_weights(parts: RunComponents, say: Callable[[str], None]) -> No
     from training.checkpoints.weights import load_weights
 
     network = parts.state.network
-    path = init.checkpoint or init.backbone or ""
+    name = init.checkpoint or init.backbone or ""
+    path = local_path(name, "detector" if init.checkpoint else "backbone")
     weights = read_weights(path, sha256=init.sha256)
     if init.checkpoint:
         report = load_weights(network, weights, head=init.head)
+        lines = []
     else:
         report = load_backbone(network, weights)
-    say(f"first weights from {path}: {report}")
-    for line in report.lines():
+        lines = [f"note: {note}" for note in report.notes]
+        if name.startswith(PREFIX):
+            taken = _fitting(find_entry(name), parts.settings.model)
+            lines.append(
+                f"taken over from {name}: " + ", ".join(f"model.{k}={v}" for k, v in taken.items())
+            )
+    say(f"first weights from {name}: {report}; {starts_from_nothing(report)}")
+    for line in (*lines, *report.lines()):
         say(line)
+    output = Path(parts.settings.output)
+    if output.is_dir() and parts.world.is_main:
+        _put_on_record(output / "first_weights", name, path, network, weights, report)
     restart_average(parts)
+
+
+def _put_on_record(
+    record: Path, name: str, path: Path, network: SSD, weights: Weights, report: LoadReport
+) -> None:
+    """Write `first_weights.parity.json` into the run's folder: which weight is whose, and what was changed."""
+    backbone = isinstance(report, BackboneReport)
+    house = report.house if isinstance(report, BackboneReport) else "mindspore"
+    values = {p.name: p.asnumpy() for p in network.get_parameters()}
+    sources = (
+        report.sources if isinstance(report, BackboneReport) else {n: n for n in report.loaded}
+    )
+    differences = [
+        float(np.abs(values[own] - weights[theirs]).max(initial=0))
+        for own, theirs in sources.items()
+    ]
+    sha256 = sha256_of_file(path)
+    values_of_ledger = ledger(
+        donor=name,
+        donor_sha256=sha256,
+        house=house,
+        licence=licence_of(sha256),
+        names=sources,
+        left_out=report.reasons,
+        inputs="every weight, as loaded"
+        + (": factors of batch norms make up for another eps" if backbone else ""),
+        differences={"weights": max(differences, default=0.0)},
+    )
+    write_ledger(record, values_of_ledger)
+
+
+def starts_from_nothing(report: LoadReport) -> str:
+    """Say in one line which parts of the network keep random weights.
+
+    >>> starts_from_nothing(LoadReport(("backbone.a",), (), ("multi_box.x", "extras.0.y")))
+    'starts from nothing: extras, multi_box (2 weights)'
+    """
+    parts = sorted({name.partition(".")[0] for name in report.missing})
+    if not parts:
+        return "starts from nothing: nothing, every weight is loaded"
+    return f"starts from nothing: {', '.join(parts)} ({len(report.missing)} weights)"
 
 
 def restart_average(parts: RunComponents) -> None:

@@ -33,10 +33,10 @@ def run(settings: TrainSettings) -> int:
         from training.watching.replay import replay
 
         return replay(Path(settings.replay), settings)
-    if settings.init.model == "checkpoint":
-        from training.run.first_weights import with_model_of_checkpoint
+    if settings.init.model == "checkpoint" or settings.init.backbone:
+        from training.run.first_weights import with_model_of_first_weights
 
-        settings = with_model_of_checkpoint(settings)
+        settings = with_model_of_first_weights(settings)
     if settings.summary:
         from training.nets.summary import print_summary
 

@@ -118,7 +118,7 @@ def test_names_without_prefix_are_weights_too(tmp_path: Path) -> None:
         ("absent.ckpt", None, "no such checkpoint"),
         ("empty.ckpt", b"", "is empty"),
         ("text.ckpt", b"hello " * 40, "damaged"),
-        ("pickle.pth", b"\x80\x04}\x94.", "no MindSpore checkpoint"),
+        ("pickle.pth", b"\x80\x04}\x94.", "it is a pickle, but not torch's"),
         ("text.safetensors", b"hello " * 40, "no safetensors file"),
     ],
 )

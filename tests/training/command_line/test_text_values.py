@@ -45,7 +45,7 @@ CHOICES = {
         "box_order",
         "format",
     ),
-    *("check_model",),
+    *("check_model", "padding", "rectifier", "tail", "larger_square", "names", "if_unavailable"),
 }
 TEXTS = [
     *("1.10", "2024_05_01", "20240501_101500", "1e3", "007", "0x10", "1_000", "-5", "+1", ".5", "12:30"),

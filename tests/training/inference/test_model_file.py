@@ -92,8 +92,11 @@ def test_wrong_files_are_refused(tmp_path: Path, checkpoint: Path) -> None:
         CheckpointError, match=r"It is a folder; it holds \['step-00000001\.ckpt'\]"
     ):
         open_model_file(checkpoint.parent)
-    (tmp_path / "a.pth").write_bytes(b"x")
+    (tmp_path / "a.h5").write_bytes(b"x")
     with pytest.raises(CheckpointError, match=r"unknown kind of file; expected \.ckpt"):
+        open_model_file(tmp_path / "a.h5")
+    (tmp_path / "a.pth").write_bytes(b"x")
+    with pytest.raises(CheckpointError, match="no torch file"):
         open_model_file(tmp_path / "a.pth")
     for name in ("a.onnx", "a.mindir"):
         (tmp_path / name).write_bytes(b"\x07not a model")

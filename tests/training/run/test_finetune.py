@@ -19,7 +19,7 @@ from training.command_line.configure import compose
 from training.learning.optimizer import expand_backbone, factor_of
 from training.nets.build import build_network
 from training.nets.settings import model_settings, zoo_names
-from training.run.first_weights import with_model_of_checkpoint
+from training.run.first_weights import with_model_of_first_weights
 from training.run.loop import run
 from training.settings import OptimSettings, TrainSettings
 
@@ -101,9 +101,9 @@ def test_a_checkpoint_is_needed(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match=r"init\.checkpoint.*checkpoint=FILE"):
         settings_of("+experiment=finetune", "data=x")
     with pytest.raises(CheckpointError, match="no such file"):
-        with_model_of_checkpoint(settings_of("+experiment=finetune", "checkpoint=no.ckpt"))
+        with_model_of_first_weights(settings_of("+experiment=finetune", "checkpoint=no.ckpt"))
     with pytest.raises(CheckpointError, match="exported"):
-        with_model_of_checkpoint(settings_of("+experiment=finetune", "checkpoint=a.onnx"))
+        with_model_of_first_weights(settings_of("+experiment=finetune", "checkpoint=a.onnx"))
 
 
 def test_a_word_that_is_no_backbone() -> None:

@@ -22,6 +22,8 @@ EXTRAS = ((512, 0.2), (256, 0.25), (256, 0.5), (128, 0.25))
 class SSD300(SSD):
     """Six levels: steps 16 and 32 from the backbone, then one for each extra."""
 
+    classifier = "mobilenet_v2"
+
     def __init__(self, model: ModelSettings, num_classes: int) -> None:
         super().__init__(model, num_classes)
         norm = make_norm(model.norm)

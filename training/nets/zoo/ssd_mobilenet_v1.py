@@ -36,6 +36,7 @@ class Extractor(nn.Cell):
 class SSDMobileNetV1(SSD):
     """Six levels: steps 16 and 32 from the backbone, then one for each extra."""
 
+    classifier = "mobilenet_v1"
     backbone_prefix = "feature_extractor.mobilenet_v1.network."
 
     def __init__(self, model: ModelSettings, num_classes: int) -> None:

@@ -37,6 +37,7 @@ class Extractor(nn.Cell):
 class SSDMobileNetV1FPN(PyramidSSD):
     """The published names of this backbone."""
 
+    classifier = "mobilenet_v1"
     backbone_prefix = "feature_extractor.mobilenet_v1.network."
 
 

@@ -36,6 +36,7 @@ class Extractor(nn.Cell):
 class SSDResNet50FPN(PyramidSSD):
     """The published names of this backbone."""
 
+    classifier = "resnet50"
     backbone_prefix = "feature_extractor.resnet."
 
 

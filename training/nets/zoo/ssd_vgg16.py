@@ -15,13 +15,15 @@ from training.nets.layers import same_sides
 from training.nets.norm import make_norm
 from training.nets.settings import ModelSettings
 from training.nets.ssd import SSD
-from training.nets.vgg import BLOCKS, VGG16
+from training.nets.vgg import VGG16, classifier_layer
 
 CHANNELS = (512, 1024, 512, 256, 256, 256)
 
 
 class SSDVGG16(SSD):
     """Six levels: block 4, `b7`, and four pairs of convolutions."""
+
+    classifier = "vgg16"
 
     def __init__(self, model: ModelSettings, num_classes: int) -> None:
         super().__init__(model, num_classes)
@@ -52,12 +54,7 @@ class SSDVGG16(SSD):
 
     def classifier_name(self, name: str) -> str | None:
         """VGG-16 without batch norm counts its layers, activations and poolings among them."""
-        parts = name.split(".")
-        if parts[0] != "backbone":
-            return None
-        block, layer = int(parts[1][1:]) - 1, int(parts[2])
-        before = sum(2 * len(widths) + 1 for widths in BLOCKS[:block])
-        return f"layers.{before + layer}.{parts[3]}"
+        return classifier_layer(name)
 
 
 def build(model: ModelSettings, num_classes: int) -> SSD:

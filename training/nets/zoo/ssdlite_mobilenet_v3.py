@@ -10,7 +10,7 @@ from mindspore import Tensor, nn
 from training.nets.anchors import boxes_per_cell
 from training.nets.heads import MultiBox
 from training.nets.layers import InvertedResidual, same_sides
-from training.nets.mobilenet_v3 import LAST_CHANNELS, TAP_CHANNELS, MobileNetV3
+from training.nets.mobilenet_v3 import TAP_CHANNELS, MobileNetV3, last_channels
 from training.nets.norm import make_norm
 from training.nets.settings import ModelSettings
 from training.nets.ssd import SSD
@@ -22,11 +22,13 @@ EXTRAS = (512, 256, 256, 128)
 class SSDLite(SSD):
     """Six levels: steps 16 and 32 from the backbone, then one for each extra."""
 
+    classifier = "mobilenet_v3_large"
+
     def __init__(self, model: ModelSettings, num_classes: int) -> None:
         super().__init__(model, num_classes)
         norm = make_norm(model.norm)
-        channels = [TAP_CHANNELS, LAST_CHANNELS, *EXTRAS]
-        self.backbone = MobileNetV3(norm)
+        channels = [TAP_CHANNELS, last_channels(model.tail), *EXTRAS]
+        self.backbone = MobileNetV3(norm, model.tail)
         self.multi_residual = nn.CellList(
             [
                 InvertedResidual(

@@ -1,0 +1,239 @@
+"""`hub:NAME` wherever a checkpoint is asked for, from a server on this machine; the seed's own lines; the ledger."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import types
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import mindspore_hub_conf
+import training.weights.entry
+from data_tools.core.errors import CheckpointError, SettingError
+from tests.golden.donor_filling import fill, picture
+from tests.helpers.file_server import FileServer, file_server
+from tests.helpers.torch_files import torch_file
+from training.checkpoints.identify import signature
+from training.checkpoints.weight_files import read_weights, save_weights
+from training.commands.import_checkpoint import import_checkpoint
+from training.eval_settings import ExportCommand
+from training.exporting.export import run as export
+from training.inference.detector import Detector
+from training.inference.open_model import open_model_file
+from training.nets.build import build_network
+from training.nets.settings import ModelSettings, model_settings
+from training.run.first_weights import load_initial_weights, with_model_of_first_weights
+from training.settings import InitSettings, TrainSettings
+
+NAMES = json.loads(
+    (Path(__file__).resolve().parents[2] / "golden" / "donor_names.json").read_text()
+)
+
+
+def ours(name: str, classes: int) -> dict[str, np.ndarray]:
+    """Weights of a network of ours, filled by name."""
+    found = {}
+    for key, shape in signature(name).shapes.items():
+        head = fnmatchcase(key, signature(name).class_head)
+        found[key] = fill(key, (shape[0] * classes // 2, *shape[1:]) if head else shape)
+    return found
+
+
+def theirs(donor: str) -> bytes:
+    return torch_file({n: fill(n, tuple(s)) for n, s in NAMES[donor].items()})
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """What the server gives for the last part of an address."""
+    folder = tmp_path_factory.mktemp("published")
+    save_weights(ours("ssd300", 81), folder / "a.ckpt")
+    entries = training.weights.entry.registry()
+    return {
+        entries["ssd300"].file_name: (folder / "a.ckpt").read_bytes(),
+        entries["ssdlite320_mobilenet_v3_large"].file_name: theirs("ssdlite320_mobilenet_v3_large"),
+        entries["mobilenet_v2.torchvision"].file_name: theirs("mobilenet_v2.torchvision"),
+    }
+
+
+@pytest.fixture
+def hub(
+    files: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[FileServer]:
+    """The registry with the hashes of files made here, and a mirror that has them."""
+    folder = tmp_path / "registry"
+    folder.mkdir()
+    for path in training.weights.entry.FOLDER.glob("*.yaml"):
+        entry = training.weights.entry.read_entry(path)
+        lines = path.read_text().splitlines()
+        if entry.file_name in files:
+            sha256 = hashlib.sha256(files[entry.file_name]).hexdigest()
+            lines = [line for line in lines if not line.startswith(("sha256:", "size:"))]
+            lines.append(f'sha256: "{sha256}"')
+        (folder / path.name).write_text("\n".join(lines) + "\n")
+    monkeypatch.setattr(training.weights.entry, "FOLDER", folder)
+    monkeypatch.setenv("SSD_WEIGHTS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("SSD_WEIGHTS_OFFLINE", raising=False)
+    with file_server() as server:
+        server.files = files
+        monkeypatch.setenv("SSD_WEIGHTS_MIRROR", server.address)
+        yield server
+
+
+def test_the_seeds_own_lines(hub: FileServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Load by the card's name, without `mindspore_hub`; then with one that is installed."""
+    from mindspore_hub_conf import load
+
+    model = "mindspore/ascend/1.1/ssd_v1.1"
+    network = load(model)
+    network.set_train(False)
+    assert network.model.name == "ssd300" and network.num_classes == 81
+    for name, value in ours("ssd300", 81).items():
+        got = dict(network.parameters_and_names())[name].asnumpy()
+        np.testing.assert_array_equal(got, value)
+
+    called: list[Any] = []
+    fake = types.ModuleType("mindspore_hub")
+    fake.__spec__ = types.SimpleNamespace()  # type: ignore[assignment]
+    fake.load = lambda *names, **more: called.append((names, more)) or "theirs"  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "mindspore_hub", fake)
+    assert load(model, num_classes=81) == "theirs"
+    assert called == [((model,), {"num_classes": 81})]
+
+
+def test_create_network_takes_a_name(hub: FileServer) -> None:
+    network = mindspore_hub_conf.create_network(
+        "ssdlite_mobilenet_v3", 91, "hub:ssdlite320_mobilenet_v3_large"
+    )
+    assert network.model.padding == "symmetric"
+    with pytest.raises(ValueError, match="ssd300 with 81"):
+        mindspore_hub_conf.create_network("ssd300", 21, "hub:ssd300")
+
+
+def test_detectors_of_torchvision_know_their_classes(hub: FileServer) -> None:
+    detector = Detector.load("hub:ssdlite320_mobilenet_v3_large")
+    assert len(detector.classes) == 90
+    assert [c.name for c in detector.classes][:2] == ["person", "bicycle"]
+    assert detector.classes[11].name == "N/A 12"
+    found = detector.predict(picture(320, 320)[:, :, ::-1].copy(), threshold=0.02, top_k=3)
+    assert all(name != "" for name in found.names)
+
+
+def parts_of(settings: TrainSettings) -> Any:
+    network = build_network(settings.model, 4)
+    state = types.SimpleNamespace(network=network, average=None)
+    return types.SimpleNamespace(
+        state=state, settings=settings, world=types.SimpleNamespace(is_main=True)
+    )
+
+
+def test_a_backbone_brings_padding_and_normalisation(hub: FileServer, tmp_path: Path) -> None:
+    init = InitSettings(backbone="hub:mobilenet_v2.torchvision")
+    settings = TrainSettings(init=init, output=str(tmp_path), model=ModelSettings(mean=[1, 2, 3]))
+    settings = with_model_of_first_weights(settings)
+    assert settings.model.padding == "symmetric"
+    assert settings.model.mean == [123.675, 116.28, 103.53]
+    said: list[str] = []
+    load_initial_weights(parts_of(settings), said.append)
+    assert "starts from nothing: multi_box, multi_residual" in said[0]
+    assert any(
+        "taken over from hub:mobilenet_v2.torchvision: model.padding=symmetric" in s for s in said
+    )
+    record = json.loads((tmp_path / "first_weights.parity.json").read_text())
+    assert record["donor"]["house"] == "torchvision"
+    assert record["donor"]["licence"] == "BSD-3-Clause"
+    assert record["names"]["backbone.features_1.0.features.0.weight"] == "features.0.0.weight"
+    assert "classifier.1.weight" in record["left_out"]
+
+
+def test_a_backbone_that_cannot_be_had(hub: FileServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSD_WEIGHTS_OFFLINE", "1")
+    init = InitSettings(backbone="hub:resnet50.timm")
+    with pytest.raises(CheckpointError, match="put it at"):
+        parts = parts_of(with_model_of_first_weights(TrainSettings(init=init)))
+        load_initial_weights(parts, print)
+    scratch = InitSettings(backbone="hub:resnet50.timm", if_unavailable="scratch")
+    settings = with_model_of_first_weights(TrainSettings(init=scratch))
+    assert settings.init.backbone is None and settings.model == ModelSettings()
+
+
+def test_a_detector_is_no_backbone(hub: FileServer) -> None:
+    with pytest.raises(SettingError, match="checkpoint=hub:ssd300"):
+        with_model_of_first_weights(TrainSettings(init=InitSettings(backbone="hub:ssd300")))
+
+
+def test_finetuning_takes_the_network_of_a_name(hub: FileServer) -> None:
+    init = InitSettings(
+        checkpoint="hub:ssdlite320_mobilenet_v3_large", model="checkpoint", head="new"
+    )
+    settings = with_model_of_first_weights(TrainSettings(init=init))
+    assert settings.model == model_settings("ssdlite320_torchvision")
+    said: list[str] = []
+    load_initial_weights(parts_of(settings), said.append)
+    assert "starts from nothing: multi_box" in said[0]
+
+
+@pytest.mark.parametrize("names", ["ours", "torchvision"])
+def test_back_out_bit_by_bit(
+    names: str, hub: FileServer, files: dict[str, bytes], tmp_path: Path
+) -> None:
+    """hub: -> safetensors under our names or theirs -> the very weights; the ledger says what became of them."""
+    out = tmp_path / "out.safetensors"
+    hub_name = "hub:ssdlite320_mobilenet_v3_large"
+    assert (
+        export(ExportCommand(checkpoint=hub_name, format="safetensors", names=names, out=str(out)))
+        == 0
+    )
+    want = {n: fill(n, tuple(s)) for n, s in NAMES["ssdlite320_mobilenet_v3_large"].items()}
+    if names == "torchvision":
+        from safetensors.numpy import load_file
+
+        got = load_file(out)
+        assert set(got) == {n for n in want if not n.endswith("num_batches_tracked")}
+        for name, value in got.items():
+            assert value.tobytes() == want[name].tobytes()
+    again = open_model_file(out)
+    assert again.model == model_settings("ssdlite320_torchvision")
+    assert (again.num_classes, len(again.classes)) == (91, 90)
+    first = read_weights(open_model_file(hub_name).path)
+    for name, value in read_weights(out).items():
+        assert value.tobytes() == first[name].tobytes()
+    record = json.loads((tmp_path / "out.safetensors.parity.json").read_text())
+    assert record["ledger"] == "ssd-ledger/1" and record["passed"]
+    assert record["donor"]["file"] == hub_name
+    assert record["largest_differences"] == {"weights": 0.0}
+    assert len(record["names"]) == 406
+    assert record["names"][next(iter(record["names"]))].startswith("backbone.features.")
+
+
+def test_names_that_torchvision_would_misread_are_refused(tmp_path: Path) -> None:
+    save_weights(ours("ssdlite_mobilenet_v3", 4), tmp_path / "same.ckpt")
+    command = ExportCommand(
+        checkpoint=str(tmp_path / "same.ckpt"), format="safetensors", names="torchvision",
+        out=str(tmp_path / "out.safetensors"),
+    )  # fmt: skip
+    with pytest.raises(
+        SettingError, match="model.padding=same, torchvision's computes with symmetric"
+    ):
+        export(command)
+    assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_an_import_is_put_on_record(hub: FileServer, tmp_path: Path) -> None:
+    imported = import_checkpoint("hub:ssdlite320_mobilenet_v3_large", out=tmp_path / "w.ckpt")
+    assert (imported.model, imported.num_classes, imported.house) == (
+        "ssdlite_mobilenet_v3",
+        91,
+        "torchvision",
+    )
+    record = json.loads((tmp_path / "w.ckpt.parity.json").read_text())
+    assert record["donor"]["licence"] == "BSD-3-Clause"
+    assert record["largest_differences"] == {"weights": 0.0}
+    assert any(name.endswith("num_batches_tracked") for name in record["left_out"])

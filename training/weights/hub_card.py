@@ -1,0 +1,242 @@
+"""A Hub card as it is: what it promises, where its files are, and what is wrong with it.
+
+Cards are Markdown with lines `key: value` between two rules; addresses stand in angle brackets, the files in
+an indented list. Fetching is `fetch.py`'s matter.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
+
+from data_tools.core.errors import DataError
+from data_tools.core.json_dataclass import shown
+from training.checkpoints.weight_files import EMPTY_SHA256
+from training.weights.entry import ENDINGS, Entry
+
+_LARGEST = 1 << 20
+_RULE = re.compile(r"-{3,}\s*")
+_PAIR = re.compile(r"([A-Za-z][\w ().~-]*):\s*(.*)")
+_FIGURE = re.compile(r"^(?:accuracy|evaluation|map\b.*|m?ap|.*top-?1.*)$", re.IGNORECASE)
+_BEST_AP = 60.0
+"""Percent on COCO: no SSD comes near; a card that claims more means something else."""
+
+
+@dataclass(frozen=True)
+class Asset:
+    """One file that a card offers.
+
+    Attributes:
+        format: `ckpt`, `air`, `mindir`, `mslite`, ...
+        address: Where it is, without angle brackets.
+        sha256: What the card says, in lower case; empty if nothing.
+    """
+
+    format: str
+    address: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class HubCard:
+    """What a card says.
+
+    Attributes:
+        path: The card's file.
+        values: Key to value of its head, without angle brackets.
+        assets: Its files.
+        text: What follows the head.
+    """
+
+    path: Path
+    values: dict[str, str]
+    assets: tuple[Asset, ...]
+    text: str = field(default="", repr=False)
+
+    @property
+    def checkpoint(self) -> Asset | None:
+        """The file that can be loaded here; None if the card has none."""
+        return next((a for a in self.assets if a.format == "ckpt"), None)
+
+    @property
+    def figures(self) -> dict[str, str]:
+        """What it says of the model's quality, key to value."""
+        return {k: v for k, v in self.values.items() if _FIGURE.match(k)}
+
+
+def read_hub_card(path: str | Path) -> HubCard:
+    """Read a card.
+
+    Raises:
+        DataError: If it is missing, no text, or has no head of `key: value` lines.
+    """
+    path = Path(path)
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise DataError(f"{path}: {path.stat().st_size} bytes: no Hub card is that long.")
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: is no text, so no Hub card.") from error
+    rules = [k for k, line in enumerate(lines) if _RULE.fullmatch(line)]
+    if len(rules) < 2:
+        raise DataError(
+            f"{path}: no Hub card: expected `key: value` lines between two lines of dashes."
+        )
+    values, assets = _read_head(path, lines[rules[0] + 1 : rules[1]])
+    if "model-name" not in values and not assets:
+        raise DataError(f"{path}: no Hub card: it has neither model-name nor asset.")
+    return HubCard(path, values, assets, "\n".join(lines[rules[1] + 1 :]))
+
+
+def _read_head(path: Path, lines: list[str]) -> tuple[dict[str, str], tuple[Asset, ...]]:
+    values: dict[str, str] = {}
+    files: list[dict[str, str]] = []
+    within = False
+    for line in lines:
+        text = line.strip()
+        if within and text.startswith("-"):
+            files.append({})
+            text = text[1:].strip()
+        pair = _PAIR.fullmatch(text)
+        if not pair:
+            continue
+        key, value = pair[1].strip().lower(), pair[2].strip().strip("<>").strip()
+        if key == "asset":
+            within = True
+        elif within and (key.startswith("asset-") or key == "file-format"):
+            if not files:
+                files.append({})
+            if key in files[-1]:
+                raise DataError(f"{path}: {key} stands twice in one asset.")
+            files[-1][key] = value
+        else:
+            within = False
+            values[key] = value
+    assets = tuple(
+        Asset(f.get("file-format", "").lower(), f.get("asset-link", ""), f.get("asset-sha256", "").lower())
+        for f in files
+        if f
+    )  # fmt: skip
+    return values, assets
+
+
+def lint(card: HubCard, entry: Entry | None) -> list[str]:
+    """List what is wrong with a card.
+
+    Args:
+        card: The card.
+        entry: What the registry knows of the file that it offers; None if nothing.
+
+    Returns:
+        A sentence each; empty if nothing was found.
+    """
+    return [*_lint_words(card), *_lint_files(card), *_lint_registry(card, entry)]
+
+
+def _lint_words(card: HubCard) -> list[str]:
+    found = []
+    detects = "detection" in card.values.get("module-type", "") or "ssd" in card.values.get(
+        "model-name", ""
+    )
+    wrong = re.search(r"\bis an? (audio|nlp|text|speech|classification) network", card.text)
+    if detects and wrong:
+        found.append(f"calls a detector a network for {wrong[1]}: “{wrong[0]}”.")
+    for key in ("model-name", "backbone-name", "model-version", "train-dataset", "license"):
+        if not card.values.get(key):
+            found.append(f"{key} is missing.")
+    backbone, model = card.values.get("backbone-name"), card.values.get("model-name")
+    if backbone and re.fullmatch(r"ssd\d*", backbone):
+        found.append(
+            f"backbone-name is {backbone}, which is a detector (model-name {model}), not a backbone."
+        )
+    if "shape" not in "".join(card.values):
+        found.append("input-shape is missing.")
+    elif re.search(r"\b(224|227)\b", card.values.get("input-shape", "")) and detects:
+        found.append(
+            f"input-shape {card.values['input-shape']} is a classifier's; SSD's networks take 300, 320 or 640 pixels."
+        )
+    if not card.figures:
+        found.append("no accuracy: nothing says how good the weights are.")
+    for key, value in card.figures.items():
+        number = re.search(r"\d+(?:\.\d+)?", value)
+        if number is None:
+            found.append(f"{key} is {shown(value)}, no number.")
+        elif float(number[0]) > _BEST_AP:
+            found.append(
+                f"{key} {value} cannot be the AP of an SSD on COCO; the largest published is below 40."
+            )
+        if "map" not in f"{key} {value}".lower():
+            found.append(f"{key} {value}: does not say which measure it is.")
+    return found
+
+
+def _lint_files(card: HubCard) -> list[str]:
+    found = []
+    if card.checkpoint is None:
+        found.append("offers no ckpt file: there is nothing to load here.")
+    for asset in card.assets:
+        what = f"the {asset.format or 'unnamed'} file"
+        if urlsplit(asset.address).scheme != "https":
+            found.append(f"{what} has no https address: {shown(asset.address)}.")
+        if asset.sha256 == EMPTY_SHA256:
+            found.append(f"{what} has the sha256 of an empty file: a failed download was hashed.")
+        elif not re.fullmatch("[0-9a-f]{64}", asset.sha256):
+            found.append(f"{what} has no proper sha256: {shown(asset.sha256)}.")
+    return found
+
+
+def _lint_registry(card: HubCard, entry: Entry | None) -> list[str]:
+    asset = card.checkpoint
+    if entry is None or asset is None or entry.sha256 in (None, asset.sha256):
+        return []
+    return [f"its sha256 is not the one that the registry has for hub:{entry.name}: one is wrong."]
+
+
+def entry_of(card: HubCard, known: dict[str, Entry]) -> Entry | None:
+    """The registry's entry with the address of the card's checkpoint."""
+    asset = card.checkpoint
+    if asset is None:
+        return None
+    return next((e for e in known.values() if e.address == asset.address), None)
+
+
+def entry_from(card: HubCard, network: str, classes: int = 81) -> Entry:
+    """Make an entry of what a card says, for a card that the registry does not know.
+
+    Args:
+        card: The card.
+        network: Our network that it should be.
+        classes: Classes with background.
+
+    Raises:
+        DataError: If it offers no checkpoint, or with the hash of an empty file or none.
+    """
+    asset = card.checkpoint
+    if asset is None:
+        raise DataError(f"{card.path}: offers no ckpt file: there is nothing to load here.")
+    if asset.sha256 == EMPTY_SHA256:
+        raise DataError(
+            f"{card.path}: asset-sha256 is the hash of an empty file: whoever wrote the card hashed a failed "
+            "download. It proves nothing; ask for the right one."
+        )
+    if not re.fullmatch("[0-9a-f]{64}", asset.sha256):
+        raise DataError(f"{card.path}: asset-sha256 is {shown(asset.sha256)}, no sha256.")
+    name = PurePosixPath(urlsplit(asset.address).path)
+    if name.suffix not in ENDINGS:
+        raise DataError(f"{card.path}: asset-link {shown(asset.address)} is no checkpoint's.")
+    return Entry(
+        kind="detector",
+        donor="mindspore",
+        network=network,
+        classes=classes,
+        address=asset.address,
+        sha256=asset.sha256,
+        licence=card.values.get("license", "unknown"),
+        protocol="see the card",
+        source=str(card.path),
+        name="card_" + re.sub(r"[^a-z0-9_.]", "_", card.path.stem.lower()),
+    )
