@@ -10,7 +10,7 @@ DEMO ?= outputs/demo
 WORKERS ?= 2
 RUN_TESTS := PATH="$(abspath $(VENV))/bin:$$PATH" $(PY) -m pytest -n $(WORKERS) --dist loadgroup
 
-.PHONY: help demo test test-slow test-all coverage coverage-floor audit lint format install install-dev lock clean
+.PHONY: help demo test test-slow test-ascend test-all coverage coverage-floor audit lint format install install-dev lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,8 +27,13 @@ test: install-dev ## the fast tests, under 6 minutes on two cores
 test-slow: install-dev ## the long tests: several processes, real kills
 	$(RUN_TESTS) -m slow $(PYTEST_ARGS)
 
-test-all: install-dev ## both
-	$(RUN_TESTS) -m "slow or not slow" $(PYTEST_ARGS)
+# Two at a time; every test is processes of its own. The stand-ins are built first, once.
+test-ascend: install-dev ## compile for Ascend in MindSpore's dry run: no card, no download, about 5 minutes
+	$(PY) tests/ascend/stand_ins/build.py build/ascend
+	$(RUN_TESTS) tests/ascend -m ascend -n 2 --dist worksteal -rP $(PYTEST_ARGS)
+
+test-all: install-dev ## test and test-slow
+	$(RUN_TESTS) -m "not ascend" $(PYTEST_ARGS)
 
 # Tests that kill processes lose what those had counted; the figure is a floor.
 coverage: ## both, counting the lines of data_tools and training that they run

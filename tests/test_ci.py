@@ -24,7 +24,13 @@ def test_the_ci_script_runs_every_check(repository: Path) -> None:
     text = re.sub(r"^\s*#.*$", "", (repository / ".ci/run").read_text(), flags=re.MULTILINE)
     used = re.findall(r"\bmake ([a-z-]+)", text)
     assert set(used) <= make_targets(repository)
-    assert list(dict.fromkeys(used)) == ["lint", "test", "coverage-floor", "test-slow"]
+    assert list(dict.fromkeys(used)) == [
+        "lint",
+        "test",
+        "coverage-floor",
+        "test-ascend",
+        "test-slow",
+    ]
     assert "make test PYTEST_ARGS=" in text and "--cov" in text
     makefile = (repository / "Makefile").read_text()
     for package in ("data_tools", "training"):

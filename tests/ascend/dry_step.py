@@ -1,0 +1,81 @@
+"""One training step of a network, compiled in the dry run: the program that the tests start.
+
+    python -m tests.ascend.dry_step MODEL [key=value ...]
+
+It builds the step from the trainer's own parts, without data set and run folder, does it, and prints a line of JSON.
+A rank of a larger job (RANK_SIZE, RANK_ID) takes part alone: host and card exchange nothing in a dry run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from training.command_line.configure import compose
+from training.process.runtime import prepare_environment, start_device
+
+
+def main() -> None:
+    """Compile and schedule a step; print what it took."""
+    prepare_environment()
+    started = time.process_time()
+    settings: Any = compose("train", "training.settings:TrainSettings", sys.argv[1:])
+    start_device(settings.runtime)
+
+    from training import collective
+    from training.learning import assemble
+    from training.learning.step import build_step
+    from training.process.world import World
+
+    if int(os.environ.get("RANK_SIZE", "1")) > 1:
+        collective.join()
+    world = World(*collective.place())
+    state, normalize, loss = assemble.build_state(settings, 81, world.size)
+    parts: Any = SimpleNamespace(
+        settings=settings, state=state, normalize=normalize, loss=loss, world=world
+    )
+    gradients, apply = assemble.build_phase_cells(
+        parts, assemble.Phase(0, tuple(settings.optim.freeze))
+    )
+    # Without what puts statistics back: in a dry run every number is zero, so no step counts as finite and that
+    # graph would be compiled for each network. The tests of the whole command compile it.
+    step = build_step(gradients, apply, settings.optim.accumulate, None, settings.runtime.jit_level)
+    size, (height, width) = settings.batch_size, settings.model.image_size
+    anchors = state.network.num_anchors
+    batch = (
+        np.zeros((size, 3, height, width), np.uint8),
+        np.zeros((size, anchors, 4), np.float32),
+        np.zeros((size, anchors), np.int32),
+    )
+    step(*batch, 0.1)
+    compiled = time.process_time() - started
+    seconds = []
+    for _ in range(int(os.environ.get("SSD_DRY_STEPS", "1"))):
+        begun = time.perf_counter()
+        step(*batch, 0.1)
+        seconds.append(time.perf_counter() - begun)
+    print(json.dumps({
+        "model": settings.model.name,
+        "runtime": dataclasses.asdict(settings.runtime),
+        "compile_cpu_seconds": round(compiled, 2),
+        "step_seconds": round(min(seconds), 4),
+        "memory_mb": memory_mb(),
+    }))  # fmt: skip
+
+
+def memory_mb() -> float:
+    """Return MindSpore's estimate of the card's memory at its peak, in 2**20 bytes."""
+    import mindspore as ms
+
+    return round(float(ms.runtime.max_memory_allocated()) / 2**20, 1)
+
+
+if __name__ == "__main__":
+    main()

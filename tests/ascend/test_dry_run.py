@@ -1,0 +1,234 @@
+"""The training step, evaluation and prediction as MindSpore's own Ascend backend compiles them, without a card.
+
+What this shows: graphs compile, every primitive has an Ascend kernel for its types or the name of one, nothing falls
+back to the CPU, no float64 and no dynamic shape, how many kernels the host starts, how much memory MindSpore plans.
+What it does not show: CANN's own checks and compiling, HCCL's links, time on a card, any number.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.ascend.graphs import PASSES, Graphs, read_graphs
+from tests.ascend.stand_ins.build import build, environment
+from tests.helpers.run_helpers import make_set
+
+pytestmark = pytest.mark.ascend
+REPOSITORY = Path(__file__).resolve().parents[2]
+LIMIT_SECONDS = 600
+
+# Recipe, and the most kernels that its step may take: what was counted, and a little more.
+ZOO = {
+    "coco": 1500,
+    "coco_mobilenet_v1": 900,
+    "coco_mobilenet_v1_fpn": 1500,
+    "coco_resnet50_fpn": 1700,
+    "coco_vgg16": 500,
+    "coco_ssdlite": 1700,
+}
+TINY = ["+experiment=demo", "runtime=ascend", "model.image_size=[128,128]", "batch_size=4"]
+# Every setting that changes the graph, each with those beside it that it can be combined with.
+STEPS = {
+    "as it is": [],
+    "fp32": ["runtime.precision=fp32"],
+    "bf16": ["runtime.precision=bf16"],
+    "kernel by kernel": ["runtime.jit_level=O0", "runtime.half_norms=false"],
+    "multibox": ["loss=multibox", "model.scores=softmax", "optim.decay=weights"],
+    "frozen norms, factors": ["model.norm=frozen", "optim.lr_factors={backbone: 0.1}"],
+    "freeze, nesterov": ["optim.freeze=[backbone]", "optim.nesterov=true", "optim.ema=null"],
+    "parts": ["optim.accumulate=2", "optim.clip_norm=null"],
+}
+RANKS = {
+    "one bucket": ["model.norm=sync"],
+    "many buckets": ["runtime.bucket_mb=0.25"],
+    "a bucket a tensor": ["runtime.bucket_mb=0", "runtime.jit_level=O0"],
+}
+
+
+@dataclass
+class Dry:
+    """What one process did in the dry run.
+
+    Attributes:
+        code: Its exit code.
+        text: What it said.
+        graphs: What was compiled; None if nothing.
+    """
+
+    code: int
+    text: str
+    graphs: Graphs | None
+
+    def report(self) -> dict[str, Any]:
+        """The line of JSON that `dry_step` prints."""
+        found: dict[str, Any] = json.loads(
+            next(line for line in self.text.splitlines() if line.startswith('{"model"'))
+        )
+        return found
+
+
+@dataclass
+class Stage:
+    """Where dry runs happen: the stand-ins, and a folder."""
+
+    stand_ins: Path
+    folder: Path
+
+    def run(self, *words: str, cores: int = 24, **variables: str) -> Dry:
+        """Run this Python with some words in the dry run; read what it compiled."""
+        graphs = self.folder / f"graphs-{len(list(self.folder.iterdir()))}"
+        env = {
+            **os.environ,
+            **environment(self.stand_ins, cores),
+            "GLOG_v": "3",
+            "MS_DEV_SAVE_GRAPHS": "1",
+            "MS_DEV_SAVE_GRAPHS_PATH": str(graphs),
+            "MS_DEV_DUMP_IR_PASSES": PASSES,
+            "MS_OM_PATH": str(self.folder / "debris"),
+            **variables,
+        }
+        done = subprocess.run(
+            [sys.executable, *words], cwd=REPOSITORY, env=env, text=True, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, timeout=LIMIT_SECONDS,
+        )  # fmt: skip
+        try:
+            found = read_graphs(graphs)
+        except FileNotFoundError:
+            found = None
+        return Dry(done.returncode, done.stdout, found)
+
+    def step(self, *overrides: str, **variables: Any) -> Dry:
+        """Compile one training step; fail where a card should not be given it."""
+        dry = self.run("-m", "tests.ascend.dry_step", *overrides, **variables)
+        assert dry.code == 0, dry.text[-3000:]
+        check(dry)
+        return dry
+
+
+def check(dry: Dry) -> None:
+    """Fail if a graph has anything that a card should not be given."""
+    assert dry.graphs is not None, dry.text[-3000:]
+    assert dry.graphs.problems() == []
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory: pytest.TempPathFactory) -> Stage:
+    stand_ins = Path(os.environ.get("SSD_STAND_INS", REPOSITORY / "build" / "ascend"))
+    print(build(stand_ins))
+    return Stage(stand_ins, tmp_path_factory.mktemp("dry"))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_set(tmp_path_factory.mktemp("set") / "data", 8, 2)
+
+
+@pytest.mark.parametrize("recipe", ZOO)
+def test_every_network_at_its_recipe_batch(stage: Stage, recipe: str) -> None:
+    dry = stage.step(f"+experiment={recipe}", "runtime=ascend", SSD_DRY_STEPS="3")
+    graphs, told = dry.graphs, dry.report()
+    assert graphs is not None
+    print(
+        f"{recipe}: {graphs.count} kernels a step, {told['step_seconds']} s of the host for it here, "
+        f"{told['memory_mb'] / 1024:.1f} GB, {told['compile_cpu_seconds']} s of a core to compile; "
+        f"{graphs.kinds().most_common(8)}"
+    )
+    assert graphs.count <= ZOO[recipe]
+    assert told["memory_mb"] > 100
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_every_setting_that_changes_the_graph(stage: Stage, name: str) -> None:
+    stage.step(*TINY, *STEPS[name])
+
+
+@pytest.mark.parametrize("name", RANKS)
+def test_one_of_eight_ranks(stage: Stage, name: str) -> None:
+    dry = stage.step(*TINY, *RANKS[name], RANK_SIZE="8", RANK_ID="0")
+    assert dry.graphs is not None
+    assert dry.graphs.kinds()["AllReduce"] >= 1
+
+
+@pytest.mark.parametrize("cores", [4, 8])
+def test_few_host_cores(stage: Stage, cores: int) -> None:
+    """Below 12 cores MindSpore refuses control flow within a step."""
+    stage.step(*TINY, cores=cores)
+
+
+def test_train_resume_evaluate_predict(stage: Stage, data: Path, tmp_path: Path) -> None:
+    run = [*TINY, f"data={data}", f"output={tmp_path / 'run'}", "runtime.nonfinite=skip",
+           "log.tensorboard=false"]  # fmt: skip
+    for words in (["max_steps=1", "evaluate_at_end=false"], ["max_steps=2", "resume=true"]):
+        dry = stage.run("train.py", *run, *words)
+        assert dry.code == 0, dry.text[-3000:]
+        check(dry)
+    checkpoint = f"checkpoint={tmp_path / 'run/checkpoints/step-00000002.ckpt'}"
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "one.jpg").write_bytes(picture())
+    for words in (
+        ["eval.py", checkpoint, f"data={data}", f"output={tmp_path / 'eval'}", "device=Ascend"],
+        ["predict.py", checkpoint, f"images={tmp_path / 'pictures'}", f"out={tmp_path / 'out'}",
+         "device=Ascend"],
+    ):  # fmt: skip
+        dry = stage.run(*words)
+        assert dry.code == 0, dry.text[-3000:]
+        check(dry)
+
+
+def test_sunk_steps(stage: Stage, data: Path, tmp_path: Path) -> None:
+    dry = stage.run(
+        "train.py", *TINY, f"data={data}", f"output={tmp_path / 'run'}", "runtime.sink_steps=2",
+        "max_steps=2", "evaluate_at_end=false", "log.tensorboard=false",
+    )  # fmt: skip
+    # Every number is zero, so no step counts as finite and the run ends by saying so.
+    assert "the gradient is not finite" in dry.text or dry.code == 0, dry.text[-3000:]
+    check(dry)
+    assert dry.graphs is not None
+    assert dry.graphs.kinds()["GetNext"] == 1
+
+
+def picture() -> bytes:
+    import cv2
+    import numpy as np
+
+    return cv2.imencode(".jpg", np.full((90, 120, 3), 127, np.uint8))[1].tobytes()
+
+
+# Controls: what the checks above must find when it is there.
+
+
+@pytest.mark.parametrize(
+    ("control", "finding"),
+    [
+        ("float64_convolution", "Conv2D.*(type|support)|not support"),
+        ("float64_product", "computes in float64"),
+        ("python_function", "falls back to the CPU"),
+        ("dynamic_shape", "has a dynamic shape|not support dynamic shape"),
+        ("branch", "is control flow|ConditionSwitch"),
+        ("none", "^$"),
+    ],
+)
+def test_controls_are_found(stage: Stage, control: str, finding: str) -> None:
+    import re
+
+    dry = stage.run("-m", "tests.ascend.controls", control)
+    problems = dry.graphs.problems() if dry.graphs is not None else []
+    said = "\n".join(problems) if dry.code == 0 else dry.text
+    assert re.search(finding, said), f"{problems}\n{dry.text[-2000:]}"
+    assert (dry.code == 0 and not problems) == (control == "none")
+
+
+def test_the_budget_is_one_that_can_be_exceeded(stage: Stage) -> None:
+    few = stage.run("-m", "tests.ascend.controls", "none").graphs
+    many = stage.run("-m", "tests.ascend.controls", "many_kernels").graphs
+    assert few is not None
+    assert many is not None
+    assert few.count < 10 < 100 <= many.count
