@@ -35,7 +35,7 @@ def build(
     from training.learning.assemble import build_state
     from training.learning.optimizer import trainable
     from training.learning.reduce import Reduce
-    from training.learning.step import Apply, Gradients, build_step
+    from training.learning.step import Apply, Gradients, NormByTensor, build_step
     from training.nets.settings import model_settings
     from training.settings import TrainSettings
 
@@ -45,7 +45,14 @@ def build(
     chosen = trainable(list(state.optimizer.weights), [])
     gradients = Gradients(state.network, normalize, loss, chosen)
     reduce = Reduce([p.shape for p in chosen], world_size, 128)
-    apply = Apply(state.optimizer.update_of(chosen), reduce, state.scaler, None, None)
+    apply = Apply(
+        state.optimizer.update_of(chosen),
+        reduce,
+        state.scaler,
+        None,
+        None,
+        NormByTensor(reduce.layout),
+    )
     rng = np.random.default_rng(rank)
     height, width = settings.model.image_size
     anchors = state.network.num_anchors

@@ -71,6 +71,7 @@ FLOORS = {
         ("command",),
     ),
     "training": (
+        ("collective",),
         ("nets", "process"),
         ("eval_settings",),
         ("settings",),

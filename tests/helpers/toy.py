@@ -13,7 +13,8 @@ from training.learning.losses import build_loss
 from training.learning.optimizer import Momentum, WeightAverage, trainable
 from training.learning.reduce import Reduce
 from training.learning.state import TrainState, statistics_of
-from training.learning.step import Apply, Gradients, StepFunction, build_step
+from training.learning.statistics import Statistics
+from training.learning.step import Apply, Gradients, NormByTensor, StepFunction, build_step
 from training.nets.normalize import Normalize
 from training.nets.settings import LossSettings
 from training.settings import OptimSettings
@@ -64,7 +65,8 @@ def toy_state(optim: OptimSettings, *, norm: bool = True, scaled: bool = False) 
 
 def toy_step(state: TrainState, optim: OptimSettings, *, guard: bool = False) -> StepFunction:
     """Compile-ready step of a toy."""
-    return build_step(*toy_cells(state, optim, guard=guard), optim.accumulate)
+    statistics = Statistics(statistics_of(state.network)) if guard else None
+    return build_step(*toy_cells(state, optim), optim.accumulate, statistics)
 
 
 def toy_cells(
@@ -75,13 +77,15 @@ def toy_cells(
     gradients = Gradients(
         state.network, Normalize([120.0] * 3, [60.0] * 3), build_loss(LossSettings()), chosen
     )
+    reduce = Reduce([p.shape for p in chosen], 1, 128)
     apply = Apply(
         state.optimizer.update_of(chosen),
-        Reduce([p.shape for p in chosen], 1, 128),
+        reduce,
         state.scaler,
         state.average,
         optim.clip_norm,
-        statistics_of(state.network) if guard else (),
+        NormByTensor(reduce.layout),
+        Statistics(statistics_of(state.network)) if guard else None,
     )
     return gradients, apply
 

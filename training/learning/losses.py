@@ -95,7 +95,12 @@ class MultiboxLoss(nn.Cell):
         # Losses are never negative, so -1 sorts everything else to the end.
         hardness = ops.select(negative, entropy, ops.full_like(entropy, -1.0))
         _, order = ops.sort(hardness, -1, True)
-        _, rank = ops.sort(ops.cast(order, ms.float32), -1)
+        # The inverse permutation by a scatter, not by sorting the order: MindSpore warns that a card sorts
+        # float32 inexactly, and ranks above 2048 are no longer whole numbers in half precision.
+        places = ops.broadcast_to(ops.arange(hardness.shape[1]).astype(ms.int32), hardness.shape)
+        rank = ops.tensor_scatter_elements(
+            ops.zeros_like(places), order.astype(ms.int32), places, 1
+        )
         positives = ops.cast(labels > 0, ms.float32).sum(-1, keepdims=True)
         return ops.logical_and(negative, ops.cast(rank, ms.float32) < self.negatives * positives)
 

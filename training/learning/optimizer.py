@@ -6,19 +6,22 @@ anew when it changes. Gradients come from `step.py`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatch
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
+from numpy.typing import NDArray
 
 from data_tools.core.errors import SettingError
+from training.learning.flat import Layout, joined
 from training.settings import OptimSettings
 
 if TYPE_CHECKING:
     from training.nets.ssd import SSD
 
-apply_momentum = ops.ApplyMomentum()
+Arrays = dict[str, NDArray[Any]]
 NO_DECAY_ENDINGS = ("gamma", "beta", "bias")
 
 
@@ -86,125 +89,169 @@ def factor_of(name: str, optim: OptimSettings) -> float:
     return 1.0
 
 
-class Momentum(nn.Cell):
+class Momentum:
     """Momentum or Nesterov, with weight decay and a rate factor for each parameter.
 
     v <- momentum v + (g + decay w);  w <- w - rate v  (Nesterov: w <- w - rate (g + decay w + momentum v)).
 
     Args:
-        parameters: All parameters that may ever train; `moments` holds a zero for each.
+        parameters: All parameters that may ever train; each has a moment, zero at first.
         optim: The optimizer settings.
     """
 
     def __init__(self, parameters: Sequence[Parameter], optim: OptimSettings) -> None:
-        super().__init__(auto_prefix=False)
         for pattern in optim.lr_factors:
             if not any(fnmatch(p.name, pattern) for p in parameters):
                 raise SettingError(
                     f"optim.lr_factors: {pattern!r} fits no parameter. Names look like "
                     f"{parameters[0].name!r} and {parameters[-1].name!r}."
                 )
-        self.weights = ParameterTuple(parameters)
-        self.moments = self.weights.clone(prefix="moments", init="zeros")
+        self.weights = tuple(parameters)
         self.optim = optim
+        # Those of weights that do not train now; the rest is on the device, in `moving`.
+        self.resting = {moment_name(p): np.zeros(p.shape, np.float32) for p in parameters}
+        self.moving: Update | None = None
 
     def update_of(self, chosen: Sequence[Parameter]) -> Update:
-        """Return the cell that moves some of the weights, with their moments."""
-        position = {id(p): i for i, p in enumerate(self.weights)}
-        places = [position[id(p)] for p in chosen]
-        return Update(
-            [self.weights[i] for i in places], [self.moments[i] for i in places], self.optim
-        )
+        """Return the cell that moves some of the weights, with their moments as they are now."""
+        moments = self.read()
+        self.moving = Update(chosen, self.optim, moments)
+        self.resting = {k: v for k, v in moments.items() if k not in self.moving.names}
+        return self.moving
+
+    def read(self) -> Arrays:
+        """Return the moments by name, in the order of the weights."""
+        found = dict(self.resting)
+        if self.moving is not None:
+            found |= self.moving.moments()
+        return {moment_name(p): found[moment_name(p)] for p in self.weights}
+
+    def write(self, moments: Mapping[str, NDArray[Any]]) -> None:
+        """Take over moments by name, all of them; call it after the weights were changed by hand."""
+        names = set() if self.moving is None else set(self.moving.names)
+        self.resting = {
+            moment_name(p): np.array(moments[moment_name(p)], np.float32)
+            for p in self.weights
+            if moment_name(p) not in names
+        }
+        if self.moving is not None:
+            self.moving.take(moments)
+
+
+def moment_name(parameter: Parameter) -> str:
+    """Return the name of a weight's moment in a checkpoint."""
+    return f"moments.{parameter.name}"
 
 
 class Update(nn.Cell):
-    """Moves weights along their gradients.
+    """Moves weights along their gradients, all as one vector.
 
-    A loop over the parameters would be unrolled by the compiler and, with some hundred of them, exceed
-    its call depth; a map over them is one node.
+    Every element goes through the operations that it would go through in a tensor of its own: the bits
+    are those of MindSpore's `ApplyMomentum`, tensor by tensor (`tests/training/learning/test_optimizer.py`).
 
     Args:
         weights: The weights.
-        moments: Their moments.
         optim: The optimizer settings.
+        moments: Moments by name, those of the weights among them.
     """
 
     def __init__(
-        self, weights: Sequence[Parameter], moments: Sequence[Parameter], optim: OptimSettings
+        self,
+        weights: Sequence[Parameter],
+        optim: OptimSettings,
+        moments: Mapping[str, NDArray[Any]],
     ) -> None:
         super().__init__(auto_prefix=False)
-        self.weights, self.moments = ParameterTuple(weights), ParameterTuple(moments)
-        self.decays = tuple(decay_of(p.name, optim) for p in weights)
-        self.factors = tuple(factor_of(p.name, optim) for p in weights)
+        self.weights = ParameterTuple(weights)
+        self.names = [moment_name(p) for p in weights]
+        self.layout = Layout([p.shape for p in weights])
+        first = joined(moments, self.names)
+        self.moment = Parameter(Tensor(first), name="moments", requires_grad=False)
+        # The weights once more, end to end: joining them anew would take a kernel for each.
+        self.copy = Parameter(Tensor(self.joined_weights()), name="weights", requires_grad=False)
+        sizes = self.layout.sizes
+        self.decay: Any = per_element([decay_of(p.name, optim) for p in weights], sizes, "decays")
+        self.factor: Any = per_element(
+            [factor_of(p.name, optim) for p in weights], sizes, "factors"
+        )
         self.momentum = float(optim.momentum)
-        self.each = ops.HyperMap()
-        self.move = move_nesterov if optim.nesterov else move_plain
+        self.nesterov = optim.nesterov
 
-    def construct(self, gradients: tuple[Tensor, ...], scale: Tensor, rate: Tensor) -> Tensor:
-        """Move every weight along `scale` times its gradient; return the rate."""
-        move = ops.partial(self.move, scale, rate, self.momentum)
-        self.each(move, self.decays, self.factors, self.weights, self.moments, gradients)
+    def construct(self, gradient: Tensor, scale: Tensor, rate: Tensor, finite: Tensor) -> Tensor:
+        """Move every weight along `scale` times its gradient, or none at all; return the rate.
+
+        Args:
+            gradient: (total size,) gradients, end to end.
+            scale: () what they are multiplied by.
+            rate: () learning rate.
+            finite: () bool; False leaves weights and moments as they are.
+        """
+        weights = self.copy * 1.0
+        slope = gradient * scale + self.decay * weights
+        before = self.moment * 1.0
+        velocity = self.momentum * before + slope
+        step = slope + self.momentum * velocity if self.nesterov else velocity
+        moved = weights - rate * self.factor * step
+        # Both sides are computed and one is taken: a card need not wait for the host to decide.
+        ops.assign(self.moment, ops.select(finite, velocity, before))
+        kept = ops.select(finite, moved, weights)
+        ops.assign(self.copy, kept)
+        self.layout.put(self.weights, kept)
         return rate
 
+    def joined_weights(self) -> NDArray[np.float32]:
+        """Return the weights as they are now, end to end."""
+        return joined({p.name: p.asnumpy() for p in self.weights}, [p.name for p in self.weights])
 
-def move_plain(
-    scale: Tensor,
-    rate: Tensor,
-    momentum: float,
-    decay: float,
-    factor: float,
-    weight: Parameter,
-    moment: Parameter,
-    gradient: Tensor,
-) -> Any:
-    """Move one weight by plain momentum."""
-    slope = gradient * scale + decay * weight
-    return apply_momentum(weight, moment, rate * factor, slope, momentum)
+    def moments(self) -> Arrays:
+        """Return the moments by name."""
+        return self.layout.arrays(self.names, self.moment.asnumpy())
+
+    def take(self, moments: Mapping[str, NDArray[Any]]) -> None:
+        """Take over moments by name, and the weights as they are now."""
+        ops.assign(self.moment, Tensor(joined(moments, self.names)))
+        ops.assign(self.copy, Tensor(self.joined_weights()))
 
 
-def move_nesterov(
-    scale: Tensor,
-    rate: Tensor,
-    momentum: float,
-    decay: float,
-    factor: float,
-    weight: Parameter,
-    moment: Parameter,
-    gradient: Tensor,
-) -> Any:
-    """Move one weight by Nesterov's momentum: MindSpore 2.10's CPU kernel ignores its flag for that."""
-    slope = gradient * scale + decay * weight
-    velocity = momentum * moment + slope
-    moved = ops.assign(moment, velocity)
-    return ops.depend(
-        ops.assign(weight, weight - rate * factor * (slope + momentum * velocity)), moved
-    )
+def per_element(values: Sequence[float], sizes: Sequence[int], name: str) -> float | Parameter:
+    """Return one number for all elements, or where tensors differ a vector with each one's."""
+    if len(set(values)) == 1:
+        return values[0]
+    flat = np.repeat(np.asarray(values, np.float32), sizes)
+    return Parameter(Tensor(flat), name=name, requires_grad=False)
 
 
 class WeightAverage(nn.Cell):
-    """Exponential moving average of weights and of batch-norm statistics.
+    """Exponential moving average of weights and of batch-norm statistics, all as one vector.
 
     Args:
-        tracked: The parameters to average; `averages` starts as a copy of each.
+        tracked: The parameters to average; their averages start as a copy of each.
     """
 
     def __init__(self, tracked: Sequence[Parameter]) -> None:
         super().__init__(auto_prefix=False)
         self.tracked = ParameterTuple(tracked)
-        self.averages = self.tracked.clone(prefix="ema", init="same")
-        self.each = ops.HyperMap()
+        self.names = [p.name for p in tracked]
+        self.layout = Layout([p.shape for p in tracked])
+        first = joined({p.name: p.asnumpy() for p in tracked}, self.names)
+        self.average = Parameter(Tensor(first), name="ema", requires_grad=False)
 
-    def construct(self, decay: Tensor) -> Tensor:
-        """Move every average towards its parameter: a <- a + (1 - decay) (w - a)."""
-        self.each(ops.partial(follow, 1.0 - decay), self.averages, self.tracked)
+    def construct(self, decay: Tensor, finite: Tensor) -> Tensor:
+        """Move every average towards its parameter, or none: a <- a + (1 - decay) (w - a)."""
+        live = self.layout.join(self.tracked)
+        before = self.average * 1.0
+        moved = before + (1.0 - decay) * (live - before)
+        ops.assign(self.average, ops.select(finite, moved, before))
         return decay
 
+    def read(self) -> Arrays:
+        """Return the averages by the names of their parameters."""
+        return self.layout.arrays(self.names, self.average.asnumpy())
 
-def follow(share: Tensor, average: Parameter, live: Parameter) -> Any:
-    """Move one average a share of the way to its parameter."""
-    return ops.assign(average, average + share * (live - average))
+    def write(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take over averages by the names of their parameters, all of them."""
+        ops.assign(self.average, Tensor(joined(arrays, self.names)))
 
-
-def copy_over(target: Parameter, source: Parameter) -> Any:
-    """Copy one parameter into another."""
-    return ops.assign(target, source)
+    def restart(self) -> None:
+        """Begin anew at what the parameters are now."""
+        self.write({p.name: p.asnumpy() for p in self.tracked})

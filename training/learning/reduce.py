@@ -1,14 +1,16 @@
 """The sum of gradients over all ranks, inside the compiled step, in few large messages.
 
-What the host sums and gathers is in `training/process/world.py`.
+What the host sums and gathers is in `training/process/world.py`; both go through `training/collective.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 from mindspore import Tensor, nn, ops
+
+from training.collective import sum_in_graph
+from training.learning.flat import Layout
 
 
 def bucket_slices(sizes: Sequence[int], bucket_bytes: float) -> list[tuple[int, int]]:
@@ -40,7 +42,7 @@ class Reduce(nn.Cell):
 
     Args:
         shapes: Shapes of the gradients.
-        world_size: Number of ranks; 1 passes everything through.
+        world_size: Number of ranks; 1 sums nothing.
         bucket_mb: Size of a bucket in megabytes; the loss sums ride in the first one.
     """
 
@@ -48,48 +50,29 @@ class Reduce(nn.Cell):
         self, shapes: Sequence[tuple[int, ...]], world_size: int, bucket_mb: float
     ) -> None:
         super().__init__()
-        self.sizes = tuple(int(np.prod(shape)) for shape in shapes)
-        self.each = ops.HyperMap()
-        self.buckets = tuple(bucket_slices(self.sizes, bucket_mb * 2**20))
-        # Where each gradient starts within its bucket.
-        self.starts = tuple(
-            sum(self.sizes[first:i]) for first, end in self.buckets for i in range(first, end)
-        )
+        self.layout = Layout(shapes)
+        self.buckets = tuple(bucket_slices(self.layout.sizes, bucket_mb * 2**20))
         self.alone = world_size == 1
         if not self.alone:
-            self.all_reduce = ops.AllReduce()
+            self.all_reduce = sum_in_graph()
 
-    def construct(
-        self, sums: Tensor, gradients: tuple[Tensor, ...]
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Return the same values summed over all ranks."""
+    def construct(self, sums: Tensor, gradients: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        """Return the loss sums, and the gradients end to end as one vector, summed over all ranks."""
         if self.alone:
-            return sums, gradients
+            return sums, self.layout.join(gradients)
         first = self.buckets[0]
-        total, reduced = self.reduce_bucket(sums, gradients, first)
+        total, flat = self.reduce_bucket(sums, gradients, first)
+        parts: tuple[Tensor, ...] = (flat,)
         for bucket in self.buckets[1:]:
             _, more = self.reduce_bucket(sums[:1], gradients, bucket)
-            reduced = reduced + more
-        return total, reduced
+            parts = parts + (more,)
+        return total, ops.concat(parts) if len(self.buckets) > 1 else flat
 
     def reduce_bucket(
         self, head: Tensor, gradients: tuple[Tensor, ...], bucket: tuple[int, int]
-    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+    ) -> tuple[Tensor, Tensor]:
         """All-reduce the gradients of a bucket, and `head` with them, as one flat vector."""
         first, end = bucket
-        members = gradients[first:end]
-        flat = self.all_reduce(ops.concat((head, *self.each(flatten, members))))
+        flat = self.all_reduce(ops.concat((head, self.layout.join(gradients[first:end]))))
         size = head.shape[0]
-        # Not `ops.split`: its loop counts as calls within calls, and for SSD300 they become too many.
-        starts, sizes = self.starts[first:end], self.sizes[first:end]
-        return flat[:size], self.each(ops.partial(cut, flat[size:]), starts, sizes, members)
-
-
-def flatten(gradient: Tensor) -> Tensor:
-    """Lay a gradient out as a vector."""
-    return gradient.reshape((-1,))
-
-
-def cut(flat: Tensor, start: int, size: int, gradient: Tensor) -> Tensor:
-    """Cut a stretch out of a vector and give it the shape of a gradient."""
-    return ops.slice(flat, (start,), (size,)).reshape(gradient.shape)
+        return flat[:size], flat[size:]

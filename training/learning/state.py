@@ -41,16 +41,15 @@ class TrainState:
         """Return the weights that evaluation uses, averages if there are any, by published name."""
         averages = {}
         if self.average is not None:
-            pairs = zip(self.average.tracked, self.average.averages)
-            averages = {live.name: average for live, average in pairs}
+            averages = self.average.read()
         return {
-            PUBLISHED_PREFIX + p.name: averages.get(p.name, p).asnumpy()
+            PUBLISHED_PREFIX + p.name: averages[p.name] if p.name in averages else p.asnumpy()
             for p in self.network.get_parameters()
         }
 
     def rest(self) -> Arrays:
         """Return everything beside `detector_weights` that the next step depends on."""
-        arrays = {m.name: m.asnumpy() for m in self.optimizer.moments}
+        arrays = self.optimizer.read()
         arrays |= {p.name: p.asnumpy() for p in (self.scaler.scale, self.scaler.good)}
         if self.average is not None:
             arrays |= {f"raw.{p.name}": p.asnumpy() for p in self.network.get_parameters()}
@@ -66,26 +65,28 @@ class TrainState:
         Raises:
             CheckpointError: If an array is missing, left over, or has another shape.
         """
-        targets = {m.name: m for m in self.optimizer.moments}
+        parameters = {p.name: p for p in self.network.get_parameters()}
+        prefix = PUBLISHED_PREFIX if self.average is None else "raw."
+        targets = {prefix + name: p for name, p in parameters.items()}
         targets |= {p.name: p for p in (self.scaler.scale, self.scaler.good)}
-        source = dict(rest)
-        if self.average is None:
-            for p in self.network.get_parameters():
-                targets[PUBLISHED_PREFIX + p.name] = p
-        else:
-            for live, average in zip(self.average.tracked, self.average.averages):
-                targets[PUBLISHED_PREFIX + live.name] = average
-            targets |= {f"raw.{p.name}": p for p in self.network.get_parameters()}
-        source |= weights
-        differences = sorted(set(targets) ^ set(source))
+        vectors = {name: array.shape for name, array in self.optimizer.read().items()}
+        if self.average is not None:
+            vectors |= {PUBLISHED_PREFIX + name: p.shape for name, p in parameters.items()}
+        source = {**rest, **weights}
+        differences = sorted((set(targets) | set(vectors)) ^ set(source))
         if differences:
             raise CheckpointError(
                 f"the checkpoint's state does not fit this run: {len(differences)} names differ, "
                 f"such as {differences[:3]}. Was it saved with another optimizer or ema setting? "
                 "Use those, or start from its weights with checkpoint=FILE and another output."
             )
+        for name, shape in vectors.items():
+            check_shape(name, shape, source[name])
         for name, target in targets.items():
             assign(target, source[name])
+        self.optimizer.write(source)
+        if self.average is not None:
+            self.average.write({name: source[PUBLISHED_PREFIX + name] for name in parameters})
 
 
 def statistics_of(network: nn.Cell) -> list[Parameter]:
@@ -101,12 +102,21 @@ def assign(target: Parameter, value: NDArray[Any]) -> None:
     Raises:
         CheckpointError: If the shapes differ.
     """
-    if tuple(target.shape) != tuple(value.shape):
-        raise CheckpointError(
-            f"{target.name}: shape {tuple(value.shape)} in the checkpoint, "
-            f"{tuple(target.shape)} in this run. It is of another model: use that model's settings."
-        )
+    check_shape(target.name, target.shape, value)
     ops.assign(target, Tensor(np.array(value), target.dtype))
+
+
+def check_shape(name: str, shape: Sequence[int], value: NDArray[Any]) -> None:
+    """Compare the shape of an array with what this run has.
+
+    Raises:
+        CheckpointError: If they differ.
+    """
+    if tuple(shape) != tuple(value.shape):
+        raise CheckpointError(
+            f"{name}: shape {tuple(value.shape)} in the checkpoint, {tuple(shape)} in this run. "
+            "It is of another model: use that model's settings."
+        )
 
 
 def copy_weights(arrays: Mapping[str, NDArray[Any]], network: nn.Cell) -> None:

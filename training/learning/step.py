@@ -7,17 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import mindspore as ms
 import numpy as np
-from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
+from mindspore import Parameter, Tensor, nn, ops
 from numpy.typing import NDArray
 
+from training.learning.flat import Layout
 from training.learning.loss_scale import LossScale
 from training.learning.losses import regression
-from training.learning.optimizer import Update, WeightAverage, copy_over
+from training.learning.optimizer import Update, WeightAverage
 from training.learning.reduce import Reduce
+from training.learning.statistics import Statistics
 
 RESULT_SIZE = 8
 """Numbers that a step says of itself, see `Apply.construct`."""
@@ -86,14 +89,18 @@ class Gradients(nn.Cell):
 class Apply(nn.Cell):
     """Turn summed gradients into an update: divide, check, clip, move, average.
 
+    Nothing in it branches on a number of the device: an update that is left out is computed and not
+    taken, so the host can go on starting kernels.
+
     Args:
         update: Moves the weights that train now.
         reduce: Sums over ranks.
         scaler: The loss scale.
         average: The moving average, or None.
         clip_norm: Largest global gradient norm, or None.
-        statistics: Batch-norm statistics to restore after a skipped step; the forward pass has
-            already moved them when the check is made.
+        norm: Takes the gradients as one vector and their divisor's inverse, returns their global norm.
+        statistics: Batch-norm statistics that go back within the graph when the step is left out; None
+            leaves them to the caller.
     """
 
     def __init__(
@@ -103,19 +110,17 @@ class Apply(nn.Cell):
         scaler: LossScale,
         average: WeightAverage | None,
         clip_norm: float | None,
-        statistics: Sequence[Parameter] = (),
+        norm: nn.Cell,
+        statistics: Statistics | None = None,
     ) -> None:
         super().__init__(auto_prefix=False)
-        self.update, self.reduce, self.scaler = update, reduce, scaler
-        self.each = ops.HyperMap()
+        self.update, self.reduce, self.scaler, self.norm = update, reduce, scaler, norm
         self.average: Any = average
         self.averaged = average is not None
         self.clipped = clip_norm is not None
         self.clip_norm = float(clip_norm or 0.0)
-        self.guarded = len(statistics) > 0
-        if self.guarded:
-            self.statistics = ParameterTuple(statistics)
-            self.last_good = self.statistics.clone(prefix="last_good", init="same")
+        self.statistics: Any = statistics
+        self.settles = statistics is not None
 
     def construct(
         self,
@@ -137,28 +142,49 @@ class Apply(nn.Cell):
         Returns:
             (8,) loss, loc, cls, positives, gradient norm, loss scale, 1 if applied else 0, votes.
         """
-        total, reduced = self.reduce(ops.concat((sums, vote)), gradients)
+        total, flat = self.reduce(ops.concat((sums, vote)), gradients)
         positives = ops.maximum(total[2], Tensor(1.0, ms.float32))
         scale = self.scaler.scale * 1.0
         factor = 1.0 / (positives * self.scaler.factor())
-        norm = ops.sqrt(ops.addn(self.each(ops.partial(square_sum, factor), reduced)))
+        norm = self.norm(flat, factor)
         finite = ops.logical_and(ops.isfinite(norm), ops.isfinite(total[0]))
         if self.clipped:
             factor = factor * ops.minimum(Tensor(1.0, ms.float32), self.clip_norm / (norm + 1e-6))
-        if finite:
-            self.update(reduced, factor, rate)
-            if self.averaged:
-                self.average(decay)
-            if self.guarded:
-                self.each(copy_over, self.last_good, self.statistics)
-        else:
-            if self.guarded:
-                self.each(copy_over, self.statistics, self.last_good)
+        self.update(flat, factor, rate, finite)
+        if self.averaged:
+            self.average(decay, finite)
+        if self.settles:
+            self.statistics.settle(finite)
         if self.scaler.active:
             self.scaler.adjust(finite)
         loss, loc = total[0] / positives, total[1] / positives
         applied = ops.cast(finite, ms.float32)
         return ops.stack((loss, loc, loss - loc, total[2], norm, scale, applied, total[3]))
+
+
+class NormByTensor(nn.Cell):
+    """The global norm as the sum of each tensor's own sum of squares: for CPU, which adds in order.
+
+    Args:
+        layout: Where each tensor lies.
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        super().__init__(auto_prefix=False)
+        self.layout, self.each = layout, ops.HyperMap()
+
+    def construct(self, flat: Tensor, factor: Tensor) -> Tensor:
+        """Return the norm of `factor` times the vector: ()."""
+        pieces = self.layout.cut(flat)
+        return ops.sqrt(ops.addn(self.each(ops.partial(square_sum, factor), pieces)))
+
+
+class NormOfVector(nn.Cell):
+    """The global norm in one sum: for a card, whose sums are trees and whose kernels are to be few."""
+
+    def construct(self, flat: Tensor, factor: Tensor) -> Tensor:
+        """Return the norm of `factor` times the vector: ()."""
+        return ops.sqrt(square_sum(factor, flat))
 
 
 def square_sum(factor: Tensor, gradient: Tensor) -> Tensor:
@@ -169,13 +195,21 @@ def square_sum(factor: Tensor, gradient: Tensor) -> Tensor:
 StepFunction = Callable[..., StepResult]
 
 
-def build_step(gradients: Gradients, apply: Apply, accumulate: int) -> StepFunction:
+def build_step(
+    gradients: Gradients,
+    apply: Apply,
+    accumulate: int,
+    statistics: Statistics | None = None,
+    jit_level: str = "O0",
+) -> StepFunction:
     """Compile the pieces into one function of a batch.
 
     Args:
         gradients: Loss and gradients of one part of a batch.
         apply: The update.
         accumulate: Parts that a batch is cut into.
+        statistics: Batch-norm statistics that go back after a step that was left out, or None.
+        jit_level: MindSpore's level of compiling, `O0` or `O1`.
 
     Returns:
         A function of (images uint8 (N, 3, H, W), loc_targets (N, A, 4), labels (N, A), rate,
@@ -183,8 +217,9 @@ def build_step(gradients: Gradients, apply: Apply, accumulate: int) -> StepFunct
     """
     scaler = apply.scaler
     each = ops.HyperMap()
+    jit = partial(ms.jit, jit_level=jit_level)
 
-    @ms.jit
+    @jit
     def whole(
         images: Tensor,
         loc_targets: Tensor,
@@ -197,19 +232,46 @@ def build_step(gradients: Gradients, apply: Apply, accumulate: int) -> StepFunct
         return apply(sums, grads, rate, decay, vote)
 
     # Tensors in a tuple argument would count as constants and compile anew at every call: *args.
-    @ms.jit
+    @jit
     def part(images: Tensor, loc_targets: Tensor, labels: Tensor) -> Any:
         sums, grads = gradients(images, loc_targets, labels, scaler.factor())
         return (sums, *grads)
 
-    @ms.jit
+    @jit
     def add(*both: Tensor) -> Any:
         half = len(both) // 2
         return each(ops.add, both[:half], both[half:])
 
-    @ms.jit
+    @jit
     def finish(rate: Tensor, decay: Tensor, vote: Tensor, sums: Tensor, *grads: Tensor) -> Tensor:
         return apply(sums, grads, rate, decay, vote)
+
+    guard: Any = statistics
+
+    @jit
+    def keep() -> Tensor:
+        return guard.keep()
+
+    @jit
+    def restore() -> Tensor:
+        return guard.restore()
+
+    def compute(
+        images: NDArray[np.uint8],
+        loc_targets: NDArray[np.float32],
+        labels: NDArray[np.int32],
+        scalars: tuple[Tensor, ...],
+    ) -> StepResult:
+        if accumulate == 1:
+            batch = (Tensor(images), Tensor(loc_targets), Tensor(labels))
+            return result_of(whole(*batch, *scalars).asnumpy())
+        size = len(images) // accumulate
+        held: tuple[Tensor, ...] = ()
+        for k in range(accumulate):
+            rows = slice(k * size, (k + 1) * size)
+            more = part(Tensor(images[rows]), Tensor(loc_targets[rows]), Tensor(labels[rows]))
+            held = add(*held, *more) if held else more
+        return result_of(finish(*scalars, *held).asnumpy())
 
     def step(
         images: NDArray[np.uint8],
@@ -224,16 +286,12 @@ def build_step(gradients: Gradients, apply: Apply, accumulate: int) -> StepFunct
             Tensor(decay, ms.float32),
             Tensor([float(stop)], ms.float32),
         )
-        if accumulate == 1:
-            batch = (Tensor(images), Tensor(loc_targets), Tensor(labels))
-            return result_of(whole(*batch, *scalars).asnumpy())
-        size = len(images) // accumulate
-        held: tuple[Tensor, ...] = ()
-        for k in range(accumulate):
-            rows = slice(k * size, (k + 1) * size)
-            more = part(Tensor(images[rows]), Tensor(loc_targets[rows]), Tensor(labels[rows]))
-            held = add(*held, *more) if held else more
-        return result_of(finish(*scalars, *held).asnumpy())
+        if statistics is not None:
+            keep()
+        result = compute(images, loc_targets, labels, scalars)
+        if statistics is not None and not result.applied:
+            restore()
+        return result
 
     return step
 

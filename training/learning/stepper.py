@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import mindspore as ms
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from data_tools.pipeline.pipeline import TrainBatch
 from data_tools.pipeline.sink import SinkSource
-from training.learning.assemble import Phase, RunComponents, build_phase_cells
+from training.learning.assemble import Phase, RunComponents, build_phase_cells, guard_of
 from training.learning.schedule import ema_decay
 from training.learning.sink import SunkStep, open_channel
 from training.learning.step import StepFunction, StepResult, build_step, result_of
@@ -95,7 +96,8 @@ def build_stepper(parts: RunComponents, phase: Phase, first: int, until: int) ->
     gradients, apply = build_phase_cells(parts, phase)
     longest = settings.runtime.sink_steps
     if not longest:
-        function = build_step(gradients, apply, settings.optim.accumulate)
+        level = settings.runtime.jit_level
+        function = build_step(gradients, apply, settings.optim.accumulate, guard_of(parts), level)
         return HostStepper(parts, function, parts.pipeline.batches(first, until))
     return SinkStepper(parts, SunkStep(gradients, apply, longest), longest, first, until)
 
@@ -142,7 +144,7 @@ class SinkStepper:
         self.parts, self.function, self.longest = parts, function, longest
         self.source = SinkSource(parts.pipeline.make_batches, self.numbers, first, until)
 
-        @ms.jit
+        @partial(ms.jit, jit_level=parts.settings.runtime.jit_level)
         def compiled(
             images: Tensor, loc_targets: Tensor, labels: Tensor, numbers: Tensor
         ) -> Tensor:

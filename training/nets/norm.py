@@ -10,6 +10,8 @@ from collections.abc import Callable
 import mindspore as ms
 from mindspore import Tensor, nn, ops
 
+from training.collective import place, sum_in_graph
+
 Norm = Callable[[int], nn.Cell]
 """Makes the normalisation layer for a number of channels."""
 
@@ -52,9 +54,9 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
 
     def __init__(self, channels: int, eps: float, momentum: float) -> None:
         super().__init__(channels, eps=eps, momentum=momentum)
-        self.rank, self.world_size = _place()
+        self.rank, self.world_size = place()
         if self.world_size > 1:
-            self.all_reduce = ops.AllReduce()
+            self.all_reduce = sum_in_graph()
         self.keep = momentum
 
     def rows_of_all(self, rows: Tensor) -> Tensor:
@@ -91,10 +93,3 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
         scale = self.gamma * ops.rsqrt(all_var + self.eps)
         shift = self.beta - all_mean * scale
         return x * scale.reshape(1, -1, 1, 1) + shift.reshape(1, -1, 1, 1)
-
-
-def _place() -> tuple[int, int]:
-    """Rank of this device and devices that train together; (0, 1) without communication."""
-    from mindspore.communication import GlobalComm, get_group_size, get_rank
-
-    return (get_rank(), get_group_size()) if GlobalComm.INITED else (0, 1)

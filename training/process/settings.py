@@ -17,6 +17,9 @@ class RuntimeSettings:
 
     device: str = setting("CPU", "CPU or Ascend")
     precision: str = setting("fp32", "fp32, fp16 (dynamic loss scale) or bf16 (Ascend)")
+    half_norms: bool = setting(
+        False, "fp16, bf16: norms take and give half precision; their statistics stay float32"
+    )
     loss_scale: float = setting(
         1024.0, "fp16: first scale of the loss, taken per 64 positives an image"
     )
@@ -26,6 +29,9 @@ class RuntimeSettings:
         "numba", "depthwise convolutions of an fp32 step on CPU: numba (faster) or mindspore"
     )
     deterministic: bool = setting(True, "ask the device for reproducible kernels")
+    jit_level: str = setting(
+        "O0", "how the step is compiled: O0, kernel by kernel, or O1, small kernels fused (Ascend)"
+    )
     compile_cache: Optional[str] = setting(
         None, "folder of the graph cache; Ascend only (on CPU it gives wrong weights)"
     )
@@ -56,6 +62,13 @@ class RuntimeSettings:
         require_positive("runtime.loss_scale_window", self.loss_scale_window)
         require_positive("runtime.threads", self.threads)
         require_choice("runtime.depthwise", self.depthwise, ("numba", "mindspore"))
+        require_choice("runtime.jit_level", self.jit_level, ("O0", "O1"))
+        require(
+            self.jit_level == "O0" or self.device == "Ascend",
+            "runtime.jit_level",
+            self.jit_level,
+            "O0 on CPU: fusing kernels needs a card",
+        )
         require(
             self.compile_cache is None or self.device == "Ascend",
             "runtime.compile_cache",

@@ -42,10 +42,9 @@ class World:
         values = np.asarray(values, np.float32)
         if self.size == 1:
             return values
-        import mindspore as ms
-        from mindspore import ops
+        from training.collective import sum_on_host
 
-        return ops.AllReduce()(ms.Tensor(values)).asnumpy()
+        return sum_on_host(values)
 
     def barrier(self) -> None:
         """Wait until every rank is here. CPU has no barrier operation: an all-reduce is one."""
@@ -80,11 +79,11 @@ class World:
         """Return rank 0's float32 arrays on every rank; names and shapes must agree."""
         if self.size == 1:
             return arrays
-        import mindspore as ms
-        from mindspore import ops
+        from training.collective import broadcast_on_host
 
-        flat = np.concatenate([a.astype(np.float32).ravel() for a in arrays.values()])
-        flat = ops.Broadcast(0)((ms.Tensor(flat),))[0].asnumpy()
+        flat = broadcast_on_host(
+            np.concatenate([a.astype(np.float32).ravel() for a in arrays.values()])
+        )
         ends = np.cumsum([a.size for a in arrays.values()])[:-1]
         parts = np.split(flat, ends)
         return {
@@ -92,11 +91,9 @@ class World:
         }
 
     def _all_gather(self, row: NDArray[np.int32]) -> NDArray[np.int32]:
-        import mindspore as ms
-        from mindspore import ops
+        from training.collective import gather_on_host
 
-        gathered = ops.AllGather()(ms.Tensor(row[None]))
-        return gathered.asnumpy()
+        return gather_on_host(row)
 
 
 def launched_ranks() -> int:
@@ -129,9 +126,9 @@ def start_world() -> World:
     """
     if launched_ranks() == 1 and not is_scheduler():
         return World()
-    from mindspore import communication
+    from training import collective
 
-    communication.init()
+    collective.join()
     if is_scheduler():
         raise SystemExit(0)
-    return World(communication.get_rank(), communication.get_group_size())
+    return World(*collective.place())

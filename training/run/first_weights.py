@@ -155,7 +155,4 @@ def restart_average(parts: RunComponents) -> None:
     """Let the moving average begin at the loaded weights."""
     average = parts.state.average
     if average is not None:
-        from training.learning.state import assign
-
-        for live, mean in zip(average.tracked, average.averages):
-            assign(mean, live.asnumpy())
+        average.restart()

@@ -209,8 +209,7 @@ def test_ema_begins_at_loaded_weights(finished: Finished) -> None:
     assert said
     average = parts.state.average
     assert average is not None
-    for live, mean in zip(average.tracked, average.averages, strict=True):
-        for value in (live, mean):
-            np.testing.assert_array_equal(
-                value.asnumpy(), finished.saved[-1][live.name], err_msg=live.name
-            )
+    averages = average.read()
+    for live in average.tracked:
+        for value in (live.asnumpy(), averages[live.name]):
+            np.testing.assert_array_equal(value, finished.saved[-1][live.name], err_msg=live.name)
