@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.browser import browser  # noqa: F401  (a fixture for all)
+
 # Before anything imports MindSpore; the commands do the same in training/process/runtime.py.
 os.environ.setdefault("GLOG_v", "3")
 os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")

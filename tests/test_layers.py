@@ -65,7 +65,7 @@ def test_no_circular_imports() -> None:
 FLOORS = {
     "data_tools": (
         ("core",),
-        ("sources", "shards", "images"),
+        ("sources", "shards", "images", "pages"),
         ("convert", "augment"),
         ("audit", "converted", "pipeline"),
         ("command",),

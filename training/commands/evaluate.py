@@ -84,7 +84,13 @@ def evaluate_detector(command: EvalCommand) -> int:
             from training.evaluation.crosscheck import compare_with_pycocotools
 
             print(compare_with_pycocotools(split.annotations_path, result))
-        wanted = Wanted(command.worst, command.curves, tuple(command.evaluate.sizes))
+        wanted = Wanted(
+            command.worst,
+            command.curves,
+            tuple(command.evaluate.sizes),
+            command.report,
+            f"{file.path.name} on {Path(command.data).name}, {command.split}",
+        )
         write_outputs(output, result, _facts(command, file, split), split, wanted)
         store_thresholds(file, result.metrics["thresholds"])
     world.barrier()

@@ -66,7 +66,13 @@ def run(command: EvalCommand) -> int:
         "split": command.split if split is not None else "",
         "protocol": AS_GIVEN,
     }
-    wanted = Wanted(command.worst, command.curves, tuple(command.evaluate.sizes))
+    wanted = Wanted(
+        command.worst,
+        command.curves,
+        tuple(command.evaluate.sizes),
+        command.report,
+        f"{Path(command.detections).name} on {Path(command.data).name}",
+    )
     print(f"{command.detections}: {len(table)} detections on {truth.num_images} images")
     write_outputs(output, result, facts, split, wanted)
     return 0

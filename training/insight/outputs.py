@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from data_tools.core.files import make_folder, write_atomic
+from data_tools.pages.page import write_page
 from data_tools.shards.manifest import ConvertedSplit
 from training.evaluation.diagnosis import Diagnosis, diagnose
 from training.evaluation.metrics_table import metrics_table
@@ -24,6 +25,7 @@ EXTRAS = (
     "precision_recall.png",
     "thresholds.png",
     "confusion.png",
+    "report.html",
 )
 """What an evaluation may leave besides; all of it goes before the next one begins."""
 
@@ -38,11 +40,15 @@ class Wanted:
         worst: Images with the most errors on `worst.png`; 0 for none.
         curves: Draw curves.
         sizes: Sides in pixels that cut one's own size classes.
+        report: Images in `report.html`; 0 for no page.
+        title: What was evaluated on what.
     """
 
     worst: int = 16
     curves: bool = True
     sizes: tuple[float, ...] = ()
+    report: int = 5000
+    title: str = "evaluation"
 
 
 def clear_outputs(output: Path) -> None:
@@ -73,6 +79,7 @@ def write_outputs(
         split: Where the pictures are; None for a ground truth without pictures.
         wanted: What is drawn.
     """
+    from training.insight.evaluation_page import REPORT, evaluation_page
     from training.insight.plots import write_confusion, write_threshold_curves
     from training.watching.curves import write_pr_curves
     from training.watching.visualize import write_prediction_sheet, write_worst_images
@@ -93,6 +100,9 @@ def write_outputs(
         write_pr_curves(output / "precision_recall.png", result)
         write_threshold_curves(output / "thresholds.png", diagnosis)
         write_confusion(output / "confusion.png", diagnosis.confusion, result.truth.unique_names)
+    if wanted.report:
+        page = evaluation_page(wanted.title, result, diagnosis, split, wanted.report)
+        write_page(output / REPORT, page)
     write_atomic(output / METRICS, json.dumps(metrics, indent=1) + "\n")
     print(metrics_table(metrics))
     extras = [name for name in EXTRAS if (output / name).exists()]

@@ -77,7 +77,7 @@ def test_pictures_of_an_earlier_run_do_not_stay(
         (tmp_path / name).write_text("old")
     assert run(command(paths, tmp_path, worst=0, curves=False)) == 0
     assert {p.name for p in tmp_path.glob("*.png")} == {"predictions.png"}
-    assert "detections.json, predictions.png\n" in capsys.readouterr().out
+    assert "detections.json, predictions.png, report.html\n" in capsys.readouterr().out
 
 
 def test_a_folder_that_cannot_be_made_is_an_error(tmp_path: Path, paths: tuple[Path, Path]) -> None:
