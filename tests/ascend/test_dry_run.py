@@ -183,6 +183,20 @@ def test_train_resume_evaluate_predict(stage: Stage, data: Path, tmp_path: Path)
         check(dry)
 
 
+def test_a_card_is_started_twice_in_a_process(stage: Stage) -> None:
+    """As by a second Detector.load; MindSpore refuses to be told twice that it should be deterministic."""
+    code = (
+        "from training.process.runtime import prepare_environment, start_device; prepare_environment()\n"
+        "from training.process.settings import RuntimeSettings\n"
+        "for precision in ('fp32', 'fp16'):\n"
+        "    start_device(RuntimeSettings(device='Ascend', precision=precision))\n"
+        "import mindspore as ms; print(ms.Tensor([1.0]) * 2.0, 'started twice')\n"
+    )
+    dry = stage.run("-c", code)
+    assert dry.code == 0, dry.text[-2000:]
+    assert "started twice" in dry.text
+
+
 def test_sunk_steps(stage: Stage, data: Path, tmp_path: Path) -> None:
     dry = stage.run(
         "train.py", *TINY, f"data={data}", f"output={tmp_path / 'run'}", "runtime.sink_steps=2",

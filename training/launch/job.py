@@ -15,10 +15,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from data_tools.core.errors import SettingError
-from training.process.rank_status import JOB_VARIABLE, LOCAL_RANKS_VARIABLE, STATUS_VARIABLE
+from training.process.rank_status import (
+    BOUND_VARIABLE,
+    JOB_VARIABLE,
+    LOCAL_RANKS_VARIABLE,
+    STATUS_VARIABLE,
+)
 from training.settings import TrainSettings
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+NODE_TIMEOUT = {"CPU": "20", "Ascend": "120"}
+"""Seconds after which a silent rank counts as gone: on a card it may be waiting for HCCL, which takes up to 120."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +43,8 @@ class Job:
         ranks_dir: Folder of the ranks' logs.
         rank_table: HCCL rank table file, or None.
         overrides: Settings for `train.py`.
+        device: `CPU` or `Ascend`.
+        bind: How msrun binds the ranks: empty (not at all), `core` or `numa`.
     """
 
     devices: int
@@ -44,6 +55,8 @@ class Job:
     ranks_dir: Path = Path("ranks")
     rank_table: str | None = None
     overrides: tuple[str, ...] = field(default=())
+    device: str = "CPU"
+    bind: str = ""
 
     @property
     def world_size(self) -> int:
@@ -73,6 +86,8 @@ class Job:
         ]
         if self.rank_table:
             command.append(f"--rank_table_file={self.rank_table}")
+        if self.bind:
+            command.append(f"--bind_{self.bind}=True")
         return [*command, str(REPOSITORY / "train.py"), *self.overrides]
 
     def environment(self, job_id: str, status_dir: str) -> dict[str, str]:
@@ -84,7 +99,8 @@ class Job:
             LOCAL_RANKS_VARIABLE: str(self.devices),
             "PYTHONUNBUFFERED": "1",
             "GLOG_v": os.environ.get("GLOG_v", "3"),  # noqa: SIM112 - MindSpore reads it so
-            "MS_NODE_TIMEOUT": os.environ.get("MS_NODE_TIMEOUT", "20"),
+            BOUND_VARIABLE: "1" if self.bind else "0",
+            "MS_NODE_TIMEOUT": os.environ.get("MS_NODE_TIMEOUT", NODE_TIMEOUT[self.device]),
         }
 
 
@@ -102,7 +118,27 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--master", default="127.0.0.1", help="address of machine 0 (127.0.0.1)")
     parser.add_argument("--port", type=int, default=8118, help="free port on machine 0 (8118)")
     parser.add_argument("--log-dir", help="folder of the ranks' logs (OUTPUT/ranks)")
-    parser.add_argument("--rank-table", help="HCCL rank table, else $RANK_TABLE_FILE")
+    parser.add_argument(
+        "--rank-table",
+        help="HCCL rank table, else $RANK_TABLE_FILE: msrun tells the ranks of it, and starts the job "
+        "without it all the same",
+    )
+    binding = parser.add_mutually_exclusive_group()
+    binding.add_argument(
+        "--bind-cores",
+        action="store_const",
+        const="core",
+        dest="bind",
+        default="",
+        help="give each rank cores of its own, as msrun chooses them",
+    )
+    binding.add_argument(
+        "--bind-numa",
+        action="store_const",
+        const="numa",
+        dest="bind",
+        help="give each rank the cores near its card, with numactl",
+    )
     parser.add_argument("--dry-run", action="store_true", help="print what would be started")
     options, overrides = parser.parse_known_args(arguments)
     for text in overrides:
@@ -149,8 +185,26 @@ def plan(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[Job, Tr
         ranks_dir=ranks_dir,
         rank_table=options.rank_table or os.environ.get("RANK_TABLE_FILE"),
         overrides=tuple(overrides),
+        device=settings.runtime.device,
+        bind=options.bind,
     )
+    check_binding(job)
     return job, settings
+
+
+def check_binding(job: Job) -> None:
+    """Refuse a binding that cannot be: each rank needs a core, and NUMA needs numactl.
+
+    Raises:
+        SettingError: If there are fewer cores than ranks, or numactl is not installed.
+    """
+    if job.bind == "core" and job.devices > len(os.sched_getaffinity(0)):
+        raise SettingError(
+            f"--bind-cores: {job.devices} ranks and {len(os.sched_getaffinity(0))} cores: a rank needs "
+            "one of its own. Leave the option out, or start fewer ranks."
+        )
+    if job.bind == "numa" and shutil.which("numactl") is None:
+        raise SettingError("--bind-numa: numactl is not installed: apt-get install numactl.")
 
 
 def describe(job: Job, settings: TrainSettings) -> str:

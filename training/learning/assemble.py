@@ -6,7 +6,6 @@ What happens with them, step by step, is in `training/run/loop.py`.
 from __future__ import annotations
 
 import dataclasses
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,8 @@ from training.nets.build import build_network
 from training.nets.depthwise import speed_up_depthwise
 from training.nets.norm import SyncBatchNorm2d
 from training.nets.normalize import Normalize
-from training.process.world import World, local_ranks
+from training.process.runtime import cores
+from training.process.world import World, is_bound, local_ranks
 from training.settings import TrainSettings
 
 
@@ -168,8 +168,8 @@ def build_pipeline(settings: TrainSettings, split: ConvertedSplit, world: World)
 
 
 def cores_of_rank() -> int:
-    """Return how many cores a rank may keep busy: ranks on one machine share its cores."""
-    return max(1, (os.cpu_count() or 1) // local_ranks())
+    """Return how many cores a rank may keep busy: ranks on one machine share those they are not bound to."""
+    return max(1, cores() // (1 if is_bound() else local_ranks()))
 
 
 def build_phases(settings: TrainSettings, steps_per_epoch: int) -> list[Phase]:

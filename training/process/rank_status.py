@@ -20,6 +20,9 @@ STATUS_VARIABLE = "SSD_RANK_STATUS"
 LOCAL_RANKS_VARIABLE = "SSD_LOCAL_RANKS"
 """How many ranks of the job run on this machine."""
 
+BOUND_VARIABLE = "SSD_BOUND_RANKS"
+"""1 if each rank of the job is bound to cores of its own."""
+
 FINISHED = "finished"
 """What a rank says it is doing once it has nothing left to do."""
 

@@ -18,8 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from data_tools.core.errors import SettingError
+from training.process.ascend_checks import first_obstacle
+from training.process.ascend_host import look_at_host, simulated, versions_of_host
 from training.process.settings import RuntimeSettings
 
+_TOLD: set[str] = set()
 ISA_VARIABLE = "ONEDNN_MAX_CPU_ISA"
 CACHE_WARNING = (
     "never tried on Ascend, and on CPU a cached graph trains with wrong weights: compare the first "
@@ -60,26 +63,60 @@ def prepare_environment() -> Environment:
 
 
 def start_device(runtime: RuntimeSettings) -> None:
-    """Choose the device, set threads, and run the first operation of the process.
+    """Choose the device and set threads; on CPU also run the first operation of the process.
+
+    On a card no operation may run before the ranks have joined (`world.start_world`). A second call in a
+    process chooses nothing anew.
 
     Args:
         runtime: The runtime settings.
 
     Raises:
-        SettingError: If this machine has no such device.
+        SettingError: If this machine has no such device, or it cannot be used; it says why.
     """
     import mindspore as ms
 
+    if runtime.device == "Ascend" and not simulated():
+        obstacle = first_obstacle(look_at_host(), device_index())
+        if obstacle is not None:
+            raise SettingError(
+                f"runtime.device='Ascend': {obstacle}. All that is missing: python -m training.report "
+                "--ascend; the steps: docs/ascend.md. Or set runtime.device=CPU."
+            )
     set_device(runtime.device, device_index())
-    if runtime.deterministic and runtime.device == "Ascend":
-        ms.set_deterministic(True)
+    if runtime.device == "Ascend":
+        set_up_card(runtime.deterministic, runtime.precision == "fp32")
     if runtime.threads is not None:
         ms.set_context(runtime_num_threads=runtime.threads)
     if runtime.compile_cache is not None:
         ms.set_context(enable_compile_cache=True, compile_cache_path=runtime.compile_cache)
         print(f"runtime.compile_cache={runtime.compile_cache}: {CACHE_WARNING}", file=sys.stderr)
     limit_opencv_threads()
-    _first_operation()
+    if runtime.device == "CPU":
+        _first_operation()
+
+
+def set_up_card(deterministic: bool, exact: bool) -> None:
+    """Tell MindSpore how a card is to compute; what was told once in a process stays.
+
+    Args:
+        deterministic: Reproducible kernels and all-reduces, which are slower.
+        exact: float32 means float32: CANN's convolutions round to 19 bits (HF32) unless told not to.
+    """
+    import mindspore as ms
+
+    if deterministic and "deterministic" not in _TOLD:
+        _TOLD.add("deterministic")
+        try:
+            ms.set_deterministic(True)
+        except RuntimeError as error:
+            if "repeatedly" not in str(error):  # a notebook may have said so itself
+                raise
+    if exact and "exact" not in _TOLD:
+        _TOLD.add("exact")
+        precision = ms.device_context.ascend.op_precision
+        precision.conv_allow_hf32(False)
+        precision.matmul_allow_hf32(False)
 
 
 def set_device(name: str, index: int) -> None:
@@ -130,7 +167,7 @@ def set_seed(seed: int) -> None:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions that decide what a run computes, without importing MindSpore."""
+    """Return the versions that decide what a run computes, those of an Ascend host among them."""
     from importlib.metadata import PackageNotFoundError, version
 
     found = {"python": platform.python_version()}
@@ -146,7 +183,12 @@ def versions() -> dict[str, str]:
             found[name] = version(name)
         except PackageNotFoundError:
             found[name] = "not installed"
-    return found
+    return found | versions_of_host()
+
+
+def cores() -> int:
+    """Return the cores that this process may use: those it is bound to, not those of the machine."""
+    return len(os.sched_getaffinity(0))
 
 
 def _first_operation() -> Any:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from training.process.rank_status import LOCAL_RANKS_VARIABLE
+from training.process.rank_status import BOUND_VARIABLE, LOCAL_RANKS_VARIABLE
 
 _PR_SET_PDEATHSIG = 1
 
@@ -108,6 +108,11 @@ def local_ranks() -> int:
     return int(os.environ.get(LOCAL_RANKS_VARIABLE, "1"))
 
 
+def is_bound() -> bool:
+    """True if the launcher bound each rank to cores of its own."""
+    return os.environ.get(BOUND_VARIABLE, "") == "1"
+
+
 def is_scheduler() -> bool:
     """True in the extra process that msrun starts to keep count of the ranks."""
     return os.environ.get("MS_ROLE") == "MS_SCHED"
@@ -121,7 +126,8 @@ def end_with_parent() -> None:
 def start_world() -> World:
     """Join the job that a launcher started; without one, be alone.
 
-    The device must be set and the first operation done before (`runtime.start_device`).
+    The device must be set before (`runtime.start_device`); on CPU the first operation is done by then, on a
+    card none may be.
     In msrun's scheduler process this call blocks until all ranks are gone.
     """
     if launched_ranks() == 1 and not is_scheduler():

@@ -9,6 +9,7 @@ names that the plugin is linked against. Nothing is downloaded, nothing is compu
 from __future__ import annotations
 
 import argparse
+import fcntl
 import hashlib
 import importlib.util
 import os
@@ -155,7 +156,15 @@ def generated(wanted: set[str], operators: set[str], ours: set[str]) -> str:
 
 
 def build(out: Path) -> str:
-    """Build everything below `out`; return a line that says what was built."""
+    """Build everything below `out`, one process at a time; return a line that says what was built."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with out.with_name(f"{out.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return build_alone(out)
+
+
+def build_alone(out: Path) -> str:
+    """Build everything below `out`, if what is there is not of today."""
     missing = [tool for tool in ("gcc", "g++", "nm", "c++filt") if shutil.which(tool) is None]
     if missing:
         raise SystemExit(

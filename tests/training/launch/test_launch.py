@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from data_tools.core.errors import SettingError
 from tests.helpers.run_helpers import make_set
 from training.launch.__main__ import main
-from training.launch.job import Job, parse
+from training.launch.job import Job, check_binding, parse
+from training.learning import assemble
 from training.process.world import World
 from training.run.preflight import deadline, disagreements, may_differ
 
@@ -88,6 +90,37 @@ def test_an_earlier_run_is_not_mixed_with_a_new_one(
 def test_a_rank_table_is_passed_on() -> None:
     command = Job(devices=2, rank_table="table.json").command()
     assert "--rank_table_file=table.json" in command
+
+
+def test_ranks_are_bound_as_msrun_can(capsys: pytest.CaptureFixture[str]) -> None:
+    for option, word in (("--bind-cores", "--bind_core=True"), ("--bind-numa", "--bind_numa=True")):
+        options, _ = parse(["2", option])
+        job = Job(devices=2, bind=options.bind, device="Ascend")
+        assert word in job.command()
+        told = job.environment("J", "S")
+        assert told["SSD_BOUND_RANKS"] == "1"
+    options, _ = parse(["2"])
+    assert not [word for word in Job(devices=2, bind=options.bind).command() if "bind" in word]
+    with pytest.raises(SystemExit):
+        parse(["2", "--bind-cores", "--bind-numa"])
+    with pytest.raises(SettingError, match=r"--bind-cores: 4096 ranks and \d+ cores"):
+        check_binding(Job(devices=4096, bind="core"))
+
+
+def test_ranks_on_cards_get_the_time_that_hccl_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MS_NODE_TIMEOUT", raising=False)
+    assert Job(devices=2).environment("J", "S")["MS_NODE_TIMEOUT"] == "20"
+    assert Job(devices=2, device="Ascend").environment("J", "S")["MS_NODE_TIMEOUT"] == "120"
+    monkeypatch.setenv("MS_NODE_TIMEOUT", "77")
+    assert Job(devices=2, device="Ascend").environment("J", "S")["MS_NODE_TIMEOUT"] == "77"
+
+
+def test_a_bound_rank_counts_its_own_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(assemble, "cores", lambda: 8)
+    monkeypatch.setenv("SSD_LOCAL_RANKS", "4")
+    assert assemble.cores_of_rank() == 2
+    monkeypatch.setenv("SSD_BOUND_RANKS", "1")
+    assert assemble.cores_of_rank() == 8
 
 
 def test_the_script_shows_its_help_from_anywhere(repository: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from data_tools.core.errors import SettingError
 from training.process import runtime
+from training.process.ascend_host import AscendHost
 from training.process.settings import RuntimeSettings
 
 SHOW = (
@@ -42,19 +43,32 @@ def test_the_fast_path_is_chosen_unless_the_user_chose() -> None:
     )
 
 
-def test_ascend_takes_the_same_road_up_to_the_device_call(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    calls: list[object] = []
-    monkeypatch.setattr(runtime, "set_device", lambda name, index: calls.append((name, index)))
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """What MindSpore is told, in order; a machine with a card is pretended."""
     import mindspore as ms
 
-    monkeypatch.setattr(ms, "set_deterministic", lambda flag: calls.append(("deterministic", flag)))
-    monkeypatch.setattr(ms, "set_context", lambda **keys: calls.append(keys))
+    told: list[object] = []
+    monkeypatch.setenv("MS_SIMULATION_LEVEL", "1")
+    monkeypatch.setattr(runtime, "_TOLD", set())
+    monkeypatch.setattr(runtime, "set_device", lambda name, index: told.append((name, index)))
+    monkeypatch.setattr(runtime, "_first_operation", lambda: told.append("operation"))
+    monkeypatch.setattr(ms, "set_deterministic", lambda flag: told.append(("deterministic", flag)))
+    monkeypatch.setattr(ms, "set_context", lambda **keys: told.append(keys))
+    precision = ms.device_context.ascend.op_precision
+    for name in ("conv_allow_hf32", "matmul_allow_hf32"):
+        monkeypatch.setattr(precision, name, lambda flag, name=name: told.append((name, flag)))
+    return told
+
+
+def test_ascend_takes_the_same_road_up_to_the_device_call(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], calls: list[object]
+) -> None:
     monkeypatch.setenv("DEVICE_ID", "5")
     runtime.start_device(
         RuntimeSettings(device="Ascend", precision="bf16", compile_cache="cache", threads=3)
     )
+    # No operation: on a card none may run before the ranks have joined.
     assert calls == [
         ("Ascend", 5),
         ("deterministic", True),
@@ -64,6 +78,43 @@ def test_ascend_takes_the_same_road_up_to_the_device_call(
     told = capsys.readouterr().err
     assert told.startswith("runtime.compile_cache=cache: never tried on Ascend")
     assert told.count("\n") == 1
+
+
+def test_float32_means_float32_and_is_said_once(calls: list[object]) -> None:
+    for _ in range(2):
+        runtime.start_device(RuntimeSettings(device="Ascend"))
+    exact = [("conv_allow_hf32", False), ("matmul_allow_hf32", False)]
+    assert calls == [("Ascend", 0), ("deterministic", True), *exact, ("Ascend", 0)]
+    runtime.start_device(RuntimeSettings())
+    assert calls[-1] == "operation"
+
+
+def test_what_a_notebook_has_said_before_is_no_error(
+    monkeypatch: pytest.MonkeyPatch, calls: list[object]
+) -> None:
+    import mindspore as ms
+
+    def refuse(flag: bool) -> None:
+        raise RuntimeError("set_deterministic can not be set repeatedly.")
+
+    monkeypatch.setattr(ms, "set_deterministic", refuse)
+    runtime.start_device(RuntimeSettings(device="Ascend", precision="fp16"))
+    assert calls == [("Ascend", 0)]
+
+
+def test_a_machine_without_a_card_is_a_clear_error_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MS_SIMULATION_LEVEL", raising=False)
+    monkeypatch.setattr(runtime, "look_at_host", AscendHost)
+    with pytest.raises(
+        SettingError, match=r"runtime\.device='Ascend': device files: none.*report --ascend"
+    ):
+        runtime.start_device(RuntimeSettings(device="Ascend", precision="fp16"))
+
+
+def test_cores_are_those_that_the_process_is_bound_to() -> None:
+    count = "from training.process.runtime import cores; print(cores())"
+    bound = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))});"
+    assert in_new_process(bound + count).strip() == "1"
 
 
 def test_a_device_that_is_not_there_is_a_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
