@@ -55,19 +55,21 @@ class DepthwiseKernels:
         x, weight = np.zeros((1, 1, 1, 1), np.float32), np.zeros((1, 1, 1, 1), np.float32)
         self.gradients(x, weight, self.forward(x, weight, 1), 1)
 
-    def forward(self, x: Array, weight: Array, stride: int) -> Array:
-        """Filter (N, C, H, W) by (C, 1, K, K); `same` padding: -> (N, C, ceil(H / stride), ...)."""
+    def forward(self, x: Array, weight: Array, stride: int, symmetric: bool = False) -> Array:
+        """Filter (N, C, H, W) by (C, 1, K, K), padded: -> (N, C, ceil(H / stride), ...)."""
         n, channels, height, width = x.shape
         out = self.results.empty((n, channels, same_side(height, stride), same_side(width, stride)))
-        numbers = (stride, *paddings(x.shape, weight.shape[-1], stride))
+        numbers = (stride, *paddings(x.shape, weight.shape[-1], stride, symmetric))
         arrays = (planes(x), weight[:, 0], planes(out))
         self.share(self.kernels.forward, arrays, numbers, n * channels)
         return out
 
-    def gradients(self, x: Array, weight: Array, dout: Array, stride: int) -> tuple[Array, Array]:
+    def gradients(
+        self, x: Array, weight: Array, dout: Array, stride: int, symmetric: bool = False
+    ) -> tuple[Array, Array]:
         """Return the gradients by the input and by the weights, in their shapes."""
         dx, dweight = self.results.empty(x.shape), np.empty_like(weight)
-        numbers = (stride, *paddings(x.shape, weight.shape[-1], stride))
+        numbers = (stride, *paddings(x.shape, weight.shape[-1], stride, symmetric))
         arrays = (planes(dout), weight[:, 0], planes(dx))
         self.share(self.kernels.input_gradient, arrays, numbers, x.shape[0] * x.shape[1])
         arrays = (planes(x), planes(dout), dweight[:, 0])
@@ -117,12 +119,16 @@ def planes(batch: Array) -> Array:
     return batch.reshape(-1, *batch.shape[2:])
 
 
-def paddings(shape: Sequence[int], kernel: int, stride: int) -> tuple[int, int]:
-    """Return the zeros above and to the left of (..., H, W) with `same` padding.
+def paddings(
+    shape: Sequence[int], kernel: int, stride: int, symmetric: bool = False
+) -> tuple[int, int]:
+    """Return the zeros above and to the left of (..., H, W) with `same` padding, or with symmetric.
 
-    >>> paddings((300, 300), 3, 2), paddings((75, 75), 3, 1)
-    ((0, 0), (1, 1))
+    >>> paddings((300, 300), 3, 2), paddings((75, 75), 3, 1), paddings((300, 300), 3, 2, True)
+    ((0, 0), (1, 1), (1, 1))
     """
+    if symmetric:
+        return kernel // 2, kernel // 2
 
     def before(side: int) -> int:
         return max((same_side(side, stride) - 1) * stride + kernel - side, 0) // 2
@@ -130,17 +136,17 @@ def paddings(shape: Sequence[int], kernel: int, stride: int) -> tuple[int, int]:
     return before(shape[-2]), before(shape[-1])
 
 
-def build_operator(kernels: DepthwiseKernels, stride: int) -> Any:
-    """Return a primitive (x, weight) -> y, with its gradients, for a stride."""
+def build_operator(kernels: DepthwiseKernels, stride: int, symmetric: bool = False) -> Any:
+    """Return a primitive (x, weight) -> y, with its gradients, for a stride and a way of padding."""
 
     def filtered(x: Any, weight: Any) -> Any:
         return [x[0], x[1], same_side(x[2], stride), same_side(x[3], stride)]
 
     def forward(x: Array, weight: Array) -> Array:
-        return kernels.forward(x, weight, stride)
+        return kernels.forward(x, weight, stride, symmetric)
 
     def gradients(x: Array, weight: Array, dout: Array) -> tuple[Array, Array]:
-        return kernels.gradients(x, weight, dout, stride)
+        return kernels.gradients(x, weight, dout, stride, symmetric)
 
     # Both at once: MindSpore copies what it hands to Python, and keeps the copy's memory.
     both = ops.Custom(gradients, lambda x, w, _: (x, w), lambda x, w, _: (x, w), "pyfunc")
@@ -170,10 +176,10 @@ def speed_up_depthwise(network: nn.Cell, threads: int) -> int:
     if found:
         kernels = DepthwiseKernels(threads)
         operators = {
-            stride: build_operator(kernels, stride) for stride in {c.stride[0] for c in found}
+            kind: build_operator(kernels, *kind) for kind in {_stride_and_padding(c) for c in found}
         }
         for cell in found:
-            cell.conv2d = operators[cell.stride[0]]
+            cell.conv2d = operators[_stride_and_padding(cell)]
     return len(found)
 
 
@@ -182,8 +188,18 @@ def is_depthwise(cell: Any) -> bool:
     return (
         isinstance(cell, nn.Conv2d)
         and cell.group == cell.in_channels == cell.out_channels > 1
-        and cell.pad_mode == "same"
         and cell.kernel_size[0] == cell.kernel_size[1]
+        and (cell.pad_mode == "same" or _pads_symmetrically(cell))
         and cell.stride in ((1, 1), (2, 2))
         and cell.dilation == (1, 1)
     )
+
+
+def _pads_symmetrically(cell: nn.Conv2d) -> bool:
+    """True for `pad` padding that gives maps of the size that `same` padding gives."""
+    kernel = cell.kernel_size[0]
+    return cell.pad_mode == "pad" and kernel % 2 == 1 and cell.padding == kernel // 2
+
+
+def _stride_and_padding(cell: nn.Conv2d) -> tuple[int, bool]:
+    return cell.stride[0], cell.pad_mode == "pad"

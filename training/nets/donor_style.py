@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mindspore import nn, ops
+from mindspore import Tensor, nn, ops
 
 from training.nets.settings import ModelSettings
 from training.nets.ssd import SSD
@@ -53,13 +53,29 @@ def _change_convolution(cell: nn.Conv2d) -> None:
     )
 
 
+class SymmetricPool(nn.Cell):
+    """A pooling of maps that are nowhere below 0, as after a ReLU, with zeros around them.
+
+    MindSpore's own padded pooling is no operator of ONNX.
+    """
+
+    def __init__(self, kernel: int, stride: int) -> None:
+        super().__init__()
+        around = (kernel // 2, kernel // 2)
+        self.pad = ops.Pad(((0, 0), (0, 0), around, around))
+        self.pool = nn.MaxPool2d(kernel, stride, pad_mode="valid")
+
+    def construct(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C, ceil(H / stride), ceil(W / stride))."""
+        return self.pool(self.pad(x))
+
+
 def _change_pools(network: nn.Cell) -> None:
+    """Exchange the strided poolings; with a stride of 1 `same` padding is symmetric."""
     for _, parent in list(network.cells_and_names()):
         for name, cell in list(parent.name_cells().items()):
-            if isinstance(cell, nn.MaxPool2d) and _pads_as_needed(cell):
-                kernel, stride = _side(cell.kernel_size), _side(cell.stride)
-                pool = nn.MaxPool2d(kernel, stride, pad_mode="pad", padding=kernel // 2)
-                setattr(parent, name, pool)
+            if isinstance(cell, nn.MaxPool2d) and _pads_as_needed(cell) and _side(cell.stride) > 1:
+                setattr(parent, name, SymmetricPool(_side(cell.kernel_size), _side(cell.stride)))
 
 
 def _pads_as_needed(cell: Any) -> bool:

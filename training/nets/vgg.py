@@ -61,7 +61,7 @@ class ScaledL2Norm(nn.Cell):
         """(N, C, H, W) -> the same shape."""
         squares = ops.cast(ops.square(ops.cast(x, ms.float32)).sum(1, keepdims=True), ms.float32)
         length = ops.cast(ops.sqrt(ops.maximum(squares, 1e-24)), x.dtype)
-        return x / length * ops.cast(self.gamma, x.dtype).reshape(1, -1, 1, 1)
+        return x / length * ops.cast(self.gamma, x.dtype).reshape(-1, 1, 1)
 
 
 def classifier_layer(name: str) -> str | None:
