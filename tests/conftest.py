@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,9 @@ from tests.helpers.browser import browser  # noqa: F401  (a fixture for all)
 os.environ.setdefault("GLOG_v", "3")
 os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
 os.environ.setdefault("MPLBACKEND", "Agg")
+# No test fetches weights from the internet, or finds those of the user; tests with a server of their own say so.
+os.environ["SSD_WEIGHTS_OFFLINE"] = "1"
+os.environ["SSD_WEIGHTS_CACHE"] = str(Path(tempfile.gettempdir()) / "mindspore-ssd-no-weights")
 
 # What a script starts in the background has Ctrl-C ignored, and so has every program that it starts in turn;
 # the tests that press Ctrl-C in a process of their own need the usual answer to it.

@@ -130,7 +130,9 @@ class InitSettings:
     model: str = setting("settings", "the network: as in settings (model=...), or as in checkpoint")
     sha256: Optional[str] = setting(None, "expected sha256 of the file; empty = not checked")
     if_unavailable: str = setting(
-        "error", "if backbone=hub:NAME cannot be had: error, or scratch (start from random weights)"
+        "error",
+        "if backbone=hub:NAME cannot be had: error, or scratch (start from random weights; "
+        "init.checkpoint then goes before it)",
     )
 
     def __post_init__(self) -> None:
@@ -144,7 +146,7 @@ class InitSettings:
             "a detector's checkpoint, given as checkpoint=FILE, since init.model=checkpoint",
         )
         require(
-            not (self.checkpoint and self.backbone),
+            not (self.checkpoint and self.backbone) or self.if_unavailable == "scratch",
             "init.backbone",
             self.backbone,
             "empty when init.checkpoint is given",

@@ -17,10 +17,11 @@ from data_tools.core.errors import CheckpointError
 from data_tools.core.files import sha256_of_file
 from training.checkpoints.backbone_weights import BackboneReport, load_backbone
 from training.checkpoints.ledger import ledger, write_ledger
+from training.checkpoints.store import CheckpointStore
 from training.checkpoints.weight_files import Weights
 from training.checkpoints.weights import LoadReport
 from training.learning.assemble import RunComponents
-from training.nets.settings import ModelSettings
+from training.nets.settings import ModelSettings, settings_from_dict
 from training.nets.ssd import SSD
 from training.settings import TrainSettings
 from training.weights.entry import PREFIX, Entry, find_entry
@@ -50,9 +51,12 @@ def with_model_of_first_weights(settings: TrainSettings) -> TrainSettings:
                 "exported from."
             )
         return dataclasses.replace(settings, model=open_model_file(path).model)
-    if not (init.backbone or "").startswith(PREFIX):
+    if init.checkpoint or not (init.backbone or "").startswith(PREFIX):
         return settings
     entry = find_entry(init.backbone or "", "backbone")
+    begun = _network_of_run(settings)
+    if begun is not None:
+        return dataclasses.replace(settings, model=begun)
     if init.if_unavailable == "scratch":
         try:
             fetch(entry)
@@ -62,6 +66,22 @@ def with_model_of_first_weights(settings: TrainSettings) -> TrainSettings:
     return dataclasses.replace(
         settings, model=dataclasses.replace(settings.model, **_fitting(entry, settings.model))
     )
+
+
+def _network_of_run(settings: TrainSettings) -> ModelSettings | None:
+    """The network of the run that is resumed, with what its backbone brought; None for a new run.
+
+    A run goes on without the file of its first weights, and as it began if that could not be had.
+    """
+    folder = Path(settings.output) / "checkpoints"
+    if not settings.resume or not folder.is_dir():
+        return None
+    found = CheckpointStore(folder, settings.checkpoint.keep).newest(lambda _: None)
+    if found is None:
+        return None
+    card = settings_from_dict(found.card.model)
+    brought = {f: getattr(card, f) for f in ("padding", "rectifier", "mean", "std", "tail")}
+    return dataclasses.replace(settings.model, **brought)
 
 
 def _fitting(entry: Entry, model: ModelSettings) -> dict[str, Any]:

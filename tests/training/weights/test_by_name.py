@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import sys
@@ -20,7 +21,9 @@ from data_tools.core.errors import CheckpointError, SettingError
 from tests.golden.donor_filling import fill, picture
 from tests.helpers.file_server import FileServer, file_server
 from tests.helpers.torch_files import torch_file
+from training.checkpoints.checkpoint import Card
 from training.checkpoints.identify import signature
+from training.checkpoints.store import CheckpointStore
 from training.checkpoints.weight_files import read_weights, save_weights
 from training.commands.import_checkpoint import import_checkpoint
 from training.eval_settings import ExportCommand
@@ -35,6 +38,14 @@ from training.settings import InitSettings, TrainSettings
 NAMES = json.loads(
     (Path(__file__).resolve().parents[2] / "golden" / "donor_names.json").read_text()
 )
+
+
+LINES = """from mindspore_hub_conf import load
+
+model = "mindspore/ascend/1.1/ssd_v1.1"
+network = load(model)
+network.set_train(False)
+"""
 
 
 def ours(name: str, classes: int) -> dict[str, np.ndarray]:
@@ -87,13 +98,16 @@ def hub(
         yield server
 
 
+@pytest.mark.parametrize("document", ["README.md", "README_CN.md", "docs/weights.md"])
+def test_the_seeds_own_lines_stand_in_the_documents(document: str, repository: Path) -> None:
+    assert LINES in (repository / document).read_text(encoding="utf-8")
+
+
 def test_the_seeds_own_lines(hub: FileServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Load by the card's name, without `mindspore_hub`; then with one that is installed."""
-    from mindspore_hub_conf import load
-
-    model = "mindspore/ascend/1.1/ssd_v1.1"
-    network = load(model)
-    network.set_train(False)
+    names: dict[str, Any] = {}
+    exec(LINES, names)
+    network, model, load = names["network"], names["model"], names["load"]
     assert network.model.name == "ssd300" and network.num_classes == 81
     for name, value in ours("ssd300", 81).items():
         got = dict(network.parameters_and_names())[name].asnumpy()
@@ -164,6 +178,26 @@ def test_a_backbone_that_cannot_be_had(hub: FileServer, monkeypatch: pytest.Monk
     assert settings.init.backbone is None and settings.model == ModelSettings()
 
 
+def test_a_resumed_run_needs_no_file_and_keeps_its_network(
+    hub: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Begun with the backbone: symmetric; begun without: as it was. The network is not asked again."""
+    monkeypatch.setenv("SSD_WEIGHTS_OFFLINE", "1")
+    for padding in ("symmetric", "same"):
+        model = ModelSettings(padding=padding)
+        folder = tmp_path / padding / "checkpoints"
+        card = Card(
+            step=1, epoch=0, seed=1, model=dataclasses.asdict(model), num_classes=4, classes=[],
+            data_fingerprint="x",
+        )  # fmt: skip
+        CheckpointStore(folder, 3).save(
+            card, {"a": np.zeros(1, np.float32)}, {"b": np.zeros(1, np.float32)}
+        )
+        init = InitSettings(backbone="hub:mobilenet_v2.torchvision")
+        settings = TrainSettings(init=init, output=str(tmp_path / padding), resume=True)
+        assert with_model_of_first_weights(settings).model == model
+
+
 def test_a_detector_is_no_backbone(hub: FileServer) -> None:
     with pytest.raises(SettingError, match="checkpoint=hub:ssd300"):
         with_model_of_first_weights(TrainSettings(init=InitSettings(backbone="hub:ssd300")))
@@ -224,6 +258,21 @@ def test_names_that_torchvision_would_misread_are_refused(tmp_path: Path) -> Non
     ):
         export(command)
     assert not (tmp_path / "out.safetensors").exists()
+
+
+@pytest.mark.slow
+def test_the_papers_network_goes_to_onnx(tmp_path: Path) -> None:
+    (tmp_path / "theirs.pth").write_bytes(theirs("ssd300_vgg16"))
+    command = ExportCommand(
+        checkpoint=str(tmp_path / "theirs.pth"),
+        out=str(tmp_path / "a.onnx"),
+        batch_size=0,
+        parity_images=2,
+    )
+    assert export(command) == 0
+    record = json.loads((tmp_path / "a.onnx.parity.json").read_text())
+    assert record["passed"] and record["donor"]["house"] == "torchvision"
+    assert set(record["largest_differences"]) == {"boxes", "scores"}
 
 
 def test_an_import_is_put_on_record(hub: FileServer, tmp_path: Path) -> None:

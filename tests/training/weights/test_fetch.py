@@ -229,6 +229,7 @@ def test_a_server_without_ranges_starts_again(
 def test_without_a_network_it_says_what_to_put_where(
     cache: Cache, content: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.delenv("SSD_WEIGHTS_OFFLINE")
     monkeypatch.setenv("SSD_WEIGHTS_MIRROR", "http://127.0.0.1:9")
     entry = entry_for(content)
     with pytest.raises(CheckpointError) as caught:
@@ -283,6 +284,7 @@ def test_two_processes_fetch_it_once(
 
 
 def test_plain_http_needs_a_hash(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SSD_WEIGHTS_OFFLINE")
     monkeypatch.setenv("SSD_WEIGHTS_MIRROR", "http://mirror.example")
     with pytest.raises(CheckpointError, match="plain http, and no hash"):
         fetch(entry_for(None), cache)
