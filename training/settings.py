@@ -106,6 +106,10 @@ class CheckpointSettings:
     )
     every_epochs: float = setting(1.0, "save every so many epochs")
     keep: int = setting(3, "newest checkpoints kept; the best by AP is kept beside them")
+    format: str = setting(
+        "ckpt",
+        "files of new checkpoints: ckpt (MindSpore's) or safetensors; both are read everywhere",
+    )
     accept_changes: bool = setting(
         False, "go on from a checkpoint although data, model or recipe differ from its own"
     )
@@ -113,6 +117,7 @@ class CheckpointSettings:
     def __post_init__(self) -> None:
         require_positive("checkpoint.every_steps", self.every_steps)
         require_positive("checkpoint.every_epochs", self.every_epochs)
+        require_choice("checkpoint.format", self.format, ("ckpt", "safetensors"))
         require(self.keep >= 1, "checkpoint.keep", self.keep, "a count >= 1")
 
 

@@ -21,6 +21,8 @@ from data_tools.core.json_dataclass import build, first_line, read_json, shown
 from data_tools.core.sample import ClassInfo
 
 FORMAT = "ssd-checkpoint/1"
+ENDINGS = {"ckpt": ".ckpt", "safetensors": ".safetensors"}
+"""Endings of the files of each `checkpoint.format`."""
 
 
 @dataclass
@@ -88,16 +90,23 @@ class Checkpoint:
 
     folder: Path
     card: Card
+    ending: str = ".ckpt"
+
+    @classmethod
+    def of_card(cls, folder: Path, card: Card) -> Checkpoint:
+        """Return the checkpoint that a card belongs to, in the format that its files have."""
+        found = {Path(name).suffix for name in card.files} & set(ENDINGS.values())
+        return cls(folder, card, found.pop() if len(found) == 1 else ".ckpt")
 
     @property
     def weights_path(self) -> Path:
         """The detector's weights, under their published names."""
-        return self.folder / f"{stem(self.card.step)}.ckpt"
+        return self.folder / f"{stem(self.card.step)}{self.ending}"
 
     @property
     def state_path(self) -> Path:
         """Everything else that training needs to go on."""
-        return self.folder / f"{stem(self.card.step)}.state.ckpt"
+        return self.folder / f"{stem(self.card.step)}.state{self.ending}"
 
     @property
     def card_path(self) -> Path:
@@ -137,19 +146,26 @@ def read_card(checkpoint: str | Path) -> Card | None:
 
 
 def write_arrays(arrays: Mapping[str, NDArray[Any]], path: Path) -> None:
-    """Write named arrays as a MindSpore checkpoint file, flushed to the disk, then renamed.
+    """Write named arrays, flushed to the disk, then renamed.
 
     Args:
         arrays: Name to array (float32 or integer, any shape).
-        path: The file; its name must end in `.ckpt`.
+        path: The file; `.ckpt` makes it one of MindSpore's checkpoints, `.safetensors` one of those.
     """
-    import mindspore as ms
-
     # MindSpore's own writer deletes the old file first and never flushes: give it a name of its own.
-    temporary = path.with_name(f".{path.name}.tmp.ckpt")
+    temporary = path.with_name(f".{path.name}.tmp{path.suffix}")
     temporary.unlink(missing_ok=True)
-    entries = [{"name": k, "data": ms.Tensor(np.asarray(v))} for k, v in arrays.items()]
-    ms.save_checkpoint(entries, str(temporary))
+    if path.suffix == ".safetensors":
+        from safetensors.numpy import save_file
+
+        save_file(
+            {k: np.ascontiguousarray(v).reshape(np.shape(v)) for k, v in arrays.items()}, temporary
+        )
+    else:
+        import mindspore as ms
+
+        entries = [{"name": k, "data": ms.Tensor(np.asarray(v))} for k, v in arrays.items()]
+        ms.save_checkpoint(entries, str(temporary))
     temporary.chmod(0o644)
     publish(temporary, path)
 
@@ -158,16 +174,22 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     """Read a file that `write_arrays` wrote.
 
     Raises:
-        CheckpointError: If MindSpore cannot read it.
+        CheckpointError: If it cannot be read.
     """
-    import mindspore as ms
+    from safetensors import SafetensorError
 
     try:
+        if path.suffix == ".safetensors":
+            from safetensors.numpy import load_file
+
+            return dict(load_file(path))
+        import mindspore as ms
+
         return {name: p.asnumpy() for name, p in ms.load_checkpoint(str(path)).items()}
-    except (ValueError, RuntimeError, TypeError, OSError) as error:
+    except (ValueError, RuntimeError, TypeError, OSError, SafetensorError) as error:
+        kind = "safetensors file" if path.suffix == ".safetensors" else "MindSpore checkpoint"
         raise CheckpointError(
-            f"{path}: damaged, or no MindSpore checkpoint "
-            f"({first_line(error)}). Copy it again, or use an earlier one."
+            f"{path}: damaged, or no {kind} ({first_line(error)}). Copy it again, or use an earlier one."
         ) from error
 
 

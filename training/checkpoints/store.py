@@ -16,10 +16,19 @@ from numpy.typing import NDArray
 
 from data_tools.core.errors import CheckpointError, UserError
 from data_tools.core.files import sha256_of_file, sync_path
-from training.checkpoints.checkpoint import Card, Checkpoint, parse_card, stem, write_arrays
+from training.checkpoints.checkpoint import (
+    ENDINGS,
+    Card,
+    Checkpoint,
+    parse_card,
+    stem,
+    write_arrays,
+)
 from training.process.disk_errors import remedy
 
 BEST = "best"
+FILE_ENDINGS = tuple(f"{part}{ending}" for part in (".state", "") for ending in ENDINGS.values())
+"""Endings of a checkpoint's files beside its card, in either format."""
 
 
 class CheckpointStore:
@@ -28,10 +37,11 @@ class CheckpointStore:
     Args:
         folder: `RUN/checkpoints`; made when the first one is saved.
         keep: How many of the newest stay.
+        format: In what new ones are written, `ckpt` or `safetensors`; both are read.
     """
 
-    def __init__(self, folder: Path, keep: int) -> None:
-        self.folder, self.keep = folder, keep
+    def __init__(self, folder: Path, keep: int, format: str = "ckpt") -> None:
+        self.folder, self.keep, self.ending = folder, keep, ENDINGS[format]
 
     def save(
         self,
@@ -54,11 +64,15 @@ class CheckpointStore:
         Raises:
             UserError: If the disk is full or fails; what was half written is gone, older ones stay.
         """
-        checkpoint = Checkpoint(self.folder, card)
+        checkpoint = Checkpoint(self.folder, card, self.ending)
         with self._tell_if_disk_fails(f"the checkpoint of step {card.step}"):
             self.folder.mkdir(parents=True, exist_ok=True)
-            # A step saved before (a run resumed from an older one) loses its card first.
+            # A step saved before (a run resumed from an older one) loses its card first, and its files
+            # where they are of the other format.
             checkpoint.card_path.unlink(missing_ok=True)
+            for ending in set(ENDINGS.values()) - {self.ending}:
+                for name in (f"{stem(card.step)}.state{ending}", f"{stem(card.step)}{ending}"):
+                    (self.folder / name).unlink(missing_ok=True)
             for path, arrays in (
                 (checkpoint.weights_path, weights),
                 (checkpoint.state_path, state),
@@ -73,7 +87,7 @@ class CheckpointStore:
         return checkpoint
 
     def mark(self, checkpoint: Checkpoint, metrics: dict[str, Any], best: dict[str, Any]) -> None:
-        """Add an evaluation to a checkpoint's card; copy it to `best.ckpt` if it is the best.
+        """Add an evaluation to a checkpoint's card; copy it to `best.ckpt` (or `best.safetensors`) if it is the best.
 
         Args:
             checkpoint: The checkpoint that was evaluated.
@@ -92,14 +106,17 @@ class CheckpointStore:
         card.write(checkpoint.card_path)
         if best["step"] != card.step:
             return
-        weights, card_path = self.folder / f"{BEST}.ckpt", self.folder / f"{BEST}.json"
-        temporary = self.folder / f".{BEST}.ckpt.tmp"
+        ending = checkpoint.ending
+        weights, card_path = self.folder / f"{BEST}{ending}", self.folder / f"{BEST}.json"
+        temporary = self.folder / f".{BEST}{ending}.tmp"
         shutil.copyfile(checkpoint.weights_path, temporary)
         sync_path(temporary)
         card_path.unlink(missing_ok=True)  # never an old card beside new weights
         temporary.replace(weights)
         sha256 = card.files[checkpoint.weights_path.name]
         dataclasses.replace(card, files={weights.name: sha256}).write(card_path)
+        for other in set(ENDINGS.values()) - {ending}:  # that of a run begun in the other format
+            (self.folder / f"{BEST}{other}").unlink(missing_ok=True)
         sync_path(self.folder)
 
     def steps(self) -> list[int]:
@@ -161,7 +178,7 @@ class CheckpointStore:
             CheckpointError: If a file is missing, cannot be read, or is not what the card says.
         """
         card = parse_card(self.folder / f"{stem(step)}.json")
-        checkpoint = Checkpoint(self.folder, card)
+        checkpoint = Checkpoint.of_card(self.folder, card)
         for path in (checkpoint.weights_path, checkpoint.state_path):
             if not path.is_file():
                 raise CheckpointError(f"{path}: missing.")
@@ -185,7 +202,7 @@ class CheckpointStore:
             if later <= step:
                 continue
             # The card goes last: what has none is swept away.
-            for ending in (".state.ckpt", ".ckpt", ".json"):
+            for ending in (*FILE_ENDINGS, ".json"):
                 path = self.folder / f"{stem(later)}{ending}"
                 if path.exists():
                     path.rename(_free_name(path))
@@ -193,8 +210,8 @@ class CheckpointStore:
     def sweep(self) -> None:
         """Remove what a kill in the middle of a save left: files without a card, temporary names."""
         for name in self._cardless():
-            for path in self.folder.glob(f"{name}.*ckpt"):
-                path.unlink()
+            for ending in FILE_ENDINGS:
+                (self.folder / f"{name}{ending}").unlink(missing_ok=True)
         for path in (*self.folder.glob(".*.tmp*"), *self.folder.glob("*.json.tmp")):
             path.unlink()
 
@@ -219,7 +236,8 @@ class CheckpointStore:
 
     def _cardless(self) -> list[str]:
         whole = {stem(step) for step in self.steps()}
-        return sorted({path.name.split(".")[0] for path in self.folder.glob("step-*.ckpt")} - whole)
+        found = {p.name for p in self.folder.glob("step-*") if p.name.endswith(FILE_ENDINGS)}
+        return sorted({name.split(".")[0] for name in found} - whole)
 
     def _drop_old(self) -> None:
         for step in self.steps()[: -self.keep]:
@@ -227,7 +245,7 @@ class CheckpointStore:
 
     def _drop(self, step: int) -> None:
         # The card goes first: files without a card are no checkpoint.
-        for ending in (".json", ".state.ckpt", ".ckpt"):
+        for ending in (".json", *FILE_ENDINGS):
             (self.folder / f"{stem(step)}{ending}").unlink(missing_ok=True)
 
 

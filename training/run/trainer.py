@@ -61,7 +61,9 @@ class Trainer:
         self.settings, self.world, self.split = settings, world, split
         self.environment, self.clock = environment, Stopwatch(started)
         self.output = Path(settings.output)
-        self.store = CheckpointStore(self.output / "checkpoints", settings.checkpoint.keep)
+        self.store = CheckpointStore(
+            self.output / "checkpoints", settings.checkpoint.keep, settings.checkpoint.format
+        )
         self.status = RankStatus(world.rank)
         self.stop = StopRequest(settings.max_minutes, started)
         self.keeper = SaveAndEvaluate(self.store, self.status, self.stop, self.clock, self.say)

@@ -15,7 +15,7 @@ import pytest
 
 import training.checkpoints.checkpoint
 from data_tools.core.errors import CheckpointError, UserError
-from training.checkpoints.checkpoint import Card, read_card
+from training.checkpoints.checkpoint import Card, read_arrays, read_card
 from training.checkpoints.store import CheckpointStore
 
 
@@ -40,12 +40,13 @@ def save(store: CheckpointStore, step: int, **options: Any) -> Any:
     return store.save(make_card(step), *arrays(step), **options)
 
 
-def test_what_is_saved_comes_back_bit_for_bit(tmp_path: Path) -> None:
-    store = CheckpointStore(tmp_path / "checkpoints", keep=2)
+@pytest.mark.parametrize("format", ["ckpt", "safetensors"])
+def test_what_is_saved_comes_back_bit_for_bit(tmp_path: Path, format: str) -> None:
+    store = CheckpointStore(tmp_path / "checkpoints", keep=2, format=format)
     assert store.newest() is None
     saved = save(store, 400)
-    assert saved.weights_path.name == "step-00000400.ckpt"
-    found = store.newest()
+    assert saved.weights_path.name == f"step-00000400.{format}"
+    found = CheckpointStore(tmp_path / "checkpoints", keep=2).newest()
     assert found is not None
     assert found.card == saved.card
     weights, state = found.read()
@@ -227,3 +228,49 @@ def test_a_card_of_another_format_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="format 'ssd-checkpoint/9'; this version reads"):
         read_card(saved.weights_path)
     assert read_card(tmp_path / "published.ckpt") is None
+
+
+def test_a_run_goes_on_in_the_other_format(tmp_path: Path) -> None:
+    """As with resume=true and another checkpoint.format: what is there stays until it is too old."""
+    first = CheckpointStore(tmp_path, keep=2)
+    for step in (1, 2):
+        first.mark(save(first, step), {"coco": {}}, {"step": step, "AP": 0.1})
+    second = CheckpointStore(tmp_path, keep=2, format="safetensors")
+    again = save(second, 2)  # the same step once more: nothing of the old files stays beside it
+    second.mark(again, {"coco": {}}, {"step": 2, "AP": 0.2})
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "best.json", "best.safetensors",
+        "step-00000001.ckpt", "step-00000001.json", "step-00000001.state.ckpt",
+        "step-00000002.json", "step-00000002.safetensors", "step-00000002.state.safetensors",
+    ]  # fmt: skip
+    for step in (1, 2):
+        weights, _ = second.open(step).read()
+        np.testing.assert_array_equal(
+            weights["network.a.weight"], arrays(step)[0]["network.a.weight"]
+        )
+    save(second, 3)
+    assert second.steps() == [2, 3]
+    assert not list(tmp_path.glob("step-00000001*"))
+
+
+def test_a_damaged_safetensors_file_is_named(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path, keep=3, format="safetensors")
+    path = save(store, 5).weights_path
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(CheckpointError, match=r"step-00000005\.safetensors: sha256 .* cut short"):
+        store.open(5)
+    with pytest.raises(CheckpointError, match="damaged, or no safetensors file"):
+        read_arrays(path)
+
+
+def test_half_a_safetensors_checkpoint_is_swept(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path, keep=3, format="safetensors")
+
+    def cut(name: str) -> None:
+        raise PowerCut
+
+    with pytest.raises(PowerCut):
+        save(store, 7, after_write=cut)
+    assert (tmp_path / "step-00000007.safetensors").exists()
+    store.sweep()
+    assert not list(tmp_path.iterdir())
