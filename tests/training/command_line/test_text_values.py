@@ -38,6 +38,7 @@ CHOICES = {
     *(
         "precision",
         "depthwise",
+        "jit_level",
         "nonfinite",
         "worker_kind",
         "last_batch",
