@@ -76,6 +76,7 @@ class EvalCommand:
     worst: int = setting(16, "pictures of the images with the most errors; 0 = none")
     curves: bool = setting(True, "draw curves and the confusion matrix")
     report: int = setting(5000, "images in report.html, most errors first; 0 = no page")
+    suspects: int = setting(500, "labels in doubt listed in suspects.csv; 0 = no list")
     crosscheck: bool = setting(False, "score again with pycocotools; an error if a number differs")
     accept_other_classes: bool = setting(
         False, "score although the checkpoint's class list differs from the data set's"
@@ -88,6 +89,7 @@ class EvalCommand:
     def __post_init__(self) -> None:
         require_choice("device", self.device, DEVICES)
         require(self.worst >= 0, "worst", self.worst, "a count >= 0")
+        require(self.suspects >= 0, "suspects", self.suspects, "a count >= 0")
         require(self.report >= 0, "report", self.report, "a count >= 0")
         given = [name for name in ("checkpoint", "detections", "compare") if getattr(self, name)]
         if not given:

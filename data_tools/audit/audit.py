@@ -28,6 +28,7 @@ from data_tools.core.progress import Progress
 from data_tools.core.sample import Sample
 from data_tools.shards.writer import MAX_PAGE_BYTES
 from data_tools.sources.box_checks import fit_boxes
+from data_tools.sources.corrections import apply_corrections
 from data_tools.sources.defects import DefectLog, summary
 from data_tools.sources.read import RawDataset, RawSplit, read_source
 
@@ -55,7 +56,8 @@ def run_audit(settings: ConvertSettings, default_boxes: npt.ArrayLike | None) ->
     Raises:
         DataError: If the data set cannot be read at all, or `check_out` not be written.
     """
-    raw = read_source(settings.dataset, settings.content()["policy"])
+    source = read_source(settings.dataset, settings.content()["policy"])
+    raw = apply_corrections(source, settings.exclude)
     audits = [audit_split(split, raw, settings) for split in raw.splits]
     names = [entry.name for entry in raw.classes.classes]
     anchors = None if default_boxes is None else np.asarray(default_boxes, np.float32)

@@ -19,6 +19,7 @@ from data_tools.convert.workspace import Workspace, is_set, locked_workspace, ou
 from data_tools.core.errors import DataError
 from data_tools.core.settings_fields import require
 from data_tools.shards.manifest import MANIFEST, read_manifest
+from data_tools.sources.corrections import apply_corrections
 from data_tools.sources.defects import PolicyError, raise_errors
 from data_tools.sources.read import RawDataset, read_source
 from data_tools.sources.table import SampleTable
@@ -41,7 +42,8 @@ def run_convert(settings: ConvertSettings) -> int:
     if settings.parts > 1:
         out = part_folder(out, settings.part, settings.parts)
     _refuse_foreign(out, settings.overwrite)
-    raw = read_source(settings.dataset, settings.content()["policy"])
+    source = read_source(settings.dataset, settings.content()["policy"])
+    raw = apply_corrections(source, settings.exclude)
     plan, tables = make_plan(settings, raw)
     for split in plan.splits:
         raise_errors(split.defects)

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from data_tools.core.settings_fields import require, require_choice, require_positive, setting
-from data_tools.sources.defects import KINDS
+from data_tools.sources.defects import POLICIES
 from data_tools.sources.settings import DatasetSettings
 
 IMAGE_CHECKS = ("fast", "full")
@@ -47,7 +47,7 @@ class ImageSettings:
 
 def _policy(kind: str) -> str:
     """Declare the policy of one kind of defect: its default action, and its meaning as the help."""
-    entry = KINDS[kind]
+    entry = POLICIES[kind]
     declared: str = setting(entry.actions[0], f"{entry.meaning}: {', '.join(entry.actions)}")
     return declared
 
@@ -76,7 +76,7 @@ class PolicySettings:
     box_outside: str = _policy("box_outside")
 
     def __post_init__(self) -> None:
-        for kind, entry in KINDS.items():
+        for kind, entry in POLICIES.items():
             require_choice(f"policy.{kind}", getattr(self, kind), entry.actions)
 
 
@@ -87,6 +87,11 @@ class ConvertSettings:
     dataset: DatasetSettings = setting(DatasetSettings(), "the raw data set")
     image: ImageSettings = setting(ImageSettings(), "what is done to the images")
     policy: PolicySettings = setting(PolicySettings(), "what is done about each kind of defect")
+    exclude: str = setting(
+        "",
+        "file of corrections, e.g. suspects.csv of eval.py after a look: images and boxes to leave out, "
+        "classes and boxes to change or add; or a file with the name of an image to leave out a line",
+    )
     max_skipped: float = setting(
         0.5, "stop if more than this share of a split of 100 images or more would be skipped"
     )

@@ -92,8 +92,16 @@ KINDS: Mapping[str, Kind] = {
         ("clip", "skip", "keep", "error"),
         "box",
     ),
+    "corrected": Kind(
+        "exclude=FILE names the image or box: it is left out or changed as the file says",
+        ("fix",),
+        "box",
+    ),
 }
 """Every kind, in the order of reports."""
+
+POLICIES = {kind: entry for kind, entry in KINDS.items() if len(entry.actions) > 1}
+"""The kinds about which there is a choice."""
 
 
 @dataclass(frozen=True)

@@ -330,10 +330,10 @@ def raw_case(rng: random.Random, sandbox: Path, seeds: Path) -> Case:
         if rng.random() < 0.12:
             arguments.append(option)
     if rng.random() < 0.2:
-        from data_tools.sources.defects import KINDS
+        from data_tools.sources.defects import POLICIES
 
-        name = rng.choice(sorted(KINDS))
-        arguments.append(f"policy.{name}={rng.choice(KINDS[name].actions)}")
+        name = rng.choice(sorted(POLICIES))
+        arguments.append(f"policy.{name}={rng.choice(POLICIES[name].actions)}")
     return Case(
         "convert",
         arguments,

@@ -89,6 +89,7 @@ def evaluate_detector(command: EvalCommand) -> int:
             command.curves,
             tuple(command.evaluate.sizes),
             command.report,
+            command.suspects,
             f"{file.path.name} on {Path(command.data).name}, {command.split}",
         )
         write_outputs(output, result, _facts(command, file, split), split, wanted)

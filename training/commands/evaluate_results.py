@@ -71,6 +71,7 @@ def run(command: EvalCommand) -> int:
         command.curves,
         tuple(command.evaluate.sizes),
         command.report,
+        command.suspects,
         f"{Path(command.detections).name} on {Path(command.data).name}",
     )
     print(f"{command.detections}: {len(table)} detections on {truth.num_images} images")

@@ -127,5 +127,39 @@ def average_precision(
     return result
 
 
-FUNCTIONS = (best_overlaps, take_any_class, average_precision)
+@compiled()
+def evidence(
+    truth_image: Ints, truth_category: Ints, truth_boxes: Floats, first: Ints, order: Ints,
+    category: Ints, score: Floats, boxes: Floats, limit: float,
+) -> Any:  # fmt: skip
+    """Say how well detections speak for each box.
+
+    Args:
+        truth_image: (G,) position of each box's image.
+        truth_category: (G,) position of its category.
+        truth_boxes: (G, 4) `[x, y, w, h]`.
+        first: (I + 1,) where the detections of each image begin in `order`.
+        order: (D,) detections by image.
+        category: (D,) position of each detection's category.
+        score: (D,) its score.
+        boxes: (D, 4) `[x, y, w, h]`.
+        limit: Overlap from which a detection speaks for a box of its class.
+
+    Returns:
+        (G,) best score of a detection of its own class there, 0 for none, and (G,) the largest overlap
+        with a detection of any class.
+    """
+    own = np.zeros(len(truth_image), np.float64)
+    anything = np.zeros(len(truth_image), np.float64)
+    for g in range(len(truth_image)):
+        for k in range(first[truth_image[g]], first[truth_image[g] + 1]):
+            d = order[k]
+            value = overlap(boxes[d], truth_boxes[g], False)
+            anything[g] = max(anything[g], value)
+            if value >= limit and category[d] == truth_category[g]:
+                own[g] = max(own[g], score[d])
+    return own, anything
+
+
+FUNCTIONS = (evidence, best_overlaps, take_any_class, average_precision)
 """All that is compiled here."""

@@ -261,6 +261,7 @@ def kernels() -> Any:
         zero, two, box, yes = np.zeros(1, np.int64), np.arange(2), np.ones((1, 4)), np.ones(1, bool)
         loops.best_overlaps(zero, zero, box, two, zero, box, yes)
         loops.take_any_class(zero, zero, box, two, box, yes.copy(), 0.5)
+        loops.evidence(zero, zero, box, two, zero, zero, np.zeros(1), box, 0.5)
         loops.average_precision(zero, zero, yes, yes, two[1:].copy(), np.zeros(1))
 
     coco_matching.kernels()

@@ -5,8 +5,7 @@ How a page looks and is written is `data_tools/pages/`'s matter; the measures ar
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -14,23 +13,19 @@ import numpy.typing as npt
 from data_tools.core.progress import Progress
 from data_tools.images.decode import decode_bgr
 from data_tools.pages.page import (
-    NUMBER,
-    PERCENT,
-    TEXT,
     Box,
-    Chart,
     Matrix,
     Page,
     Picture,
-    Table,
 )
 from data_tools.pages.thumbnails import LARGE, ThumbnailBudget
 from data_tools.shards.manifest import ConvertedSplit
 from data_tools.shards.reader import RowReader
-from training.evaluation.coco_ap import RECALLS
 from training.evaluation.diagnosis import Diagnosis
 from training.evaluation.error_causes import CAUSES, CORRECT, LEFT_OUT
 from training.evaluation.scoring import EvaluationResult
+from training.insight.evaluation_tables import charts, summary, suspects_table, tables
+from training.insight.suspects import Suspect
 from training.watching.visualize import ImageErrors, find_rows, image_errors
 
 REPORT = "report.html"
@@ -44,20 +39,12 @@ _MISSED, _RIGHT, _FOUND, _LEFT_OUT = (
 _BOXES_AN_IMAGE = 15
 _FAINTEST = 0.05
 
-_CAUSE_NOTES = {
-    "class": "boxes of another class were found: look at the confusion matrix",
-    "location": "overlap with the box of 0.1 to 0.5: larger input, better default boxes, tighter labels",
-    "both": "overlap of 0.1 to 0.5 with a box of another class",
-    "duplicate": "a box found twice: lower evaluate.nms_iou, boxes labelled twice",
-    "background": "nothing is labelled there: labels that are missing, more images without objects",
-    "missed": "boxes without any detection: more such images; small ones: larger input or tiles",
-}
-
 
 def evaluation_page(
     title: str,
     result: EvaluationResult,
     diagnosis: Diagnosis,
+    suspects: Sequence[Suspect],
     split: ConvertedSplit | None,
     most_images: int,
 ) -> Page:
@@ -67,6 +54,7 @@ def evaluation_page(
         title: What was evaluated on what.
         result: The evaluation.
         diagnosis: Its measures.
+        suspects: Labels in doubt, the most doubtful first.
         split: Where the images are; None shows boxes on a blank ground.
         most_images: Images shown at most, those with most errors first.
     """
@@ -81,9 +69,9 @@ def evaluation_page(
     )
     return Page(
         title=title,
-        summary=_summary(result, diagnosis),
-        tables=_tables(result, diagnosis),
-        charts=_charts(result, diagnosis),
+        summary=summary(result, diagnosis),
+        tables=[*tables(result, diagnosis), *suspects_table(result, suspects)],
+        charts=charts(result, diagnosis),
         matrices=[
             Matrix(
                 f"Confusion, from a score of {diagnosis.threshold:.2f} up",
@@ -102,116 +90,6 @@ def evaluation_page(
         tags_title="cause",
         threshold=round(diagnosis.threshold, 2),
     )
-
-
-def _summary(result: EvaluationResult, diagnosis: Diagnosis) -> list[tuple[str, str]]:
-    coco, best = result.metrics["coco"], result.metrics["thresholds"]["all"]
-    ece = diagnosis.sections["calibration"]["expected_error"]
-    rows = [(name, _figure(coco[name])) for name in ("AP", "AP50", "AP75", "APs", "APm", "APl")]
-    rows += [
-        ("images", str(coco["num_images"])),
-        ("boxes", str(int(result.scores.num_boxes.sum()))),
-        ("best threshold", _figure(best["threshold"])),
-        ("F1 there", _figure(best["f1"])),
-        ("expected error of a score", _figure(ece)),
-    ]
-    return rows
-
-
-def _figure(value: float) -> str:
-    return "–" if value < 0 else f"{value:.3f}"
-
-
-def _known(value: float) -> float | None:
-    return None if value < 0 else float(value)
-
-
-def _tables(result: EvaluationResult, diagnosis: Diagnosis) -> list[Table]:
-    sections = diagnosis.sections
-    causes = Table(
-        "Errors by cause",
-        [
-            ("cause", TEXT), ("AP50 it costs", PERCENT), ("small", PERCENT), ("medium", PERCENT),
-            ("large", PERCENT), ("errors", NUMBER), ("from the threshold up", NUMBER),
-            ("if it costs most", TEXT),
-        ],
-        [
-            [
-                name, *(_cost(cause, size) for size in ("all", "small", "medium", "large")),
-                cause["count"], cause["count_at_threshold"], _CAUSE_NOTES[name],
-            ]
-            for name, cause in sections["errors"]["causes"].items()
-        ],
-        "AP50 that would be gained if the errors of this cause alone were put right. Begin with the largest.",
-    )  # fmt: skip
-    columns = [
-        ("class", TEXT), ("AP", PERCENT), ("AP50", PERCENT), ("AP75", PERCENT), ("small", PERCENT),
-        ("medium", PERCENT), ("large", PERCENT), ("boxes", NUMBER), ("detections", NUMBER),
-        ("best threshold", NUMBER), ("F1", PERCENT), ("precision", PERCENT), ("recall", PERCENT),
-        *((f"lost: {cause}", PERCENT) for cause in CAUSES),
-    ]  # fmt: skip
-    rows = []
-    for name, figures in result.metrics["per_class"].items():
-        best = sections["thresholds"]["per_class"][name]
-        costs = sections["errors"]["per_class"].get(name)
-        rows.append(
-            [
-                name,
-                *(_known(figures[k]) for k in ("AP", "AP50", "AP75", "APs", "APm", "APl")),
-                figures["num_boxes"],
-                figures["num_detections"],
-                *(_known(best[k]) for k in ("threshold", "f1", "precision", "recall")),
-                *(costs[cause]["AP50_cost"] if costs else None for cause in CAUSES),
-            ]
-        )
-    tables = [causes, Table("Classes", columns, rows, "Press a heading to sort.")]
-    if "sizes" in sections:
-        own = [
-            [name, *(_known(row[k]) for k in ("AP", "AP50", "AR100")), row["num_boxes"]]
-            for name, row in sections["sizes"].items()
-        ]
-        heads = [("side in pixels", TEXT), ("AP", PERCENT), ("AP50", PERCENT), ("AR100", PERCENT)]
-        tables.append(Table("Sizes", [*heads, ("boxes", NUMBER)], own))
-    return tables
-
-
-def _cost(cause: dict[str, Any], size: str) -> float | None:
-    value = cause["AP50_cost"][size]
-    return None if value == -1.0 else value
-
-
-def _charts(result: EvaluationResult, diagnosis: Diagnosis) -> list[Chart]:
-    curve, bins = (
-        diagnosis.sections["thresholds"]["curve"],
-        diagnosis.sections["calibration"]["bins"],
-    )
-    lines = [
-        (k, curve["score"], [_known(v) for v in curve[k]]) for k in ("precision", "recall", "f1")
-    ]
-    known = result.scores.num_boxes > 0
-    recall = [float(r) for r in RECALLS]
-    precision = [
-        (
-            f"overlap {overlap:.2f}",
-            recall,
-            [float(v) for v in result.scores.precision[t][:, known, 0].mean(axis=1)],
-        )
-        for t, overlap in ((0, 0.5), (5, 0.75), (8, 0.9))
-        if known.any()
-    ]
-    used = [b for b in bins if b["count"]]
-    calibration = [
-        ("scores that tell the truth", [0.0, 1.0], [0.0, 1.0]),
-        ("detections", [b["score"] for b in used], [b["hits"] for b in used]),
-    ]
-    return [
-        Chart("Precision, recall and F1", "lowest score", lines, "Choose a threshold here."),
-        Chart("Precision over recall", "recall", precision, "Mean over classes."),
-        Chart(
-            "Calibration: share of detections that are right", "score", calibration,
-            "Below the diagonal scores promise too much, above it too little.",
-        ),
-    ]  # fmt: skip
 
 
 def _pictures(

@@ -26,10 +26,13 @@ EXTRAS = (
     "thresholds.png",
     "confusion.png",
     "report.html",
+    "suspects.csv",
+    "suspects.png",
 )
 """What an evaluation may leave besides; all of it goes before the next one begins."""
 
 _ON_SHEET = 12
+_SUSPECTS_ON_SHEET = 24
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class Wanted:
         curves: Draw curves.
         sizes: Sides in pixels that cut one's own size classes.
         report: Images in `report.html`; 0 for no page.
+        suspects: Labels in doubt in `suspects.csv`; 0 for no list.
         title: What was evaluated on what.
     """
 
@@ -48,6 +52,7 @@ class Wanted:
     curves: bool = True
     sizes: tuple[float, ...] = ()
     report: int = 5000
+    suspects: int = 500
     title: str = "evaluation"
 
 
@@ -81,6 +86,8 @@ def write_outputs(
     """
     from training.insight.evaluation_page import REPORT, evaluation_page
     from training.insight.plots import write_confusion, write_threshold_curves
+    from training.insight.suspect_sheet import write_suspects_sheet
+    from training.insight.suspects import find_suspects, write_suspects
     from training.watching.curves import write_pr_curves
     from training.watching.visualize import write_prediction_sheet, write_worst_images
 
@@ -100,8 +107,23 @@ def write_outputs(
         write_pr_curves(output / "precision_recall.png", result)
         write_threshold_curves(output / "thresholds.png", diagnosis)
         write_confusion(output / "confusion.png", diagnosis.confusion, result.truth.unique_names)
+    suspects = find_suspects(
+        result.truth,
+        result.detections,
+        result.matches,
+        diagnosis.causes,
+        diagnosis.judged,
+        wanted.suspects,
+    )
+    if wanted.suspects:
+        name = facts.get("split", "")
+        write_suspects(
+            output / "suspects.csv", suspects, result.truth, result.detections, result.matches, name
+        )
+    if suspects and split is not None:
+        write_suspects_sheet(output / "suspects.png", split, result, suspects[:_SUSPECTS_ON_SHEET])
     if wanted.report:
-        page = evaluation_page(wanted.title, result, diagnosis, split, wanted.report)
+        page = evaluation_page(wanted.title, result, diagnosis, suspects, split, wanted.report)
         write_page(output / REPORT, page)
     write_atomic(output / METRICS, json.dumps(metrics, indent=1) + "\n")
     print(metrics_table(metrics))

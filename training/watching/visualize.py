@@ -138,7 +138,7 @@ def sheet(
             raise DataError(
                 f"{split.folder}: image {image_id} does not decode. {_VERIFY}={split.folder}"
             )
-        scale, image = _legible(image)
+        scale, image = legible(image)
         boxes = np.flatnonzero(truth.image_ids[truth.image] == image_id)
         tiles.append(
             draw_boxes(
@@ -165,7 +165,8 @@ def sheet(
     return contact_sheet(tiles, captions, columns=4, tile_height=420, tile_width=420, title=title)
 
 
-def _legible(image: Image) -> tuple[float, Image]:
+def legible(image: Image) -> tuple[float, Image]:
+    """Enlarge a small image, so that captions can be read; returns the scale and the image."""
     import cv2
 
     scale = max(1.0, _SMALLEST_SIDE / min(image.shape[:2]))

@@ -21,7 +21,7 @@ from data_tools.converted.verify import run_verify
 from data_tools.core.errors import DataError, SettingError
 from data_tools.shards.manifest import open_split
 from data_tools.shards.reader import RowReader
-from data_tools.sources.defects import KINDS
+from data_tools.sources.defects import POLICIES
 from data_tools.sources.settings import DatasetSettings, SplitSettings
 from tests.helpers.raw_sets import (
     CATEGORIES,
@@ -202,8 +202,8 @@ def test_other_policies(tmp_path: Path) -> None:
 
 
 def test_the_policy_has_every_kind() -> None:
-    assert set(KINDS) == set(ConvertSettings().content()["policy"])
-    for kind, entry in KINDS.items():
+    assert set(POLICIES) == set(ConvertSettings().content()["policy"])
+    for kind, entry in POLICIES.items():
         assert "error" in entry.actions and getattr(PolicySettings(), kind) == entry.actions[0]
     with pytest.raises(SettingError, match=r"policy\.box_outside='cut': expected one of clip"):
         PolicySettings(box_outside="cut")

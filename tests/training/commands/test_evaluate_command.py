@@ -73,9 +73,9 @@ def test_a_failed_run_leaves_no_old_metrics(tmp_path: Path, paths: tuple[Path, P
 def test_pictures_of_an_earlier_run_do_not_stay(
     tmp_path: Path, paths: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in ("worst.png", "precision_recall.png"):
+    for name in ("worst.png", "precision_recall.png", "suspects.png", "suspects.csv"):
         (tmp_path / name).write_text("old")
-    assert run(command(paths, tmp_path, worst=0, curves=False)) == 0
+    assert run(command(paths, tmp_path, worst=0, curves=False, suspects=0)) == 0
     assert {p.name for p in tmp_path.glob("*.png")} == {"predictions.png"}
     assert "detections.json, predictions.png, report.html\n" in capsys.readouterr().out
 
