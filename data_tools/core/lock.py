@@ -1,6 +1,7 @@
-"""The lock on a folder in which a set grows: one converter at a time, and none after it has died.
+"""A lock file that names its holder and dies with the process: one converter to a set, one training to a run.
 
-What lies in the folder is the business of `convert/workspace.py`.
+What lies in the folder is the business of `convert/workspace.py` and of `training/watching/run_folder.py`. (The
+library filelock keeps no holder's name in a kernel lock; a folder that vanishes meanwhile is ours to mind anyway.)
 """
 
 from __future__ import annotations
@@ -9,15 +10,67 @@ import contextlib
 import fcntl
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from data_tools.core.errors import DataError
 
 
+class Held(Exception):
+    """Another process holds a lock.
+
+    Attributes:
+        holder: Its process and machine, as it wrote them.
+    """
+
+    def __init__(self, holder: str) -> None:
+        super().__init__(holder)
+        self.holder = holder
+
+
+@contextlib.contextmanager
+def hold(path: Path, release: Callable[[Path], None]) -> Iterator[None]:
+    """Make a lock file, and its folder, and hold its lock.
+
+    Args:
+        path: The lock file.
+        release: Called with it at the end, with the lock still held, unless the file is another's by then.
+
+    Raises:
+        Held: If another process holds it.
+        OSError: If it cannot be made, or the file system knows no locks.
+    """
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except FileNotFoundError:
+            continue  # the other process has just finished and removed the folder
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = os.read(descriptor, 200).decode(errors="replace").strip()
+                raise Held(holder or "just started") from None
+            # The file may have been removed between opening and locking: then the lock is worth nothing.
+            if not _is_ours(path, descriptor):
+                continue
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
+            try:
+                yield
+            finally:
+                if _is_ours(path, descriptor):
+                    with contextlib.suppress(OSError):
+                        release(path)
+            return
+        finally:
+            os.close(descriptor)
+
+
 @contextlib.contextmanager
 def locked(folder: Path, out: Path) -> Iterator[None]:
-    """Make a folder and hold its lock, which dies with the process; a folder left empty is removed.
+    """Make a converter's working folder and hold its lock; a folder left empty is removed.
 
     Args:
         folder: The working folder.
@@ -27,42 +80,26 @@ def locked(folder: Path, out: Path) -> Iterator[None]:
         DataError: If another converter holds the lock.
         OSError: If the folder cannot be made.
     """
-    while True:
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / "lock"
-        try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        except FileNotFoundError:
-            continue  # the other converter has just finished and removed the folder
-        try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                holder = os.read(descriptor, 200).decode(errors="replace").strip()
-                raise DataError(
-                    f"out={out}: another converter is at work there ({holder or 'just started'}). Wait for it, "
-                    "or choose another `out`."
-                ) from None
-            # The file may have been removed between opening and locking: then the lock is worth nothing.
-            if not path.exists() or path.stat().st_ino != os.fstat(descriptor).st_ino:
-                continue
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
-            try:
-                yield
-            finally:
-                _forget_empty(folder, descriptor)
-            return
-        finally:
-            os.close(descriptor)
+    try:
+        with hold(folder / "lock", _forget_empty):
+            yield
+    except Held as held:
+        raise DataError(
+            f"out={out}: another converter is at work there ({held.holder}). Wait for it, "
+            "or choose another `out`."
+        ) from None
 
 
-def _forget_empty(folder: Path, descriptor: int) -> None:
-    """Remove a working folder in which nothing was begun; `descriptor` is of its lock, still held."""
-    path = folder / "lock"
-    with contextlib.suppress(OSError):
-        # After `discard` the folder may be there anew, with the lock of another converter.
-        ours = path.stat().st_ino == os.fstat(descriptor).st_ino
-        if ours and list(folder.iterdir()) == [path]:
-            path.unlink()
-            folder.rmdir()  # fails, as it should, if another converter has just come in
+def _is_ours(path: Path, descriptor: int) -> bool:
+    """Whether the file is still the one that was locked: the folder may have been removed and made anew."""
+    try:
+        return path.stat().st_ino == os.fstat(descriptor).st_ino
+    except OSError:
+        return False
+
+
+def _forget_empty(path: Path) -> None:
+    """Remove a working folder in which nothing was begun."""
+    if list(path.parent.iterdir()) == [path]:
+        path.unlink()
+        path.parent.rmdir()  # fails, as it should, if another converter has just come in

@@ -11,14 +11,15 @@ import io
 import os
 import sys
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from data_tools.core.errors import SettingError, UserError
-from data_tools.core.json_dataclass import check_numbers
+from data_tools.core.json_dataclass import check_numbers, first_line
 from training.command_line.error_words import REFUSED, in_plain_words, message
-from training.command_line.help_text import GROUPS_PATH, render_help
-from training.command_line.overrides import prepare_overrides
+from training.command_line.help_text import GROUPS_PATH, group_choices, render_help
+from training.command_line.overrides import Prepared, prepare_overrides
 from training.command_line.text_values import decoded_names
 from training.command_line.user_mappings import free_settings
 from training.process.signals import hold_ctrl_c
@@ -35,6 +36,9 @@ _HYDRA_OVERRIDES = (
 
 COMPUTING = ("train", "eval", "predict", "export")
 """Commands that run compiled code, see `hold_ctrl_c`. Others wait for their processes and must wake up at once."""
+
+OF_ONE_CALL = ("max_steps", "max_minutes", "overwrite", "preview", "summary", "replay")
+"""Settings of a run that are said for one call of it, and not taken over by the next."""
 
 _PRINTING_FLAGS = ("--cfg", "-c", "--info", "-i")
 """Hydra's flags that print and run nothing."""
@@ -75,7 +79,7 @@ def compose(command: str, settings: str, arguments: Sequence[str]) -> Any:
     except Exception as error:
         # Beside its own errors Hydra lets any others through where a value is of an unexpected kind.
         raise SettingError(in_plain_words(error, prepared.typed, settings_class)) from error
-    return _typed(config, prepared.typed, settings_class)
+    return _typed(config, prepared, settings_class)
 
 
 def _store_schema(command: str, settings_class: type) -> None:
@@ -84,23 +88,62 @@ def _store_schema(command: str, settings_class: type) -> None:
     ConfigStore.instance().store(name=f"{command}_schema", node=settings_class)
 
 
-def _typed(config: Any, typed: Mapping[str, str], settings_class: type) -> Any:
+def _typed(config: Any, prepared: Prepared, settings_class: type) -> Any:
     from omegaconf import OmegaConf
     from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
     _decode_names(config, settings_class)
+    if "resume" in config and config.resume:
+        config = _with_saved(config, prepared, settings_class)
     try:
         settings = OmegaConf.to_object(config)
     except MissingMandatoryValue as error:
         key = getattr(error, "full_key", None) or str(error)
         raise SettingError(f"{key}: required. Give it as {key}=VALUE.") from error
     except OmegaConfBaseException as error:
-        raise SettingError(in_plain_words(error, typed, settings_class)) from error
+        raise SettingError(in_plain_words(error, prepared.typed, settings_class)) from error
     if not isinstance(settings, settings_class):
         # Another primary file, or one that leaves the schema out.
         raise SettingError(f"the settings are not those of {settings_class.__name__}. See --help")
     check_numbers(settings)
     return settings
+
+
+def _with_saved(config: Any, prepared: Prepared, settings_class: type) -> Any:
+    """Lay what was given over the settings that lie in the run's folder, so that `resume=true` alone goes on.
+
+    Whoever chooses a group or a recipe gives the settings as at the start, and nothing is taken over.
+    """
+    import yaml  # type: ignore[import-untyped]
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    keys = [word.partition("=")[0].lstrip("+~") for word in prepared.overrides]
+    path = Path(config.output) / "settings.yaml"
+    if not path.is_file() or any(key.split("@")[0] in group_choices() for key in keys):
+        return config
+    try:
+        saved = yaml.safe_load(path.read_text(encoding="utf-8"))
+        for key in OF_ONE_CALL:
+            saved.pop(key, None)
+        merged = OmegaConf.merge(OmegaConf.structured(settings_class), saved)
+        for key in keys:
+            if not key.startswith("hydra"):
+                OmegaConf.update(merged, key, OmegaConf.select(config, key), merge=False)
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        yaml.YAMLError,
+        OmegaConfBaseException,
+    ) as error:
+        raise SettingError(
+            f"{path}: the settings of the run cannot be taken over ({first_line(error)}). Give all of them "
+            "again, with the recipe or model=NAME, as at the start."
+        ) from error
+    print(f"resume: what is not given here is as in {path}", flush=True)
+    return merged
 
 
 def _decode_names(config: Any, settings_class: type) -> None:
@@ -151,7 +194,7 @@ def run_command(command: str, settings: str, action: str) -> None:
 
     def task(config: Any) -> None:
         try:
-            result = load_object(action)(_typed(config, prepared.typed, settings_class))
+            result = load_object(action)(_typed(config, prepared, settings_class))
         except KeyboardInterrupt:
             print("\ninterrupted", file=sys.stderr)
             raise SystemExit(130) from None

@@ -167,13 +167,14 @@ def plan(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[Job, Tr
     """
     from training.command_line.configure import compose
     from training.run.loop import open_training_split
-    from training.watching.run_folder import check_folder
+    from training.watching.run_folder import check_folder, refuse_live_run
 
     settings: TrainSettings = compose("train", "training.settings:TrainSettings", overrides)
     if settings.replay or settings.summary or settings.preview:
         raise SettingError("replay, summary and preview run on one device: use python train.py")
     open_training_split(settings)
     if options.node_rank == 0:
+        refuse_live_run(Path(settings.output))
         check_folder(settings)
     ranks_dir = Path(options.log_dir) if options.log_dir else Path(settings.output) / "ranks"
     job = Job(

@@ -31,7 +31,9 @@ from training.watching.announce import announce
 from training.watching.blackbox import BlackBox
 from training.watching.reporter import Reporter, Stopwatch, describe_path, finite_or_none
 from training.watching.run_folder import (
-    prepare_folder,
+    check_folder,
+    locked_run,
+    refuse_live_run,
     remove_earlier,
     write_settings,
     write_summary,
@@ -107,7 +109,9 @@ class Trainer:
         settings, world = self.settings, self.world
         self.status.tell(0, "building", patience=120)
         if world.is_main:
-            prepare_folder(settings)
+            refuse_live_run(self.output)
+            check_folder(settings)
+            self.left_open.enter_context(locked_run(self.output))
         self.parts = build_parts(settings, world, self.split)
         self.reporter = Reporter(self.parts, self.say)
         self.blackbox = BlackBox(self.parts)

@@ -48,7 +48,22 @@ def describe(parts: RunComponents, environment: Environment, step: int) -> list[
         ("", f"momentum {optim.momentum:g}{' Nesterov' if optim.nesterov else ''}, "
              f"weight decay {optim.weight_decay:g} on {optim.decay}, clip {optim.clip_norm}, "
              f"ema {optim.ema}, seed {settings.seed}"),
-        ("run", f"steps {step + 1} to {parts.total_steps} into {parts.output}"),
+        ("run", steps_to_do(parts, step)),
         ("versions", ", ".join(f"{name} {version}" for name, version in versions().items())),
     ]  # fmt: skip
     return rows
+
+
+def steps_to_do(parts: RunComponents, step: int) -> str:
+    """Say which steps are to come, or that none are and what a longer run would need."""
+    if step < parts.total_steps:
+        return f"steps {step + 1} to {parts.total_steps} into {parts.output}"
+    limit = parts.settings.max_steps
+    if limit is not None and limit <= step:
+        return (
+            f"step {step} of max_steps={limit} is done; a larger max_steps goes on. {parts.output}"
+        )
+    return (
+        f"finished: all {parts.total_steps} steps are done, in {parts.output}. To train on, start a new run "
+        "from its best checkpoint (checkpoint=RUN/checkpoints/best.ckpt)."
+    )

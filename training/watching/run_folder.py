@@ -5,19 +5,24 @@ Checkpoints are `checkpoints/checkpoint.py`, log lines `log.py`, pictures `train
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from data_tools.core.errors import SettingError
 from data_tools.core.files import write_atomic
+from data_tools.core.lock import Held, hold
 from training.process.disk_errors import disk_errors
 from training.settings import TrainSettings
 from training.watching.log import EVALUATIONS, LOG, read_log
 
 SUMMARY = "summary.json"
+LOCK = "run.lock"
+"""Held by the training at work in the folder; what a killed one leaves of it means nothing."""
 OWN = (LOG, EVALUATIONS, SUMMARY, "checkpoints", "tensorboard", "blackbox", "settings.yaml", "metrics.json",
        "predictions.png", "curves.png")  # fmt: skip
 
@@ -50,20 +55,37 @@ def check_folder(settings: TrainSettings) -> list[str]:
     return earlier
 
 
-def prepare_folder(settings: TrainSettings) -> None:
-    """Make the run's folder; nothing in it is removed yet.
+@contextlib.contextmanager
+def locked_run(output: Path) -> Iterator[None]:
+    """Make a run's folder and hold its lock: two trainings in one folder would ruin each other's files.
 
     Raises:
-        SettingError: As `check_folder`, or if the folder cannot be made.
+        SettingError: If another training is at work there, or the folder cannot be made or locked.
     """
-    output = Path(settings.output)
-    check_folder(settings)
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SettingError(
-            f"output={output}: cannot be made ({error.strerror}). Choose another."
-        ) from error
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(hold(output / LOCK, Path.unlink))
+        except Held as held:
+            raise SettingError(
+                f"output={output}: another training is at work there ({held.holder}). Wait until it has "
+                "ended, or choose another output."
+            ) from None
+        except OSError as error:
+            raise SettingError(
+                f"output={output}: cannot be made and locked ({error.strerror}). Choose another."
+            ) from error
+        yield
+
+
+def refuse_live_run(output: Path) -> None:
+    """Refuse a folder in which another training is at work.
+
+    Raises:
+        SettingError: If there is one.
+    """
+    if (output / LOCK).exists():
+        with locked_run(output):
+            pass
 
 
 def remove_earlier(settings: TrainSettings) -> None:

@@ -155,7 +155,9 @@ def test_a_finished_run_is_not_started_over(
         run(finished)
     before = read_run(Path(finished.output))
     assert run(dataclasses.replace(finished, resume=True)) == 0
-    assert "going on after step 6" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "going on after step 6" in told
+    assert "steps 7 to 6" not in told and ("finished: all 6" in told or "step 6 of max" in told)
     assert read_run(Path(finished.output)) == before
     with pytest.raises(CheckpointError, match="seed: 1 in the checkpoint, 2 in this run"):
         run(dataclasses.replace(finished, resume=True, seed=2))
