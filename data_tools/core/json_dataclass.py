@@ -24,13 +24,19 @@ MOST = 2**63
 _SHOWN = 60
 
 
-def read_json(path: Path) -> Any:
+def read_json(path: Path, most_bytes: int | None = None) -> Any:
     """Read a JSON file.
+
+    Args:
+        path: The file.
+        most_bytes: A larger one is refused unread; None = any size.
 
     Raises:
         OSError: If it cannot be read.
-        ValueError: If it is no JSON, or nested without end.
+        ValueError: If it is no JSON, nested without end, or too large.
     """
+    if most_bytes is not None and path.stat().st_size > most_bytes:
+        raise ValueError(f"it has {path.stat().st_size} bytes, expected at most {most_bytes}")
     return parse_json(path.read_text(encoding="utf-8"))
 
 

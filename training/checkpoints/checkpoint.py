@@ -6,6 +6,7 @@ A run's collection of them is `store.py`; what goes into one is gathered in `lea
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,6 +24,9 @@ from data_tools.core.sample import ClassInfo
 FORMAT = "ssd-checkpoint/1"
 ENDINGS = {"ckpt": ".ckpt", "safetensors": ".safetensors"}
 """Endings of the files of each `checkpoint.format`."""
+
+LARGEST_CARD = 8 << 20
+"""Bytes. One of a thousand classes takes under 1 MB; parsing takes many times the file's size."""
 
 
 @dataclass
@@ -46,6 +50,7 @@ class Card:
         global_batch: Images per step over all devices.
         wall_seconds: Time the run has taken so far, over all its starts.
         format: Version of this layout.
+        card_sha256: Hash of all the rest; empty on cards of before it was written.
     """
 
     step: int
@@ -64,6 +69,7 @@ class Card:
     global_batch: int = 0
     wall_seconds: float = 0.0
     format: str = FORMAT
+    card_sha256: str = ""
 
     @property
     def known_thresholds(self) -> dict[str, Any] | None:
@@ -80,8 +86,19 @@ class Card:
         return tuple(build(ClassInfo, entry, "classes") for entry in self.classes)
 
     def write(self, path: Path) -> None:
-        """Write the card as JSON, whole or not at all."""
+        """Write the card as JSON with its own hash, whole or not at all."""
+        self.card_sha256 = hash_of_card(dataclasses.asdict(self))
         write_atomic(path, json.dumps(dataclasses.asdict(self), indent=1) + "\n")
+
+
+def hash_of_card(content: Mapping[str, Any]) -> str:
+    """Return the sha256 of everything on a card but this hash: the step, both files' hashes, all the rest.
+
+    It finds what was edited or put together of two; who reckons it anew can still forge a card.
+    """
+    rest = {key: value for key, value in content.items() if key != "card_sha256"}
+    plain = json.loads(json.dumps(rest))  # names of numbers become texts, as in the file
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -200,7 +217,7 @@ def parse_card(path: Path) -> Card:
         CheckpointError: If it is damaged or of a format this version cannot read.
     """
     try:
-        content = read_json(path)
+        content = read_json(path, LARGEST_CARD)
         if not isinstance(content, dict) or "format" not in content:
             raise ValueError("it has no format")
         if content["format"] != FORMAT:
@@ -209,6 +226,12 @@ def parse_card(path: Path) -> Card:
                 "that wrote it."
             )
         card = build(Card, content)
+        if card.card_sha256 and card.card_sha256 != hash_of_card(content):
+            raise CheckpointError(
+                f"{path}: changed after it was written: its own hash does not fit what it says (step, seed, "
+                "settings, classes, metrics, the files' hashes). Use the card that was written with the "
+                "checkpoint, or an earlier checkpoint."
+            )
         names = card.class_infos
         if names and len(names) != card.num_classes - 1:
             raise ValueError(f"{len(names)} classes, but num_classes={card.num_classes}")

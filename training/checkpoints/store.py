@@ -156,6 +156,11 @@ class CheckpointStore:
                 continue
             for problem in problems:
                 report(f"damaged checkpoint passed over: {problem}")
+            if not found.card.card_sha256:
+                report(
+                    f"{found.card_path}: a card of before cards had a hash: whether its step, seed, settings "
+                    "or metrics were changed cannot be checked; the files' own hashes fit"
+                )
             return found
         cardless = self._cardless()
         # A kill in the middle of the first save leaves one without a card, never two.
@@ -177,7 +182,10 @@ class CheckpointStore:
         Raises:
             CheckpointError: If a file is missing, cannot be read, or is not what the card says.
         """
-        card = parse_card(self.folder / f"{stem(step)}.json")
+        path = self.folder / f"{stem(step)}.json"
+        card = parse_card(path)
+        if card.step != step:
+            raise CheckpointError(f"{path}: is the card of step {card.step}, by another name.")
         checkpoint = Checkpoint.of_card(self.folder, card)
         for path in (checkpoint.weights_path, checkpoint.state_path):
             if not path.is_file():

@@ -24,7 +24,7 @@ SUMMARY = "summary.json"
 LOCK = "run.lock"
 """Held by the training at work in the folder; what a killed one leaves of it means nothing."""
 OWN = (LOG, EVALUATIONS, SUMMARY, "checkpoints", "tensorboard", "blackbox", "settings.yaml", "metrics.json",
-       "predictions.png", "curves.png")  # fmt: skip
+       "predictions.png", "curves.png", "first_weights.parity.json")  # fmt: skip
 
 
 def check_folder(settings: TrainSettings) -> list[str]:

@@ -15,7 +15,7 @@ import pytest
 
 import training.checkpoints.checkpoint
 from data_tools.core.errors import CheckpointError, UserError
-from training.checkpoints.checkpoint import Card, read_arrays, read_card
+from training.checkpoints.checkpoint import Card, parse_card, read_arrays, read_card
 from training.checkpoints.store import CheckpointStore
 
 
@@ -274,3 +274,80 @@ def test_half_a_safetensors_checkpoint_is_swept(tmp_path: Path) -> None:
     assert (tmp_path / "step-00000007.safetensors").exists()
     store.sweep()
     assert not list(tmp_path.iterdir())
+
+
+def forge(path: Path, **changes: Any) -> None:
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"step": 24},
+        {"seed": 2},
+        {"epoch": 7},
+        {"best": {"step": 2, "AP": 0.9}},
+        {"metrics": {"coco": {"AP": 0.9}}},
+        {"data_fingerprint": "0" * 64},
+        {"settings": {"seed": 3}},
+        {"wall_seconds": 1.0},
+        {"card_sha256": "0" * 64},
+    ],
+)
+def test_an_edited_card_is_refused_and_passed_over(tmp_path: Path, changes: dict[str, Any]) -> None:
+    store = CheckpointStore(tmp_path, keep=3)
+    save(store, 1)
+    forge(save(store, 2).card_path, **changes)
+    with pytest.raises(CheckpointError, match=r"000002.json: changed after it was written"):
+        store.open(2)
+    told: list[str] = []
+    found = store.newest(told.append)
+    assert found is not None and found.card.step == 1
+    assert "passed over" in told[0] and len(told) == 1
+
+
+def test_a_checkpoint_renamed_to_another_step_is_refused(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path, keep=3)
+    save(store, 20)
+    for path in list(tmp_path.iterdir()):
+        path.rename(path.with_name(path.name.replace("20", "24")))
+    with pytest.raises(CheckpointError, match="is the card of step 20, by another name"):
+        store.open(24)
+    forge(tmp_path / "step-00000024.json", step=24, files={
+        name.replace("20", "24"): value
+        for name, value in json.loads((tmp_path / "step-00000024.json").read_text())["files"].items()
+    })  # fmt: skip
+    with pytest.raises(CheckpointError, match="changed after it was written"):
+        store.open(24)
+
+
+def test_a_card_of_before_cards_had_a_hash_is_read_and_told(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path, keep=3)
+    card_path = save(store, 2).card_path
+    content = json.loads(card_path.read_text())
+    del content["card_sha256"]
+    card_path.write_text(json.dumps(content))
+    told: list[str] = []
+    found = store.newest(told.append)
+    assert found is not None and found.card.step == 2
+    assert len(told) == 1 and "cannot be checked" in told[0]
+
+
+def test_a_card_keeps_its_hash_through_reading_and_writing(tmp_path: Path) -> None:
+    card = make_card(3)
+    card.metrics = {"per_class": {1: 0.1, 10: 1e-9, "é": None}}
+    card.write(tmp_path / "a.json")
+    again = parse_card(tmp_path / "a.json")
+    again.write(tmp_path / "b.json")
+    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
+
+
+def test_a_card_without_end_is_refused_in_little_room(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    path.write_text("[" * 1_000_000)
+    with pytest.raises(CheckpointError, match="nested too deep"):
+        parse_card(path)
+    with path.open("wb") as file:
+        file.truncate(1 << 34)  # takes no room on the disk, and must take none in memory
+    with pytest.raises(CheckpointError, match="17179869184 bytes, expected at most"):
+        parse_card(path)

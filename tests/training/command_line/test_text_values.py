@@ -84,18 +84,9 @@ def free_texts(command: str) -> list[str]:
     """Text settings whose text is free: paths, names, addresses."""
     keys = text_keys(command, lists=False)
     # One mode at a time, one source of first weights at a time; a policy is a word.
-    left_out = {
-        "convert": ("merge", "verify", "preview", "upgrade"),
-        "eval": ("detections",),
-        "train": (
-            "init.backbone",
-            "model.name",
-            "model.init",
-            "augment.crop",
-            "runtime.compile_cache",
-        ),
-    }
-    keys = [k for k in keys if k not in left_out.get(command, ()) and not k.startswith("policy.")]
+    left_out = ("detections", "compare", "merge", "verify", "preview", "upgrade", "init.backbone")
+    words = ("policy.", "runtime.", "augment.", "model.")
+    keys = [k for k in keys if k not in left_out and not k.startswith(words)]
     return [*keys, "dataset.splits.train.images"] if command == "convert" else keys
 
 

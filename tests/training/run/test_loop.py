@@ -22,7 +22,7 @@ from data_tools.pipeline.order import generator
 from data_tools.shards.manifest import open_split
 from data_tools.shards.reader import RowReader
 from tests.helpers.run_helpers import SMALL, events_in, make_set, read_run
-from training.checkpoints.checkpoint import read_card
+from training.checkpoints.checkpoint import parse_card, read_card
 from training.command_line.configure import compose
 from training.process.world import World
 from training.run.evaluator import Evaluator
@@ -185,8 +185,9 @@ def test_a_run_stopped_in_an_evaluation_says_how_to_go_on(
     output = tmp_path / "run"
     shutil.copytree(finished.output, output)
     card = output / "checkpoints" / "step-00000006.json"
-    content = json.loads(card.read_text())
-    card.write_text(json.dumps({**content, "metrics": None}))  # as if stopped after saving
+    content = parse_card(card)
+    content.metrics = None  # as if stopped after saving
+    content.write(card)
     for name in ("summary.json", "curves.png"):
         (output / name).unlink()
     again = dataclasses.replace(finished, output=str(output), resume=True)
