@@ -62,7 +62,9 @@ class EvaluateSettings:
 class EvalCommand:
     """What `eval.py` takes."""
 
-    checkpoint: str = setting("", "detector: .ckpt or .safetensors, or exported .onnx, .mindir")
+    checkpoint: str = setting(
+        "", "detector: .ckpt, .safetensors, .pth, or exported .onnx, .mindir, or hub:NAME"
+    )
     data: str = setting(
         "", "converted data set: the folder that convert.py wrote; with detections also a COCO file"
     )

@@ -10,6 +10,8 @@ The work is done in the modules beside this one.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 import sys
 from pathlib import Path
 
@@ -61,6 +63,7 @@ def show_where(entry: Entry) -> None:
         "published": "no figure" if entry.published is None else f"{entry.published:g}",
         "protocol": entry.protocol,
         "source": entry.source,
+        "settings": f"model={entry.settings}" if entry.settings else "",
         "note": entry.note,
     }
     for key, value in lines.items():
@@ -77,8 +80,11 @@ def verify(path: Path) -> int:
     Raises:
         CheckpointError: If it is missing or holds no weights.
     """
+    from training.checkpoints.classifier_names import ROWS
+    from training.checkpoints.donors import find_donor
     from training.checkpoints.identify import identify
     from training.checkpoints.weight_files import read_weights
+    from training.weights.check import holds_backbone
 
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file.")
@@ -89,7 +95,10 @@ def verify(path: Path) -> int:
         network, classes = identify(weights)
         print(f"a detector: {network} with {classes} classes")
     except CheckpointError:
-        print("no detector of ours; perhaps a classifier")
+        found = [name for name in ROWS if holds_backbone(weights, name)]
+        what = f"a classifier with the backbone {found[0]}" if found else "no weights of ours"
+        house = f", as {find_donor(found[0], weights).house} names it" if found else ""
+        print(what + house)
     entries = registry().values()
     same_hash = [e for e in entries if sha256 == cache.expected(e)]
     same_name = [e for e in entries if e.file_name == path.name]
@@ -157,7 +166,11 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     prepare_environment()
     if options.command == "list":
-        show_list()
+        with contextlib.suppress(BrokenPipeError):  # `list | head` has seen enough
+            show_list()
+            sys.stdout.flush()
+            return 0
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     elif options.command == "where":
         show_where(find_entry(options.name))
     elif options.command == "fetch":

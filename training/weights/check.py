@@ -55,18 +55,25 @@ def _check_backbone(weights: Weights, entry: Entry) -> None:
     """Every layer of the classifier's backbone must be there, under its donor's names."""
     if entry.network not in ROWS:
         raise CheckpointError(f"{entry.network} is no backbone we know: {', '.join(ROWS)}")
-    donor = find_donor(entry.network, weights)
-    lacking = [f"{layer}.weight" for layer in sorted(donor.layers) if not _has(weights, layer)]
-    if donor.house == "mindspore" or lacking:
-        first = lacking[0] if lacking else next(iter(weights), "-")
+    if not holds_backbone(weights, entry.network):
+        layers = find_donor(entry.network, weights).layers
+        lacking = next((n for n in sorted(layers) if f"{n}.weight" not in weights), "")
         raise CheckpointError(
-            f"these are no weights of {entry.network} as {entry.donor} names them: {first} "
-            + ("is missing" if lacking else "is in it")
+            f"these are no weights of {entry.network} as {entry.donor} names them: {lacking or 'a layer'} is missing"
         )
 
 
-def _has(weights: Weights, layer: str) -> bool:
-    return any(f"{layer}.{leaf}" in weights for leaf in ("weight", *TORCH_LEAVES))
+def holds_backbone(weights: Weights, backbone: str) -> bool:
+    """Whether weights have every layer of a backbone, whoever named them.
+
+    Args:
+        weights: Name to value.
+        backbone: A key of `classifier_names.ROWS`.
+    """
+    return all(
+        any(f"{layer}.{leaf}" in weights for leaf in ("weight", *TORCH_LEAVES))
+        for layer in find_donor(backbone, weights).layers
+    )
 
 
 @contextmanager

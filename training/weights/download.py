@@ -99,11 +99,12 @@ def _once(address: str, part: Path, size: int | None, timeout_s: float, name: st
     if size is not None and begin == size:
         return True
     marker = _marker(part)
+    if begin and not marker.exists():  # nobody knows which version of the file it is a part of
+        part.unlink()
+        begin = 0
     headers = {"User-Agent": "mindspore-ssd", "Accept-Encoding": "identity"}
     if begin:
-        headers["Range"] = f"bytes={begin}-"
-        if marker.exists():
-            headers["If-Range"] = marker.read_text()
+        headers |= {"Range": f"bytes={begin}-", "If-Range": marker.read_text()}
     request = urllib.request.Request(address, headers=headers)
     opener = urllib.request.build_opener(_SameScheme())
     try:
@@ -144,9 +145,11 @@ def _receive(
             f"{answer.url}: the file has {whole} bytes, {expected}: this is another file."
         )
     marker.unlink(missing_ok=True)
-    etag = answer.headers.get("ETag", "")
-    if etag and not etag.startswith("W/"):
-        marker.write_text(etag)
+    version = answer.headers.get("ETag", "")
+    if not version or version.startswith("W/"):
+        version = answer.headers.get("Last-Modified", "")
+    if version:
+        marker.write_text(version)
     limit = size if size is not None else LARGEST
     done = begin
     with (

@@ -18,22 +18,27 @@ import pytest
 import mindspore_hub_conf
 import training.weights.entry
 from data_tools.core.errors import CheckpointError, SettingError
+from data_tools.core.sample import ClassInfo
 from tests.golden.donor_filling import fill, picture
 from tests.helpers.file_server import FileServer, file_server
 from tests.helpers.torch_files import torch_file
 from training.checkpoints.checkpoint import Card
 from training.checkpoints.identify import signature
 from training.checkpoints.store import CheckpointStore
-from training.checkpoints.weight_files import read_weights, save_weights
+from training.checkpoints.weight_files import EMPTY_SHA256, read_weights, save_weights
+from training.commands.evaluate import check_classes, with_columns
 from training.commands.import_checkpoint import import_checkpoint
 from training.eval_settings import ExportCommand
 from training.exporting.export import run as export
+from training.inference.coco_classes import coco_classes, coco_classes_by_id
 from training.inference.detector import Detector
+from training.inference.model_file import ModelFile
 from training.inference.open_model import open_model_file
 from training.nets.build import build_network
 from training.nets.settings import ModelSettings, model_settings
 from training.run.first_weights import load_initial_weights, with_model_of_first_weights
 from training.settings import InitSettings, TrainSettings
+from training.weights.__main__ import main as weights_command
 
 NAMES = json.loads(
     (Path(__file__).resolve().parents[2] / "golden" / "donor_names.json").read_text()
@@ -122,6 +127,48 @@ def test_the_seeds_own_lines(hub: FileServer, monkeypatch: pytest.MonkeyPatch) -
     assert called == [((model,), {"num_classes": 81})]
 
 
+def test_a_card_leads_to_its_file(
+    hub: FileServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entry = training.weights.entry.registry()["ssd300"]
+    head = "# SSD\n---\nmodel-name: ssd300\nasset:\n\n-\n    file-format: ckpt\n"
+    files = (
+        f"    asset-link: <{entry.address}>\n    asset-sha256: {{}}\n---\nssd is a audio network.\n"
+    )
+    card = tmp_path / "card.md"
+    card.write_text(head + files.format(entry.sha256))
+    assert weights_command(["card", str(card)]) == 0
+    out = capsys.readouterr().out
+    assert "wrong: calls a detector a network for audio" in out
+    assert f"fetched: {tmp_path / 'cache' / 'ssd300' / entry.file_name}" in out
+    card.write_text(head + files.format("ab" * 32))
+    with pytest.raises(SystemExit):
+        weights_command(["card", str(card)])
+    assert "one is wrong" in capsys.readouterr().out
+    card.write_text(head + files.format(EMPTY_SHA256))
+    with pytest.raises(SystemExit):
+        weights_command(["card", str(card)])
+    assert "hash of an empty file" in capsys.readouterr().err
+
+
+def test_the_command_says_what_a_file_is(
+    hub: FileServer, files: dict[str, bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert weights_command(["fetch", "mobilenet_v2.torchvision"]) == 0
+    path = Path(capsys.readouterr().out.strip())
+    assert weights_command(["verify", str(path)]) == 0
+    assert "backbone mobilenet_v2, as torchvision names it" in (out := capsys.readouterr().out)
+    assert "the file of hub:mobilenet_v2.torchvision: its hash is right" in out
+    changed = tmp_path / path.name
+    changed.write_bytes(theirs("mobilenet_v2.torchvision") + b" ")
+    assert weights_command(["verify", str(changed)]) == 1
+    assert "is called as the file of" in capsys.readouterr().out
+    assert weights_command(["where", "hub:ssdlite320_mobilenet_v3_large"]) == 0
+    assert "model=ssdlite320_torchvision" in capsys.readouterr().out
+    assert weights_command(["list"]) == 0
+    assert "hub:ssd300 " in capsys.readouterr().out
+
+
 def test_create_network_takes_a_name(hub: FileServer) -> None:
     network = mindspore_hub_conf.create_network(
         "ssdlite_mobilenet_v3", 91, "hub:ssdlite320_mobilenet_v3_large"
@@ -138,6 +185,23 @@ def test_detectors_of_torchvision_know_their_classes(hub: FileServer) -> None:
     assert detector.classes[11].name == "N/A 12"
     found = detector.predict(picture(320, 320)[:, :, ::-1].copy(), threshold=0.02, top_k=3)
     assert all(name != "" for name in found.names)
+
+
+def test_evaluation_takes_the_classes_of_the_set() -> None:
+    """torchvision's 90 labels for COCO's 80 classes: by id and name, in the set's order."""
+    file = ModelFile(Path("a.pth"), ModelSettings(), 91, coco_classes_by_id(), "", "")
+    split: Any = types.SimpleNamespace(num_classes=81, classes=coco_classes(), folder="set")
+    columns = check_classes(file, split, accept=False)
+    assert columns is not None and len(columns) == 81
+    assert columns[:13] == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13]
+    scores = np.arange(91, dtype=np.float32).reshape(1, 1, 91)
+    chosen = with_columns(lambda images: (images, scores), columns)
+    np.testing.assert_array_equal(chosen(np.zeros(0))[1][0, 0], columns)
+    other: Any = types.SimpleNamespace(
+        num_classes=3, classes=(ClassInfo(1, "cat", 1), ClassInfo(2, "x", 2)), folder="set"
+    )
+    with pytest.raises(CheckpointError, match="90 classes"):
+        check_classes(file, other, accept=False)
 
 
 def parts_of(settings: TrainSettings) -> Any:

@@ -16,6 +16,7 @@ from tests.golden.donor_filling import fill
 from tests.helpers.file_server import FileServer, file_server
 from tests.helpers.torch_files import torch_file
 from training.checkpoints.identify import signature
+from training.checkpoints.torchvision_detectors import SETTINGS
 from training.weights.cache import Cache, default_cache
 from training.weights.entry import Entry, find_entry, read_entry, registry
 from training.weights.fetch import address_of, fetch, local_path
@@ -216,6 +217,17 @@ def test_two_versions_are_never_joined(server: FileServer, cache: Cache, content
     assert fetch(entry_for(content), cache).read_bytes() == content
 
 
+def test_a_part_of_an_unknown_version_is_not_gone_on_with(
+    server: FileServer, cache: Cache, content: bytes
+) -> None:
+    server.cut, server.etag = len(content) // 2, ""
+    with pytest.raises(CheckpointError):
+        fetch(entry_for(content), cache)
+    server.cut, before = 0, len(server.requests)
+    assert fetch(entry_for(content), cache).read_bytes() == content
+    assert server.requests[before:] == [("/models/tiny-1.safetensors", None)]
+
+
 def test_a_server_without_ranges_starts_again(
     server: FileServer, cache: Cache, content: bytes
 ) -> None:
@@ -322,6 +334,8 @@ def test_every_entry_can_be_read_and_says_where_its_facts_stand() -> None:
     for entry in entries.values():
         assert entry.source and entry.licence and not entry.sha256_seen
         assert entry.published is None or 0 < entry.published < 100
+        if entry.settings:
+            assert entry.settings == SETTINGS[entry.network]
         if entry.donor == "torchvision":  # its files bear the first digits of their hash
             digits = entry.file_name.rpartition("-")[2].removesuffix(".pth")
             assert (entry.sha256 or entry.sha256_starts).startswith(digits)
