@@ -5,11 +5,13 @@ Each mode has a home of its own; nothing is converted, checked or drawn here.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy.typing as npt
 
 from data_tools.convert.settings import ConvertSettings
+from data_tools.sources.data_yaml import with_data_yaml
 
 
 def run(settings: ConvertSettings, default_boxes: npt.ArrayLike | None = None) -> int:
@@ -42,6 +44,8 @@ def run(settings: ConvertSettings, default_boxes: npt.ArrayLike | None = None) -
         from data_tools.convert.merge import run_merge
 
         return run_merge(settings)
+    # From here on the raw data set is read: a data.yaml says where its splits lie.
+    settings = replace(settings, dataset=with_data_yaml(settings.dataset))
     if settings.check:
         from data_tools.audit.audit import run_audit
 

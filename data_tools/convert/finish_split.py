@@ -135,3 +135,20 @@ def _refuse_empty(
             f"max_skipped={max_skipped:g} allows. The first defects:\n{lines}\n"
             "See all of them with check=true; raise max_skipped if that is as it should be."
         )
+    boxes = report["found"]["boxes"] - report["left_out"]["boxes_of_other_classes"]
+    lost = boxes - report["written"]["boxes"]
+    allowed = max_skipped * boxes if boxes >= _SMALL_SPLIT else boxes - 1
+    if boxes and lost > allowed:
+        raise PolicyError(
+            f"split {split.name!r}: {lost} of its {boxes} boxes would be left out for defects"
+            f"{'' if lost == boxes else f', more than max_skipped={max_skipped:g} allows'}. Where they went:\n"
+            f"{_where_boxes_went(report)}\nThe first defects:\n{lines}\nSee all of them with check=true."
+        )
+
+
+def _where_boxes_went(report: Mapping[str, Any]) -> str:
+    return "\n".join(
+        f"  {kind}: {sum(actions.values())} ({KINDS[kind].meaning})"
+        for kind, actions in report["defects"].items()
+        if "skip" in actions and kind != "lost_all_boxes"
+    )

@@ -139,6 +139,11 @@ def make_plan(settings: ConvertSettings, raw: RawDataset) -> tuple[Plan, dict[st
     Raises:
         DataError: If a split has no image that is there.
     """
+    if not raw.classes.classes:
+        raise DataError(
+            "the data set has no class: no annotation of any split has a box that can be read. Look for the "
+            "reason with check=true."
+        )
     planned = [_plan_split(split, settings) for split in raw.splits]
     plan = Plan(settings.content(), raw.classes.classes, tuple(p for p, _ in planned))
     return plan, {p.name: table for p, table in planned}
@@ -149,6 +154,13 @@ def _plan_split(split: RawSplit, settings: ConvertSettings) -> tuple[SplitPlan, 
     log.defects.extend(split.defects)
     table, sizes = measure_files(split.table, log)
     if not len(table):
+        if not len(split.table) and log.defects:
+            lines = "\n".join(f"  {defect.line()}" for defect in log.defects[:5])
+            raise DataError(
+                f"split {split.name!r}: none of its {split.found['images']} images can be used; all were "
+                f"left out when the annotations were read. The first defects:\n{lines}\n"
+                "See all of them with check=true."
+            )
         where = "" if split.table.images else f" below {split.table.root}"
         seen = f" The first defect: {log.defects[0].line()}." if log.defects else ""
         raise DataError(

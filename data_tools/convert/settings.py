@@ -10,7 +10,7 @@ from typing import Any
 
 from data_tools.core.settings_fields import require, require_choice, require_positive, setting
 from data_tools.sources.defects import POLICIES
-from data_tools.sources.settings import DatasetSettings
+from data_tools.sources.settings import LATER_SETTINGS, DatasetSettings
 
 IMAGE_CHECKS = ("fast", "full")
 EXIF_CHOICES = ("auto", "apply", "ignore")
@@ -67,6 +67,9 @@ class PolicySettings:
     too_large: str = _policy("too_large")
     missing_annotation: str = _policy("missing_annotation")
     unreadable_annotation: str = _policy("unreadable_annotation")
+    ambiguous_image: str = _policy("ambiguous_image")
+    lost_all_boxes: str = _policy("lost_all_boxes")
+    hidden_files: str = _policy("hidden_files")
     unknown_image: str = _policy("unknown_image")
     unknown_category: str = _policy("unknown_category")
     duplicate_annotation_id: str = _policy("duplicate_annotation_id")
@@ -131,11 +134,22 @@ class ConvertSettings:
         """The settings that decide the content of the set, for the manifest: no paths, no workers."""
         dataset = asdict(self.dataset)
         del dataset["root"], dataset["only"]
+        for key in LATER_SETTINGS:
+            if dataset[key] == getattr(DatasetSettings(), key):
+                del dataset[key]
         names = self.dataset.only or list(self.dataset.splits)
         dataset["splits"] = {name: dataset["splits"][name] for name in names}
+        for split in dataset["splits"].values():
+            if not split["folders"]:
+                del split["folders"]
+        policy = {
+            kind: action
+            for kind, action in asdict(self.policy).items()
+            if not POLICIES[kind].since or action != POLICIES[kind].actions[0]
+        }
         return {
             "dataset": dataset,
             "image": asdict(self.image),
-            "policy": asdict(self.policy),
+            "policy": policy,
             "shards": self.shards,
         }

@@ -147,7 +147,13 @@ def _row(
         return None
     fitted = prepared.sample
     if labels is None or fitted is not sample or prepared.height != sample.height:
+        had_boxes = len(fitted.category_ids) > 0
         fitted = fit_boxes(fitted, prepared.height, prepared.width, log)
+        if had_boxes and not len(fitted.category_ids):
+            detail = "every box was left out: none lies within the image"
+            action = log.add("lost_all_boxes", sample.file_name, detail, image_id=sample.image_id)
+            if action != "keep":
+                return None
         labels = task.classes.labels(fitted.category_ids)
     if not len(fitted.category_ids) and not task.keep_empty:
         changes["empty_left_out"] += 1

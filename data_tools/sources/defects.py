@@ -25,12 +25,15 @@ class Kind:
         meaning: What is wrong, in a few words.
         actions: What may be done, the default first. `error` stops before anything is published, `skip`
             leaves the item out, `clip` cuts the box to the image, `keep` only reports it, `fix` repairs it.
-        unit: What `skip` leaves out: `image` or `box`.
+        unit: What `skip` leaves out: `image`, `box`, or `file` for what was no image of the set.
+        since: 0 for the first kinds. A manifest names the policy of a later kind only where it is not the
+            default, so that sets made before the kind was known stay the same.
     """
 
     meaning: str
     actions: tuple[str, ...]
     unit: str
+    since: int = 0
 
 
 KINDS: Mapping[str, Kind] = {
@@ -70,6 +73,25 @@ KINDS: Mapping[str, Kind] = {
     ),
     "unreadable_annotation": Kind(
         "an image's annotation file cannot be parsed", ("skip", "error"), "image"
+    ),
+    "ambiguous_image": Kind(
+        "an annotation file or a name fits several images, or two files claim one image",
+        ("skip", "error"),
+        "image",
+        since=1,
+    ),
+    "lost_all_boxes": Kind(
+        "every box of the image was left out for a defect; `keep` takes it as an image without objects",
+        ("skip", "keep", "error"),
+        "image",
+        since=1,
+    ),
+    "hidden_files": Kind(
+        "pictures in folders or files that an editor, a NAS or an archive hides (.ipynb_checkpoints, "
+        "@eaDir, __MACOSX, ._name)",
+        ("skip", "error"),
+        "file",
+        since=1,
     ),
     "unknown_image": Kind(
         "an annotation names an image that is not there", ("skip", "error"), "box"

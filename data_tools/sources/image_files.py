@@ -6,7 +6,6 @@ Each layout has a module of its own beside this one.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +17,6 @@ from data_tools.core.errors import DataError
 from data_tools.core.sample import Sample
 from data_tools.sources.defects import DefectLog
 from data_tools.sources.table import SampleTable, table_from_samples
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
 
 
 @dataclass(frozen=True)
@@ -192,30 +189,6 @@ def digest_of(parts: Sequence[bytes]) -> str:
         digest.update(len(part).to_bytes(8, "big"))
         digest.update(part)
     return digest.hexdigest()
-
-
-def list_images(folder: Path) -> list[str]:
-    """List the images below a folder, sorted, as names relative to it; symlink loops are not followed."""
-    found, seen = [], set()
-    for current, folders, files in os.walk(folder, followlinks=True):
-        status = Path(current).stat()
-        if (status.st_dev, status.st_ino) in seen:
-            folders.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        base = Path(current).relative_to(folder)
-        found += [
-            (base / name).as_posix() for name in files if name.lower().endswith(IMAGE_SUFFIXES)
-        ]
-    return sorted(found)
-
-
-def image_index(folder: Path) -> dict[str, str]:
-    """Return the images below a folder by their name without suffix, with the folders before it."""
-    index: dict[str, str] = {}
-    for name in list_images(folder):
-        index.setdefault(name.rsplit(".", 1)[0], name)
-    return index
 
 
 def corners_from(

@@ -5,11 +5,13 @@ Which classes are kept is decided in `data_tools/sources/classes.py`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from data_tools.core.errors import DataError
 from data_tools.sources.image_files import read_text, require_file
+from data_tools.sources.text_yaml import LARGEST_BYTES, read_text_yaml
 
 
 def class_names(root: Path, names: Sequence[str], names_file: str, key: str) -> list[str]:
@@ -28,21 +30,37 @@ def class_names(root: Path, names: Sequence[str], names_file: str, key: str) -> 
         return list(names)
     path = root / names_file
     require_file(path, f"{key}.names_file={names_file}")
-    text = read_text(path)
-    if path.suffix.lower() not in (".yaml", ".yml"):
-        return [line.strip() for line in text.splitlines() if line.strip()]
-    import yaml  # type: ignore[import-untyped]
-
-    try:
-        content = yaml.safe_load(text)
-        entries = content["names"]
-        if isinstance(entries, dict):
-            entries = [entries[k] for k in range(len(entries))]
-        if not isinstance(entries, list) or not entries:
-            raise TypeError("no list")
-        return [str(entry) for entry in entries]
-    except (yaml.YAMLError, KeyError, TypeError) as error:
+    if path.suffix.lower() in (".yaml", ".yml"):
+        return names_in(read_text_yaml(path, f"{key}.names_file={names_file}"), path, key)
+    if path.stat().st_size > LARGEST_BYTES:
         raise DataError(
-            f"{path}: expected YAML with `names:` and the class names ({error!r}). Give them as "
-            f"{key}.names=[...] instead."
-        ) from error
+            f"{path}: {path.stat().st_size} bytes; a file of class names has at most {LARGEST_BYTES}. "
+            f"Check {key}.names_file."
+        )
+    return [line.strip() for line in read_text(path).splitlines() if line.strip()]
+
+
+def names_in(content: Mapping[str, Any], path: Path, key: str) -> list[str]:
+    """Return the names of a `data.yaml`, a list or a mapping of numbers from 0, in their order.
+
+    Raises:
+        DataError: If there are none, or one is no text.
+    """
+    entries = content.get("names")
+    advice = f"Write `names: [cat, dog]` or `0: cat`, or give them as {key}.names=[...]."
+    if isinstance(entries, dict):
+        numbers = {k.strip(): k for k in entries}
+        wanted = [str(k) for k in range(len(entries))]
+        if set(numbers) != set(wanted):
+            listed = ", ".join(list(numbers)[:5])
+            raise DataError(
+                f"{path}: the keys of `names:` are {listed}; expected the numbers 0..{len(entries) - 1}. {advice}"
+            )
+        entries = [entries[numbers[k]] for k in wanted]
+    if not isinstance(entries, list) or not entries:
+        raise DataError(f"{path}: expected `names:` with the class names. {advice}")
+    for number, entry in enumerate(entries):
+        if not isinstance(entry, str) or not entry.strip():
+            found = "empty" if isinstance(entry, str) else "a list or a mapping"
+            raise DataError(f"{path}: `names:` number {number} is {found}, no text. {advice}")
+    return entries

@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from data_tools.core.errors import DataError
 from data_tools.core.settings_fields import require
 from data_tools.sources.box_checks import check_table
 from data_tools.sources.classes import ClassMap, build_class_map, common_categories
-from data_tools.sources.defects import Defect, DefectLog, count_left_out
+from data_tools.sources.defects import KINDS, Defect, DefectLog, count_left_out
 from data_tools.sources.fractions import cut_fractions
 from data_tools.sources.image_files import SourceSplit, require_folder
 from data_tools.sources.settings import DatasetSettings, SplitSettings
@@ -84,8 +85,9 @@ def read_source(dataset: DatasetSettings, policy: dict[str, str]) -> RawDataset:
             if name in names:
                 raise
     for name, source in sources.items():
-        if dataset.splits[name].list and dataset.kind != "voc":
-            sources[name] = replace(source, table=_listed(source, root, dataset.splits[name], name))
+        split = dataset.splits[name]
+        if split.list and dataset.kind != "voc" and not _reads_lists(dataset, split):
+            sources[name] = replace(source, table=_listed(source, root, split, name))
     cut_fractions(dataset, sources)
     if dataset.kind == "voc":
         _number_by_name(sources, dataset.names)
@@ -95,6 +97,11 @@ def read_source(dataset: DatasetSettings, policy: dict[str, str]) -> RawDataset:
         dataset.merge,
     )
     return RawDataset(tuple(_finish(n, sources[n], classes, dataset) for n in names), classes)
+
+
+def _reads_lists(dataset: DatasetSettings, split: SplitSettings) -> bool:
+    """Whether the reader itself takes only the images of `list`, rather than all and then those."""
+    return dataset.kind == "yolo" and not split.annotations
 
 
 def _same_file(
@@ -121,7 +128,9 @@ def _read_split(dataset: DatasetSettings, root: Path, name: str, log: DefectLog)
     if dataset.kind == "voc":
         from data_tools.sources.voc import read_voc
 
-        return read_voc(root, split, dataset.box_origin, log, key)
+        # A folder of pictures that several folders of XML files share has pictures of all of them.
+        owners = {s.annotations for s in dataset.splits.values() if s.images == split.images}
+        return read_voc(root, split, dataset.box_origin, log, key, whole_folder=len(owners) == 1)
     if dataset.kind == "txt":
         from data_tools.sources.txt import read_txt
 
@@ -148,26 +157,35 @@ def _draw(dataset: DatasetSettings, split: SplitSettings, name: str, log: Defect
 
 
 def _listed(source: SourceSplit, root: Path, split: SplitSettings, name: str) -> SampleTable:
-    """Keep the images that a split's list names, by id, file name, or name without folder or suffix."""
+    """Keep the images that a split's list names: by their names or, where no line is one, by their ids."""
     from data_tools.sources.image_files import read_text, require_file
+    from data_tools.sources.picture_names import PictureNames
 
     path, key = root / split.list, f"dataset.splits.{name}.list={split.list}"
     require_file(path, key)
-    wanted = {line.strip() for line in read_text(path).splitlines() if line.strip()}
-    keep, used = [], set()
-    for index, file_name in enumerate(source.table.file_names):
-        base = file_name.rsplit("/", 1)[-1]
-        forms = {file_name, base, base.rsplit(".", 1)[0], str(int(source.table.image_ids[index]))}
-        if forms & wanted:
-            keep.append(index)
-            used |= forms & wanted
-    unused = sorted(wanted - used)
+    wanted = list(dict.fromkeys(line.strip() for line in read_text(path).splitlines()))
+    wanted = [line for line in wanted if line]
+    table = source.table
+    pictures = PictureNames(table.file_names)
+    found = {line: pictures.find(line) for line in wanted}
+    if wanted and not any(found.values()):
+        by_id = {str(number): k for k, number in enumerate(table.image_ids.tolist())}
+        if all(line in by_id for line in wanted):
+            return table.take(sorted(by_id[line] for line in wanted))
+    unused = sorted(line for line, files in found.items() if not files)
     if unused:
         raise DataError(
             f"{path} ({key}): {len(unused)} of its {len(wanted)} names are no image of the set, for "
-            f"instance {', '.join(unused[:5])}."
+            f"instance {', '.join(unused[:5])}. A line is a file's name, with or without folder and ending; "
+            "or every line is an image's id."
         )
-    return source.table.take(keep)
+    for line, files in found.items():
+        if len(files) > 1:
+            raise DataError(
+                f"{path} ({key}): {line!r} fits {' and '.join(files[:3])}. Write folder and ending as well."
+            )
+    chosen = {files[0] for files in found.values()}
+    return table.take([k for k, file in enumerate(table.file_names) if file in chosen])
 
 
 def _number_by_name(sources: dict[str, SourceSplit], first: list[str]) -> None:
@@ -184,6 +202,32 @@ def _number_by_name(sources: dict[str, SourceSplit], first: list[str]) -> None:
         )
 
 
+def _without_lost(
+    table: SampleTable, had_boxes: npt.NDArray[np.bool_], file: str, log: DefectLog
+) -> SampleTable:
+    """Leave out the images that lost all their boxes: they are no negatives.
+
+    Args:
+        table: The split after the checks of its boxes.
+        had_boxes: (I,) whether an image had a box before.
+        file: The annotation file, for reports; empty takes each image's own file name.
+        log: The defects so far, and where these go.
+    """
+    lost_before = {
+        d.image_id
+        for d in log.defects
+        if d.image_id is not None and d.action == "skip" and KINDS[d.kind].unit == "box"
+    }
+    lost = had_boxes | np.isin(table.image_ids, np.array(sorted(lost_before), np.int64))
+    lost &= np.diff(table.offsets) == 0
+    for k in np.flatnonzero(lost):
+        place = file or table.file_names[k]
+        detail = f"every box of {table.file_names[k]} was left out"
+        action = log.add("lost_all_boxes", place, detail, image_id=int(table.image_ids[k]))
+        lost[k] = action != "keep"
+    return table.take(np.flatnonzero(~lost)) if lost.any() else table
+
+
 def _finish(
     name: str, source: SourceSplit, classes: ClassMap, dataset: DatasetSettings
 ) -> RawSplit:
@@ -191,13 +235,16 @@ def _finish(
     table, log = source.table, source.log
     # What a file of several splits lost belongs to none of them: each answers for its share.
     split = dataset.splits[name]
-    share = 0.0 if split.list and dataset.kind != "voc" else split.fraction
+    after = split.list and dataset.kind != "voc" and not _reads_lists(dataset, split)
+    share = 0.0 if after else split.fraction
     images, boxes = (
         round(n * (1.0 if share is None else share)) for n in count_left_out(log.defects)
     )
     found = {"images": len(table) + images, "boxes": len(table.category_ids) + boxes}
     file = next(iter(source.digests)) if dataset.kind == "coco" else ""
+    had_boxes = np.diff(table.offsets) > 0
     table = check_table(table, source.categories, file, log)
+    table = _without_lost(table, had_boxes, file, log)
     kept = classes.labels(table.category_ids) > 0
     table = table.keep_boxes(kept)
     count = len(table)

@@ -5,6 +5,7 @@ What is done with it is set in `convert/settings.py`.
 
 from __future__ import annotations
 
+import builtins
 from dataclasses import dataclass
 from typing import Optional
 
@@ -12,6 +13,10 @@ from data_tools.core.settings_fields import require, require_choice, setting
 
 DATASET_KINDS = ("coco", "voc", "txt", "yolo", "shapes")
 BOX_ORDERS = ("xyxy", "yxyx")
+YOLO_LINES = ("auto", "box", "polygon", "pose")
+LATER_SETTINGS = ("yolo_lines",)
+"""Settings that came later: a manifest names them only where they differ from their default, so that the
+fingerprint of sets that do not use them stays."""
 
 
 @dataclass
@@ -24,6 +29,9 @@ class SplitSettings:
     )
     images: str = setting("", "folder of the images")
     list: str = setting("", "text file that names the split's images, one a line; empty takes all")
+    folders: builtins.list[str] = setting(
+        [], "only what lies in these folders below `images`; empty: all"
+    )
     fraction: Optional[float] = setting(
         None, "share of the images, 0..1: splits of one source are cut apart by `split_seed`"
     )
@@ -56,6 +64,11 @@ class DatasetSettings:
     )
     box_order: str = setting("xyxy", "txt: order of a box's numbers, xyxy or yxyx")
     first_class: int = setting(0, "txt: number of the first class in the files, 0 or 1")
+    yolo_lines: str = setting(
+        "auto",
+        "yolo: what a line of more than four numbers is: box (and a confidence), polygon, or pose (a box "
+        "and key points); auto goes by kpt_shape in `names_file` and by the numbers, and refuses doubt",
+    )
     seed: int = setting(1, "shapes: seed of the drawn scenes")
     min_side: int = setting(160, "shapes: smallest image side in pixels")
     max_side: int = setting(320, "shapes: largest image side in pixels")
@@ -64,6 +77,7 @@ class DatasetSettings:
         require_choice("dataset.kind", self.kind, DATASET_KINDS)
         require_choice("dataset.box_origin", self.box_origin, (0, 1))
         require_choice("dataset.box_order", self.box_order, BOX_ORDERS)
+        require_choice("dataset.yolo_lines", self.yolo_lines, YOLO_LINES)
         require_choice("dataset.first_class", self.first_class, (0, 1))
         require(
             32 <= self.min_side <= self.max_side,

@@ -6,6 +6,7 @@ The order of the numbers and where they count from are settings, because tools d
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,9 @@ _Box = tuple[list[float], int]
 
 _MOST_CLASSES = 100_000
 """Where no names are given, a class number above this is a slip and not that many classes."""
+
+_NAMED_BOX = re.compile(r"(?<=\s)((?:[-+.\d]+,){4}(?=[^\s,]))")
+"""Where a box begins whose class may be of several words."""
 
 
 def read_txt(
@@ -67,13 +71,19 @@ def read_txt(
             continue
         where = f"{split.annotations}:{number}"
         name, tokens = split_line(line)
+        lost_before = len(log.defects)
         safe = safe_name(_relative(name, folder))
         if safe is None:
             log.add("path_escape", where, f"file name {name!r}")
             continue
-        boxes = [_box(token, names, dataset.first_class, where, log) for token in tokens]
-        lines.append((safe, [box for box in boxes if box is not None]))
-    if not lines:
+        read = [_box(token, names, dataset.first_class, where, log) for token in tokens]
+        boxes = [box for box in read if box is not None]
+        if tokens and not boxes and len(log.defects) > lost_before:
+            detail = f"all {len(tokens)} boxes of {safe} were left out"
+            if log.add("lost_all_boxes", where, detail) != "keep":
+                continue
+        lines.append((safe, boxes))
+    if not lines and not any(defect.kind == "lost_all_boxes" for defect in log.defects):
         raise DataError(f"{path}: it names no image. Expected lines `path x1,y1,x2,y2,class ...`.")
     if not names:
         highest = max((box[1] for _, boxes in lines for box in boxes), default=1)
@@ -94,7 +104,16 @@ def split_line(line: str) -> tuple[str, list[str]]:
 
     >>> split_line("my photos/a 1.jpg 1,2,3,4,0 5,6,7,8,1")
     ('my photos/a 1.jpg', ['1,2,3,4,0', '5,6,7,8,1'])
+    >>> split_line("a.jpg 1,2,3,4,cat 5,6,7,8,traffic light")
+    ('a.jpg', ['1,2,3,4,cat', '5,6,7,8,traffic light'])
     """
+    named = _NAMED_BOX.search(line)
+    if named and not all(map(_looks_like_box, line[named.start(1) :].split())):
+        # The class's name holds blanks: a box goes on until the next one begins.
+        starts = [match.start(1) for match in _NAMED_BOX.finditer(line)]
+        ends = [*starts[1:], len(line)]
+        found = [line[a:b].strip() for a, b in zip(starts, ends, strict=True)]
+        return line[: starts[0]].strip(), found
     words = line.split()
     count = len(words)
     while count > 1 and _looks_like_box(words[count - 1]):
@@ -130,18 +149,29 @@ def _relative(name: str, folder: Path) -> str:
 def _box(token: str, names: list[str], first_class: int, where: str, log: DefectLog) -> _Box | None:
     parts = token.split(",")
     try:
+        if "_" in "".join(parts[:4]):  # Python's own way to write numbers, nobody else's
+            raise ValueError(token)
         corners = [float(part) for part in parts[:4]]
-        (label,) = parts[4:]
+        (label,) = (part.strip() for part in parts[4:])
     except ValueError:
         log.add("malformed_box", where, f"{token!r}, expected x1,y1,x2,y2,class")
         return None
+    number = int(label) if _is_number(label) else -1
+    is_one = first_class <= number < first_class + (len(names) or _MOST_CLASSES)
+    if label in names and is_one and names.index(label) != number - first_class:
+        raise DataError(
+            f"{where}: the class {label!r} is the name of class number {names.index(label) + first_class} and the "
+            f"number of {names[number - first_class]!r}. Leave dataset.names out if the file has names "
+            "only, or give names that are no numbers."
+        )
     if label in names:
         return corners, names.index(label) + 1
-    try:
-        number = int(label)
-    except ValueError:
-        number = -1
-    if not first_class <= number < first_class + (len(names) or _MOST_CLASSES):
+    if not is_one:
         log.add("unknown_category", where, f"class {label!r} of {token!r}")
         return None
     return corners, number - first_class + 1
+
+
+def _is_number(text: str) -> bool:
+    digits = text.removeprefix("-").removeprefix("+")
+    return digits.isascii() and digits.isdigit() and len(digits) < 10

@@ -1,12 +1,13 @@
 """Pascal VOC layout: an XML file for each image, images in the same or another folder, lists of names.
 
-XML comes from anywhere, so it is parsed with `defusedxml`: no entities, nothing from outside the file.
+What one XML file says is read in `data_tools/sources/voc_xml.py`.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,6 @@ from data_tools.sources.image_files import (
     SourceSplit,
     corners_from,
     digest_of,
-    image_index,
     is_text,
     numbers_for,
     read_text,
@@ -28,15 +28,32 @@ from data_tools.sources.image_files import (
     safe_name,
     table_of_files,
 )
+from data_tools.sources.listing import IMAGE_SUFFIXES, list_files, list_images
+from data_tools.sources.picture_names import PictureNames
+from data_tools.sources.safe_xml import LARGEST_BYTES
 from data_tools.sources.settings import SplitSettings
+from data_tools.sources.voc_xml import VocObject, declared_size, objects_of, parse_voc
 
-_LARGEST_XML = 64 << 20
-_NO_SIDE = 1 << 31
-"""No image has so many pixels on a side."""
+
+@dataclass(frozen=True)
+class _Parsed:
+    """What one XML file says of its picture."""
+
+    name: str
+    file_name: str
+    height: int
+    width: int
+    objects: list[VocObject]
 
 
 def read_voc(
-    root: Path, split: SplitSettings, origin: int, log: DefectLog, key: str = "dataset.splits"
+    root: Path,
+    split: SplitSettings,
+    origin: int,
+    log: DefectLog,
+    key: str = "dataset.splits",
+    *,
+    whole_folder: bool = False,
 ) -> SourceSplit:
     """Read one split in VOC layout.
 
@@ -48,6 +65,7 @@ def read_voc(
         origin: 1 if pixels count from 1 and the last one belongs to the box, 0 if edges count from 0.
         log: Where defects go.
         key: Setting that named the files, for messages.
+        whole_folder: All pictures of the folder belong to the split: one without XML is reported.
 
     Returns:
         The split, sorted by image id.
@@ -59,111 +77,144 @@ def read_voc(
     require_folder(folder, f"{key}.annotations={split.annotations}")
     require_folder(images, f"{key}.images={split.images}")
     # By name, because some tools write the suffix in capitals.
-    xml_files = {p.name[:-4]: p.name for p in folder.iterdir() if p.name.lower().endswith(".xml")}
-    names, digests = _names(root, split, folder, xml_files, key)
+    xml_files = {name[:-4]: name for name in list_files(folder, (".xml",), log, split.annotations)}
+    names, digests = _names(root, split, xml_files, key)
     if not names:
         raise DataError(
             f"{folder}: no XML file ({key}.annotations={split.annotations}). Check that setting and "
             "dataset.root."
         )
-    index = image_index(images)
-    categories: dict[str, int] = {}
-    parsed: list[tuple[str, str, int, int, list[_Object]]] = []
+    listing = list_images(images, log if images != folder else None, split.images, split.folders)
+    pictures = PictureNames(listing)
+    parsed: list[_Parsed] = []
     contents: list[bytes] = []
+    spoken_for: set[str] = set()
     for name in names:
-        path = folder / xml_files.get(name, f"{name}.xml")
-        xml_name = f"{split.annotations}/{path.relative_to(folder).as_posix()}"
+        xml = xml_files.get(name, f"{name}.xml")
+        xml_name = f"{split.annotations}/{xml}"
+        spoken_for.update(pictures.with_stem(name))
         if not is_text(name):
-            log.add("path_escape", split.annotations, f"file name {path.name!r}")
+            log.add("path_escape", split.annotations, f"file name {xml!r}")
             continue
         try:
-            if path.stat().st_size > _LARGEST_XML:
-                raise ValueError("larger than 64 MiB")
-            data = path.read_bytes()
+            if (folder / xml).stat().st_size > LARGEST_BYTES:
+                raise ValueError(f"larger than {LARGEST_BYTES >> 20} MiB")
+            data = (folder / xml).read_bytes()
         except FileNotFoundError:
             if log.add("missing_annotation", xml_name, f"{name} is listed") == "keep":
-                parsed.append((name, index.get(name, f"{name}.jpg"), 0, 0, []))
+                found = pictures.with_stem(name)
+                parsed.append(_Parsed(name, found[0] if found else f"{name}.jpg", 0, 0, []))
             continue
         except (OSError, ValueError) as error:
             log.add("unreadable_annotation", xml_name, str(error))
             continue
         contents += [name.encode(), hashlib.sha256(data).digest()]
-        tree = _parse(data, xml_name, log)
+        tree = parse_voc(data, xml_name, log)
         if tree is None:
             continue
-        file_name = index.get(name) or _named_in(tree, xml_name, name, images, log)
-        if file_name is not None:
-            height, width = _size(tree)
-            found = (_object(element, xml_name, log) for element in tree.findall("object"))
-            objects = [entry for entry in found if entry is not None]
-            parsed.append((name, file_name, height, width, objects))
+        file_name = _picture(tree, xml_name, name, pictures, images, log)
+        if file_name is None:
+            continue
+        spoken_for.add(file_name)
+        objects, lost = objects_of(tree, xml_name, log)
+        if lost and not objects:
+            detail = f"all {lost} boxes of {file_name} were left out"
+            if log.add("lost_all_boxes", xml_name, detail) != "keep":
+                continue
+        parsed.append(_Parsed(name, file_name, *declared_size(tree), objects))
+    parsed = _each_once(parsed, split, xml_files, log)
+    if whole_folder and not split.list:
+        for picture in listing:
+            if picture not in spoken_for and is_text(picture):
+                log.add(
+                    "missing_annotation", f"{split.images}/{picture}", "the picture has no XML file"
+                )
     digests[split.annotations] = digest_of(contents)
+    categories: dict[str, int] = {}
     files = []
-    for _, file_name, height, width, objects in parsed:
-        ids = [categories.setdefault(o[0], len(categories) + 1) for o in objects]
-        corners = np.array([o[1] for o in objects], np.float64).reshape(-1, 4)
-        boxes = corners_from(corners, "xyxy", origin)
-        files.append(LabelledFile(file_name, boxes, ids, [o[2] for o in objects], height, width))
-    table = table_of_files(images, files, numbers_for([name for name, *_ in parsed]))
+    for entry in parsed:
+        ids = [categories.setdefault(o.name, len(categories) + 1) for o in entry.objects]
+        corners = np.array([o.corners for o in entry.objects], np.float64).reshape(-1, 4)
+        boxes, flags = corners_from(corners, "xyxy", origin), [o.difficult for o in entry.objects]
+        files.append(LabelledFile(entry.file_name, boxes, ids, flags, entry.height, entry.width))
+    table = table_of_files(images, files, numbers_for([entry.name for entry in parsed]))
     names_of = {number: name for name, number in categories.items()}
     return SourceSplit(table, names_of, log, digests)
 
 
-_Object = tuple[str, list[float], bool]
-"""Class name, `[xmin, ymin, xmax, ymax]` as written, difficult."""
-
-
 def _names(
-    root: Path, split: SplitSettings, folder: Path, xml_files: Mapping[str, str], key: str
+    root: Path, split: SplitSettings, xml_files: Mapping[str, str], key: str
 ) -> tuple[list[str], dict[str, str]]:
-    """The names of the split's images without suffix, sorted, and the digest of their list."""
+    """The names of the split's XML files without ending, sorted, and the digest of their list."""
     if not split.list:
         return sorted(xml_files), {}
     path = root / split.list
     require_file(path, f"{key}.list={split.list}")
     text = read_text(path)
+    known = PictureNames(xml_files.values())
     names = set()
     for line in text.splitlines():
         name = line.strip()
-        parts = name.rsplit(None, 1)
+        if not name:
+            continue
         # The lists of one class have -1, 0 or 1 behind each name.
-        if len(parts) == 2 and parts[1] in ("-1", "0", "1") and name not in xml_files:
-            name = parts[0]
-        if name and safe_name(name) is None:
+        parts = name.rsplit(None, 1)
+        flagged = len(parts) == 2 and parts[1] in ("-1", "0", "1") and name not in xml_files
+        name = parts[0] if flagged else name
+        escapes = ".." in name.replace("\\", "/").split("/")
+        name = _listed_name(name, xml_files, known, path, key)
+        if escapes or safe_name(name) is None:
             raise DataError(
                 f"{path}: the name {name!r} leaves the folder of the annotations. A list holds names without "
                 "folder and ending, one a line."
             )
-        if name:
-            names.add(name)
+        names.add(name)
     return sorted(names), {split.list: hashlib.sha256(text.encode()).hexdigest()}
 
 
-def _parse(data: bytes, xml_name: str, log: DefectLog) -> Any:
-    from xml.etree.ElementTree import ParseError
+def _listed_name(
+    name: str, xml_files: Mapping[str, str], known: PictureNames, path: Path, key: str
+) -> str:
+    """The XML file, without ending, that a line means: `a`, `a.jpg`, `a.xml`, `JPEGImages/a.jpg`."""
+    if name in xml_files:
+        return name
+    bare = name
+    for suffix in (*IMAGE_SUFFIXES, ".xml"):
+        if name.lower().endswith(suffix):
+            bare = name[: -len(suffix)]
+    for form in dict.fromkeys((bare, bare.replace("\\", "/").rsplit("/", 1)[-1])):
+        found = known.find(form)
+        if len(found) > 1:
+            raise DataError(
+                f"{path} ({key}.list): the name {name!r} fits {' and '.join(found[:3])}. Write the folder "
+                "before the name."
+            )
+        if found:
+            return found[0][:-4]
+    return bare
 
-    from defusedxml.common import DefusedXmlException
-    from defusedxml.ElementTree import fromstring
 
-    try:
-        tree = fromstring(data)
-    except DefusedXmlException as error:
-        log.add("unreadable_annotation", xml_name, f"refused as unsafe: {type(error).__name__}")
-    except (ParseError, LookupError, ValueError, RecursionError) as error:
-        log.add("unreadable_annotation", xml_name, str(error) or type(error).__name__)
-    else:
-        if tree.tag == "annotation":
-            return tree
-        log.add("unreadable_annotation", xml_name, f"its root is <{tree.tag}>, not <annotation>")
-    return None
-
-
-def _named_in(tree: Any, xml_name: str, name: str, images: Path, log: DefectLog) -> str | None:
-    """The image's file by the XML's own word, for images that are not named like their XML file."""
+def _picture(
+    tree: Any, xml_name: str, name: str, pictures: PictureNames, images: Path, log: DefectLog
+) -> str | None:
+    """The picture that an XML file means: the one named like it, or else the one that it names."""
     written = (tree.findtext("filename") or "").strip()
+    found = pictures.with_stem(name)
+    if len(found) == 1:
+        return found[0]
+    safe = safe_name(written)
+    if safe is not None:
+        inner = safe_name((tree.findtext("folder") or "").strip() + "/" + safe) or safe
+        for form in (inner, safe):
+            named = pictures.find(form)
+            if len(named) == 1 and (not found or named[0] in found):
+                return named[0]
+    if found:
+        detail = f"it fits {', '.join(found[:3])}, and its <filename> {written!r} names none of them alone"
+        log.add("ambiguous_image", xml_name, detail)
+        return None
     if not written:
         return f"{name}.jpg"
-    safe = safe_name(written)
     if safe is None:
         log.add("path_escape", xml_name, f"file name {written!r}")
         return None
@@ -172,25 +223,20 @@ def _named_in(tree: Any, xml_name: str, name: str, images: Path, log: DefectLog)
     return safe if (images / safe).exists() else f"{name}.jpg"
 
 
-def _size(tree: Any) -> tuple[int, int]:
-    """Declared height and width; 0, 0 where there is no sensible one (some tools write zeros)."""
-    try:
-        height = int(float(tree.findtext("size/height") or 0))
-        width = int(float(tree.findtext("size/width") or 0))
-    except (ValueError, OverflowError):
-        return 0, 0
-    return (height, width) if 0 < height < _NO_SIDE and 0 < width < _NO_SIDE else (0, 0)
-
-
-def _object(element: Any, xml_name: str, log: DefectLog) -> _Object | None:
-    name = (element.findtext("name") or "").strip()
-    if not name:
-        log.add("malformed_entry", xml_name, "an object without a name")
-        return None
-    texts = [element.findtext(f"bndbox/{side}") for side in ("xmin", "ymin", "xmax", "ymax")]
-    try:
-        corners = [float(text or "") for text in texts]
-    except ValueError:
-        log.add("malformed_box", xml_name, f"{name}: xmin, ymin, xmax, ymax = {texts}")
-        return None
-    return name, corners, (element.findtext("difficult") or "0").strip() in ("1", "true", "True")
+def _each_once(
+    parsed: list[_Parsed], split: SplitSettings, xml_files: Mapping[str, str], log: DefectLog
+) -> list[_Parsed]:
+    """Leave out XML files that claim a picture which another has: whose boxes are right is unknown."""
+    claims: dict[str, list[_Parsed]] = {}
+    for entry in parsed:
+        claims.setdefault(entry.file_name, []).append(entry)
+    kept = []
+    for entry in parsed:
+        others = claims[entry.file_name]
+        if len(others) > 1:
+            rivals = " and ".join(xml_files.get(o.name, o.name) for o in others[:3])
+            xml_name = f"{split.annotations}/{xml_files.get(entry.name, entry.name)}"
+            log.add("ambiguous_image", xml_name, f"{rivals} all claim {entry.file_name}")
+            continue
+        kept.append(entry)
+    return kept

@@ -1,32 +1,37 @@
 """YOLO layout: a text file for each image with lines `class cx cy w h`, relative to the image's size.
 
-Lines with more numbers are polygons, of which the extent is taken. An image without a file has no objects.
+What lines with more numbers are is told in `yolo_lines.py`. An image without a file has no objects.
 """
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from data_tools.core.boxes import yxyx_from_cyxhw
 from data_tools.core.errors import DataError
+from data_tools.sources.data_yaml import labels_for, read_data_yaml
 from data_tools.sources.defects import DefectLog
 from data_tools.sources.image_files import (
     LabelledFile,
     SourceSplit,
     digest_of,
     is_text,
-    list_images,
     numbers_for,
     read_text,
+    require_file,
     require_folder,
     table_of_files,
 )
+from data_tools.sources.listing import list_files, list_images
 from data_tools.sources.names import class_names
+from data_tools.sources.picture_names import PictureNames
 from data_tools.sources.settings import DatasetSettings, SplitSettings
+from data_tools.sources.yolo_lines import Line, box_of_line, kind_of_lines, parse_line
+
+LARGEST_LABELS = 64 << 20
 
 _Box = tuple[list[float], int]
 """`[y1, x1, y2, x2]` relative, category id."""
@@ -57,8 +62,9 @@ def read_yolo(
     Raises:
         DataError: If a folder is missing, or there is no image or no list of class names.
     """
-    labels, images = root / split.annotations, root / split.images
-    require_folder(labels, f"{key}.annotations={split.annotations}")
+    images = root / split.images
+    if split.annotations:
+        require_folder(root / split.annotations, f"{key}.annotations={split.annotations}")
     require_folder(images, f"{key}.images={split.images}")
     names = class_names(root, dataset.names, dataset.names_file, "dataset")
     if not names:
@@ -66,70 +72,165 @@ def read_yolo(
             "YOLO's files hold class numbers only: name the classes with dataset.names=[...] or "
             "dataset.names_file=data.yaml."
         )
-    files = list_images(images)
+    files = list_images(images, log, split.images, split.folders)
+    if not split.annotations and split.list:
+        files = _files_listed(root, split, files, key)
     if not files:
         raise DataError(
             f"{images}: no image ({key}.images={split.images}). Check that setting and dataset.root."
         )
+    read, stray = _read_labels(root, split, files, log)
+    kind = kind_of_lines(
+        (line for found in read.values() for line in found.lines),
+        key_points := _key_points(root, dataset),
+        dataset.yolo_lines,
+    )
     contents: list[bytes] = []
     labelled, kept = [], []
-    expected = set()
     for image_id, name in zip(numbers_for(files), files, strict=True):
-        label = f"{name.rsplit('.', 1)[0]}.txt"
-        expected.add(label)
         if not is_text(name):
             log.add("path_escape", split.images, f"file name {name!r}", image_id=image_id)
             continue
-        where = f"{split.annotations}/{label}"
-        found: list[_Box] = []
-        if (labels / label).is_file():
-            try:
-                text = read_text(labels / label)
-            except DataError as error:
-                log.add("unreadable_annotation", where, str(error), image_id=image_id)
+        found = read.get(name)
+        boxes: list[_Box] = []
+        if found is not None:
+            if found.problem:
+                kind_of_problem = "ambiguous_image" if found.shared else "unreadable_annotation"
+                log.add(kind_of_problem, found.where, found.problem, image_id=image_id)
                 continue
-            contents += [label.encode(), hashlib.sha256(text.encode()).digest()]
-            found = _boxes(text, len(names), where, image_id, log)
-        boxes = np.array([box[0] for box in found], np.float64).reshape(-1, 4)
-        labelled.append(LabelledFile(name, boxes, [box[1] for box in found]))
+            contents += [found.name.encode(), found.digest]
+            for place, text in found.malformed:
+                log.add("malformed_box", place, f"{text[:80]!r}", image_id=image_id)
+            boxes = _boxes(found.lines, len(names), kind, key_points, image_id, log)
+        corners = np.array([box[0] for box in boxes], np.float64).reshape(-1, 4)
+        labelled.append(LabelledFile(name, corners, [box[1] for box in boxes]))
         kept.append(image_id)
-    for path in sorted(labels.rglob("*.txt")):
-        label = path.relative_to(labels).as_posix()
-        if label not in expected and label != "classes.txt":
-            where = f"{split.annotations}/{label}".encode(errors="backslashreplace").decode()
-            log.add("unknown_image", where, "no image has this name")
+    for label in stray:
+        where = label.encode(errors="backslashreplace").decode()
+        log.add("unknown_image", where, "no image has this name")
     table = replace(table_of_files(images, labelled, kept), relative=True)
-    digests = {split.annotations: digest_of(contents)}
+    digests = {split.annotations or split.list or split.images: digest_of(contents)}
     return SourceSplit(table, dict(enumerate(names, 1)), log, digests)
 
 
-def _boxes(text: str, num_classes: int, where: str, image_id: int, log: DefectLog) -> list[_Box]:
-    found: list[_Box] = []
-    for number, line in enumerate(text.splitlines(), 1):
-        words = line.split()
-        if not words:
+@dataclass
+class _LabelFile:
+    """What one label file holds, before it is known what its lines are."""
+
+    name: str
+    where: str
+    lines: list[Line] = field(default_factory=list)
+    malformed: list[tuple[str, str]] = field(default_factory=list)
+    digest: bytes = b""
+    problem: str = ""
+    shared: bool = False
+
+
+def _key_points(root: Path, dataset: DatasetSettings) -> tuple[int, int] | None:
+    path = root / dataset.names_file
+    is_yaml = dataset.names_file.lower().endswith((".yaml", ".yml"))
+    return read_data_yaml(path).key_points if is_yaml and path.is_file() else None
+
+
+def _files_listed(root: Path, split: SplitSettings, files: list[str], key: str) -> list[str]:
+    """The images of a list as YOLO's tools write it: paths of this machine or another's."""
+    path = root / split.list
+    require_file(path, f"{key}.list={split.list}")
+    pictures = PictureNames(files)
+    chosen, unknown = set(), []
+    for line in read_text(path).splitlines():
+        found = pictures.find(line) if line.strip() else []
+        chosen.update(found[:1])
+        if line.strip() and len(found) != 1:
+            unknown.append(line.strip())
+    if unknown:
+        raise DataError(
+            f"{path} ({key}.list): {len(unknown)} of its lines name no image below {root / split.images}, or "
+            f"several: {', '.join(unknown[:5])}."
+        )
+    return sorted(chosen)
+
+
+def _read_labels(
+    root: Path, split: SplitSettings, files: list[str], log: DefectLog
+) -> tuple[dict[str, _LabelFile], list[str]]:
+    """Read the label file of each image that has one; also name those that no image has.
+
+    Raises:
+        DataError: If not one image has a label file.
+    """
+    home = root / (split.annotations or split.images)
+    shown = split.annotations or split.images
+    expected: dict[str, list[str]] = {}
+    for name in files:
+        place = name if split.annotations else labels_for(name)
+        expected.setdefault(f"{place.rsplit('.', 1)[0]}.txt", []).append(name)
+    read: dict[str, _LabelFile] = {}
+    for label, pictures in expected.items():
+        if not is_text(label) or not (home / label).is_file():
             continue
-        place = f"{where}:{number}"
+        found = _LabelFile(label, f"{shown}/{label}")
+        for picture in pictures:
+            read[picture] = found
+        if len(pictures) > 1:
+            found.problem, found.shared = f"it fits {' and '.join(pictures[:3])}", True
+            continue
         try:
-            label, values = int(words[0]), [float(word) for word in words[1:]]
-            if len(values) not in (4, 5) and (len(values) < 6 or len(values) % 2):
-                raise ValueError("expected 4 numbers or a polygon")
-        except ValueError:
-            log.add("malformed_box", place, f"{line[:80]!r}", image_id=image_id)
+            if (home / label).stat().st_size > LARGEST_LABELS:
+                raise DataError(f"larger than {LARGEST_LABELS >> 20} MiB")
+            text = read_text(home / label)
+        except DataError as error:
+            found.problem = str(error)
             continue
-        if not 0 <= label < num_classes:
+        found.digest = hashlib.sha256(text.encode()).digest()
+        for number, line in enumerate(text.splitlines(), 1):
+            if not line.split():
+                continue
+            try:
+                found.lines.append(parse_line(line, f"{found.where}:{number}"))
+            except ValueError:
+                found.malformed.append((f"{found.where}:{number}", line))
+    stray = []
+    if split.annotations:
+        stray = [
+            n
+            for n in list_files(
+                home, (".txt",), log if home != root / split.images else None, shown
+            )
+            if n not in expected and n.rsplit("/", 1)[-1] != "classes.txt"
+        ]
+    if not read:
+        seen = f" The folder has {', '.join(stray[:3])} instead." if stray else ""
+        raise DataError(
+            f"{home}: none of the {len(files)} images has a label file there; expected for instance "
+            f"{next(iter(expected))}.{seen} Check dataset.splits: an image without objects may lack its file, "
+            "but not all of them."
+        )
+    return read, [f"{shown}/{label}" for label in stray]
+
+
+def _boxes(
+    lines: list[Line],
+    num_classes: int,
+    kind: str,
+    key_points: tuple[int, int] | None,
+    image_id: int,
+    log: DefectLog,
+) -> list[_Box]:
+    found: list[_Box] = []
+    for line in lines:
+        try:
+            box = box_of_line(line.values, kind, key_points)
+        except ValueError as error:
+            log.add("malformed_box", line.place, str(error), image_id=image_id)
+            continue
+        if not 0 <= line.label < num_classes:
             log.add(
                 "unknown_category",
-                place,
-                f"class {label} of 0..{num_classes - 1}",
+                line.place,
+                f"class {line.label} of 0..{num_classes - 1}",
                 image_id=image_id,
             )
             continue
-        if len(values) in (4, 5):
-            cx, cy, width, height = values[:4]
-            box = yxyx_from_cyxhw(np.array([cy, cx, height, width])).tolist()
-        else:
-            xs, ys = values[::2], values[1::2]
-            box = [min(ys), min(xs), max(ys), max(xs)]
-        found.append((box, label + 1))
+        found.append((box, line.label + 1))
     return found

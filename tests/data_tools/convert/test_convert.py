@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -202,7 +202,12 @@ def test_other_policies(tmp_path: Path) -> None:
 
 
 def test_the_policy_has_every_kind() -> None:
-    assert set(POLICIES) == set(ConvertSettings().content()["policy"])
+    assert set(POLICIES) == set(asdict(ConvertSettings().policy))
+    # Sets made before a kind was known keep their fingerprint: a manifest names it when it is used.
+    first = {kind for kind, entry in POLICIES.items() if not entry.since}
+    assert set(ConvertSettings().content()["policy"]) == first
+    chosen = ConvertSettings(policy=PolicySettings(hidden_files="error")).content()["policy"]
+    assert set(chosen) == first | {"hidden_files"}
     for kind, entry in POLICIES.items():
         assert "error" in entry.actions and getattr(PolicySettings(), kind) == entry.actions[0]
     with pytest.raises(SettingError, match=r"policy\.box_outside='cut': expected one of clip"):
@@ -520,3 +525,26 @@ def test_a_finished_shard_that_a_power_cut_emptied_is_made_again(
     (tmp_path / "out.partial/state/train/00001.json").write_text("")
     run(settings)
     assert tree_bytes(tmp_path / "out") == tree_bytes(tmp_path / "whole")
+
+
+def test_a_split_that_loses_its_boxes_is_an_error(tmp_path: Path) -> None:
+    """Images that lose all boxes are out; a split that loses all, or more than half of many, is refused."""
+    few = [box_entry(k, k, [100, 100, 5, 5]) for k in (1, 2)]
+    write_coco(tmp_path, [image_entry(k) for k in (1, 2, 3)], few)
+    with pytest.raises(DataError, match=r"2 of its 2 boxes.*\n  box_outside: 2 "):
+        run(coco_settings(tmp_path, tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+    mixed = [*few, box_entry(3, 3, [1, 1, 5, 5])]
+    write_coco(tmp_path, [image_entry(k) for k in (1, 2, 3)], mixed)
+    run(coco_settings(tmp_path, tmp_path / "out"))
+    truth = json.loads((tmp_path / "out" / "train" / "annotations.json").read_text())
+    assert [image["id"] for image in truth["images"]] == [3]
+    kept = {"policy": PolicySettings(lost_all_boxes="keep")}
+    run(coco_settings(tmp_path, tmp_path / "kept", **kept))
+    truth = json.loads((tmp_path / "kept" / "train" / "annotations.json").read_text())
+    assert [image["id"] for image in truth["images"]] == [1, 2, 3]
+    many = [box_entry(k, 1, [1, 1, 5, 5 if k < 50 else -5]) for k in range(1, 121)]
+    write_coco(tmp_path, [image_entry(1)], many)
+    with pytest.raises(DataError, match=r"71 of its 120 boxes.*max_skipped=0\.5"):
+        run(coco_settings(tmp_path, tmp_path / "many"))
+    run(coco_settings(tmp_path, tmp_path / "many", max_skipped=0.7))

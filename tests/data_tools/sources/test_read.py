@@ -158,8 +158,11 @@ def test_missing_pieces_name_the_setting(tmp_path: Path) -> None:
 
 def test_lists_and_fractions(tmp_path: Path) -> None:
     write_plain_coco(tmp_path, 40)
-    (tmp_path / "some.txt").write_text("000003.jpg\n7\n000012\n")
+    (tmp_path / "some.txt").write_text("000003.jpg\n000007\n./images/000012\n")
     listed = SplitSettings(annotations="train.json", images="images", list="some.txt")
+    table = read(coco_settings(tmp_path, dataset_splits={"train": listed})).table
+    assert table.image_ids.tolist() == [3, 7, 12]
+    (tmp_path / "some.txt").write_text("3\n7\n12\n")  # ids, where no line is a name
     table = read(coco_settings(tmp_path, dataset_splits={"train": listed})).table
     assert table.image_ids.tolist() == [3, 7, 12]
     (tmp_path / "some.txt").write_text("000003.jpg\nnobody\n")
@@ -248,7 +251,10 @@ def test_voc_lists_and_one_folder(tmp_path: Path) -> None:
 def test_voc_zero_area_box_is_found_whatever_the_origin(tmp_path: Path) -> None:
     write_voc(tmp_path, {"a": voc_xml([("x", (5, 5, 5, 9)), ("x", (9, 9, 5, 5))])}, ["a.jpg"])
     for origin in (0, 1):
-        assert kinds(voc(tmp_path, box_origin=origin).splits[0]) == ["box_degenerate"] * 2
+        assert kinds(voc(tmp_path, box_origin=origin).splits[0]) == [
+            *["box_degenerate"] * 2,
+            "lost_all_boxes",
+        ]
 
 
 @pytest.mark.parametrize("side", ["1e308", "1e999", "nan", "-5", "0", "x", "9" * 30, ""])
@@ -282,7 +288,9 @@ def test_voc_bad_xml(tmp_path: Path) -> None:
     write_voc(tmp_path, files, [f"{n}.jpg" for n in ("noname", "nobox", "good")])
     (tmp_path / "list.txt").write_text("\n".join([*files, "nothere"]))
     split = voc(tmp_path, split_list="list.txt").splits[0]
-    found = {d.file.split("/")[-1]: d.kind for d in split.defects}
+    found = {d.file.split("/")[-1]: d.kind for d in split.defects if d.kind != "lost_all_boxes"}
+    lost = [d.file.split("/")[-1] for d in split.defects if d.kind == "lost_all_boxes"]
+    assert sorted(lost) == ["nobox.xml", "noname.xml"]
     assert found == {
         **dict.fromkeys(
             ("bomb.xml", "outside.xml", "cut.xml", "other.xml", "latin.xml", "encoding.xml"),
@@ -293,7 +301,7 @@ def test_voc_bad_xml(tmp_path: Path) -> None:
         "escape.xml": "path_escape",
         "nothere.xml": "missing_annotation",
     }
-    assert split.table.file_names == ["good.jpg", "nobox.jpg", "noname.jpg"]
+    assert split.table.file_names == ["good.jpg"]
     assert "EntitiesForbidden" in next(d.detail for d in split.defects if "bomb" in d.file)
 
 
@@ -303,8 +311,8 @@ def test_voc_suffix_in_capitals_and_what_was_found(tmp_path: Path) -> None:
     write_voc(tmp_path, {"a": good, "b": BOMB, "c": good.replace("<xmin>1", "<xmin>?")}, ["a.jpg"])
     (tmp_path / "Annotations" / "a.xml").rename(tmp_path / "Annotations" / "a.XML")
     split = voc(tmp_path).splits[0]
-    assert split.table.file_names == ["a.jpg", "c.jpg"]
-    assert kinds(split) == ["unreadable_annotation", "malformed_box"]
+    assert split.table.file_names == ["a.jpg"]
+    assert kinds(split) == ["unreadable_annotation", "malformed_box", "lost_all_boxes"]
     assert split.found == {"images": 3, "boxes": 2}
 
 
@@ -405,12 +413,16 @@ def test_txt_defects(tmp_path: Path) -> None:
         "malformed_box",
         "unknown_category",
         "malformed_box",
+        "lost_all_boxes",
         "path_escape",
         "path_escape",
     ]
-    assert split.defects[0].file == "list.txt:1" and len(split.table) == 1
+    assert split.defects[0].file == "list.txt:1" and len(split.table) == 0
     assert split.found == {"images": 3, "boxes": 4}
-    assert kinds(txt(tmp_path, "a.jpg 1,2,3,4,9999999999").splits[0]) == ["unknown_category"]
+    assert kinds(txt(tmp_path, "a.jpg 1,2,3,4,9999999999\nb.jpg").splits[0]) == [
+        "unknown_category",
+        "lost_all_boxes",
+    ]
     with pytest.raises(DataError, match="names no image"):
         txt(tmp_path, "\n\n")
 
@@ -436,20 +448,21 @@ def test_yolo(tmp_path: Path) -> None:
     )
     raw = read_settings(ConvertSettings(dataset=dataset))
     split = raw.splits[0]
-    assert split.table.relative and split.table.file_names == ["a.jpg", "c.jpg", "sub/b.png"]
+    assert split.table.relative and split.table.file_names == ["a.jpg", "c.jpg"]
     np.testing.assert_allclose(
         split.table[0].boxes_yxyx_px, [[0.25, 0.375, 0.75, 0.625], [0, 0, 1, 1]]
     )
     assert split.table[0].category_ids.tolist() == [2, 1]
     assert [c.name for c in raw.classes.classes] == ["cat", "dog"]
     assert sorted(kinds(split)) == [
+        "lost_all_boxes",
         "malformed_box",
         "malformed_box",
         "unknown_category",
         "unknown_image",
     ]
     (tmp_path / "data.yaml").write_text("nothing: here")
-    with pytest.raises(DataError, match="expected YAML with `names:`"):
+    with pytest.raises(DataError, match="expected `names:`"):
         read_settings(ConvertSettings(dataset=dataset))
 
 

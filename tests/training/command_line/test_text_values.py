@@ -46,6 +46,7 @@ CHOICES = {
         "box_order",
         "format",
     ),
+    *("yolo_lines", "jit_level"),
     *("check_model", "padding", "rectifier", "tail", "larger_square", "names", "if_unavailable"),
 }
 TEXTS = [
