@@ -129,6 +129,8 @@ def from_coco(
     }
     image_ids = np.array(list(by_id), np.int64)
     classes = {int(entry["id"]): str(entry["name"]) for entry in categories}
+    if not classes:
+        raise ValueError("it lists no categories")
     category_ids = np.array(sorted(classes), np.int64)
     owner = np.array([a["image_id"] for a in annotations], np.int64)
     kind = np.array([a["category_id"] for a in annotations], np.int64)

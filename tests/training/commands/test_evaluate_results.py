@@ -118,6 +118,22 @@ def test_own_sizes(truth: Path) -> None:
         )
 
 
+def test_a_truth_without_classes_is_refused(truth: Path) -> None:
+    truth.write_text(json.dumps({"images": IMAGES, "annotations": [], "categories": []}))
+    with pytest.raises(DataError, match="it lists no categories"):
+        evaluate(truth, [])
+
+
+@pytest.mark.parametrize("crowd", [0, 1])
+def test_a_truth_with_nothing_to_find(truth: Path, crowd: int) -> None:
+    box = {"id": 1, "image_id": 7, "category_id": 3, "bbox": [0, 0, 9, 9], "iscrowd": 1}
+    content = {"images": IMAGES, "annotations": [box] * crowd, "categories": CATEGORIES}
+    truth.write_text(json.dumps(content))
+    metrics = evaluate(truth, PLAIN)
+    assert metrics["coco"]["AP"] == -1 and metrics["errors"]["AP50"]["all"] == -1
+    assert metrics["confusion"]["matrix"][2][0] == 2
+
+
 def test_no_detections_at_all(truth: Path) -> None:
     metrics = evaluate(truth, [])
     assert metrics["coco"]["AP"] == 0.0
