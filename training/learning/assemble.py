@@ -228,7 +228,8 @@ def lower_precision(network: nn.Cell, precision: str, half_norms: bool = False) 
     Norms keep float32 parameters and statistics. With `half_norms` they take and give half precision, as
     convolutions do, instead of being cast to float32 and back: between a convolution, its norm, a ReLU and
     the next convolution that rounds the same numbers at the same places, and spares four kernels a norm.
-    The norm over all devices computes its statistics by itself, so it always takes float32.
+    The norm over all devices computes its statistics by itself, and MindSpore's knows no bfloat16: these
+    always take float32.
 
     Args:
         network: The detector; changed in place.
@@ -242,7 +243,7 @@ def lower_precision(network: nn.Cell, precision: str, half_norms: bool = False) 
         if isinstance(cell, (nn.Conv2d, nn.Conv2dTranspose, nn.Dense)):
             cell.to_float(dtype)
         elif isinstance(cell, SyncBatchNorm2d) or (
-            isinstance(cell, nn.BatchNorm2d) and not half_norms
+            isinstance(cell, nn.BatchNorm2d) and not (half_norms and precision == "fp16")
         ):
             cell.to_float(ms.float32)
     return network

@@ -18,7 +18,7 @@ class RuntimeSettings:
     device: str = setting("CPU", "CPU or Ascend")
     precision: str = setting("fp32", "fp32, fp16 (dynamic loss scale) or bf16 (Ascend)")
     half_norms: bool = setting(
-        False, "fp16, bf16: norms take and give half precision; their statistics stay float32"
+        False, "fp16: norms take and give half precision; their statistics stay float32"
     )
     loss_scale: float = setting(
         1024.0, "fp16: first scale of the loss, taken per 64 positives an image"

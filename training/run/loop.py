@@ -11,9 +11,17 @@ from pathlib import Path
 
 from data_tools.core.errors import DataError, SettingError
 from data_tools.shards.manifest import ConvertedSplit, open_split
+from training.learning.card_memory import check_memory
 from training.nets.settings import require_matching
+from training.process.ascend_host import ask_cards
 from training.process.rank_status import RankStatus
-from training.process.runtime import Environment, prepare_environment, set_seed, start_device
+from training.process.runtime import (
+    Environment,
+    device_index,
+    prepare_environment,
+    set_seed,
+    start_device,
+)
 from training.process.world import end_with_parent, is_scheduler, launched_ranks, start_world
 from training.settings import TrainSettings
 
@@ -87,6 +95,8 @@ def train(
     if launched_ranks() > 1 or is_scheduler():
         end_with_parent()  # no rank outlives its launcher
     start_device(settings.runtime)
+    if settings.runtime.device == "Ascend":
+        check_memory(settings, device_index(), ask_cards())
     world = start_world()
     set_seed(settings.seed)
 

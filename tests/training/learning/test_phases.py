@@ -47,10 +47,11 @@ def test_frozen_layers_thaw_after_their_epochs(tmp_path: Path) -> None:
         assert all(same) if frozen else not any(same)
 
 
-def test_half_precision_keeps_float_weights_and_trains() -> None:
+@pytest.mark.parametrize("half_norms", [False, True])
+def test_half_precision_keeps_float_weights_and_trains(half_norms: bool) -> None:
     optim = OptimSettings(momentum=0.0, weight_decay=0.0)
     full, half = toy_state(optim), toy_state(optim, scaled=True)
-    lower_precision(half.network, "fp16")
+    lower_precision(half.network, "fp16", half_norms)
     dtypes = {c.to_float_type if hasattr(c, "to_float_type") else None
               for _, c in half.network.cells_and_names() if isinstance(c, nn.Conv2d)}  # fmt: skip
     assert dtypes
