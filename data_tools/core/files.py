@@ -5,9 +5,11 @@ What is written is the callers' matter; shards and manifests have modules of the
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,10 +17,45 @@ from data_tools.core.errors import SettingError
 
 
 def write_atomic(path: Path, text: str) -> None:
-    """Write a text file so that it is there whole or not at all, also after a power cut."""
+    """Write a text file so that it is there whole or not at all, also after a power cut.
+
+    Raises:
+        OSError: With the file's name; nothing half written is left.
+    """
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+@contextlib.contextmanager
+def replacing(path: Path, *, flush: bool = True) -> Iterator[Path]:
+    """Give a name to write to; what was written there gets the name `path` at the end, whole.
+
+    Args:
+        path: The file's name.
+        flush: Also after a power cut; False for what is quickly made again, in great numbers.
+
+    Raises:
+        OSError: With the file's name, as the disk may be full or the folder gone; nothing half written is left.
+    """
     temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    publish(temporary, path)
+    try:
+        with naming(path):
+            yield temporary
+            publish(temporary, path) if flush else temporary.replace(path)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Give an OSError that names no file the name of the one that is being written."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            error.filename = str(path)
+        raise
 
 
 def publish(temporary: Path, path: Path) -> None:

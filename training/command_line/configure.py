@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from data_tools.core.errors import SettingError, UserError
 from data_tools.core.json_dataclass import check_numbers, first_line
-from training.command_line.error_words import REFUSED, in_plain_words, message
+from training.command_line.error_words import REFUSED, in_plain_words, is_want_of_memory, message
 from training.command_line.help_text import GROUPS_PATH, group_choices, render_help
 from training.command_line.overrides import Prepared, prepare_overrides
 from training.command_line.text_values import decoded_names
@@ -201,6 +201,8 @@ def run_command(command: str, settings: str, action: str) -> None:
         except Exception as error:
             if isinstance(error, REFUSED):
                 _fail(error, fully)
+            if is_want_of_memory(error):
+                _fail(MemoryError(first_line(error)), fully)
             raised.append(error)
             raise
         codes.append(result if isinstance(result, int) else 0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import re
+import resource
 import sys
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +19,21 @@ from data_tools.core.json_dataclass import first_line, in_words, shown
 
 REFUSED = (UserError, OSError, MemoryError)
 """What a user can mend: a message is enough. Anything else is our mistake and keeps its traceback."""
+
+_WANT_OF_MEMORY = (
+    *(
+        "std::bad_alloc",
+        "failed to map segment",
+        "Cannot allocate memory",
+        "can't start new thread",
+    ),
+    *(
+        "Memory not enough",
+        "Malloc for kernel",
+        "MallocForOutputs",
+        "Resource temporarily unavailable",
+    ),
+)
 
 _LONGEST = 1500
 _LONGEST_MESSAGE = 6000
@@ -112,11 +128,26 @@ def clear_errors() -> Iterator[None]:
 def in_words_of_system(error: Exception) -> str:
     """Say what the machine refused; other errors say it themselves."""
     if isinstance(error, MemoryError):
-        return f"not enough memory ({error or 'the machine gave no more'}). Use smaller batches, images or counts."
+        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+        reason = first_line(error)[:200] if str(error) else "the machine gave no more"
+        if limit != resource.RLIM_INFINITY:
+            return (
+                f"not enough memory ({reason}): this shell allows {limit >> 20} MB of addresses (ulimit -v). "
+                "Raise the limit (training takes 4 GB and more), or use smaller batches, images or counts."
+            )
+        return f"not enough memory ({reason}). Use smaller batches, images or counts."
     if isinstance(error, OSError) and error.strerror:
         where = f"{shown(error.filename)[1:-1]}: " if error.filename else ""
         return f"{where}{error.strerror}. Look at the path, its rights and the room on the disk."
     return str(error)
+
+
+def is_want_of_memory(error: BaseException) -> bool:
+    """Whether memory was refused, by whatever name a library gives it."""
+    if isinstance(error, MemoryError):
+        return True
+    text = str(error)
+    return any(words in text for words in _WANT_OF_MEMORY)
 
 
 def printable(text: str) -> str:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from data_tools.core.boxes import xywh_from_yxyx
 from data_tools.core.errors import DataError
-from data_tools.core.files import publish
+from data_tools.core.files import replacing
 from data_tools.core.json_dataclass import read_json
 from training.boxes.postprocess import Detections
 
@@ -89,15 +89,13 @@ class DetectionTable:
 
         Numbers are written with all their digits: reading the file back gives the same table.
         """
-        temporary = path.with_name(path.name + ".tmp")
-        with open(temporary, "w", encoding="utf-8") as file:
+        with replacing(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
             file.write("[")
             for start in range(0, len(self), _ROWS_A_WRITE):
                 rows = self._rows(start, start + _ROWS_A_WRITE)
                 file.write(("" if start == 0 else ",") + "\n")
                 file.write(",\n".join(json.dumps(row) for row in rows))
             file.write("\n]\n")
-        publish(temporary, path)
 
     def _rows(self, start: int, stop: int) -> list[dict[str, object]]:
         columns = (

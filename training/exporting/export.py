@@ -5,15 +5,18 @@ The graph surgery is in `onnx_graph.py`, the comparison in `parity.py`, the runn
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
-import tempfile
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from data_tools.core.errors import CheckpointError, SettingError
-from data_tools.core.files import make_folder, publish
+from data_tools.core.errors import CheckpointError, SettingError, UserError
+from data_tools.core.files import make_folder, naming, replacing
 from data_tools.shards.manifest import ConvertedSplit, open_split
 from training.checkpoints.ledger import ledger, ledger_path, write_ledger
 from training.checkpoints.weight_files import is_torchvision, read_with_rest
@@ -23,9 +26,13 @@ from training.inference.file_metadata import make_metadata
 from training.inference.model_file import WEIGHTS, ModelFile
 from training.inference.open_model import load_network, open_model_file
 from training.inference.predictor import detection_cell
+from training.process.plain_paths import plain_folder
 from training.process.runtime import prepare_environment, start_device
 from training.process.settings import RuntimeSettings
 from training.weights.origin import licence_of
+
+_FULL = 1 << 20
+"""Bytes. With less left, whatever failed while a graph was written failed for want of room."""
 
 
 def run(command: ExportCommand) -> int:
@@ -63,9 +70,10 @@ def run(command: ExportCommand) -> int:
     metadata = make_metadata(file, classes, command)
     make_folder(out.parent, "out")
     report_path = ledger_path(out)
-    with tempfile.TemporaryDirectory(prefix=".export-", dir=out.parent) as folder:
-        temporary = Path(folder).resolve() / f"model{out.suffix}"
-        WRITERS[command.format](network, file, command, metadata, temporary)
+    with plain_folder(out.parent) as folder:
+        temporary = folder / f"model{out.suffix}"
+        with _full_disk(temporary, out):
+            WRITERS[command.format](network, file, command, metadata, temporary)
         report = compared(network, temporary, command, split)
         report |= {
             "file": out.name,
@@ -80,9 +88,24 @@ def run(command: ExportCommand) -> int:
                 f"tolerance={command.tolerance:g}; see {report_path}."
             )
         temporary.chmod(0o644)
-        publish(temporary, out)
+        with replacing(out) as beside:
+            shutil.move(temporary, beside)
     print(f"written: {out} ({out.stat().st_size / 1e6:.1f} MB), {report_path.name}")
     return 0
+
+
+@contextlib.contextmanager
+def _full_disk(temporary: Path, out: Path) -> Iterator[None]:
+    """Say that the disk is full where MindSpore, ONNX or safetensors say something of their own."""
+    try:
+        with naming(out):
+            yield
+    except Exception as error:
+        if shutil.disk_usage(temporary.parent).free < _FULL and not isinstance(error, UserError):
+            raise OSError(
+                errno.ENOSPC, f"{os.strerror(errno.ENOSPC)} in {temporary.parent.parent}", str(out)
+            ) from error
+        raise
 
 
 def compared(

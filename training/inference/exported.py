@@ -18,6 +18,7 @@ from data_tools.core.json_dataclass import first_line
 from training.inference.file_metadata import ExportInfo, parse_metadata
 from training.inference.model_file import ModelFile
 from training.inference.predictor import pad_batch
+from training.process.plain_paths import plain_path
 
 Arrays = list[npt.NDArray[Any]]
 
@@ -55,7 +56,8 @@ def _mindir_metadata(path: Path) -> dict[str, str]:
     import mindspore as ms
 
     try:
-        model = ms.load_mindir(str(path))
+        with plain_path(path) as plain:
+            model = ms.load_mindir(str(plain))
     except Exception as error:
         # MindSpore lets protobuf's own errors through, and which they are depends on its version.
         raise CheckpointError(
@@ -155,7 +157,8 @@ def _mindir_runner(path: Path) -> Callable[[npt.NDArray[np.uint8]], Arrays]:
     from mindspore import nn
 
     try:
-        cell = nn.GraphCell(ms.load(str(path)))
+        with plain_path(path) as plain:
+            cell = nn.GraphCell(ms.load(str(plain)))
     except (RuntimeError, ValueError) as error:
         raise CheckpointError(
             f"{path}: MindSpore refuses it ({first_line(error)}). {_AGAIN}"

@@ -5,6 +5,7 @@ They appear under their names when everything is done; until then the JSON and C
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 from pathlib import Path
@@ -17,7 +18,7 @@ import numpy.typing as npt
 
 from data_tools.core.boxes import xywh_from_yxyx
 from data_tools.core.errors import DataError, SettingError
-from data_tools.core.files import make_folder, publish
+from data_tools.core.files import make_folder, naming, publish, replacing, write_atomic
 from training.inference.detector import Prediction
 from training.inference.image_source import Found
 
@@ -78,9 +79,9 @@ class PredictionFiles:
                 },
             )
             numbers = [f"{value:.2f}" for value in box]
-            self._csv.writerow(
-                [file_name, image_id, prediction.names[k], category, f"{score:.4f}", *numbers]
-            )
+            row = [file_name, image_id, prediction.names[k], category, f"{score:.4f}", *numbers]
+            with naming(self.folder / "detections.csv"):
+                self._csv.writerow(row)
         self.images += 1
         self.last_image_id = max(self.last_image_id, image_id)
         self.detections += len(boxes)
@@ -91,7 +92,8 @@ class PredictionFiles:
 
     def _append(self, name: str, entry: dict[str, Any]) -> None:
         stream = self._streams[name]
-        stream.write(("[\n" if stream.tell() == 0 else ",\n") + json.dumps(entry))
+        with naming(self.folder / name):
+            stream.write(("[\n" if stream.tell() == 0 else ",\n") + json.dumps(entry))
 
     def __exit__(
         self,
@@ -99,19 +101,27 @@ class PredictionFiles:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        for name, stream in self._streams.items():
-            if name.endswith(".json"):
-                stream.write("[]\n" if stream.tell() == 0 else "\n]\n")
-            stream.close()
-            temporary = self.folder / f"{name}.tmp"
-            if kind is None and self.images:
-                publish(temporary, self.folder / name)
-            else:
-                temporary.unlink()
+        whole = kind is None and self.images > 0
+        try:
+            for name, stream in self._streams.items():
+                with naming(self.folder / name):
+                    if whole and name.endswith(".json"):
+                        stream.write("[]\n" if stream.tell() == 0 else "\n]\n")
+                    if whole:
+                        stream.close()
+            for name in self._streams if whole else ():
+                publish(self.folder / f"{name}.tmp", self.folder / name)
+        finally:
+            for name, stream in self._streams.items():
+                with contextlib.suppress(
+                    OSError
+                ):  # what a full disk does not take of a file that goes
+                    stream.close()
+                (self.folder / f"{name}.tmp").unlink(missing_ok=True)
         report = self.folder / "skipped.json"
         report.unlink(missing_ok=True)
         if kind is None and self.skipped:
-            report.write_text(json.dumps(self.skipped, indent=1) + "\n", encoding="utf-8")
+            write_atomic(report, json.dumps(self.skipped, indent=1) + "\n")
 
 
 def picture_name(name: str) -> str:
@@ -177,7 +187,8 @@ def write_picture(path: Path, image_bgr: npt.NDArray[np.uint8]) -> None:
         raise DataError(f"{path}: OpenCV cannot write {path.suffix} pictures. Set pictures=false.")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(encoded.tobytes())
+        with replacing(path, flush=False) as temporary:
+            temporary.write_bytes(encoded.tobytes())
     except OSError as error:
         raise DataError(
             f"{path}: not written ({error.strerror or error}). Make room, or choose another `out`."

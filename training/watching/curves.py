@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from data_tools.core.files import replacing
 from training.evaluation.coco_ap import RECALLS
 from training.evaluation.scoring import EvaluationResult
 
@@ -113,4 +114,5 @@ def new_figure(columns: int) -> Any:
 def save_figure(figure: Any, path: Path) -> None:
     """Write a figure as PNG."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=_DPI)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=_DPI, format="png")
