@@ -10,6 +10,7 @@ import io
 import math
 import struct
 import zipfile
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -32,6 +33,8 @@ Arrays = dict[str, npt.NDArray[np.generic]]
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
+_LARGEST_HEAD = 32 << 20
+"""Bytes of the pickles before the numbers; those of a thousand tensors take a tenth of a million."""
 _MOST_TENSORS = 100_000
 _INNER = ("state_dict", "model_state_dict", "model", "model_ema", "module")
 """Under which of these training scripts keep the weights beside other things."""
@@ -66,9 +69,13 @@ def read_torch(path: Path) -> Arrays:
     except (
         zipfile.BadZipFile,
         EOFError,
-        RecursionError,
+        RuntimeError,  # encrypted, nested without end, of an unknown version
+        ArithmeticError,
         struct.error,
         LookupError,
+        MemoryError,
+        OSError,  # a place before the beginning of the file
+        TypeError,
         ValueError,
     ) as error:
         raise CheckpointError(
@@ -82,7 +89,7 @@ def _read_zip(file: BinaryIO) -> Arrays:
         size = file.seek(0, io.SEEK_END)
         names = [info.filename for info in infos]
         if len(set(names)) != len(names):
-            twice = next(n for n in names if names.count(n) > 1)
+            twice = Counter(names).most_common(1)[0][0]
             raise Refused(f"the archive has two members named {shown(twice)}")
         if any(info.compress_type != zipfile.ZIP_STORED for info in infos):
             raise Refused("the archive is compressed, which torch never does")
@@ -104,18 +111,19 @@ def _read_zip(file: BinaryIO) -> Arrays:
 
 def _read_legacy(file: BinaryIO, size: int) -> Arrays:
     """Five pickles - magic, protocol, machine, content, keys - then the numbers, storage by storage."""
-    head = file.read(2)
-    file.seek(0)
-    if head[:1] != b"\x80":
+    # In memory a pickle cannot ask for more than there is.
+    head = io.BytesIO(file.read(_LARGEST_HEAD))
+    if head.getbuffer()[:1] != b"\x80":
         raise Refused("it is neither a zip archive nor a pickle: no torch file")
-    if interpret(file) != _LEGACY_MAGIC or interpret(file) != _LEGACY_PROTOCOL:
+    if interpret(head) != _LEGACY_MAGIC or interpret(head) != _LEGACY_PROTOCOL:
         raise Refused("it is a pickle, but not torch's")
-    machine = interpret(file)
+    machine = interpret(head)
     if not isinstance(machine, dict) or machine.get("little_endian") is not True:
         raise Refused("its numbers are stored with the high byte first")
-    tree, keys = interpret(file), interpret(file)
+    tree, keys = interpret(head), interpret(head)
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
         raise Refused("its list of storages is none")
+    file.seek(head.tell())
     kinds = {tensor.storage.key: tensor.storage.kind for _, tensor in _walk(tree)}
     found: dict[str, npt.NDArray[Any]] = {}
     for key in keys:

@@ -23,6 +23,8 @@ STORAGES = {
 MOST_INSTRUCTIONS = 400_000
 """Of one pickle: a state dictionary has about 25 a tensor. They are interpreted within a second."""
 
+_MOST_AXES = 16
+
 
 class Refused(ValueError):
     """Something in the file is not what weights consist of."""
@@ -201,7 +203,9 @@ def _reduce(function: Any, arguments: Any) -> Any:
 
 
 def _tuples(shape: Any, strides: Any) -> bool:
-    return isinstance(shape, tuple) and isinstance(strides, tuple) and len(shape) == len(strides)
+    if not (isinstance(shape, tuple) and isinstance(strides, tuple)):
+        return False
+    return len(shape) == len(strides) <= _MOST_AXES
 
 
 def kind_of(value: Any) -> str:

@@ -83,11 +83,16 @@ BAD = {
     "reaches beyond its storage": (replaced(number(54) + b"tQ" + number(0), number(54) + b"tQ" + number(9)), "beyond"),
     "a negative offset": (replaced(number(54) + b"tQ" + number(0), number(54) + b"tQ" + number(-9)), "no proper"),
     "a storage of another length": (replaced(number(54) + b"tQ", number(53) + b"tQ"), "54 numbers instead of 53"),
+    "a shape without end": (
+        replaced(number(54) + b"tQ" + number(0) + b"(", number(54) + b"tQ" + number(0) + b"(" + number(9) * 99_999),
+        "no proper",
+    ),
     "an unknown storage": (replaced(b"FloatStorage", b"EvilStorage"), "unknown kind"),
     "a key that is a path": (replaced(text("0") + text("cpu"), text("../x") + text("cpu")), "no proper key"),
     "no tensors": (pickle.dumps({"epoch": 3}, 2), "no tensors"),
     "a list": (pickle.dumps([1, 2], 2), "a list"),
     "unhashable key": (b"\x80\x02}(]K\x01u.", "as a key"),
+    "pairs of nothing": (b"\x80\x02ccollections\nOrderedDict\nK\x05\x85R.", "damaged"),
     "no end": (b"\x80\x02" + b"K\x01" * 10, "damaged"),
     "endless": (b"\x80\x02" + b"N" * 600_000 + b".", "instructions"),
     "itself": (b"\x80\x02}q\x00" + text("model") + b"h\x00s.", "no tensors"),
@@ -127,6 +132,12 @@ def test_bad_archives_are_refused(tmp_path: Path) -> None:
         (whole.replace(b"little", b"biggie"), "high byte|damaged"),
         (legacy_file(ARRAYS)[:-30], "cut short"),
         (legacy_file(ARRAYS) + b"x", "follows"),
+        (
+            whole.replace(
+                b"PK\x01\x02\x14\x03\x14\x00\x00\x00", b"PK\x01\x02\x14\x03\x14\x00\x01\x00"
+            ),
+            "encrypted",
+        ),
         (b"PK\x03\x04 but nothing else", "no torch file"),
     ):
         with pytest.raises(CheckpointError, match=words):
