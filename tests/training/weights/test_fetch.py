@@ -114,6 +114,12 @@ def nan() -> bytes:
     return tiny(**{"stem.0.0.weight": weight})
 
 
+def twice() -> bytes:
+    header = b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},' * 2
+    header = header[:-1] + b"}"
+    return len(header).to_bytes(8, "little") + header.replace(b"},{", b"},") + bytes(4)
+
+
 PAGE = b"<!DOCTYPE html><html><body>Please log in</body></html>" * 40
 BAD: dict[str, tuple[Callable[[], bytes], dict[str, object], str]] = {
     "a web page": (lambda: PAGE, {}, "page of text"),
@@ -127,6 +133,7 @@ BAD: dict[str, tuple[Callable[[], bytes], dict[str, object], str]] = {
     "not a number": (nan, {}, "stem.0.0.weight' is not finite"),
     "a header of gigabytes": (lambda: (5 << 30).to_bytes(8, "little") + tiny()[8:], {}, "header should have"),
     "nothing": (lambda: b"", {}, "empty"),
+    "names twice": (lambda: twice(), {}, "name a stands in it twice"),
     "a pickle": (
         lambda: b"\x80\x02cposix\nsystem\nX\x04\x00\x00\x00true\x85R.",
         {"address": "https://weights.example/a.pth"},
@@ -300,6 +307,17 @@ def test_plain_http_needs_a_hash(cache: Cache, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("SSD_WEIGHTS_MIRROR", "http://mirror.example")
     with pytest.raises(CheckpointError, match="plain http, and no hash"):
         fetch(entry_for(None), cache)
+
+
+def test_a_proxy_is_taken_from_the_usual_variable(
+    server: FileServer, cache: Cache, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSD_WEIGHTS_MIRROR", "http://mirror.example")
+    monkeypatch.setenv("http_proxy", server.address)
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    assert fetch(entry_for(content), cache).read_bytes() == content
+    assert server.requests[0][0] == "http://mirror.example/models/tiny-1.safetensors"
 
 
 def test_mirrors_and_cache_come_from_variables(
