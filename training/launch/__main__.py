@@ -7,7 +7,6 @@ found out in `watch.py`.
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -45,6 +44,7 @@ def launch(job: Job, settings: TrainSettings) -> int:
         if job.node_rank == 0:
             old.unlink(missing_ok=True)
     job_id, status_dir = uuid.uuid4().hex, tempfile.mkdtemp(prefix="ssd-ranks-")
+    remover = remove_after_death(status_dir)
     environment = {**os.environ, **job.environment(job_id, status_dir)}
     log_path = job.ranks_dir / f"msrun_{job.node_rank}.log"
     with log_path.open("w") as log:
@@ -72,7 +72,24 @@ def launch(job: Job, settings: TrainSettings) -> int:
         if process.poll() is None:
             process.kill()
         process.wait()
-        shutil.rmtree(status_dir, ignore_errors=True)
+        remover.communicate()
+
+
+def remove_after_death(folder: str) -> subprocess.Popen[bytes]:
+    """Start a process that removes a folder once this one is gone, however that came about, or says so.
+
+    It waits for the end of a pipe that only this process holds open: no signal must reach it.
+    """
+    # Ranks die with their launcher, but the last of them may be writing yet: twice.
+    script = 'cat; rm -rf -- "$0"; [ -e "$0" ] && sleep 1 && rm -rf -- "$0"'
+    return subprocess.Popen(
+        ["/bin/sh", "-c", script, folder],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        cwd="/",
+    )
 
 
 class PassOn:

@@ -42,7 +42,7 @@ class RankView:
     step: int = 0
     doing: str = "starting"
     patience: float = 0.0
-    told: float = field(default_factory=time.time)
+    told: float = field(default_factory=time.monotonic)
 
 
 class JobWatch:
@@ -69,6 +69,7 @@ class JobWatch:
         self.views = {rank: RankView(rank) for rank in ranks}
         self.status_dir, self.ranks_dir = status_dir, ranks_dir
         self.hang_seconds = hang_seconds
+        self.scheduler_seen = self.scheduler_lost = False
 
     def log_path(self, rank: int) -> Path:
         """Return the file that a rank's output goes to."""
@@ -76,9 +77,11 @@ class JobWatch:
 
     def look(self) -> None:
         """Refresh what is known of every rank."""
-        now = time.time()
+        now = time.monotonic()
         running: dict[int, int] = {}
+        scheduler = False
         for pid, variables in self._processes():
+            scheduler |= b"MS_ROLE=MS_SCHED" in variables and is_training(pid)
             if b"MS_ROLE=MS_WORKER" in variables and is_training(pid):
                 number = next((v[8:] for v in variables if v.startswith(b"RANK_ID=")), b"")
                 if number.isdigit():
@@ -93,6 +96,15 @@ class JobWatch:
             elif view.stopped_since is None:
                 view.stopped_since = now
             self._read_status(view)
+        self._look_at_scheduler(scheduler)
+
+    def _look_at_scheduler(self, there: bool) -> None:
+        # It leaves after the ranks. Without it they go on for a while, then fail one by one; msrun kills it as
+        # well once a rank has failed, so it is to blame only where no rank was gone before.
+        self.scheduler_seen |= there
+        at_work = [view for view in self.views.values() if view.doing != FINISHED]
+        if self.scheduler_seen and not there and at_work and all(view.alive for view in at_work):
+            self.scheduler_lost = True
 
     def _read_status(self, view: RankView) -> None:
         status = read_status(self.status_dir, view.rank)
@@ -110,6 +122,11 @@ class JobWatch:
         Args:
             ended: True once msrun is gone: whoever has not finished then has failed.
         """
+        if self.scheduler_lost:
+            return (
+                "the scheduler, msrun's process that keeps count of the ranks, is gone while they were at "
+                f"work; no rank has failed. The whole job is ended. Its log: {self.ranks_dir / 'scheduler.log'}"
+            )
         gone = [
             view
             for view in self.views.values()
@@ -117,7 +134,7 @@ class JobWatch:
         ]
         if gone:
             return "\n".join(self._why_gone(view) for view in self._culprits(gone))
-        return find_hung(list(self.views.values()), time.time(), self.hang_seconds)
+        return find_hung(list(self.views.values()), time.monotonic(), self.hang_seconds)
 
     def _culprits(self, gone: list[RankView]) -> list[RankView]:
         # msrun kills the others within a second of the first failure. The one with a reason of its
@@ -194,7 +211,7 @@ def find_hung(views: list[RankView], now: float, hang_seconds: float) -> str | N
 
     Args:
         views: The ranks.
-        now: `time.time()`.
+        now: `time.monotonic()`.
         hang_seconds: The limit.
 
     Returns:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,13 @@ class RankStatus:
             patience: Seconds this may take on top of the launcher's limit.
         """
         if self.path is not None:
-            content = {"pid": os.getpid(), "step": step, "doing": doing, "patience": patience}
+            content = {
+                "pid": os.getpid(),
+                "step": step,
+                "doing": doing,
+                "patience": patience,
+                "told": time.monotonic(),
+            }
             temporary = self.path.with_suffix(".tmp")
             temporary.write_text(json.dumps(content))
             temporary.replace(self.path)
@@ -61,7 +68,7 @@ class ReadStatus:
         step: The step it works on.
         doing: What it does, in words.
         patience: Seconds this may take on top of the launcher's limit.
-        told: `time.time()` when it said so.
+        told: `time.monotonic()` when it said so: one clock for all processes of a machine, and none that jumps.
     """
 
     step: int
@@ -75,8 +82,7 @@ def read_status(folder: Path, rank: int) -> ReadStatus | None:
     path = _status_file(folder, rank)
     try:
         content: dict[str, Any] = json.loads(path.read_text())
-        told = path.stat().st_mtime
-        return ReadStatus(content["step"], content["doing"], content["patience"], told)
+        return ReadStatus(content["step"], content["doing"], content["patience"], content["told"])
     except (OSError, ValueError, KeyError):
         return None
 
