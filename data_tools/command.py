@@ -44,6 +44,12 @@ def run(settings: ConvertSettings, default_boxes: npt.ArrayLike | None = None) -
         from data_tools.convert.merge import run_merge
 
         return run_merge(settings)
+    if settings.dataset.kind == "auto":
+        from data_tools.sources.recognise import recognised
+
+        dataset, words = recognised(settings.dataset)
+        print(words)
+        settings = replace(settings, dataset=dataset)
     # From here on the raw data set is read: a data.yaml says where its splits lie.
     settings = replace(settings, dataset=with_data_yaml(settings.dataset))
     if settings.check:

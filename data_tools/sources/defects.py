@@ -74,6 +74,24 @@ KINDS: Mapping[str, Kind] = {
     "unreadable_annotation": Kind(
         "an image's annotation file cannot be parsed", ("skip", "error"), "image"
     ),
+    "extent_taken": Kind(
+        "a polygon, mask, circle or turned box gives its upright extent",
+        ("keep", "skip", "error"),
+        "box",
+        since=1,
+    ),
+    "ignored_region": Kind(
+        "a region that the source says to ignore (KITTI's DontCare)",
+        ("skip", "error"),
+        "file",
+        since=1,
+    ),
+    "duplicate_annotation": Kind(
+        "a picture was annotated more than once; the first is taken",
+        ("skip", "error"),
+        "file",
+        since=1,
+    ),
     "ambiguous_image": Kind(
         "an annotation file or a name fits several images, or two files claim one image",
         ("skip", "error"),

@@ -30,6 +30,7 @@ class LabelledFile:
         difficult: N flags; empty where the source has none.
         height: Declared height in pixels, 0 if none.
         width: Declared width in pixels, 0 if none.
+        crowd: N flags; empty where the source has none.
     """
 
     name: str
@@ -38,6 +39,7 @@ class LabelledFile:
     difficult: Sequence[bool] = ()
     height: int = 0
     width: int = 0
+    crowd: Sequence[bool] = ()
 
 
 def table_of_files(
@@ -65,7 +67,7 @@ def table_of_files(
                 width=file.width,
                 boxes_yxyx_px=boxes,
                 category_ids=np.array(file.category_ids, np.int64),
-                iscrowd=np.zeros(count, np.bool_),
+                iscrowd=np.array(file.crowd or [False] * count, np.bool_),
                 difficult=np.array(file.difficult or [False] * count, np.bool_),
                 areas_px=areas,
                 annotation_ids=used + 1 + np.arange(count, dtype=np.int64),

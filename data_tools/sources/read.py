@@ -18,7 +18,7 @@ from data_tools.sources.classes import ClassMap, build_class_map, common_categor
 from data_tools.sources.defects import KINDS, Defect, DefectLog, count_left_out
 from data_tools.sources.fractions import cut_fractions
 from data_tools.sources.image_files import SourceSplit, require_folder
-from data_tools.sources.settings import DatasetSettings, SplitSettings
+from data_tools.sources.settings import NAMED_KINDS, DatasetSettings, SplitSettings
 from data_tools.sources.table import SampleTable
 
 
@@ -74,7 +74,7 @@ def read_source(dataset: DatasetSettings, policy: dict[str, str]) -> RawDataset:
         require(bool(dataset.root), "dataset.root", dataset.root, "the folder of the raw data set")
         require_folder(root, f"dataset.root={dataset.root}")
     # All splits are read even if some are not wanted, so that the classes are those of the whole set.
-    wanted = dict.fromkeys([*names, *dataset.splits] if dataset.kind == "voc" else names)
+    wanted = dict.fromkeys([*names, *dataset.splits] if dataset.kind in NAMED_KINDS else names)
     sources: dict[str, SourceSplit] = {}
     for name in wanted:
         try:
@@ -89,7 +89,7 @@ def read_source(dataset: DatasetSettings, policy: dict[str, str]) -> RawDataset:
         if split.list and dataset.kind != "voc" and not _reads_lists(dataset, split):
             sources[name] = replace(source, table=_listed(source, root, split, name))
     cut_fractions(dataset, sources)
-    if dataset.kind == "voc":
+    if dataset.kind in NAMED_KINDS:
         _number_by_name(sources, dataset.names)
     classes = build_class_map(
         common_categories({name: source.categories for name, source in sources.items()}),
@@ -112,7 +112,7 @@ def _same_file(
     for other, source in sources.items():
         before = dataset.splits[other]
         same = (split.annotations, split.images) == (before.annotations, before.images)
-        if dataset.kind == "coco" and same:
+        if dataset.kind in ("coco", *NAMED_KINDS[1:]) and same:
             log = DefectLog(source.log.policy)
             log.defects.extend(source.log.defects)
             return replace(source, log=log)
@@ -125,12 +125,37 @@ def _read_split(dataset: DatasetSettings, root: Path, name: str, log: DefectLog)
         from data_tools.sources.coco import read_coco
 
         return read_coco(root, split.annotations, split.images, log, key)
+    # A folder of pictures that several splits share has pictures of all of them.
+    owners = {s.annotations for s in dataset.splits.values() if s.images == split.images}
+    whole = len(owners) == 1
     if dataset.kind == "voc":
         from data_tools.sources.voc import read_voc
 
-        # A folder of pictures that several folders of XML files share has pictures of all of them.
-        owners = {s.annotations for s in dataset.splits.values() if s.images == split.images}
-        return read_voc(root, split, dataset.box_origin, log, key, whole_folder=len(owners) == 1)
+        return read_voc(root, split, dataset.box_origin, log, key, whole_folder=whole)
+    if dataset.kind == "labelme":
+        from data_tools.sources.labelme import read_labelme
+
+        return read_labelme(root, split, log, key, whole_folder=whole)
+    if dataset.kind == "cvat":
+        from data_tools.sources.cvat import read_cvat
+
+        return read_cvat(root, split, log, key, whole_folder=whole)
+    if dataset.kind == "label_studio":
+        from data_tools.sources.label_studio import read_label_studio
+
+        return read_label_studio(root, split, log, key, whole_folder=whole)
+    if dataset.kind == "open_images":
+        from data_tools.sources.csv_boxes import read_open_images
+
+        return read_open_images(root, split, dataset, log, key, whole_folder=whole)
+    if dataset.kind == "csv":
+        from data_tools.sources.csv_boxes import read_csv
+
+        return read_csv(root, split, dataset, log, key, whole_folder=whole)
+    if dataset.kind == "kitti":
+        from data_tools.sources.kitti import read_kitti
+
+        return read_kitti(root, split, log, key, whole_folder=whole)
     if dataset.kind == "txt":
         from data_tools.sources.txt import read_txt
 

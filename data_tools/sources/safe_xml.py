@@ -23,12 +23,15 @@ class XmlError(ValueError):
     """A file is no XML, is unsafe, or exceeds the bounds; the message says which."""
 
 
-def parse_xml(data: bytes, most_elements: int = _MOST_ELEMENTS) -> Any:
+def parse_xml(
+    data: bytes, most_elements: int = _MOST_ELEMENTS, most_bytes: int = LARGEST_BYTES
+) -> Any:
     """Parse a file to its root element.
 
     Args:
         data: The file's bytes.
         most_elements: How many elements are read at most.
+        most_bytes: How large a file is read at most.
 
     Raises:
         XmlError: If it is no XML, declares entities, or is too large, deep or long.
@@ -36,8 +39,8 @@ def parse_xml(data: bytes, most_elements: int = _MOST_ELEMENTS) -> Any:
     from defusedxml.common import DefusedXmlException
     from defusedxml.ElementTree import DefusedXMLParser, ParseError
 
-    if len(data) > LARGEST_BYTES:
-        raise XmlError(f"larger than {LARGEST_BYTES >> 20} MiB")
+    if len(data) > most_bytes:
+        raise XmlError(f"larger than {most_bytes >> 20} MiB")
     try:
         parser = DefusedXMLParser(target=_Bounded(most_elements))
         parser.feed(_as_utf8(data))

@@ -11,7 +11,9 @@ from typing import Optional
 
 from data_tools.core.settings_fields import require, require_choice, setting
 
-DATASET_KINDS = ("coco", "voc", "txt", "yolo", "shapes")
+NAMED_KINDS = ("voc", "labelme", "cvat", "label_studio", "open_images", "csv", "kitti")
+"""Layouts whose boxes have class names and no numbers."""
+DATASET_KINDS = ("auto", "coco", "txt", "yolo", *NAMED_KINDS, "shapes")
 BOX_ORDERS = ("xyxy", "yxyx")
 YOLO_LINES = ("auto", "box", "polygon", "pose")
 LATER_SETTINGS = ("yolo_lines",)
@@ -25,7 +27,8 @@ class SplitSettings:
 
     annotations: str = setting(
         "",
-        "COCO: the JSON file; VOC: the folder of XML files; TXT: the list; YOLO: the labels' folder",
+        "the file (coco, cvat, label_studio, open_images, csv: JSON, XML or CSV; txt: the list) or the "
+        "folder (voc, labelme, kitti, yolo) of the annotations",
     )
     images: str = setting("", "folder of the images")
     list: str = setting("", "text file that names the split's images, one a line; empty takes all")
@@ -42,7 +45,9 @@ class SplitSettings:
 class DatasetSettings:
     """A raw data set: its layout and its classes."""
 
-    kind: str = setting("coco", "layout: coco, voc, txt, yolo or shapes (drawn, needs no files)")
+    kind: str = setting(
+        "coco", "layout: " + ", ".join(DATASET_KINDS[1:-1]) + ", shapes (drawn) or auto (looks)"
+    )
     root: str = setting("", "folder of the raw data set")
     splits: dict[str, SplitSettings] = setting({}, "name of a split -> where it lies")
     only: list[str] = setting([], "splits to convert; empty converts all of `splits`")
@@ -93,7 +98,7 @@ class DatasetSettings:
                 name,
                 "names of letters, digits and underscores, such as train or val",
             )
-        for name in self.only:
+        for name in self.only if self.kind != "auto" else ():
             require_choice("dataset.only", name, list(self.splits))
         for name, split in self.splits.items():
             fraction = split.fraction

@@ -1,0 +1,45 @@
+"""Darknet's `obj.data`: lists of images, and a file of class names. Labels are YOLO's.
+
+The lists and label files are read in `data_tools/sources/yolo.py`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from data_tools.sources.image_files import read_text
+from data_tools.sources.settings import SplitSettings
+
+
+def darknet_splits(root: Path) -> tuple[str, dict[str, SplitSettings], str] | None:
+    """Return the name of `obj.data`, its splits, and the file of names; None without one that can be followed."""
+    for path in sorted([*root.glob("*.data"), *root.glob("*/*.data")]):
+        values = {}
+        for line in read_text(path).splitlines():
+            key, equals, value = line.partition("=")
+            if equals:
+                values[key.strip()] = value.strip()
+        if not {"train", "names"} <= set(values):
+            continue
+        splits = {}
+        for name, key in (("train", "train"), ("val", "valid"), ("test", "test")):
+            place = _near(root, path, values[key]) if values.get(key) else None
+            if place is not None and place.is_file():
+                lists = place.relative_to(root).as_posix()
+                splits[name] = SplitSettings(annotations="", images=".", list=lists)
+        names = _near(root, path, values["names"])
+        if splits and names is not None:
+            relative = names.relative_to(root).as_posix()
+            return path.name, splits, relative
+    return None
+
+
+def _near(root: Path, path: Path, value: str) -> Path | None:
+    """Find a path of `obj.data`: from the root, from its own folder, or by any of its tails."""
+    parts = Path(value.replace("\\", "/")).parts
+    for start in (root, path.parent):
+        for k in range(len(parts)):
+            tail = [part for part in parts[k:] if part not in ("/", "..", ".")]
+            if tail and start.joinpath(*tail).is_file():
+                return start.joinpath(*tail)
+    return None

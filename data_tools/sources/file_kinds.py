@@ -1,0 +1,65 @@
+"""Tells what an annotation file is by its name and first bytes: COCO, VOC, CVAT, CSV and so on.
+
+Which layout a whole folder has is told in `data_tools/sources/recognise.py`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from data_tools.sources.listing import IMAGE_SUFFIXES
+
+_HEAD_BYTES = 1 << 16
+
+WORDS = {
+    "coco": "COCO",
+    "cvat": "CVAT's XML",
+    "label_studio": "Label Studio's JSON",
+    "open_images": "Open Images' CSV",
+    "csv": "a CSV file of boxes",
+    "voc": "Pascal VOC",
+    "labelme": "LabelMe",
+    "kitti": "KITTI",
+}
+
+
+def kind_of_file(path: Path) -> str:
+    """Tell what an annotation file is by its first bytes; empty if it is none."""
+    suffix = path.suffix.lower()
+    if suffix not in (".json", ".xml", ".csv", ".txt"):
+        return ""
+    with open(path, "rb") as file:
+        head = file.read(_HEAD_BYTES)
+    encoding = "utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
+    text = head.decode(encoding, errors="replace").lstrip("\ufeff \t\r\n")
+    if suffix == ".json":
+        if text.startswith("[") and ('"annotations"' in text or "labels" in text):
+            return "label_studio"
+        if '"shapes"' in text or '"imagePath"' in text:
+            return "labelme"
+        tail = _tail(path).decode(errors="replace")
+        coco = sum(f'"{k}"' in text + tail for k in ("images", "annotations", "categories"))
+        return "coco" if text.startswith("{") and coco >= 2 else ""
+    if suffix == ".xml":
+        if "<annotations" in text:
+            return "cvat"
+        return "voc" if "<annotation" in text else ""
+    lines = text.splitlines()
+    first = lines[0] if lines else ""
+    if suffix == ".csv":
+        if "ImageID" in first and "XMin" in first:
+            return "open_images"
+        lowered = first.lower().replace(";", ",").replace("\t", ",")
+        cells = [cell.strip() for cell in lowered.split(",")]
+        if any(k in cells for k in ("xmin", "x1", "x_min")) and len(cells) >= 6:
+            return "csv"
+        bare = len(cells) == 6 and cells[0].endswith(IMAGE_SUFFIXES)
+        return "csv" if bare else ""
+    words = first.split()
+    return "kitti" if len(words) in (15, 16) and not words[0][:1].isdigit() else ""
+
+
+def _tail(path: Path) -> bytes:
+    with open(path, "rb") as file:
+        file.seek(max(0, path.stat().st_size - _HEAD_BYTES))
+        return file.read()
