@@ -57,6 +57,7 @@ class StopRequest:
         self._before: dict[int, Any] = {}
         self._longest_s = 0.0
         self._save_s = self._evaluation_s = 0.0
+        self._expected_s, self._most_reserved_s = 0.0, 60 * (max_minutes or 0) / 4
 
     def __enter__(self) -> StopRequest:
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -99,6 +100,21 @@ class StopRequest:
         """Note how long an evaluation took, so that one too long for the time left is not begun."""
         self._evaluation_s = max(seconds, self._evaluation_s)
 
+    def expect_evaluation(self, seconds: float) -> None:
+        """Note how long an evaluation at the stop will take, judged by the steps; one that was made counts instead."""
+        self._expected_s = seconds
+
+    @property
+    def _reserved_s(self) -> float:
+        # What was judged and not measured gets more room.
+        takes = 1.1 * self._evaluation_s or 1.5 * self._expected_s
+        return min(takes, self._most_reserved_s)
+
+    @property
+    def time_is_up(self) -> bool:
+        """True if it is the limit and no signal that ends the run."""
+        return self.deadline is not None and self.signal is None
+
     @property
     def wanted(self) -> bool:
         """True if this rank wants to stop after the step at hand."""
@@ -106,16 +122,27 @@ class StopRequest:
             return True
         if self.deadline is None:
             return False
-        return time.monotonic() + 2 * self._longest_s + self._save_s >= self.deadline
+        needed = 2 * self._longest_s + self._save_s
+        if self._expected_s:  # the last weights are evaluated as well
+            needed += self._reserved_s
+        return time.monotonic() + needed >= self.deadline
 
-    def no_time_to_evaluate(self, world: World) -> str:
+    def steps_left(self, seconds_a_step: float) -> int | None:
+        """How many more steps there is time for; None without a limit."""
+        if self.deadline is None or seconds_a_step <= 0:
+            return None
+        reserved = self._save_s + (self._reserved_s if self._expected_s else 0.0)
+        return max(0, int((self.deadline - time.monotonic() - reserved) / seconds_a_step))
+
+    def no_time_to_evaluate(self, world: World, *, at_stop: bool = False) -> str:
         """Say why an evaluation would end after the limit; call it on every rank.
 
         The clock of rank 0 decides, so that all ranks do the same. How long the first evaluation of a
-        start takes is not known: it is always begun.
+        start takes is not known: it is always begun, but for one at the stop that should take longer.
 
         Args:
             world: This rank.
+            at_stop: The run is about to leave.
 
         Returns:
             The reason, as rank 0 sees it; empty if there is time.
@@ -125,10 +152,11 @@ class StopRequest:
         if self.deadline is None:
             return ""
         left = self.deadline - time.monotonic()
-        late = world.is_main and 0 < self._evaluation_s >= left
+        takes = self._evaluation_s or (self._expected_s if at_stop else 0.0)
+        late = world.is_main and 0 < takes >= left
         if world.sum(np.array([late], np.float32))[0] == 0:
             return ""
-        return f"one took {self._evaluation_s:.1f} s, {max(left, 0):.1f} s are left of max_minutes"
+        return f"one takes {takes:.1f} s, {max(left, 0):.1f} s are left of max_minutes"
 
     @property
     def exit_code(self) -> int:

@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from training.checkpoints.checkpoint import Checkpoint
 from training.checkpoints.store import CheckpointStore
 from training.learning.assemble import RunComponents
@@ -34,6 +36,7 @@ class SaveAndEvaluate:
         saved_step: Its step, on every rank; -1 if there is none.
         best: Step and AP of the best evaluation.
         metrics: The evaluation of the saved step, None if it was not made.
+        evaluation_images: Images of the evaluation split, 0 without one.
     """
 
     def __init__(
@@ -50,10 +53,12 @@ class SaveAndEvaluate:
         self.saved_step = -1
         self.best: dict[str, Any] | None = None
         self.metrics: dict[str, Any] | None = None
+        self.evaluation_images = 0
 
     def open(self, parts: RunComponents, evaluator: Evaluator, reporter: Reporter) -> None:
         """Take what is only there when the run is built."""
         self.parts, self.evaluator, self.reporter = parts, evaluator, reporter
+        self.evaluation_images = evaluator.split.num_images if evaluator.split is not None else 0
 
     def resume_from(self, found: Checkpoint) -> None:
         """Go on from a checkpoint, which is the last one saved."""
@@ -65,12 +70,25 @@ class SaveAndEvaluate:
         """Evaluate if the time limit leaves room for it; return True if the run may go on."""
         return self.time_to_evaluate(step) and self.evaluate_unless_stopped(step)
 
-    def time_to_evaluate(self, step: int) -> bool:
+    def time_to_evaluate(self, step: int, *, at_stop: bool = False) -> bool:
         """True if an evaluation fits before the time limit; otherwise a resumed run makes up for it."""
-        reason = self.stop.no_time_to_evaluate(self.parts.world)
+        reason = self.stop.no_time_to_evaluate(self.parts.world, at_stop=at_stop)
         if reason:
             self.say(f"evaluation after step {step} left to the resumed run: {reason}")
         return not reason
+
+    def evaluate_at_stop(self, step: int) -> None:
+        """Evaluate the weights with which `max_minutes` ends the run: call it on every rank.
+
+        A signal wants the run gone at once, and may have reached some ranks only: they agree on it.
+        """
+        if not self.evaluation_images or self.stop.deadline is None:
+            return
+        world = self.parts.world
+        if world.sum(np.array([not self.stop.time_is_up], np.float32))[0] > 0:
+            return
+        if self.time_to_evaluate(step, at_stop=True):
+            self.evaluate_unless_stopped(step)
 
     def evaluate_unless_stopped(self, step: int) -> bool:
         """Evaluate; alone, a signal may interrupt it, since the step is saved.

@@ -29,7 +29,13 @@ from training.run.save_and_evaluate import SaveAndEvaluate
 from training.settings import TrainSettings
 from training.watching.announce import announce
 from training.watching.blackbox import BlackBox
-from training.watching.reporter import Reporter, Stopwatch, describe_path, finite_or_none
+from training.watching.reporter import (
+    Reporter,
+    Stopwatch,
+    describe_path,
+    finite_or_none,
+    pictures_of,
+)
 from training.watching.run_folder import (
     check_folder,
     locked_run,
@@ -113,7 +119,7 @@ class Trainer:
             check_folder(settings)
             self.left_open.enter_context(locked_run(self.output))
         self.parts = build_parts(settings, world, self.split)
-        self.reporter = Reporter(self.parts, self.say)
+        self.reporter = Reporter(self.parts, self.say, self.stop.steps_left)
         self.blackbox = BlackBox(self.parts)
         self.keeper.open(self.parts, Evaluator(self.parts), self.reporter)
         self.due = Triggers(self.parts)
@@ -140,6 +146,8 @@ class Trainer:
             self.store.sweep()
             write_settings(settings, self.output)
             announce(self.parts, self.environment, self.step)
+            if self.step < self.parts.total_steps:
+                self.say(f"step {self.step + 1} compiles the network first, which takes a while")
 
     def close_reporter(self) -> None:
         """Close what an error left open; what the disk does not take of it is not worth another error."""
@@ -196,6 +204,7 @@ class Trainer:
         steps = stepper.call(self.step, count, tell, lambda: self.stop.wanted)
         if not fresh:  # what compiling takes says nothing of the steps to come
             self.stop.took(time.monotonic() - begun)
+            self.expect_evaluation((time.monotonic() - begun) / count)
         leaving = steps[-1].result.stop
         full: DiskError | None = None
         for k, done in enumerate(steps, 1):
@@ -221,8 +230,17 @@ class Trainer:
             self.keeper.save(self.step)
             if self.due.evaluation(self.step) and not leaving:
                 leaving = not self.keeper.evaluate_in_time(self.step)
+            elif leaving and self.settings.evaluate_at_end:
+                self.keeper.evaluate_at_stop(self.step)
             self.reporter.restart()
         return leaving
+
+    def expect_evaluation(self, seconds_a_step: float) -> None:
+        """Judge by a step how long the evaluation at the stop will take, until one was made."""
+        images = self.keeper.evaluation_images / self.world.size
+        if images and self.settings.evaluate_at_end:
+            # Half of what training takes for so many: no gradients, but boxes and their matching.
+            self.stop.expect_evaluation(0.5 * images * seconds_a_step / self.settings.batch_size)
 
     @property
     def evaluation_missing(self) -> bool:
@@ -259,4 +277,5 @@ class Trainer:
             "finished": done,
         }
         write_summary(self.output, summary)
+        self.say(pictures_of(self.output))
         self.say(f"after step {self.step}: {describe_path(self.output, done)}")

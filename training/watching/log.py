@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import NoneType
 from typing import Any
@@ -128,10 +129,18 @@ class Terminal:
         total: Steps of the run.
         done: Steps done before.
         enabled: False shows nothing (ranks other than 0).
+        steps_left: From seconds a step to the steps for which there is time, or None without a limit.
     """
 
-    def __init__(self, total: int, done: int, enabled: bool) -> None:
+    def __init__(
+        self,
+        total: int,
+        done: int,
+        enabled: bool,
+        steps_left: Callable[[float], int | None] = lambda seconds: None,
+    ) -> None:
         self.total, self.first, self.begun = total, done, time.monotonic()
+        self.steps_left = steps_left
         self.has_bar = enabled and sys.stderr.isatty()
         self.has_lines = enabled and not self.has_bar
         self.bar = Progress("training", total, unit="step", done=done, enabled=self.has_bar)
@@ -155,16 +164,32 @@ class Terminal:
         if not self.has_lines:
             return
         done = line["step"]
-        per_step = (time.monotonic() - self.begun) / max(1, done - self.first)
-        left = int((self.total - done) * per_step)
         print(
             f"step {done}/{self.total} epoch {line['epoch']:.2f} loss {_short(line['loss'])} "
             f"(loc {_short(line['loc_loss'])}, cls {_short(line['cls_loss'])}) lr {line['lr']:.5f}, "
             f"{line['images_per_s']:.1f} images/s, data wait {line['data_wait']:.3f} s, "
-            f"compute {line['compute']:.3f} s, {left // 3600}:{left // 60 % 60:02d}:{left % 60:02d} left"
-            f"{_skip_note(line)}",
+            f"compute {line['compute']:.3f} s, {self.time_left(done)}{_skip_note(line)}",
             flush=True,
         )
+
+    def begin_counting(self, step: int) -> None:
+        """Reckon the time that is left by the steps after this one, which was compiled."""
+        self.first, self.begun = step, time.monotonic()
+
+    def time_left(self, done: int) -> str:
+        """Say how long the run goes on, and where `max_minutes` will stop it."""
+        if done >= self.total:
+            return "0:00:00 left"
+        if done <= self.first:
+            return "compiled; time left not yet known"
+        per_step = (time.monotonic() - self.begun) / (done - self.first)
+        steps, limit = self.total - done, self.steps_left(per_step)
+        stops = limit is not None and limit < steps
+        left = int((limit if limit is not None and stops else steps) * per_step)
+        text = f"{left // 3600}:{left // 60 % 60:02d}:{left % 60:02d} left"
+        if limit is None or not stops:
+            return text
+        return f"{text}: max_minutes will stop near step {done + limit}"
 
     def close(self) -> None:
         """End the bar."""

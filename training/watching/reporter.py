@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from data_tools.pipeline.stage_costs import describe_stage_costs
 from training.learning.assemble import RunComponents
 from training.learning.stepper import StepRecord
@@ -25,10 +27,17 @@ class Reporter:
     Args:
         parts: The run.
         say: Prints a line on the main rank.
+        steps_left: From seconds a step to the steps for which `max_minutes` leaves time, or None.
     """
 
-    def __init__(self, parts: RunComponents, say: Callable[[str], None]) -> None:
-        self.parts, self.say = parts, say
+    def __init__(
+        self,
+        parts: RunComponents,
+        say: Callable[[str], None],
+        steps_left: Callable[[float], int | None] = lambda seconds: None,
+    ) -> None:
+        self.parts, self.say, self.steps_left = parts, say, steps_left
+        self.epoch_losses: list[tuple[float, float, float]] = []
         self.main = parts.world.is_main
         self.log = LogFile(parts.output / LOG, self.main)
         self.evaluations = LogFile(parts.output / EVALUATIONS, self.main)
@@ -44,7 +53,7 @@ class Reporter:
         self.evaluations.rewind(step)
         enabled = self.parts.settings.log.tensorboard and self.main
         self.tensorboard = TensorBoard(self.parts.output / "tensorboard", enabled, step)
-        self.terminal = Terminal(self.parts.total_steps, step, self.main)
+        self.terminal = Terminal(self.parts.total_steps, step, self.main, self.steps_left)
 
     def restart(self) -> None:
         """Leave the time since the last line out of the rates (saving, evaluating)."""
@@ -65,6 +74,8 @@ class Reporter:
         speed = self.meter.read(done.ended)["images_per_s"]
         skipped = not done.result.applied
         self.skipped += skipped
+        if step == self.compiled_at:
+            self.terminal.begin_counting(step)  # compiling says nothing of the time that is left
         self.terminal.step(done.result.loss, done.rate, done.waited, speed, self.skipped)
         log = self.parts.settings.log
         # Every skipped step has its line: a log that jumps over one would hide why weights stood still.
@@ -72,8 +83,26 @@ class Reporter:
             self.write_line(step, done)
         elif step == self.compiled_at:
             self.meter.restart(done.ended)  # compiling is no throughput
+        self.count_epoch(step, done)
         if self.due.histograms(step) and self.main:
             self.tensorboard.histograms(self.parts.state.detector_weights(), step)
+
+    def count_epoch(self, step: int, done: StepRecord) -> None:
+        """Take a step into the means of its epoch, and say them at the epoch's end."""
+        result = done.result
+        if result.applied:
+            self.epoch_losses.append((result.loss, result.loc_loss, result.cls_loss))
+        if step % self.parts.steps_per_epoch:
+            return
+        if self.epoch_losses:
+            loss, loc, cls = np.mean(np.array(self.epoch_losses, np.float64), axis=0)
+            steps = len(self.epoch_losses)
+            part = "" if steps == self.parts.steps_per_epoch else f" over its last {steps} steps"
+            self.say(
+                f"epoch {step // self.parts.steps_per_epoch}: mean loss {loss:.4f} "
+                f"(loc {loc:.4f}, cls {cls:.4f}){part}"
+            )
+        self.epoch_losses = []
 
     def write_line(self, step: int, done: StepRecord) -> None:
         """Write a log line, its TensorBoard twin, and the terminal's line."""
@@ -142,6 +171,15 @@ class Stopwatch:
 def finite_or_none(value: Any) -> Any:
     """JSON has no NaN: return None for one, and anything else as it is."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def pictures_of(output: Path) -> str:
+    """Return where the pictures of a run are, and how to look at its TensorBoard events."""
+    names = [n for n in ("curves.png", "predictions.png") if (output / n).is_file()]
+    pictures = f"pictures: {', '.join(str(output / name) for name in names) or 'none'}"
+    if not (output / "tensorboard").is_dir():
+        return pictures
+    return f"{pictures}; TensorBoard: pip install tensorboard, tensorboard --logdir {output / 'tensorboard'}"
 
 
 def describe_path(output: Path, finished: bool) -> str:

@@ -61,6 +61,7 @@ def test_a_rank_says_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv(STATUS_VARIABLE, str(tmp_path))
     RankStatus(1).tell(7, "waiting for data", patience=3)
     told = json.loads((tmp_path / "rank-1.json").read_text())
+    assert told.pop("told") == pytest.approx(time.monotonic(), abs=60)
     assert told == {"pid": os.getpid(), "step": 7, "doing": "waiting for data", "patience": 3}
     watch = JobWatch(job_id="x", ranks=[1], status_dir=tmp_path, ranks_dir=tmp_path, hang_seconds=9)
     watch.look()
@@ -174,7 +175,7 @@ def test_an_evaluation_that_does_not_fit_is_not_begun(monkeypatch: pytest.Monkey
     clock.now = 39.0
     assert stop.no_time_to_evaluate(alone) == ""
     clock.now = 41.0
-    assert stop.no_time_to_evaluate(alone) == "one took 20.0 s, 19.0 s are left of max_minutes"
+    assert stop.no_time_to_evaluate(alone) == "one takes 20.0 s, 19.0 s are left of max_minutes"
     assert not stop.wanted
     unlimited = StopRequest(None, 0.0)
     unlimited.evaluated(1e9)
@@ -241,7 +242,9 @@ def test_the_trainer_leaves_the_evaluation_to_the_resumed_run(
         save=lambda step: False, evaluation=lambda step: True, call_length=lambda step, most: 1
     )
     trainer.reporter = stub(step=nothing, restart=nothing, evaluation=nothing, tensorboard=None)
-    trainer.keeper.open(trainer.parts, stub(evaluate=evaluate, publish=nothing), trainer.reporter)
+    trainer.keeper.open(
+        trainer.parts, stub(evaluate=evaluate, publish=nothing, split=None), trainer.reporter
+    )
     monkeypatch.setattr(SaveAndEvaluate, "save", lambda self, step: done.append(f"saved {step}"))
     left = [trainer.one_call(stub(longest=1, call=call), 9) for _ in range(3)]
     assert left == [False, False, True]
@@ -249,7 +252,7 @@ def test_the_trainer_leaves_the_evaluation_to_the_resumed_run(
     assert clock.now == 49.0
     text = capsys.readouterr().out
     assert (
-        "evaluation after step 3 left to the resumed run: one took 20.0 s, 11.0 s are left" in text
+        "evaluation after step 3 left to the resumed run: one takes 20.0 s, 11.0 s are left" in text
     )
 
 
