@@ -199,3 +199,26 @@ def test_dropping_a_picture_on_the_page(port: int, browser: Browser) -> None:
     )
     browser.wait_for("return document.getElementById('canvas').dataset.boxes === '1'")
     assert browser.run("return document.getElementById('canvas').width") == 700
+
+
+@pytest.mark.slow
+def test_the_page_uses_the_best_threshold_of_each_class(browser: Browser, tmp_path: Path) -> None:
+    # The star scores 0.25, which is enough for its class; the square's 0.95 is not.
+    by_label = tuple(0.2 if c.name == "star" else 0.97 for c in CLASSES)
+    detector = Detector(two_boxes, (32, 32), CLASSES, 1, by_label)
+    choice = detector.choice("auto", 100, 0.6, ())
+    server = build_server(detector, choice, "127.0.0.1", 0, max_upload_mb=1)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    (tmp_path / "p.png").write_bytes(png())
+    browser.call("POST", "/url", url=f"http://127.0.0.1:{server.server_port}/")
+    browser.upload("#file", tmp_path / "p.png")
+    browser.wait_for("return document.getElementById('canvas').dataset.boxes === '1'")
+    shown = "return document.getElementById('list').innerText"
+    assert browser.run(shown) == "star\t0.25"
+    assert browser.run("return document.getElementById('shown').textContent") == "auto"
+    browser.run("document.getElementById('auto').click()")  # now the slider counts: 0.2
+    assert browser.run(shown).splitlines() == ["square\t0.95", "star\t0.25"]
+    server.shutdown()
+    server.server_close()
+    thread.join(10)
