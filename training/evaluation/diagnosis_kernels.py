@@ -146,8 +146,8 @@ def evidence(
         limit: Overlap from which a detection speaks for a box of its class.
 
     Returns:
-        (G,) best score of a detection of its own class there, 0 for none, and (G,) the largest overlap
-        with a detection of any class.
+        (G,) best score of a detection of its own class there, 0 for none, and (G,) the largest product
+        of score and overlap of a detection of any class.
     """
     own = np.zeros(len(truth_image), np.float64)
     anything = np.zeros(len(truth_image), np.float64)
@@ -155,7 +155,7 @@ def evidence(
         for k in range(first[truth_image[g]], first[truth_image[g] + 1]):
             d = order[k]
             value = overlap(boxes[d], truth_boxes[g], False)
-            anything[g] = max(anything[g], value)
+            anything[g] = max(anything[g], value * score[d])
             if value >= limit and category[d] == truth_category[g]:
                 own[g] = max(own[g], score[d])
     return own, anything

@@ -19,7 +19,7 @@ from data_tools.core.files import write_atomic
 from data_tools.sources.corrections import COLUMNS
 from training.evaluation.coco_matching import Matches
 from training.evaluation.detection_table import DetectionTable
-from training.evaluation.error_causes import BACKGROUND, CAUSES, CORRECT, FOREGROUND, ErrorCauses
+from training.evaluation.error_causes import CAUSES, CORRECT, FOREGROUND, ErrorCauses
 from training.evaluation.error_causes import kernels as loops
 from training.evaluation.ground_truth import GroundTruth
 from training.evaluation.thresholds import Judged, best_operating
@@ -30,6 +30,8 @@ SURE = 0.9
 
 _FEWEST = 10  # right detections of a class, before its own scores say what confident is
 _TIGHT = 0.75  # overlap below which the edges of a found box are doubted
+_LOOSE = 0.3  # overlap up to which a detection says nothing about the edges of a box
+_FAINT = 0.2  # score from which a detection of exactly the box speaks for it
 
 _Floats = npt.NDArray[np.float64]
 _Ints = npt.NDArray[np.int64]
@@ -67,9 +69,10 @@ def find_suspects(
     """List labels in doubt, the most doubtful first.
 
     `no_box`: a confident detection of nothing that is labelled; the label may be missing. `never_found`:
-    no detection of any class, however faint, shows anything there, though the class is found elsewhere.
+    only the faintest detections, of any class, are there, though the class is found elsewhere.
     `other_class`: a confident detection of another class, and none of the box's own as sure.
-    `sloppy_edges`: a confident detection of the box whose edges lie elsewhere.
+    `sloppy_edges`: a confident detection of the box whose edges lie elsewhere, or a box that is not found
+    for that reason.
 
     Args:
         truth: The boxes; crowds and difficult ones are not doubted.
@@ -83,25 +86,34 @@ def find_suspects(
     confident = matches.score >= sure[matches.category]
     doubted = ~truth.iscrowd & ~truth.difficult
     own_best, any_best = _best_evidence(truth, table, matches)
+    background, other_class, location = (
+        CAUSES.index(k) for k in ("background", "class", "location")
+    )
     suspects: list[Suspect] = []
     for d in np.flatnonzero(confident & matches.counts):
         cause, g, score = int(causes.cause[d]), int(causes.box[d]), float(matches.score[d])
         image, overlap = int(matches.image[d]), float(causes.overlap[d])
-        if cause == CAUSES.index("background"):
+        if cause == background:
             suspects.append(Suspect("no_box", score, image, -1, int(d), overlap))
-        elif cause == CAUSES.index("class") and doubted[g] and own_best[g] < score:
+        elif g < 0 or not doubted[g]:
+            continue
+        elif cause == other_class and own_best[g] < score:
             # The surer the box's own class is of it, the less is to be doubted.
             suspects.append(
                 Suspect("other_class", score * (1 - own_best[g]), image, g, int(d), overlap)
             )
-        elif cause == CORRECT and doubted[g] and overlap < _TIGHT:
-            doubt = score * (_TIGHT - overlap) / (_TIGHT - FOREGROUND) / 2
+        elif (cause == CORRECT and overlap < _TIGHT) or (
+            cause == location and matches.found_score[g] < 0 and overlap > _LOOSE
+        ):
+            doubt = score * (1 - overlap)
             suspects.append(Suspect("sloppy_edges", doubt, image, g, int(d), overlap))
     recall = class_recall(truth, matches)
-    for g in np.flatnonzero(doubted & (any_best < BACKGROUND)):
-        # Where half a class is missed, a missed box says little about its label.
-        doubt = float(recall[truth.category[g]])
-        suspects.append(Suspect("never_found", doubt, int(truth.image[g]), int(g), -1, 0.0))
+    # Where many of a class are missed, a missed box says little about its label.
+    doubts = recall[truth.category] * (1 - np.maximum(own_best, any_best) / _FAINT)
+    for g in np.flatnonzero(doubted & (doubts > 0)):
+        suspects.append(
+            Suspect("never_found", float(doubts[g]), int(truth.image[g]), int(g), -1, 0.0)
+        )
     suspects.sort(key=lambda s: (-s.suspicion, s.image, s.box, s.detection))
     return suspects[:most]
 
@@ -143,7 +155,7 @@ def class_recall(truth: GroundTruth, matches: Matches) -> _Floats:
 def _best_evidence(
     truth: GroundTruth, table: DetectionTable, matches: Matches
 ) -> tuple[_Floats, _Floats]:
-    """Return the best score of its own class at each box (G,), and the largest overlap of any detection."""
+    """Return the best score of its own class at each box (G,), and the most that any detection says of it."""
     order = np.argsort(matches.image, kind="stable")
     first = np.searchsorted(matches.image[order], np.arange(truth.num_images + 1))
     own, anything = loops().evidence(

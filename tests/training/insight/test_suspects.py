@@ -165,7 +165,8 @@ def test_the_list_has_an_end(tmp_path: Path, most: int) -> None:
         "categories": [{"id": 1, "name": "cat"}],
     }
     (tmp_path / "t.json").write_text(json.dumps(truth))
-    (tmp_path / "d.json").write_text("[]")
+    found = [{"image_id": 1, "category_id": 1, "bbox": [0, 0, 20, 20], "score": 0.9}]
+    (tmp_path / "d.json").write_text(json.dumps(found))
     command = EvalCommand(
         detections=str(tmp_path / "d.json"), data=str(tmp_path / "t.json"),
         output=str(tmp_path / "run"), suspects=most,
