@@ -33,9 +33,10 @@ def build(
     import mindspore as ms
 
     from training.learning.assemble import build_state
+    from training.learning.gradient_norm import NormByTensor
     from training.learning.optimizer import trainable
     from training.learning.reduce import Reduce
-    from training.learning.step import Apply, Gradients, NormByTensor, build_step
+    from training.learning.step import Apply, Gradients, build_step
     from training.nets.settings import model_settings
     from training.settings import TrainSettings
 

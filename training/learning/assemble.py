@@ -16,6 +16,7 @@ from data_tools.pipeline.pipeline import TrainPipeline
 from data_tools.shards.manifest import ConvertedSplit
 from training.boxes.corners import build_encoder
 from training.checkpoints.checkpoint import Card
+from training.learning.gradient_norm import NormByTensor, NormOfVector
 from training.learning.loss_scale import LossScale, share_of
 from training.learning.losses import build_loss
 from training.learning.optimizer import Momentum, WeightAverage, expand_backbone, matches, trainable
@@ -23,7 +24,7 @@ from training.learning.reduce import Reduce
 from training.learning.schedule import Schedule, build_schedule
 from training.learning.state import TrainState, statistics_of
 from training.learning.statistics import Statistics
-from training.learning.step import Apply, Gradients, NormByTensor, NormOfVector
+from training.learning.step import Apply, Gradients
 from training.nets.build import build_network
 from training.nets.depthwise import speed_up_depthwise
 from training.nets.norm import SyncBatchNorm2d

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from data_tools.pipeline.dataset import build_dataset, prefetch
 from data_tools.pipeline.sink import SinkSource
 from training.learning.loss_scale import SCALE_FLOOR
-from training.learning.step import RESULT_SIZE, Apply, Gradients
+from training.learning.step import Apply, Gradients
+from training.learning.step_result import RESULT_SIZE
 
 
 class SunkStep(nn.Cell):

@@ -5,8 +5,8 @@ What is read, logged or saved around it is in `training/run/loop.py`. Parameters
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -15,40 +15,12 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 from numpy.typing import NDArray
 
-from training.learning.flat import Layout
 from training.learning.loss_scale import LossScale
 from training.learning.losses import regression
 from training.learning.optimizer import Update, WeightAverage
 from training.learning.reduce import Reduce
 from training.learning.statistics import Statistics
-
-RESULT_SIZE = 8
-"""Numbers that a step says of itself, see `Apply.construct`."""
-
-
-@dataclass(frozen=True)
-class StepResult:
-    """What one step says of itself; sums run over all ranks.
-
-    Attributes:
-        loss: Loss divided by the positives of the global batch.
-        loc_loss: Its regression part.
-        cls_loss: Its classification part.
-        positives: Positive anchors in the global batch.
-        grad_norm: Global gradient norm before clipping.
-        applied: False if the update was left out because something was not finite.
-        loss_scale: Loss scale this step used; 1 without mixed precision.
-        stop: True if any rank asked to stop after this step.
-    """
-
-    loss: float
-    loc_loss: float
-    cls_loss: float
-    positives: float
-    grad_norm: float
-    applied: bool
-    loss_scale: float
-    stop: bool
+from training.learning.step_result import StepResult, result_of
 
 
 class Gradients(nn.Cell):
@@ -162,36 +134,6 @@ class Apply(nn.Cell):
         return ops.stack((loss, loc, loss - loc, total[2], norm, scale, applied, total[3]))
 
 
-class NormByTensor(nn.Cell):
-    """The global norm as the sum of each tensor's own sum of squares: for CPU, which adds in order.
-
-    Args:
-        layout: Where each tensor lies.
-    """
-
-    def __init__(self, layout: Layout) -> None:
-        super().__init__(auto_prefix=False)
-        self.layout, self.each = layout, ops.HyperMap()
-
-    def construct(self, flat: Tensor, factor: Tensor) -> Tensor:
-        """Return the norm of `factor` times the vector: ()."""
-        pieces = self.layout.cut(flat)
-        return ops.sqrt(ops.addn(self.each(ops.partial(square_sum, factor), pieces)))
-
-
-class NormOfVector(nn.Cell):
-    """The global norm in one sum: for a card, whose sums are trees and whose kernels are to be few."""
-
-    def construct(self, flat: Tensor, factor: Tensor) -> Tensor:
-        """Return the norm of `factor` times the vector: ()."""
-        return ops.sqrt(square_sum(factor, flat))
-
-
-def square_sum(factor: Tensor, gradient: Tensor) -> Tensor:
-    """Return the squared norm of a gradient times `factor`."""
-    return ops.square(gradient * factor).sum()
-
-
 StepFunction = Callable[..., StepResult]
 
 
@@ -262,16 +204,21 @@ def build_step(
         labels: NDArray[np.int32],
         scalars: tuple[Tensor, ...],
     ) -> StepResult:
+        begun = time.perf_counter()
         if accumulate == 1:
             batch = (Tensor(images), Tensor(loc_targets), Tensor(labels))
-            return result_of(whole(*batch, *scalars).asnumpy())
+            vector = whole(*batch, *scalars)
+            launched = time.perf_counter() - begun
+            return result_of(vector.asnumpy(), launched)
         size = len(images) // accumulate
         held: tuple[Tensor, ...] = ()
         for k in range(accumulate):
             rows = slice(k * size, (k + 1) * size)
             more = part(Tensor(images[rows]), Tensor(loc_targets[rows]), Tensor(labels[rows]))
             held = add(*held, *more) if held else more
-        return result_of(finish(*scalars, *held).asnumpy())
+        vector = finish(*scalars, *held)
+        launched = time.perf_counter() - begun
+        return result_of(vector.asnumpy(), launched)
 
     def step(
         images: NDArray[np.uint8],
@@ -294,10 +241,3 @@ def build_step(
         return result
 
     return step
-
-
-def result_of(vector: NDArray[np.float32]) -> StepResult:
-    """Name the (8,) numbers that `Apply` returns."""
-    values = vector.astype(np.float64).tolist()
-    loss, loc, cls, positives, norm, scale, applied, votes = values
-    return StepResult(loss, loc, cls, positives, norm, applied > 0, scale, votes > 0)

@@ -21,7 +21,8 @@ from data_tools.pipeline.sink import SinkSource
 from training.learning.assemble import Phase, RunComponents, build_phase_cells, guard_of
 from training.learning.schedule import ema_decay
 from training.learning.sink import SunkStep, open_channel
-from training.learning.step import StepFunction, StepResult, build_step, result_of
+from training.learning.step import StepFunction, build_step
+from training.learning.step_result import StepResult, result_of
 
 Tell = Callable[[str], None]
 
@@ -165,6 +166,7 @@ class SinkStepper:
         self.function.begin(wanted())
         try:
             waited = [self.channel.step() for _ in range(count)]
+            launched = max(0.0, time.monotonic() - begun - sum(waited)) / count
             rows = self.function.read(count)
         except RuntimeError:
             if self.source.error is not None:
@@ -173,7 +175,7 @@ class SinkStepper:
         each = (time.monotonic() - begun) / count
         return [
             StepRecord(
-                result_of(rows[k]),
+                result_of(rows[k], launched),
                 self.parts.schedule(step + k),
                 waited[k],
                 self.source.stage_seconds.popleft(),

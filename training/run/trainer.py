@@ -15,7 +15,7 @@ from training.checkpoints.checkpoint import Checkpoint
 from training.checkpoints.resume import check_resumable
 from training.checkpoints.store import CheckpointStore
 from training.learning.assemble import build_parts
-from training.learning.step import StepResult
+from training.learning.step_result import StepResult
 from training.learning.stepper import Stepper, build_stepper
 from training.process.disk_errors import DiskError
 from training.process.rank_status import FINISHED, RankStatus

@@ -18,7 +18,7 @@ from data_tools.pipeline.pipeline import TrainBatch
 from training.checkpoints.checkpoint import stem, write_arrays
 from training.learning.assemble import RunComponents
 from training.learning.loss_scale import SCALE_FLOOR
-from training.learning.step import StepResult
+from training.learning.step_result import StepResult
 from training.process.disk_errors import disk_errors
 from training.settings import TrainSettings
 

@@ -89,37 +89,51 @@ class Meter:
     Args:
         global_batch: Images per step over all devices.
         batch: Images per step on this device.
+        split: True cuts `compute` in two: what the host takes to start kernels, and what it waits for them.
     """
 
-    def __init__(self, global_batch: int, batch: int = 0) -> None:
-        self.global_batch, self.batch = global_batch, batch or global_batch
+    def __init__(self, global_batch: int, batch: int = 0, split: bool = False) -> None:
+        self.global_batch, self.batch, self.split = global_batch, batch or global_batch, split
         self.restart()
 
     def restart(self, at: float | None = None) -> None:
         """Begin a new interval at that `time.monotonic()`, or now."""
         self.begun, self.steps, self.waited = time.monotonic() if at is None else at, 0, 0.0
-        self.batches = StageSum()
+        self.batches, self.launching = StageSum(), 0.0
 
-    def count(self, waited: float, stage_seconds: NDArray[np.float64] | None = None) -> None:
-        """Count a step that waited so many seconds for its batch, and what making that one took."""
+    def count(
+        self,
+        waited: float,
+        stage_seconds: NDArray[np.float64] | None = None,
+        launching: float = 0.0,
+    ) -> None:
+        """Count a step: seconds waited for its batch, what making that took, seconds of starting kernels."""
         self.steps += 1
         self.waited += waited
+        self.launching += launching
         if stage_seconds is not None:
             self.batches.add(stage_seconds, self.batch)
 
     def read(self, at: float | None = None) -> dict[str, float]:
         """Return images_per_s, and seconds per step: data_wait for data, compute for the rest.
 
+        With `split` also the two parts of compute: launch, and sync, the wait for the device and other ranks.
+
         Args:
             at: `time.monotonic()` at the end of the interval; None is now.
         """
         seconds = max((time.monotonic() if at is None else at) - self.begun, 1e-9)
         steps = max(self.steps, 1)
-        return {
+        compute = (seconds - self.waited) / steps
+        found = {
             "images_per_s": round(self.steps * self.global_batch / seconds, 3),
             "data_wait": round(self.waited / steps, 6),
-            "compute": round((seconds - self.waited) / steps, 6),
+            "compute": round(compute, 6),
         }
+        if self.split:
+            launch = min(self.launching / steps, compute)
+            found |= {"launch": round(launch, 6), "sync": round(compute - launch, 6)}
+        return found
 
 
 class Terminal:

@@ -41,7 +41,8 @@ class Reporter:
         self.main = parts.world.is_main
         self.log = LogFile(parts.output / LOG, self.main)
         self.evaluations = LogFile(parts.output / EVALUATIONS, self.main)
-        self.meter = Meter(parts.global_batch, parts.settings.batch_size)
+        split = parts.settings.runtime.device != "CPU"  # on CPU to start a kernel is to run it
+        self.meter = Meter(parts.global_batch, parts.settings.batch_size, split)
         self.due = Triggers(parts)
         self.compiled_at = -1
         self.skipped = 0
@@ -70,7 +71,7 @@ class Reporter:
         Raises:
             DiskError: If the disk is full or fails.
         """
-        self.meter.count(done.waited, done.stage_seconds)
+        self.meter.count(done.waited, done.stage_seconds, done.result.launch_seconds)
         speed = self.meter.read(done.ended)["images_per_s"]
         skipped = not done.result.applied
         self.skipped += skipped

@@ -22,7 +22,7 @@ from training.checkpoints.store import CheckpointStore
 from training.command_line.configure import compose
 from training.learning import sink
 from training.learning.sink import SunkStep, open_channel
-from training.learning.step import result_of
+from training.learning.step_result import result_of
 from training.run.loop import run
 from training.settings import OptimSettings, TrainSettings
 from training.watching.blackbox import NotFiniteError

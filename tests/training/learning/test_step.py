@@ -11,11 +11,11 @@ from mindspore import nn
 
 from tests.helpers.toy import snapshot, toy_batch, toy_state, toy_step
 from training.learning.flat import Layout
+from training.learning.gradient_norm import NormByTensor, NormOfVector
 from training.learning.loss_scale import LossScale, share_of
 from training.learning.reduce import Reduce, bucket_slices
 from training.learning.state import statistics_of
 from training.learning.statistics import Statistics
-from training.learning.step import NormByTensor, NormOfVector
 from training.settings import OptimSettings
 
 PLAIN = OptimSettings(momentum=0.0, weight_decay=0.0)

@@ -55,6 +55,17 @@ def test_the_meter_parts_waiting_from_computing() -> None:
     assert read["compute"] == pytest.approx(0.7, rel=0.05)
 
 
+def test_on_a_card_computing_is_parted_into_launching_and_waiting() -> None:
+    meter = Meter(global_batch=8, split=True)
+    meter.begun -= 2.0
+    meter.count(0.5, launching=0.2)
+    meter.count(0.1, launching=0.4)
+    read = meter.read()
+    assert read["launch"] == pytest.approx(0.3)
+    assert read["launch"] + read["sync"] == pytest.approx(read["compute"], abs=1e-5)
+    assert "launch" not in Meter(global_batch=8).read()
+
+
 def test_a_rank_says_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(STATUS_VARIABLE, raising=False)
     RankStatus(0).tell(1, "computing")
