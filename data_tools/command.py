@@ -15,7 +15,7 @@ from data_tools.sources.data_yaml import with_data_yaml
 
 
 def run(settings: ConvertSettings, default_boxes: npt.ArrayLike | None = None) -> int:
-    """Do what the settings ask for: convert, or audit, verify, merge, preview or upgrade.
+    """Do what the settings ask for: convert, or audit, verify, merge, preview, unpack or upgrade.
 
     Args:
         settings: Settings of the command.
@@ -40,6 +40,10 @@ def run(settings: ConvertSettings, default_boxes: npt.ArrayLike | None = None) -
         from data_tools.converted.upgrade import run_upgrade
 
         return run_upgrade(settings)
+    if settings.unpack:
+        from data_tools.converted.unpack import run_unpack
+
+        return run_unpack(settings)
     if settings.merge:
         from data_tools.convert.merge import run_merge
 

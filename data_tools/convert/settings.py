@@ -13,6 +13,7 @@ from data_tools.sources.defects import POLICIES
 from data_tools.sources.settings import LATER_SETTINGS, DatasetSettings
 
 IMAGE_CHECKS = ("fast", "full")
+UNPACK_FORMATS = ("coco", "yolo", "voc", "labelme")
 EXIF_CHOICES = ("auto", "apply", "ignore")
 
 
@@ -113,6 +114,8 @@ class ConvertSettings:
     verify: str = setting("", "folder of a converted set to check: every hash, count, id and box")
     preview: str = setting("", "folder of a converted set to draw as a contact sheet")
     upgrade: str = setting("", "folder of shards of the published tools to write a manifest for")
+    unpack: str = setting("", "folder of a converted set to write to `out` for other tools")
+    format: str = setting("coco", "unpack: " + ", ".join(UNPACK_FORMATS))
     check: bool = setting(False, "audit the raw data set and write nothing but the report")
     check_model: str = setting(
         "ssd300", "check: model whose default boxes are laid over the objects"
@@ -124,12 +127,13 @@ class ConvertSettings:
 
     def __post_init__(self) -> None:
         require(0 <= self.max_skipped <= 1, "max_skipped", self.max_skipped, "0..1")
+        require_choice("format", self.format, UNPACK_FORMATS)
         require_positive("workers", self.workers)
         require_positive("parts", self.parts)
         require_positive("rows", self.rows)
         require(1 <= self.part <= self.parts, "part", self.part, f"1..parts ({self.parts})")
         require(0 <= self.shards <= 99999, "shards", self.shards, "0..99999")
-        modes = [m for m in ("merge", "verify", "preview", "upgrade") if getattr(self, m)]
+        modes = [m for m in ("merge", "verify", "preview", "upgrade", "unpack") if getattr(self, m)]
         modes += ["check"] if self.check else []
         require(len(modes) <= 1, "+".join(modes), "all given", "one of them at a time")
 

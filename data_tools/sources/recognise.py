@@ -178,7 +178,6 @@ def _in_folder(
         return relative(folder)
 
     files = sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith("."))
-    labelme_seen = False
     for path in files:
         kind = kind_of_file(path)
         if kind in ("coco", "cvat", "label_studio", "open_images", "csv"):
@@ -189,23 +188,23 @@ def _in_folder(
             )
     if not deep:
         return
-    for place in [folder, *(p for p in folder.iterdir() if p.is_dir() and not is_hidden(p.name))]:
-        if place != folder and place.name in _split_folders(folder):
-            continue
+    inner = [p for p in sorted(folder.iterdir()) if p.is_dir() and not is_hidden(p.name)]
+    others = set(_split_folders(folder).values())
+    places: dict[str, list[Path]] = {}
+    for place in [folder, *(p for p in inner if p not in others)]:
+        names = sorted(p for p in place.iterdir() if p.is_file())
         for suffix in (".xml", ".json", ".txt"):
-            first = next(
-                (p for p in sorted(place.iterdir()) if p.name.lower().endswith(suffix)), None
-            )
+            first = next((p for p in names if p.name.lower().endswith(suffix)), None)
             kind = kind_of_file(first) if first is not None else ""
-            if kind in ("voc", "labelme", "kitti") and not (kind == "labelme" and labelme_seen):
-                labelme_seen |= kind == "labelme"
-                beside = any(p.name.lower().endswith(IMAGE_SUFFIXES) for p in place.iterdir())
-                images = relative(place) if beside else pictures()
-                yield (
-                    kind,
-                    f"{WORDS[kind]} ({relative(place)}/)",
-                    SplitSettings(relative(place), images),
-                )
+            if kind in ("voc", "labelme", "kitti"):
+                places.setdefault(kind, []).append(place)
+    for kind, found in places.items():
+        # Readers go into subfolders: files in several of them are read from the folder above.
+        place = found[0] if len(found) == 1 else folder
+        beside = any(p.name.lower().endswith(IMAGE_SUFFIXES) for p in place.iterdir())
+        images = relative(place) if beside else pictures()
+        words = f"{WORDS[kind]} ({relative(place)}/)"
+        yield kind, words, SplitSettings(relative(place), images)
 
 
 def _names_file(root: Path, kind: str) -> str:

@@ -85,7 +85,16 @@ def free_texts(command: str) -> list[str]:
     """Text settings whose text is free: paths, names, addresses."""
     keys = text_keys(command, lists=False)
     # One mode at a time, one source of first weights at a time; a policy is a word.
-    left_out = ("detections", "compare", "merge", "verify", "preview", "upgrade", "init.backbone")
+    left_out = (
+        "detections",
+        "compare",
+        "merge",
+        "verify",
+        "preview",
+        "upgrade",
+        "unpack",
+        "init.backbone",
+    )
     words = ("policy.", "runtime.", "augment.", "model.")
     keys = [k for k in keys if k not in left_out and not k.startswith(words)]
     return [*keys, "dataset.splits.train.images"] if command == "convert" else keys

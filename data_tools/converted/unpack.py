@@ -1,0 +1,109 @@
+"""`convert.py unpack=SET format=...`: pictures and labels for other tools, from a converted set.
+
+How each format is written is in `data_tools/converted/label_formats.py`.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from data_tools.convert.settings import ConvertSettings
+from data_tools.converted.label_formats import WRITERS, Unpacked, finish_set
+from data_tools.converted.verify import split_folders
+from data_tools.core.errors import DataError
+from data_tools.core.progress import Progress
+from data_tools.core.settings_fields import require
+from data_tools.shards.manifest import open_split
+from data_tools.shards.reader import RowReader
+from data_tools.sources.coco import read_annotations
+from data_tools.sources.image_files import safe_name
+
+
+def run_unpack(settings: ConvertSettings) -> int:
+    """Write the pictures and labels of a converted set in another format; appears whole or not at all.
+
+    Args:
+        settings: Settings of the command: `unpack`, `format`, `out`.
+
+    Returns:
+        0.
+
+    Raises:
+        DataError: If there is no such set, `out` holds something, or the disk cannot be written.
+    """
+    require(bool(settings.out), "out", settings.out, "the folder for the pictures and labels")
+    out = Path(settings.out).expanduser().absolute()
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise DataError(
+            f"out={out}: there is something already. Choose a folder that is not there yet."
+        )
+    root = Path(settings.unpack)
+    folders = split_folders(root)
+    partial = out.with_name(out.name + ".unpacking")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        lost = {}
+        for folder in folders:
+            lost[folder.name] = _unpack_split(folder, partial, settings.format)
+        finish_set(
+            partial, settings.format, [folder.name for folder in folders], _names(folders[0])
+        )
+        if out.exists():
+            out.rmdir()
+        partial.rename(out)
+    except OSError as error:
+        raise DataError(f"out={out}: cannot be written ({error.strerror or error}).") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    for name, flags in lost.items():
+        for flag, count in flags.items():
+            print(f"{name}: {settings.format} cannot hold that {count} boxes are {flag}")
+    print(f"{out}: {', '.join(lost)} as {settings.format}")
+    return 0
+
+
+def _names(folder: Path) -> list[str]:
+    return [entry.name for entry in open_split(folder.parent, folder.name).classes]
+
+
+def _unpack_split(folder: Path, out: Path, form: str) -> dict[str, int]:
+    """Write one split; returns how many boxes have a flag that the format cannot hold."""
+    split = open_split(folder.parent, folder.name)
+    table = read_annotations(split.annotations_path).table
+    place = {int(number): k for k, number in enumerate(table.image_ids)}
+    reader = RowReader(split)
+    labels = {entry.category_id: entry.label - 1 for entry in split.classes}
+    writer = WRITERS[form](out, folder.name, split.classes)
+    used: set[str] = set()
+    lost = {"crowd regions": 0, "difficult": 0}
+    with Progress(f"unpacking {folder.name}", len(reader)) as progress:
+        for index in range(len(reader)):
+            row = reader[index]
+            if row.image_id not in place:
+                raise reader.damaged(index, f"{split.annotations_path.name} has no such image")
+            sample = table[place[row.image_id]]
+            data = row.image.tobytes()
+            name = _file_name(sample.file_name, data, row.image_id, used)
+            writer.add(Unpacked(name, data, sample, [labels[int(c)] for c in sample.category_ids]))
+            lost["crowd regions"] += 0 if writer.holds_crowd else int(sample.iscrowd.sum())
+            lost["difficult"] += 0 if writer.holds_difficult else int(sample.difficult.sum())
+            progress.update()
+    writer.close()
+    return {flag: count for flag, count in lost.items() if count}
+
+
+def _file_name(name: str, data: bytes, image_id: int, used: set[str]) -> str:
+    """The picture's name, with the ending of what its bytes are, and a stem of its own."""
+    safe = safe_name(name) or f"{image_id}"
+    stem, _, ending = safe.rpartition(".")
+    jpeg, png = data.startswith(b"\xff\xd8"), data.startswith(b"\x89PNG")
+    if jpeg and ending.lower() not in ("jpg", "jpeg"):
+        ending = "jpg"
+    elif png and ending.lower() != "png":
+        ending = "png"
+    stem = stem or safe
+    if stem.lower() in used:
+        stem += f"_{image_id}"
+    used.add(stem.lower())
+    return f"{stem}.{ending}"

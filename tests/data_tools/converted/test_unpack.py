@@ -1,0 +1,96 @@
+"""What `unpack=` writes for other tools is read back with every box."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from data_tools.command import run
+from data_tools.convert.settings import UNPACK_FORMATS, ConvertSettings
+from data_tools.converted.label_formats import WRITERS
+from data_tools.core.errors import DataError, SettingError
+from data_tools.sources.settings import DatasetSettings
+from tests.helpers.raw_sets import (
+    CATEGORIES,
+    box_entry,
+    coco_settings,
+    image_entry,
+    jpeg,
+    write_coco,
+)
+
+
+@pytest.fixture(scope="module")
+def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("unpack")
+    names = ["my a.jpg", "sub/ü.jpg", "sub/a.b.jpg", "my a.png", "empty.jpg"]
+    images = [{**image_entry(k + 1, 41, 67), "file_name": n} for k, n in enumerate(names)]
+    boxes: list[dict[str, Any]] = []
+    for number in range(1, 5):
+        for k in range(number):
+            bbox = [1 / 3 + k, 2.5, 10.123456789 + number, 20.7]
+            category = int(str(CATEGORIES[k % 3]["id"]))
+            flags = {"iscrowd": int(k == 2), "ignore": int(k == 1)}
+            boxes.append(box_entry(10 * number + k, number, bbox, category, **flags))
+    categories = [*CATEGORIES[:2], {"id": 7, "name": 'off: <&> "x" #1'}]
+    for name in names:
+        (root / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / "images" / name).write_bytes(jpeg(41, 67))
+    write_coco(root, images, boxes, categories, pictures=False)
+    run(coco_settings(root, root / "set"))
+    return root / "set"
+
+
+def truth(folder: Path) -> dict[str, list[tuple[str, list[float], int, int]]]:
+    """Picture's stem -> class, box, crowd, difficult, sorted."""
+    content = json.loads((folder / "train/annotations.json").read_text())
+    names = {c["id"]: c["name"] for c in content["categories"]}
+    stems = {i["id"]: i["file_name"].rpartition(".")[0] for i in content["images"]}
+    found: dict[str, list[tuple[str, list[float], int, int]]] = {s: [] for s in stems.values()}
+    for a in content["annotations"]:
+        entry = (names[a["category_id"]], a["bbox"], a["iscrowd"], a.get("ignore", 0))
+        found[stems[a["image_id"]]].append(entry)
+    return {stem: sorted(entries) for stem, entries in found.items()}
+
+
+@pytest.mark.parametrize("form", UNPACK_FORMATS)
+def test_round_trip(
+    converted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str
+) -> None:
+    run(ConvertSettings(unpack=str(converted), format=form, out=str(tmp_path / "given")))
+    said = capsys.readouterr().out
+    assert ("2 boxes are crowd regions" in said) == (form != "coco")
+    assert ("3 boxes are difficult" in said) == (form in ("yolo", "labelme"))
+    again = DatasetSettings(kind="auto", root=str(tmp_path / "given"), only=["train"])
+    run(ConvertSettings(dataset=again, out=str(tmp_path / "again")))
+    before, after = truth(converted), truth(tmp_path / "again")
+    # Two pictures had one stem.
+    assert sorted(after) == sorted(["my a", "sub/ü", "sub/a.b", "my a_4", "empty"])
+    for name in ("sub/ü", "sub/a.b", "empty"):  # the two pictures of one stem follow below
+        assert [e[0] for e in before[name]] == [e[0] for e in after[name]]
+        boxes = [np.array([e[1] for e in entries[name]]) for entries in (before, after)]
+        np.testing.assert_allclose(*boxes, atol=1e-6)
+        if form == "coco":
+            assert [e[2:] for e in before[name]] == [e[2:] for e in after[name]]
+        if form == "voc":
+            assert [e[3] for e in before[name]] == [e[3] for e in after[name]]
+    assert len(after["my a"]) == 1 and len(after["my a_4"]) == 4 and not after["empty"]
+    pictures = list((tmp_path / "given").rglob("*.jpg"))
+    assert len(pictures) == 5 and {p.read_bytes() for p in pictures} == {jpeg(41, 67)}
+
+
+def test_what_is_there_is_never_touched(converted: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("x")
+    settings = ConvertSettings(unpack=str(converted), out=str(tmp_path))
+    with pytest.raises(DataError, match="something already"):
+        run(settings)
+    assert (tmp_path / "mine").read_text() == "x"
+    with pytest.raises(SettingError, match="format='tf': expected one of coco"):
+        ConvertSettings(unpack="x", format="tf")
+    with pytest.raises(SettingError, match="out="):
+        run(ConvertSettings(unpack=str(converted)))
+    assert set(WRITERS) == set(UNPACK_FORMATS)
