@@ -6,7 +6,9 @@ What is written is the callers' matter; shards and manifests have modules of the
 from __future__ import annotations
 
 import contextlib
+import difflib
 import hashlib
+import itertools
 import os
 import shutil
 from collections.abc import Iterator
@@ -67,6 +69,22 @@ def publish(temporary: Path, path: Path) -> None:
     """
     sync_path(temporary)
     temporary.replace(path)
+
+
+def neighbours(path: Path, most: int = 5) -> str:
+    """Say what lies where a missing file or folder was looked for: the names most like it, else the first ones.
+
+    Returns:
+        A sentence with a blank in front; empty if nothing is there to be told.
+    """
+    folder = path.parent
+    try:
+        names = sorted(entry.name for entry in itertools.islice(folder.iterdir(), 10_000))
+    except OSError:
+        return "" if folder == folder.parent else f" {folder} is not there either."
+    close = difflib.get_close_matches(path.name, names, n=most) or names[:most]
+    more = ", ..." if len(names) > len(close) else ""
+    return f" {folder} holds {', '.join(close)}{more}." if close else f" {folder} is empty."
 
 
 def is_plain_name(name: object) -> bool:

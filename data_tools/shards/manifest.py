@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from data_tools.core.errors import DataError
-from data_tools.core.files import is_plain_name, write_atomic
+from data_tools.core.files import is_plain_name, neighbours, write_atomic
 from data_tools.core.json_dataclass import build, read_json, shown
 from data_tools.core.sample import ClassInfo
 from data_tools.shards.schema import FORMAT, PUBLISHED_FORMAT
@@ -228,12 +228,7 @@ def open_split(data: str | Path, split: str) -> ConvertedSplit:
     root = Path(data)
     folder = root / split
     if not folder.is_dir():
-        present = sorted(p.parent.name for p in root.glob(f"*/{MANIFEST}"))
-        found = f"It has the splits {present}." if present else "It holds no converted split."
-        raise DataError(
-            f"data={root}: there is no split {split!r}. {found} "
-            f"Convert the data set first: python convert.py dataset=coco2017 dataset.root=DIR out={root}"
-        )
+        raise DataError(f"data={root}: there is no split {split!r}. {_where_else(root, split)}")
     manifest = read_manifest(folder)
     for shard in manifest.shards:
         path = folder / shard.file
@@ -248,6 +243,27 @@ def open_split(data: str | Path, split: str) -> ConvertedSplit:
                 f"cut short or was changed. {_images_in(shard)} Copy it again, or convert again."
             )
     return ConvertedSplit(folder, manifest)
+
+
+def _where_else(root: Path, split: str) -> str:
+    """Say what to give instead; a set that is there must not be converted over."""
+    if (root / MANIFEST).is_file():
+        return (
+            f"It is a split itself: give data={root.parent}, and its name {root.name} as the split."
+        )
+    present = sorted(p.parent.name for p in root.glob(f"*/{MANIFEST}"))
+    if present:
+        return (
+            f"It has the splits {present}: name one of them. For another one, convert the raw data set with "
+            f"dataset.splits.{split} into a new folder; convert.py dataset=NAME --help shows its keys."
+        )
+    found = (
+        "It holds no converted split." if root.is_dir() else f"No such folder.{neighbours(root)}"
+    )
+    return (
+        f"{found} Convert the data set first: python convert.py dataset=coco2017 dataset.root=DIR out=NEW, "
+        "then data=NEW."
+    )
 
 
 def _images_in(shard: ShardInfo) -> str:

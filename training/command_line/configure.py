@@ -9,6 +9,7 @@ import contextlib
 import importlib
 import io
 import os
+import signal
 import sys
 import typing
 from collections.abc import Iterator, Sequence
@@ -198,6 +199,8 @@ def run_command(command: str, settings: str, action: str) -> None:
         except KeyboardInterrupt:
             print("\ninterrupted", file=sys.stderr)
             raise SystemExit(130) from None
+        except BrokenPipeError:
+            _end_of_pipe()
         except Exception as error:
             if isinstance(error, REFUSED):
                 _fail(error, fully)
@@ -229,7 +232,17 @@ def _show(text: str) -> None:
     try:
         print(text, flush=True)
     except BrokenPipeError:  # `--help | head` has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _close_output()
+
+
+def _close_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _end_of_pipe() -> NoReturn:
+    """End as other programs do whose reader has left (`eval.py ... | head`): without a word, as by SIGPIPE."""
+    _close_output()
+    raise SystemExit(128 + signal.SIGPIPE)
 
 
 @contextlib.contextmanager

@@ -70,6 +70,8 @@ def in_plain_words(
         group = chosen[1] or chosen[2]
         return f"{group}: is chosen already. Leave out the +: {group}=NAME."
     package = next((c.name for c in causes if isinstance(c, ImportError) and c.name), None)
+    plugin = re.match(r"Unknown plugin class : '(\w+(?:\.\w+)?)", reason)
+    package = plugin[1] if plugin else package
     if package is not None:
         return (
             f"{shown(' '.join([*flags, *overrides]))[1:-1]}: needs the Python package {package!r}, "

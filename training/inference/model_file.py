@@ -72,6 +72,11 @@ class ModelFile:
             return self.classes
         if count == len(coco_classes()):
             return coco_classes()
+        print(
+            f"note: nobody says how the classes of {self.path} are called (there is no card "
+            f"{self.path.with_suffix('.json').name} beside it): they are shown as class 1 to class {count}. Copy "
+            "the card as well, or give class_names=FILE."
+        )
         return tuple(ClassInfo(k, f"class {k}", k) for k in range(1, count + 1))
 
 

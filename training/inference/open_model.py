@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from data_tools.core.errors import CheckpointError
-from data_tools.core.files import sha256_of_file
+from data_tools.core.files import neighbours, sha256_of_file
 from data_tools.core.sample import ClassInfo
 from training.boxes.nms import warm_up
 from training.evaluation.evaluate import PredictFn
@@ -34,12 +34,10 @@ def open_model_file(path: str | Path, model_name: str | None = None) -> ModelFil
         CheckpointError: If it is missing, damaged, or of no kind we know.
     """
     path = local_path(path)
+    if path.is_dir():
+        path = _best_of(path)
     if not path.is_file():
-        hint = ""
-        if path.is_dir():
-            found = sorted(p.name for p in path.rglob("*") if p.suffix in WEIGHTS + EXPORTED)
-            hint = f" It is a folder; it holds {found[:5]}." if found else " It is a folder."
-        raise CheckpointError(f"checkpoint={path}: no such file.{hint}")
+        raise CheckpointError(f"checkpoint={path}: no such file.{neighbours(path)}")
     if path.suffix in EXPORTED:
         return read_metadata(path)
     if path.suffix not in WEIGHTS:
@@ -47,6 +45,32 @@ def open_model_file(path: str | Path, model_name: str | None = None) -> ModelFil
             f"checkpoint={path}: unknown kind of file; expected {', '.join(WEIGHTS + EXPORTED)}."
         )
     return _open_checkpoint(path, model_name)
+
+
+def _best_of(folder: Path) -> Path:
+    """Return the best checkpoint of a run's folder, or of its checkpoints' folder.
+
+    Raises:
+        CheckpointError: If it has none; the message lists what there is.
+    """
+    for place in (folder / "checkpoints", folder):
+        for ending in WEIGHTS:
+            path = place / f"best{ending}"
+            if path.is_file():
+                print(f"checkpoint={folder}: a folder; taking {path}")
+                return path
+    found = sorted(
+        str(p.relative_to(folder)) for p in folder.rglob("*") if p.suffix in WEIGHTS + EXPORTED
+    )
+    hint = (
+        f" It holds {', '.join(found[:5])}: name one of them."
+        if found
+        else " It holds no detector."
+    )
+    raise CheckpointError(
+        f"checkpoint={folder}: no such file. It is a folder without checkpoints/best.ckpt (a run has one once it "
+        f"was evaluated).{hint}"
+    )
 
 
 def _open_checkpoint(path: Path, model_name: str | None) -> ModelFile:

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from data_tools.core.errors import DataError, SettingError
+from data_tools.core.files import neighbours
 from data_tools.shards.manifest import ConvertedSplit, open_split
 from training.learning.card_memory import check_memory
 from training.nets.settings import require_matching
@@ -73,7 +74,9 @@ def open_training_split(settings: TrainSettings) -> ConvertedSplit:
     if not settings.data:
         raise SettingError(f"data: required, the folder of a converted data set. {how}")
     if not Path(settings.data).is_dir():
-        raise DataError(f"data={settings.data}: no such folder. {how}")
+        raise DataError(
+            f"data={settings.data}: no such folder.{neighbours(Path(settings.data))} {how}"
+        )
     return open_split(settings.data, settings.split)
 
 
