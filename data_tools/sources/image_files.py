@@ -132,7 +132,10 @@ def require_folder(path: Path, key: str) -> None:
     """
     if not path.is_dir():
         found = "it is a file" if path.exists() else "there is nothing"
-        raise DataError(f"{path}: expected a folder ({key}), but {found}. Check dataset.root.")
+        raise DataError(
+            f"{path}: expected a folder ({key}), but {found}. Check dataset.root.{_beside(path)} "
+            "dataset=auto looks by itself."
+        )
 
 
 def require_file(path: Path, key: str) -> None:
@@ -143,12 +146,18 @@ def require_file(path: Path, key: str) -> None:
     """
     if path.is_file():
         return
+    raise DataError(
+        f"{path}: expected a file ({key}); not found. Check dataset.root.{_beside(path)}"
+    )
+
+
+def _beside(path: Path) -> str:
+    """What lies next to a path that is not there, for messages."""
     try:
-        beside = sorted(p.name for p in path.parent.iterdir())[:8] if path.parent.is_dir() else []
+        found = sorted(p.name for p in path.parent.iterdir())[:8] if path.parent.is_dir() else []
     except OSError:
-        beside = []
-    hint = f" Beside it: {', '.join(beside)}." if beside else ""
-    raise DataError(f"{path}: expected a file ({key}); not found. Check dataset.root.{hint}")
+        found = []
+    return f" Beside it: {', '.join(found)}." if found else ""
 
 
 def numbers_for(names: Sequence[str]) -> list[int]:

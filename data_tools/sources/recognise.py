@@ -140,17 +140,37 @@ def candidates(root: Path) -> Iterator[Candidate]:
                 found.setdefault(kind, {})[""] = settings
                 whats[kind] = what
     for kind, splits in found.items():
-        yield Candidate(whats[kind], kind, _named(splits), _names_file(root, kind))
+        yield Candidate(whats[kind], kind, _named(root, splits), _names_file(root, kind))
 
 
-def _named(splits: dict[str, SplitSettings]) -> dict[str, SplitSettings]:
-    """Cut the only source into train and val, as `dataset=coco` does."""
+def _named(root: Path, splits: dict[str, SplitSettings]) -> dict[str, SplitSettings]:
+    """Cut the only source as lists beside it say (`train.txt`, `val.txt`), or by shares as `dataset=coco`."""
     if set(splits) != {""}:
         return {name: split for name, split in splits.items() if name}
+    lists = {
+        name: path
+        for name, forms in _SPLIT_NAMES.items()
+        for folder in (root / "ImageSets" / "Main", root / "ImageSets", root)
+        for path in (folder / f"{form}.txt" for form in reversed(forms))
+        if path.is_file() and _is_list_of_names(path)
+    }
+    if lists:
+        return {
+            name: replace(splits[""], list=path.relative_to(root).as_posix())
+            for name, path in lists.items()
+        }
     return {
         "train": replace(splits[""], fraction=0.9),
         "val": replace(splits[""], fraction=0.1),
     }
+
+
+def _is_list_of_names(path: Path) -> bool:
+    """Whether a text file names pictures, one a line, without boxes behind them."""
+    with open(path, "rb") as file:
+        lines = file.read(4096).decode(errors="replace").split("\n")
+    first = next((line for line in lines if line.strip()), "")
+    return bool(first) and not re.search(r"\d,\s*[\d.-]+,", first)
 
 
 def _split_folders(root: Path) -> dict[str, Path]:

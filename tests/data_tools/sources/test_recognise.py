@@ -276,3 +276,21 @@ def test_voc_with_lists(tmp_path: Path) -> None:
     (tmp_path / "ImageSets/Main/val.txt").write_text("ü\n", encoding="utf-8")
     raw = auto(tmp_path)
     assert [(s.name, len(s.table)) for s in raw.splits] == [("train", 2), ("val", 1)]
+
+
+def test_a_missing_folder_names_its_neighbours_and_auto(tmp_path: Path) -> None:
+    exporters.voc(tmp_path)
+    with pytest.raises(DataError, match=r"Annotations.*Beside it: train\. dataset=auto"):
+        read("voc", tmp_path, "Annotations")
+
+
+@pytest.mark.parametrize("exporter", [exporters.labelme, exporters.cvat, exporters.csv_bare])
+def test_lists_beside_the_only_source_cut_it(tmp_path: Path, exporter: Exporter) -> None:
+    exporter(tmp_path)
+    (tmp_path / "train.txt").write_text("a 1\nb.jpg\n")
+    (tmp_path / "val.txt").write_text("images/ü.jpg\n", encoding="utf-8")
+    raw = auto(tmp_path)
+    assert {s.name: list(s.table.file_names) for s in raw.splits} == {
+        "train": ["a 1.jpg", "b.jpg"],
+        "val": ["ü.jpg"],
+    }
