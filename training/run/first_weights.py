@@ -16,9 +16,10 @@ import numpy as np
 from data_tools.core.errors import CheckpointError
 from data_tools.core.files import sha256_of_file
 from training.checkpoints.backbone_weights import BackboneReport, load_backbone
-from training.checkpoints.ledger import ledger, write_ledger
+from training.checkpoints.ledger import ledger
 from training.checkpoints.store import CheckpointStore
-from training.checkpoints.weight_files import Weights
+from training.checkpoints.torchvision_detectors import our_names
+from training.checkpoints.weight_files import Weights, is_torchvision
 from training.checkpoints.weights import LoadReport
 from training.learning.assemble import RunComponents
 from training.nets.settings import ModelSettings, settings_from_dict
@@ -90,19 +91,23 @@ def _fitting(entry: Entry, model: ModelSettings) -> dict[str, Any]:
     return {key: value for key, value in entry.model.items() if key not in unused}
 
 
-def load_initial_weights(parts: RunComponents, say: Callable[[str], None]) -> None:
+def load_initial_weights(parts: RunComponents, say: Callable[[str], None]) -> dict[str, Any] | None:
     """Load what `init.checkpoint` or `init.backbone` names, and list what was loaded, skipped and missing.
 
     Args:
         parts: The run; its network changes in place.
         say: Prints a line on the main rank.
 
+    Returns:
+        The ledger of it, for `first_weights.parity.json` in the run's folder: which weight is whose, and
+        what was changed; None if all weights are random.
+
     Raises:
         CheckpointError: If nothing fits, or not everything does with `init.head=strict`.
     """
     init = parts.settings.init
     if not init.checkpoint and not init.backbone:
-        return
+        return None
     from training.checkpoints.weight_files import read_weights
     from training.checkpoints.weights import load_weights
 
@@ -124,39 +129,37 @@ def load_initial_weights(parts: RunComponents, say: Callable[[str], None]) -> No
     say(f"first weights from {name}: {report}; {starts_from_nothing(report)}")
     for line in (*lines, *report.lines()):
         say(line)
-    output = Path(parts.settings.output)
-    if output.is_dir() and parts.world.is_main:
-        _put_on_record(output / "first_weights", name, path, network, weights, report)
     restart_average(parts)
+    return _ledger(name, path, network, weights, report)
 
 
-def _put_on_record(
-    record: Path, name: str, path: Path, network: SSD, weights: Weights, report: LoadReport
-) -> None:
-    """Write `first_weights.parity.json` into the run's folder: which weight is whose, and what was changed."""
-    backbone = isinstance(report, BackboneReport)
-    house = report.house if isinstance(report, BackboneReport) else "mindspore"
+def _ledger(
+    name: str, path: Path, network: SSD, weights: Weights, report: LoadReport
+) -> dict[str, Any]:
     values = {p.name: p.asnumpy() for p in network.get_parameters()}
-    sources = (
-        report.sources if isinstance(report, BackboneReport) else {n: n for n in report.loaded}
-    )
+    inputs = "every weight, as loaded"
+    if isinstance(report, BackboneReport):
+        house, sources = report.house, report.sources
+        inputs += ": factors of batch norms make up for another eps"
+    else:
+        house = "torchvision" if is_torchvision(path) else "mindspore"
+        theirs = our_names(network.model.name) if house == "torchvision" else {}
+        sources = {own: theirs.get(own, own) for own in report.loaded}
     differences = [
-        float(np.abs(values[own] - weights[theirs]).max(initial=0))
-        for own, theirs in sources.items()
+        float(np.abs(values[own] - weights[own if own in weights else donor]).max(initial=0))
+        for own, donor in sources.items()
     ]
     sha256 = sha256_of_file(path)
-    values_of_ledger = ledger(
+    return ledger(
         donor=name,
         donor_sha256=sha256,
         house=house,
         licence=licence_of(sha256),
         names=sources,
         left_out=report.reasons,
-        inputs="every weight, as loaded"
-        + (": factors of batch norms make up for another eps" if backbone else ""),
+        inputs=inputs,
         differences={"weights": max(differences, default=0.0)},
     )
-    write_ledger(record, values_of_ledger)
 
 
 def starts_from_nothing(report: LoadReport) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from data_tools.shards.manifest import ConvertedSplit
 from training.checkpoints.checkpoint import Checkpoint
+from training.checkpoints.ledger import write_ledger
 from training.checkpoints.resume import check_resumable
 from training.checkpoints.store import CheckpointStore
 from training.learning.assemble import build_parts
@@ -124,6 +125,7 @@ class Trainer:
         self.keeper.open(self.parts, Evaluator(self.parts), self.reporter)
         self.due = Triggers(self.parts)
         found = self.store.newest(self.say) if settings.resume else None
+        record = None
         if found is not None:
             self.resume_from(found)
         else:
@@ -131,7 +133,7 @@ class Trainer:
                 self.say(
                     f"resume: no checkpoint in {self.store.folder}; starting from the beginning"
                 )
-            load_initial_weights(self.parts, self.say)
+            record = load_initial_weights(self.parts, self.say)
         if world.size > 1 and settings.runtime.preflight:
             self.status.tell(0, "comparing notes in the preflight")
             self.say(preflight(self.parts, self.step, self.keeper.evaluator.fingerprint))
@@ -145,6 +147,8 @@ class Trainer:
             self.store.set_aside_after(self.step)
             self.store.sweep()
             write_settings(settings, self.output)
+            if record is not None:
+                write_ledger(self.output / "first_weights", record)
             announce(self.parts, self.environment, self.step)
             if self.step < self.parts.total_steps:
                 self.say(f"step {self.step + 1} compiles the network first, which takes a while")

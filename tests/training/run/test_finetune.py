@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,8 @@ def test_the_experiment(
     )  # fmt: skip
     assert run(settings) == 0
     told = capsys.readouterr().out
+    record = json.loads((tmp_path / "tuned/first_weights.parity.json").read_text())
+    assert record["donor"]["file"] == str(checkpoint) and len(record["names"]) > 10
     assert "first weights from" in told and "multi_box.cls_layers.0" in told
     before = read_weights(checkpoint)
     frozen, thawed = (

@@ -239,7 +239,13 @@ def test_a_mistake_does_not_cost_the_run_that_would_be_overwritten(
     monkeypatch.setattr(Trainer, "steps", lambda trainer: None)  # compiling takes long
     assert run(dataclasses.replace(anew, init=change(anew.init, checkpoint=str(moved)))) == 0
     names = {path.name for path in output.iterdir()}
-    assert names == {"settings.yaml", "summary.json", "tensorboard", "mine.txt"}
+    assert names == {
+        "settings.yaml",
+        "summary.json",
+        "tensorboard",
+        "mine.txt",
+        "first_weights.parity.json",
+    }
 
 
 def test_missing_data_say_how_to_make_them(tmp_path: Path) -> None:
