@@ -12,11 +12,14 @@ from typing import Any
 from data_tools.core.errors import DataError
 from data_tools.core.files import write_atomic
 from data_tools.shards.manifest import ConvertedSplit, open_split
+from training.command_line.error_words import printable
 from training.learning.assemble import RunComponents
 from training.learning.state import copy_weights
 from training.nets.build import build_network
 from training.process.disk_errors import disk_errors
 from training.watching.tensorboard import TensorBoard
+
+_MOST_CLASSES = 10
 
 
 class Evaluator:
@@ -85,6 +88,7 @@ class Evaluator:
         say(
             f"evaluation of {coco['num_images']} images: AP {coco['AP']:.4f}, AP50 {coco['AP50']:.4f}"
         )
+        say(f"  AP by class: {ap_by_class(metrics['per_class'])}")
         return metrics
 
     def publish(self, step: int, metrics: dict[str, Any], tensorboard: TensorBoard) -> None:
@@ -115,3 +119,20 @@ class Evaluator:
     def fingerprint(self) -> str:
         """Fingerprint of the evaluation split, empty without one."""
         return self.split.fingerprint if self.split is not None else ""
+
+
+def ap_by_class(per_class: dict[str, Any]) -> str:
+    """Return the AP of each class, the worst first; of many classes, the ten worst.
+
+    >>> ap_by_class({"cat": {"AP": 0.5}, "dog": {"AP": 0.25}, "cow": {"AP": None}})
+    'dog 0.250, cat 0.500, without objects: cow'
+    """
+    known = {n: v["AP"] for n, v in per_class.items() if v["AP"] is not None and v["AP"] >= 0}
+    worst = sorted(known, key=lambda name: known[name])
+    parts = [f"{printable(name)} {known[name]:.3f}" for name in worst[:_MOST_CLASSES]]
+    if len(worst) > _MOST_CLASSES:
+        parts.append(f"... the {_MOST_CLASSES} worst of {len(worst)}; all in metrics.json")
+    absent = [printable(name) for name in per_class if name not in known]
+    if absent and len(per_class) <= _MOST_CLASSES:
+        parts.append(f"without objects: {', '.join(absent)}")
+    return ", ".join(parts)

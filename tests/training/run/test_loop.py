@@ -25,11 +25,12 @@ from tests.helpers.run_helpers import SMALL, events_in, make_set, read_run
 from training.checkpoints.checkpoint import parse_card, read_card
 from training.command_line.configure import compose
 from training.process.world import World
-from training.run.evaluator import Evaluator
+from training.run.evaluator import Evaluator, ap_by_class
 from training.run.loop import run
 from training.run.trainer import Trainer
 from training.settings import LogSettings, TrainSettings
 from training.watching.blackbox import NotFiniteError
+from training.watching.log import read_log
 from training.watching.nan_diagnosis import box_defect, matched_boxes
 from training.watching.triggers import Triggers
 
@@ -379,3 +380,21 @@ def test_defects_of_a_stored_box() -> None:
     assert defect(1, 2, np.nan, 9) == "is not finite"
     assert defect(5, 2, 5, 9) == "has next to no area (7 x 0 pixels)"
     assert defect(0, 0, 80, 90) == "leaves the image of 100 x 50 pixels"
+
+
+def test_a_run_says_its_epochs_its_classes_and_where_its_pictures_are(
+    finished: TrainSettings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = dataclasses.replace(finished, output=str(tmp_path / "run"))
+    assert run(settings) == 0
+    text = capsys.readouterr().out
+    lines = read_log(tmp_path / "run" / "log.jsonl")
+    assert "step 1 compiles the network first" in text
+    assert "epoch 1: mean loss " in text and "AP by class: " in text
+    assert f"pictures: {tmp_path / 'run' / 'curves.png'}" in text
+    assert len(lines) > 0
+    many = {f"c{k}": {"AP": k / 100} for k in range(30)}
+    assert ap_by_class(many).startswith("c0 0.000, c1 0.010")
+    assert ap_by_class(many).endswith("c9 0.090, ... the 10 worst of 30; all in metrics.json")
+    few = {"cat": {"AP": 0.5}, "dog": {"AP": float("nan")}}
+    assert ap_by_class(few) == "cat 0.500, without objects: dog"
