@@ -120,6 +120,10 @@ def candidates(root: Path) -> Iterator[Candidate]:
             if splits:
                 yield Candidate(f"YOLO with {name}", "yolo", splits, name)
                 return
+    plain = _plain_yolo(root)
+    if plain is not None:
+        yield plain
+        return
     devkit = _voc_devkit(root)
     if devkit:
         yield Candidate("Pascal VOC with lists (ImageSets/Main)", "voc", devkit)
@@ -232,6 +236,21 @@ def _names_file(root: Path, kind: str) -> str:
         return ""
     found = sorted(p.name for p in root.glob("*class-descriptions*.csv"))
     return found[0] if found else ""
+
+
+def _plain_yolo(root: Path) -> Candidate | None:
+    """YOLO as LabelImg leaves it: `images`, `labels` and a file of names, without data.yaml."""
+    forms = ("classes.txt", "labels/classes.txt", "obj.names")
+    names = next((name for name in forms if (root / name).is_file()), "")
+    if not names or not all((root / name).is_dir() for name in ("images", "labels")):
+        return None
+    splits = {
+        split: SplitSettings(f"labels/{place.name}", f"images/{place.name}")
+        for split, place in _split_folders(root / "images").items()
+        if (root / "labels" / place.name).is_dir()
+    }
+    splits = splits or _named(root, {"": SplitSettings("labels", "images")})
+    return Candidate(f"YOLO with {names}", "yolo", splits, names)
 
 
 def _voc_devkit(root: Path) -> dict[str, SplitSettings]:

@@ -294,3 +294,15 @@ def test_lists_beside_the_only_source_cut_it(tmp_path: Path, exporter: Exporter)
         "train": ["a 1.jpg", "b.jpg"],
         "val": ["ü.jpg"],
     }
+
+
+def test_yolo_with_a_file_of_names(tmp_path: Path) -> None:
+    exporters.yolo(tmp_path / "old")
+    (tmp_path / "new").mkdir()
+    for part in ("images", "labels"):
+        (tmp_path / "old/train" / part).rename(tmp_path / "new" / part)
+    (tmp_path / "new/classes.txt").write_text("big bird\ncat\n")
+    (tmp_path / "new/train.txt").write_text("a 1\nb\nü\n", encoding="utf-8")
+    assert {
+        k: sorted(v) for k, v in boxes_of(auto(tmp_path / "new")).items()
+    }.keys() == TRUTH.keys()
