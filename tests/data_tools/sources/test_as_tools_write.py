@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -111,10 +110,8 @@ def test_name_files_have_a_bound(tmp_path: Path) -> None:
     for name in ("data.yaml", "names.txt"):
         with open(tmp_path / name, "wb") as file:
             file.truncate(1 << 33)  # a hole: nothing on the disk
-        began = time.process_time()
         with pytest.raises(DataError, match="at most"):
             class_names(tmp_path, [], name, "dataset")
-        assert time.process_time() - began < 60
 
 
 # XML
