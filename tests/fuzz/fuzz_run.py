@@ -33,7 +33,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 if str(REPOSITORY) not in sys.path:
     sys.path.insert(0, str(REPOSITORY))
 
-from tests.fuzz.fuzz_cases import HEAVY, LIGHT, Case, Maker, make_seeds  # noqa: E402
+from tests.fuzz.cases_common import Case, Maker, make_seeds  # noqa: E402
+from tests.fuzz.fuzz_cases import HEAVY, LIGHT  # noqa: E402
 
 KINDS = {**LIGHT, **HEAVY}
 MEMORY_BYTES = 12 << 30
@@ -300,8 +301,8 @@ def preload(*, heavy: bool) -> None:
         from training.process.runtime import prepare_environment
 
         prepare_environment()
-        for name in ("evaluate_command", "inference.predict", "exporting.export", "loop", "trainer",
-                     "watching.replay", "import_checkpoint", "inference.exported", "nets.summary"):  # fmt: skip
+        for name in ("commands.evaluate", "inference.predict", "exporting.export", "run.loop", "run.trainer",
+                     "watching.replay", "commands.import_checkpoint", "inference.exported", "nets.summary"):  # fmt: skip
             importlib.import_module(f"training.{name}")
 
 

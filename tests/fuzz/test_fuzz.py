@@ -43,7 +43,7 @@ def test_damaged_checkpoints_and_settings_end_in_a_clear_error() -> None:
 
 
 def test_the_judge_sees_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tests.fuzz import fuzz_cases, fuzz_run
+    from tests.fuzz import cases_common, fuzz_run
 
     faults = {
         "traceback": "raise KeyError('x')",
@@ -62,7 +62,7 @@ def test_the_judge_sees_what_is_wrong(tmp_path: Path, monkeypatch: pytest.Monkey
     )
     monkeypatch.syspath_prepend(tmp_path)
     for k, (words, code) in enumerate([*faults.items(), ("", "pass")]):
-        case = fuzz_cases.Case("faulty:main", [code], words, complete=("done",), seconds=1.0)
+        case = cases_common.Case("faulty:main", [code], words, complete=("done",), seconds=1.0)
         monkeypatch.setitem(fuzz_run.KINDS, "faulty", (lambda *_, case=case: case, 1))
         found = run_case("faulty", k, tmp_path, tmp_path / f"case-{k}").problems
         assert (words in str(found)) if words else not found, (words, found)
