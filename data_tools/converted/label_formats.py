@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Any, TextIO
-from xml.sax.saxutils import escape
 
 from data_tools.core.sample import ClassInfo, Sample
 

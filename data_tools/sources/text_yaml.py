@@ -7,6 +7,7 @@ known here.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def _tree(yaml: Any, text: str) -> Any:
     # Each open node: its content, and the key that waits for a value (mappings only).
     stack: list[tuple[Any, list[str]]] = []
     root: Any = None
-    for event in yaml.parse(text, Loader=getattr(yaml, "CBaseLoader", yaml.BaseLoader)):
+    for event in _events(getattr(yaml, "CBaseLoader", yaml.BaseLoader), text):
         if isinstance(event, yaml.AliasEvent):
             raise ValueError(
                 f"line {event.start_mark.line + 1} has the alias *{event.anchor}; names are plain "
@@ -92,3 +93,13 @@ def _tree(yaml: Any, text: str) -> Any:
         else:
             waiting.append(value)
     return root
+
+
+def _events(loader_class: Any, text: str) -> Iterator[Any]:
+    """Yield the events of the parser; the loader constructs nothing of them."""
+    loader = loader_class(text)
+    try:
+        while loader.check_event():
+            yield loader.get_event()
+    finally:
+        loader.dispose()

@@ -6,12 +6,17 @@ stops at the first thing without which no step can run.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from training.process.ascend_host import CANN_PACKAGES, CANN_VERSIONS, PIP_NAMES, AscendHost
+from training.process.ascend_host import (
+    CANN_PACKAGES,
+    CANN_VERSIONS,
+    PIP_NAMES,
+    AscendHost,
+    ascend_environment,
+)
 
 
 @dataclass(frozen=True)
@@ -33,8 +38,9 @@ class Check:
     needed: bool = True
 
 
-def check_host(host: AscendHost, environ: Mapping[str, str] = os.environ) -> list[Check]:
+def check_host(host: AscendHost, environ: Mapping[str, str] | None = None) -> list[Check]:
     """Look through what a host has, in the order in which things are installed."""
+    environ = ascend_environment() if environ is None else environ
     cann = ".".join(host.cann.split(".")[:2])
     goes = " or ".join(CANN_VERSIONS)
     libraries = environ.get("LD_LIBRARY_PATH", "")
@@ -100,7 +106,7 @@ def card_checks(host: AscendHost) -> list[Check]:
 
 
 def first_obstacle(
-    host: AscendHost, index: int, environ: Mapping[str, str] = os.environ
+    host: AscendHost, index: int, environ: Mapping[str, str] | None = None
 ) -> str | None:
     """Return why no step can run on a card here, with what to do; None if nothing is in the way.
 

@@ -26,6 +26,8 @@ CANN_PACKAGES = ("te", "hccl")
 
 PIP_NAMES = {"attr": "attrs", "absl": "absl-py", "yaml": "pyyaml"}
 SIMULATION_VARIABLE = "MS_SIMULATION_LEVEL"
+VARIABLES = ("ASCEND_HOME_PATH", "ASCEND_OPP_PATH", "LD_LIBRARY_PATH", "PATH", SIMULATION_VARIABLE)
+"""Variables of the environment that are looked at; no others, since an environment may hold secrets."""
 QUERY_SECONDS = 10
 
 
@@ -77,13 +79,19 @@ class AscendHost:
     addresses: tuple[str, ...] = ()
 
 
-def look_at_host(root: Path = Path("/"), environ: Mapping[str, str] = os.environ) -> AscendHost:
+def ascend_environment() -> dict[str, str]:
+    """Return those of `VARIABLES` that are set."""
+    return {name: os.environ[name] for name in VARIABLES if name in os.environ}
+
+
+def look_at_host(root: Path = Path("/"), environ: Mapping[str, str] | None = None) -> AscendHost:
     """Read what this machine has.
 
     Args:
         root: Where the file system begins; another place in tests.
         environ: Environment variables.
     """
+    environ = ascend_environment() if environ is None else environ
     ascend = root / "usr/local/Ascend"
     install = read_pairs(root / "etc/ascend_install.info").get("Driver_Install_Path_Param")
     if install:
@@ -108,9 +116,10 @@ def look_at_host(root: Path = Path("/"), environ: Mapping[str, str] = os.environ
 
 
 def versions_of_host(
-    root: Path = Path("/"), environ: Mapping[str, str] = os.environ
+    root: Path = Path("/"), environ: Mapping[str, str] | None = None
 ) -> dict[str, str]:
     """Return the versions of driver, firmware and CANN that are there; nothing on a machine without any."""
+    environ = ascend_environment() if environ is None else environ
     ascend = root / "usr/local/Ascend"
     home = environ.get("ASCEND_HOME_PATH", "")
     found = {
@@ -161,8 +170,9 @@ def missing_packages() -> tuple[str, ...]:
     return tuple(name for name in wanted if importlib.util.find_spec(name) is None)
 
 
-def ask_cards(environ: Mapping[str, str] = os.environ) -> tuple[CardUse, ...]:
+def ask_cards(environ: Mapping[str, str] | None = None) -> tuple[CardUse, ...]:
     """Ask npu-smi what the cards do; empty where it is not installed, fails or is too slow."""
+    environ = ascend_environment() if environ is None else environ
     program = shutil.which("npu-smi", path=environ.get("PATH"))
     if program is None:
         return ()
@@ -203,6 +213,7 @@ def parse_cards(text: str) -> tuple[CardUse, ...]:
     )
 
 
-def simulated(environ: Mapping[str, str] = os.environ) -> bool:
+def simulated(environ: Mapping[str, str] | None = None) -> bool:
     """True in MindSpore's dry run, which needs no card."""
+    environ = ascend_environment() if environ is None else environ
     return environ.get(SIMULATION_VARIABLE, "") != ""
