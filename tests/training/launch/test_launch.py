@@ -65,6 +65,7 @@ def test_a_wrong_option_is_named(
     [
         ("batch_sise=2", "batch_sise: no such setting"),
         ("data=/nowhere", "no such folder"),
+        ("data=/nowhere", "Make one with"),
         ("replay=x.json", "run on one device"),
     ],
 )
