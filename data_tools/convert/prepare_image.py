@@ -6,7 +6,6 @@ height and width of the row. They are the file's own bytes unless that cannot ho
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass, replace
 
 import cv2
@@ -15,6 +14,8 @@ import numpy.typing as npt
 
 from data_tools.convert.settings import ImageSettings
 from data_tools.core.sample import Sample
+from data_tools.images.decode import PictureError, decode_file, orientation_of, turned
+from data_tools.images.formats import LARGEST_PIXELS, LARGEST_SIDE
 from data_tools.images.inspect import FileFacts, inspect
 from data_tools.sources.defects import DefectLog
 
@@ -40,32 +41,6 @@ class PreparedImage:
     width: int
     sample: Sample
     changes: tuple[str, ...]
-
-
-def decode(data: bytes) -> Image | None:
-    """Decode to (H, W, 3) uint8 BGR as stored, without EXIF rotation; None if that cannot be done."""
-    if not data:
-        return None
-    if data.startswith(b"GIF8"):
-        return _decode_gif(data)
-    try:
-        image = cv2.imdecode(
-            np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-        )
-    except cv2.error:
-        return None
-    return None if image is None else np.asarray(image, np.uint8)
-
-
-def _decode_gif(data: bytes) -> Image | None:
-    """The first picture of a GIF, which OpenCV's usual builds do not read."""
-    from PIL import Image as Pillow
-
-    try:
-        with Pillow.open(io.BytesIO(data)) as picture:
-            return np.ascontiguousarray(np.asarray(picture.convert("RGB"), np.uint8)[:, :, ::-1])
-    except (OSError, ValueError, SyntaxError, EOFError, IndexError, Pillow.DecompressionBombError):
-        return None
 
 
 def prepare_image(
@@ -94,16 +69,25 @@ def prepare_image(
     facts = inspect(data)
     image: Image | None = None
     if settings.check == "full" or facts.problem or facts.format == "other":
-        image = decode(data)
-        if image is None:
-            report("undecodable_image", facts.problem or _what_it_is(data))
+        try:
+            image = decode_file(data)
+        except PictureError as error:
+            report("undecodable_image", facts.problem or str(error))
             return None
+        if facts.format == "other":
+            facts = replace(facts, orientation=orientation_of(data))
         if facts.height and image.shape[:2] != (facts.height, facts.width):
             report("undecodable_image", "the decoder disagrees with the header about the size")
             return None
         facts = replace(facts, height=image.shape[0], width=image.shape[1])
         if facts.problem and report("damaged_image", facts.problem) in ("skip", "error"):
             return None
+    if facts.height * facts.width > LARGEST_PIXELS or max(facts.height, facts.width) > LARGEST_SIDE:
+        report(
+            "too_large",
+            f"{facts.width} x {facts.height} pixels; 2**30 can be decoded, 2**20 a side",
+        )
+        return None
     turn = _orientation(facts, sample, settings.exif)
     height, width = (facts.width, facts.height) if turn >= 5 else (facts.height, facts.width)
     fitted = _against_declared(sample, height, width, log)
@@ -116,10 +100,11 @@ def prepare_image(
             return None
         return PreparedImage(data, height, width, fitted, ())
     if image is None:
-        image = decode(data)
-    if image is None:
-        report("undecodable_image", facts.problem or _what_it_is(data))
-        return None
+        try:
+            image = decode_file(data)
+        except PictureError as error:
+            report("undecodable_image", facts.problem or str(error))
+            return None
     image = _shrink(turned(image, turn), settings.max_side)
     encoded = _encode(image, facts, settings.quality, max_bytes)
     if len(encoded) > max_bytes:
@@ -127,12 +112,6 @@ def prepare_image(
         return None
     fitted = scaled(fitted, image.shape[0] / height, image.shape[1] / width)
     return PreparedImage(encoded, image.shape[0], image.shape[1], fitted, changes)
-
-
-def _what_it_is(data: bytes) -> str:
-    if not data:
-        return "the file is empty"
-    return f"no image; it begins with {data[:12]!r}"
 
 
 def _orientation(facts: FileFacts, sample: Sample, choice: str) -> int:
@@ -181,17 +160,6 @@ def _changes(facts: FileFacts, turn: int, longest: int, settings: ImageSettings)
     if settings.quality and not changes:
         changes.append("re_encoded")
     return tuple(changes)
-
-
-def turned(image: Image, orientation: int) -> Image:
-    """Undo an EXIF orientation, 1..8: (H, W, 3) -> (H, W, 3) or (W, H, 3)."""
-    if orientation >= 5:
-        image = image.transpose(1, 0, 2)
-    if orientation in (3, 4, 7, 8):
-        image = image[::-1]
-    if orientation in (2, 3, 6, 7):
-        image = image[:, ::-1]
-    return np.ascontiguousarray(image)
 
 
 def _shrink(image: Image, max_side: int) -> Image:

@@ -13,6 +13,7 @@ import numpy as np
 from data_tools.convert.settings import ConvertSettings
 from data_tools.converted.verify import split_folders
 from data_tools.core.errors import DataError
+from data_tools.images.decode import decode_bgr
 from data_tools.images.draw import Image, contact_sheet, draw_boxes, save_png
 from data_tools.shards.manifest import ConvertedSplit, open_split
 from data_tools.shards.reader import Row, RowReader
@@ -75,7 +76,7 @@ def draw_rows(split: ConvertedSplit, rows: list[int]) -> Image:
 
 
 def _draw_row(row: Row, names: dict[int, str], reader: RowReader, index: int) -> Image:
-    image = cv2.imdecode(row.image, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    image = decode_bgr(row.image)
     if image is None:
         raise reader.damaged(index, "its picture does not decode")
     scale = max(1.0, 300 / max(image.shape[:2]))  # small pictures would drown in their captions

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import data_tools
-from data_tools.convert.prepare_image import decode
 from data_tools.convert.settings import ConvertSettings
 from data_tools.convert.workspace import locked_workspace
 from data_tools.core.errors import DataError
 from data_tools.core.files import link_or_copy, sha256_of_file, write_atomic
 from data_tools.core.progress import Progress
 from data_tools.core.sample import ClassInfo
+from data_tools.images.decode import decode_file
 from data_tools.images.inspect import inspect
 from data_tools.shards.manifest import ANNOTATIONS, MANIFEST, REPORT, Manifest, ShardInfo
 from data_tools.shards.mindrecord_reader import ShardError, ShardFile
@@ -209,7 +209,5 @@ def _size(data: bytes) -> tuple[int, int]:
     facts = inspect(data)
     if facts.height and not facts.problem:
         return facts.height, facts.width
-    image = decode(data)
-    if image is None:
-        raise ValueError("a picture that does not decode")
+    image = decode_file(data)
     return image.shape[0], image.shape[1]

@@ -17,6 +17,13 @@ from pathlib import Path
 
 from data_tools.core.errors import SettingError
 
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".gif"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".heic", ".heif", ".mpo"),
+    *(".jp2", ".j2k", ".jpx", ".eps", ".psd", ".jxl", ".tga", ".pcx", ".exr", ".hdr", ".dcm"),
+)
+"""Endings, in lower case, of files that are taken for pictures; those of the last line are refused with a line."""
+
 
 def write_atomic(path: Path, text: str) -> None:
     """Write a text file so that it is there whole or not at all, also after a power cut.

@@ -10,6 +10,7 @@ import struct
 import zlib
 
 from data_tools.images.facts import FileFacts, exif_orientation
+from data_tools.images.formats import stored_orientation
 from data_tools.images.jpeg_structure import inspect_jpeg
 
 _PNG_START = b"\x89PNG\r\n\x1a\n"
@@ -21,7 +22,7 @@ def inspect(data: bytes) -> FileFacts:
         return inspect_jpeg(data)
     if data[:8] == _PNG_START:
         return _png(data)
-    return FileFacts("other")
+    return FileFacts("other", orientation=stored_orientation(data))
 
 
 def _png(data: bytes) -> FileFacts:

@@ -17,8 +17,9 @@ from typing import Any
 
 from data_tools.core.errors import DataError, UserError
 from data_tools.core.reusable_memory import Arrays
+from data_tools.images.decode import one_thread_per_call
 from data_tools.pipeline.shared_batches import SharedBatches
-from data_tools.pipeline.workers import Maker, quiet_image_library
+from data_tools.pipeline.workers import Maker
 
 _SPARE_SLOTS = 2  # for what the caller holds, mostly the batch that it works on
 
@@ -175,7 +176,7 @@ def _serve(maker: Maker, slots: SharedBatches, pipe: connection.Connection[Any, 
     """Make batches until the pipe closes; runs in the worker process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's to handle
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    quiet_image_library()
+    one_thread_per_call()
     slots.close_descriptor()
     while True:
         try:

@@ -12,7 +12,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 
 from data_tools.core.reusable_memory import Arrays, BatchPool
-from data_tools.pipeline.workers import Maker, quiet_image_library
+from data_tools.images.decode import one_thread_per_call
+from data_tools.pipeline.workers import Maker
 
 
 def hand_over_sooner() -> None:
@@ -36,7 +37,7 @@ class ThreadWorkers:
     def __init__(self, maker: Maker, workers: int, prefetch: int) -> None:
         self._maker = maker
         self._ahead = workers + prefetch
-        quiet_image_library()
+        one_thread_per_call()
         hand_over_sooner()
         self._memory = BatchPool(maker.layout, self._ahead + 2)
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="pipeline")

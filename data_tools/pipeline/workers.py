@@ -39,10 +39,3 @@ class Workers(Protocol):
 def worker_count(workers: int) -> int:
     """Return `workers`, or the number of cores that this process may use if that is 0."""
     return workers or len(os.sched_getaffinity(0))
-
-
-def quiet_image_library() -> None:
-    """Keep OpenCV from starting threads of its own inside workers, which already fill the cores."""
-    import cv2
-
-    cv2.setNumThreads(0)

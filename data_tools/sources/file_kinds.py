@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from data_tools.sources.listing import IMAGE_SUFFIXES
+from data_tools.core.files import IMAGE_SUFFIXES
 
 _HEAD_BYTES = 1 << 16
 

@@ -10,9 +10,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from data_tools.core.files import IMAGE_SUFFIXES
 from data_tools.sources.defects import DefectLog
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
 
 _HIDDEN_FOLDERS = ("@eaDir", "@Recycle", "#recycle", "__MACOSX", "$RECYCLE.BIN", "lost+found")
 

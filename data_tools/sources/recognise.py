@@ -12,12 +12,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from data_tools.core.errors import DataError
+from data_tools.core.files import IMAGE_SUFFIXES
 from data_tools.core.settings_fields import require
 from data_tools.sources.darknet import darknet_splits
 from data_tools.sources.data_yaml import read_data_yaml, splits_of
 from data_tools.sources.file_kinds import WORDS, kind_of_file
 from data_tools.sources.image_files import require_folder
-from data_tools.sources.listing import IMAGE_SUFFIXES, is_hidden
+from data_tools.sources.listing import is_hidden
 from data_tools.sources.settings import DatasetSettings, SplitSettings
 
 _SPLIT_NAMES = {

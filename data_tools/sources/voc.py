@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from data_tools.core.errors import DataError
+from data_tools.core.files import IMAGE_SUFFIXES
 from data_tools.sources.defects import DefectLog
 from data_tools.sources.image_files import (
     LabelledFile,
@@ -28,7 +29,7 @@ from data_tools.sources.image_files import (
     safe_name,
     table_of_files,
 )
-from data_tools.sources.listing import IMAGE_SUFFIXES, list_files, list_images
+from data_tools.sources.listing import list_files, list_images
 from data_tools.sources.picture_names import PictureNames
 from data_tools.sources.safe_xml import LARGEST_BYTES
 from data_tools.sources.settings import SplitSettings

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -125,8 +124,9 @@ def _images(command: ExportCommand, split: ConvertedSplit | None) -> Iterator[tu
     if split is None:
         for sample in shape_samples(0, "parity", command.parity_images):
             assert sample.image is not None
-            image = cv2.imdecode(np.frombuffer(sample.image, np.uint8), cv2.IMREAD_COLOR)
-            yield sample.image_id, np.asarray(image)
+            image = decode_bgr(np.frombuffer(sample.image, np.uint8))
+            assert image is not None, "drawn images decode"
+            yield sample.image_id, image
         return
     reader = RowReader(split)
     count = min(command.parity_images, split.num_images)

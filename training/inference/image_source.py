@@ -6,7 +6,6 @@ What is done with them is `predict.py`'s matter.
 from __future__ import annotations
 
 import glob
-import io
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,31 +15,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from data_tools.convert.prepare_image import turned
 from data_tools.core.errors import DataError
+from data_tools.core.files import IMAGE_SUFFIXES
+from data_tools.images.decode import PictureError, decode_upright
 
 Image = npt.NDArray[np.uint8]
 
-IMAGE_ENDINGS = frozenset(
-    [
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".png",
-        ".bmp",
-        ".dib",
-        ".webp",
-        ".tif",
-        ".tiff",
-        ".gif",
-        ".ppm",
-        ".pgm",
-        ".pbm",
-        ".pnm",
-        ".jp2",
-    ]
-)
 VIDEO_ENDINGS = frozenset(
     [".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ogv"]
 )
@@ -90,14 +70,14 @@ def find_images(pattern: str, recursive: bool = False) -> Found:
         root = Path(os.path.commonpath([p.parent for p in files])) if files else path
     # A link that leads nowhere stays in the list: it is reported like any other bad picture.
     files = tuple(p for p in files if p.is_file() or (p.is_symlink() and not p.exists()))
-    images = tuple(p for p in files if p.suffix.lower() in IMAGE_ENDINGS)
+    images = tuple(p for p in files if p.suffix.lower() in IMAGE_SUFFIXES)
     videos = tuple(p for p in files if p.suffix.lower() in VIDEO_ENDINGS)
     if not images and not videos:
         kind = "no such file, and no file matches it as a pattern"
         if path.is_dir():
             kind = f"the folder holds no picture or video ({len(files)} other files)"
         raise DataError(
-            f"images={pattern}: {kind}. Pictures end in {' '.join(sorted(IMAGE_ENDINGS))}, videos in "
+            f"images={pattern}: {kind}. Pictures end in {' '.join(sorted(IMAGE_SUFFIXES))}, videos in "
             f"{' '.join(sorted(VIDEO_ENDINGS))}."
         )
     return Found(images, videos, root, len(files) - len(images) - len(videos))
@@ -120,69 +100,10 @@ def read_image(source: str | Path | bytes) -> Image:
         data = source if isinstance(source, bytes) else Path(source).read_bytes()
     except OSError as error:
         raise DataError(f"{name}: {error.strerror or error}.") from error
-    if not data:
-        raise DataError(f"{name}: empty.")
     try:
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    except cv2.error:
-        image = None
-    if image is None:
-        image = _read_with_pillow(data)  # upright already
-        if image is not None:
-            return image
-        raise DataError(f"{name}: does not decode: damaged, or no picture format we know.")
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        image = turned(image, _orientation(data))  # OpenCV turns JPEG, PNG and TIFF only
-    return np.asarray(image)
-
-
-def _orientation(data: bytes) -> int:
-    """Return the EXIF orientation of a picture that decodes, 1..8."""
-    from PIL import Image as Pillow
-
-    try:
-        with Pillow.open(io.BytesIO(data)) as picture:
-            orientation = picture.getexif().get(0x0112, 1)
-    except (OSError, ValueError, SyntaxError):
-        return 1
-    return orientation if orientation in range(1, 9) else 1
-
-
-def _read_with_pillow(data: bytes) -> Image | None:
-    """Decode what OpenCV's build lacks, GIF above all; None if this is no whole picture."""
-    from PIL import Image as Pillow
-    from PIL import ImageOps, UnidentifiedImageError
-
-    try:
-        with Pillow.open(io.BytesIO(data)) as picture:
-            upright = ImageOps.exif_transpose(picture).convert("RGB")
-            return np.ascontiguousarray(np.asarray(upright)[:, :, ::-1])
-    except (
-        UnidentifiedImageError,
-        Pillow.DecompressionBombError,
-        OSError,
-        ValueError,
-        SyntaxError,
-    ):
-        return None
-
-
-def picture_size(data: bytes) -> tuple[int, int]:
-    """Return height and width of an encoded picture from its header, without decoding it.
-
-    Raises:
-        DataError: If the bytes are no picture.
-    """
-    from PIL import Image as Pillow
-
-    try:
-        with Pillow.open(io.BytesIO(data)) as picture:
-            width, height = picture.size
-    except Pillow.DecompressionBombError as error:
-        raise DataError(f"the picture is too large ({error}).") from error
-    except (OSError, ValueError, SyntaxError) as error:
-        raise DataError("this is no picture of a kind we know, or it is damaged.") from error
-    return height, width
+        return decode_upright(data)
+    except PictureError as error:
+        raise DataError(f"{name}: {error}.") from error
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from data_tools.core.errors import DataError, SettingError
+from data_tools.images.decode import PictureError, picture_size
 from training.inference.detector import Choice, Detector
-from training.inference.image_source import picture_size, read_image
+from training.inference.image_source import read_image
 from training.inference.serve_page import PAGE
 
 MAX_PIXELS = 60_000_000
@@ -109,7 +110,10 @@ def detections(detector: Detector, choice: Choice, data: bytes) -> dict[str, Any
     Raises:
         DataError: If the bytes are no picture, or it is too large.
     """
-    height, width = picture_size(data)
+    try:
+        height, width = picture_size(data)
+    except PictureError as error:
+        raise DataError(f"the picture: {error}") from error
     if height * width > MAX_PIXELS:
         raise DataError(
             f"the picture has {height * width / 1e6:.0f} megapixels; at most {MAX_PIXELS / 1e6:.0f}"

@@ -91,7 +91,9 @@ def start_device(runtime: RuntimeSettings) -> None:
     if runtime.compile_cache is not None:
         ms.set_context(enable_compile_cache=True, compile_cache_path=runtime.compile_cache)
         print(f"runtime.compile_cache={runtime.compile_cache}: {CACHE_WARNING}", file=sys.stderr)
-    limit_opencv_threads()
+    from data_tools.images.decode import one_thread_per_call
+
+    one_thread_per_call()
     if runtime.device == "CPU":
         _first_operation()
 
@@ -150,13 +152,6 @@ def set_device(name: str, index: int) -> None:
 def device_index() -> int:
     """Return the card this process uses: `DEVICE_ID` as launchers set it, else 0."""
     return int(os.environ.get("DEVICE_ID", "0"))
-
-
-def limit_opencv_threads() -> None:
-    """Keep OpenCV from starting threads of its own: the pipeline's threads are the parallelism."""
-    import cv2
-
-    cv2.setNumThreads(1)
 
 
 def set_seed(seed: int) -> None:

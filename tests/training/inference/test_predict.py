@@ -14,10 +14,11 @@ from PIL import Image
 
 import training.inference.predict
 from data_tools.core.errors import DataError, SettingError
+from data_tools.images.decode import PictureError, picture_size
 from tests.helpers.eval_fixtures import CLASSES, PixelPredictor
 from training.eval_settings import PredictCommand
 from training.inference.detector import Choice, Detector
-from training.inference.image_source import find_images, picture_size, read_image
+from training.inference.image_source import find_images, read_image
 from training.inference.predict import image_ids, run
 from training.inference.predict_output import PredictionFiles, picture_name
 
@@ -268,7 +269,7 @@ def test_an_error_leaves_no_files_that_look_complete(tmp_path: Path, detector: D
 def test_picture_size_reads_the_header_only() -> None:
     ok, data = cv2.imencode(".png", picture(40, 60))
     assert ok and picture_size(data.tobytes()[:60]) == (40, 60)
-    with pytest.raises(DataError, match="no picture"):
+    with pytest.raises(PictureError, match="no picture"):
         picture_size(b"nothing")
 
 
