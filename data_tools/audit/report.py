@@ -12,6 +12,7 @@ from typing import Any
 
 from data_tools.audit.findings import SplitAudit
 from data_tools.convert.settings import ConvertSettings
+from data_tools.core.words import csv_cell
 from data_tools.sources.defects import KINDS, Defect
 
 
@@ -38,11 +39,13 @@ def write_csv(path: Path, audits: list[SplitAudit]) -> None:
                 by_file.setdefault(defect.file, []).append(defect)
             for name, number, height, width, boxes in audit.files:
                 defects = by_file.pop(name, [])
-                writer.writerow([audit.name, name, number, height, width, boxes, *_cells(defects)])
+                writer.writerow(
+                    [audit.name, csv_cell(name), number, height, width, boxes, *_cells(defects)]
+                )
             for name, defects in sorted(by_file.items()):
                 for defect in defects:
                     number_text = "" if defect.image_id is None else str(defect.image_id)
-                    cells = [audit.name, name, number_text, "", "", "", *_cells([defect])]
+                    cells = [audit.name, csv_cell(name), number_text, "", "", "", *_cells([defect])]
                     writer.writerow(cells)
 
 
@@ -50,7 +53,7 @@ def _cells(defects: list[Defect]) -> list[str]:
     return [
         "; ".join(d.kind for d in defects),
         "; ".join(d.action for d in defects),
-        "; ".join(d.detail for d in defects),
+        csv_cell("; ".join(d.detail for d in defects)),
     ]
 
 

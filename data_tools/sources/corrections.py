@@ -17,6 +17,7 @@ import numpy as np
 
 from data_tools.core.errors import DataError
 from data_tools.core.json_dataclass import shown
+from data_tools.core.words import from_csv_cell
 from data_tools.sources.classes import ClassMap
 from data_tools.sources.defects import DefectLog
 from data_tools.sources.image_files import read_text, require_file
@@ -117,7 +118,7 @@ def read_corrections(text: str, path: Path) -> list[Correction]:
     for number, row in enumerate(rows[1:], 2):
         if not any(cell.strip() for cell in row):
             continue
-        values = dict(zip(header, (cell.strip() for cell in row), strict=False))
+        values = dict(zip(header, (from_csv_cell(cell.strip()) for cell in row), strict=False))
         try:
             corrections.append(_parse(number, values))
         except ValueError as error:

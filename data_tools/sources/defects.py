@@ -65,7 +65,11 @@ KINDS: Mapping[str, Kind] = {
         ("skip", "fix", "keep", "error"),
         "image",
     ),
-    "too_large": Kind("the image does not fit a MindRecord page", ("skip", "error"), "image"),
+    "too_large": Kind(
+        "the image does not fit a MindRecord page, or has more pixels than can be decoded",
+        ("skip", "error"),
+        "image",
+    ),
     "missing_annotation": Kind(
         "a listed image has no annotation file; `keep` takes it as an image without objects",
         ("skip", "keep", "error"),

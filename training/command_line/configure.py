@@ -21,6 +21,7 @@ from data_tools.core.json_dataclass import check_numbers, first_line
 from training.command_line.error_words import REFUSED, in_plain_words, is_want_of_memory, message
 from training.command_line.help_text import GROUPS_PATH, group_choices, render_help
 from training.command_line.overrides import Prepared, prepare_overrides
+from training.command_line.terminal import safe_streams
 from training.command_line.text_values import decoded_names
 from training.command_line.user_mappings import free_settings
 from training.process.signals import hold_ctrl_c
@@ -195,7 +196,8 @@ def run_command(command: str, settings: str, action: str) -> None:
 
     def task(config: Any) -> None:
         try:
-            result = load_object(action)(_typed(config, prepared, settings_class))
+            with safe_streams():
+                result = load_object(action)(_typed(config, prepared, settings_class))
         except KeyboardInterrupt:
             print("\ninterrupted", file=sys.stderr)
             raise SystemExit(130) from None

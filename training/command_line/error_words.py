@@ -16,6 +16,7 @@ from typing import Any
 
 from data_tools.core.errors import UserError
 from data_tools.core.json_dataclass import first_line, in_words, shown
+from data_tools.core.words import printable
 
 REFUSED = (UserError, OSError, MemoryError)
 """What a user can mend: a message is enough. Anything else is our mistake and keeps its traceback."""
@@ -150,17 +151,6 @@ def is_want_of_memory(error: BaseException) -> bool:
         return True
     text = str(error)
     return any(words in text for words in _WANT_OF_MEMORY)
-
-
-def printable(text: str) -> str:
-    r"""Write control characters and halves of characters as escapes: a terminal must not obey a file.
-
-    >>> printable("a\x1b[1m b")
-    'a\\x1b[1m b'
-    """
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
 
 
 def _causes(error: BaseException) -> list[BaseException]:

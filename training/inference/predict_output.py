@@ -19,6 +19,7 @@ import numpy.typing as npt
 from data_tools.core.boxes import xywh_from_yxyx
 from data_tools.core.errors import DataError, SettingError
 from data_tools.core.files import make_folder, naming, publish, replacing, write_atomic
+from data_tools.core.words import csv_cell, name_as_text
 from training.inference.detector import Prediction
 from training.inference.image_source import Found
 
@@ -62,6 +63,7 @@ class PredictionFiles:
             file_name: Its name, as the user knows it.
             prediction: What was found.
         """
+        file_name = name_as_text(file_name)
         size = {"height": prediction.height, "width": prediction.width}
         self._append("images.json", {"id": image_id, "file_name": file_name, **size})
         boxes = xywh_from_yxyx(prediction.boxes_yxyx_px).tolist()
@@ -79,7 +81,8 @@ class PredictionFiles:
                 },
             )
             numbers = [f"{value:.2f}" for value in box]
-            row = [file_name, image_id, prediction.names[k], category, f"{score:.4f}", *numbers]
+            name = csv_cell(prediction.names[k])
+            row = [csv_cell(file_name), image_id, name, category, f"{score:.4f}", *numbers]
             with naming(self.folder / "detections.csv"):
                 self._csv.writerow(row)
         self.images += 1
@@ -88,7 +91,7 @@ class PredictionFiles:
 
     def skip(self, file_name: str, reason: str) -> None:
         """Note an image that could not be used."""
-        self.skipped.append({"file_name": file_name, "reason": reason})
+        self.skipped.append({"file_name": name_as_text(file_name), "reason": name_as_text(reason)})
 
     def _append(self, name: str, entry: dict[str, Any]) -> None:
         stream = self._streams[name]

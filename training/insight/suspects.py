@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data_tools.core.files import write_atomic
+from data_tools.core.words import csv_cell
 from data_tools.sources.corrections import COLUMNS
 from training.evaluation.coco_matching import Matches
 from training.evaluation.detection_table import DetectionTable
@@ -203,13 +204,13 @@ def write_suspects(
                 f"{s.suspicion:.4f}",
                 actions[s.kind],
                 split,
-                truth.file_names[s.image] or int(truth.image_ids[s.image]),
+                csv_cell(truth.file_names[s.image]) or int(truth.image_ids[s.image]),
                 int(truth.annotation_ids[s.box]) if s.box >= 0 else "",
-                truth.names[category],
+                csv_cell(truth.names[category]),
                 *(f"{v:.2f}" for v in box),
                 int(width) or "",
                 int(height) or "",
-                names[truth.category[s.box]] if s.box >= 0 else "",
+                csv_cell(names[truth.category[s.box]]) if s.box >= 0 else "",
                 f"{matches.score[d]:.4f}" if d >= 0 else "",
                 f"{s.overlap:.3f}",
             ]

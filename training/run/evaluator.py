@@ -11,8 +11,8 @@ from typing import Any
 
 from data_tools.core.errors import DataError
 from data_tools.core.files import write_atomic
+from data_tools.core.words import printable
 from data_tools.shards.manifest import ConvertedSplit, open_split
-from training.command_line.error_words import printable
 from training.learning.assemble import RunComponents
 from training.learning.state import copy_weights
 from training.nets.build import build_network
