@@ -15,12 +15,14 @@ import cv2
 import numpy as np
 import pytest
 
+import training.inference.page_server
 import training.inference.serve
 from data_tools.core.errors import SettingError
 from tests.helpers.browser import Browser
 from tests.helpers.eval_fixtures import CLASSES
 from training.inference.detector import Choice, Detector
-from training.inference.serve import build_server, is_loopback
+from training.inference.page_server import is_loopback
+from training.inference.serve import build_server
 
 
 def two_boxes(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -105,7 +107,7 @@ def test_a_browser_that_leaves_early_is_no_news(
         gone.set()
         raise ConnectionResetError
 
-    monkeypatch.setattr(training.inference.serve._Handler, "_send", leave)
+    monkeypatch.setattr(training.inference.page_server._Handler, "_send", leave)
     with pytest.raises((http.client.HTTPException, ConnectionError)):
         ask(port, "GET", "/")
     assert gone.is_set()
@@ -120,6 +122,110 @@ def test_a_small_file_with_a_huge_picture_is_refused(
     monkeypatch.setattr(training.inference.serve, "MAX_PIXELS", 1000)
     status, _, body = ask(port, "POST", "/detect", png())
     assert status == 422 and "megapixels" in json.loads(body)["error"]
+
+
+def test_a_client_that_sends_before_it_listens_reads_the_refusal(port: int) -> None:
+    body = bytes(30_000_000)  # far above the limit and what a socket holds
+    for path, status in (("/detect", 413), ("/other", 404)):
+        found, _, text = ask(port, "POST", path, body)
+        assert found == status and json.loads(text)["error"]
+
+
+def test_who_asks_first_is_refused_before_sending(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as stream:
+        stream.sendall(
+            b"POST /detect HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 900000\r\n"
+            b"Expect: 100-continue\r\n\r\n"
+        )
+        assert b" 413 " in stream.recv(4096)
+
+
+@pytest.mark.parametrize(
+    "twice",
+    ["Host: evil.example", "Host: 127.0.0.1", "Content-Length: 5", "Origin: http://evil.example"],
+)
+def test_a_header_that_stands_twice_is_refused(port: int, twice: str) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as stream:
+        own = f"Host: 127.0.0.1\r\nContent-Length: 5\r\nOrigin: http://127.0.0.1\r\n{twice}"
+        stream.sendall(f"POST /detect HTTP/1.1\r\n{own}\r\n\r\nhello".encode())
+        assert b" 400 " in stream.recv(4096)
+
+
+def test_a_body_without_a_size_is_refused(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as stream:
+        stream.sendall(
+            b"POST /detect HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 5\r\n"
+            b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+        )
+        assert b" 411 " in stream.recv(4096)
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        b"GET / HTT",
+        b"POST /detect HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 5000\r\n\r\nab",
+        b"",
+    ],
+)
+def test_a_connection_that_drips_is_cut(
+    port: int, start: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training.inference.page_server, "HEADER_SECONDS", 0.5)
+    monkeypatch.setattr(training.inference.page_server, "BODY_SECONDS", 0.5)
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as stream:
+        stream.sendall(start)
+        stream.settimeout(0.1)
+        dripped = 0
+        # Every byte comes within any limit of a single read; the whole never does.
+        while dripped < 200:
+            try:
+                stream.sendall(b"x")
+                if stream.recv(4096) == b"":
+                    break
+            except TimeoutError:
+                dripped += 1
+            except ConnectionError:
+                break
+        assert dripped < 200
+    assert ask(port, "GET", "/")[0] == 200
+
+
+def test_two_hundred_uploads_at_a_time_are_all_answered(port: int) -> None:
+    statuses: list[int] = []
+    threads = [
+        threading.Thread(target=lambda: statuses.append(ask(port, "POST", "/detect", png())[0]))
+        for _ in range(200)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert statuses == [200] * 200
+
+
+def test_pictures_that_wait_are_bounded(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    pending = training.inference.page_server.PendingBytes(100)
+    assert pending.take(60, 0.01) and not pending.take(50, 0.01) and pending.take(40, 0.01)
+    pending.give_back(60)
+    assert pending.take(60, 0.01)
+
+
+def test_more_connections_than_can_be_served_are_told_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(training.inference.page_server, "MOST_CONNECTIONS", 1)
+    detector = Detector(two_boxes, (32, 32), CLASSES)
+    server = build_server(detector, Choice(), "127.0.0.1", 0, max_upload_mb=0.05)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    with socket.create_connection(("127.0.0.1", server.server_port), timeout=20) as first:
+        first.sendall(b"GET / HTTP/1.1\r\n")
+        with socket.create_connection(("127.0.0.1", server.server_port), timeout=20) as second:
+            assert b" 503 " in second.recv(4096)
+    server.shutdown()
+    server.server_close()
+    thread.join(10)
 
 
 def test_other_paths_methods_and_missing_length(port: int) -> None:
