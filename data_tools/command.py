@@ -15,7 +15,7 @@ from data_tools.sources.data_yaml import with_data_yaml
 
 
 def run(settings: ConvertSettings, default_boxes: npt.ArrayLike | None = None) -> int:
-    """Do what the settings ask for: convert, or audit, verify, merge, preview, unpack or upgrade.
+    """Do what the settings ask for: convert, extend, audit, verify, merge, preview, unpack or upgrade.
 
     Args:
         settings: Settings of the command.
@@ -56,6 +56,10 @@ def run(settings: ConvertSettings, default_boxes: npt.ArrayLike | None = None) -
         settings = replace(settings, dataset=dataset)
     # From here on the raw data set is read: a data.yaml says where its splits lie.
     settings = replace(settings, dataset=with_data_yaml(settings.dataset))
+    if settings.extend:
+        from data_tools.convert.extend import run_extend
+
+        return run_extend(settings)
     if settings.check:
         from data_tools.audit.audit import run_audit
 

@@ -60,7 +60,7 @@ class ShardTruth:
         ]
         crowd = self._joined([s.iscrowd for s in samples], np.int64)
         return {
-            "images": _inner_json(images),
+            "images": inner_json(images),
             "annotations": self._annotations(counts, crowd),
             "totals": {
                 "images": len(samples),
@@ -85,12 +85,13 @@ class ShardTruth:
             crowd.tolist(),
             self._joined([s.difficult for s in samples], np.int64).tolist(),
         )
-        return _inner_json([*map(_Entry, *columns)])
+        return inner_json([*map(_Entry, *columns)])
 
     @staticmethod
     def _joined(parts: Sequence[npt.NDArray[Any]], dtype: Any) -> npt.NDArray[Any]:
         return np.concatenate(parts).astype(dtype) if parts else np.zeros(0, dtype)
 
 
-def _inner_json(entries: list[Any]) -> str:
+def inner_json(entries: list[Any]) -> str:
+    """Return a list as JSON without its brackets."""
     return msgspec.json.encode(entries)[1:-1].decode()

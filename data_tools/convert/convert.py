@@ -41,7 +41,7 @@ def run_convert(settings: ConvertSettings) -> int:
     out = out_folder(settings.out)
     if settings.parts > 1:
         out = part_folder(out, settings.part, settings.parts)
-    _refuse_foreign(out, settings.overwrite)
+    refuse_foreign(out, settings.overwrite)
     source = read_source(settings.dataset, settings.content()["policy"])
     raw = apply_corrections(source, settings.exclude)
     plan, tables = make_plan(settings, raw)
@@ -72,7 +72,7 @@ def _fill(
     settings: ConvertSettings,
 ) -> list[dict[str, Any]]:
     """Make all shards and what belongs beside them; returns the reports of the splits."""
-    _convert_shards(workspace, plan, tables, raw, settings)
+    convert_shards(workspace, plan, tables, raw, settings)
     if settings.parts > 1:
         finish_part(workspace, plan, settings)
         return []
@@ -88,7 +88,7 @@ def _fill(
     ]
 
 
-def _refuse_foreign(out: Path, overwrite: bool) -> None:
+def refuse_foreign(out: Path, overwrite: bool) -> None:
     """Refuse an `out` that holds anything but a converted set: nothing of the user's is ever removed."""
     if not out.exists():
         return
@@ -132,13 +132,14 @@ def _is_done(out: Path, plan: Plan, settings: ConvertSettings) -> bool:
     return True
 
 
-def _convert_shards(
+def convert_shards(
     workspace: Workspace,
     plan: Plan,
     tables: dict[str, SampleTable],
     raw: RawDataset,
     settings: ConvertSettings,
 ) -> None:
+    """Make the shards of this part that are not finished yet, in parallel."""
     tasks, done, total = [], 0, 0
     for split in plan.splits:
         for index in range(split.num_shards):

@@ -7,11 +7,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 import data_tools
+from data_tools.convert.coco_json import inner_json
 from data_tools.convert.plan import Plan, SplitPlan
 from data_tools.convert.shard_result import read_result
 from data_tools.core.files import sha256_of_file, write_atomic
@@ -22,8 +27,34 @@ TOTALS = ("images", "boxes", "crowd_boxes", "images_without_boxes")
 _SMALL_SPLIT = 100
 
 
+@dataclass(frozen=True)
+class Base:
+    """What stays of a finished split that is extended; all parts are empty for a new one.
+
+    Args:
+        shards: Its shards.
+        images: Its entries of the list of images of `annotations.json`, by ascending id.
+        annotations: Its entries of the list of annotations, by their images' order.
+        totals: Counts, see `TOTALS`.
+        defects: Defects of its images.
+        changes: Counts of what was done to its images.
+    """
+
+    shards: tuple[ShardInfo, ...] = ()
+    images: list[dict[str, Any]] = field(default_factory=list)
+    annotations: list[dict[str, Any]] = field(default_factory=list)
+    totals: dict[str, int] = field(default_factory=dict)
+    defects: tuple[Defect, ...] = ()
+    changes: dict[str, int] = field(default_factory=dict)
+
+
 def assemble_split(
-    plan: Plan, split: SplitPlan, states: list[Path], folder: Path, max_skipped: float
+    plan: Plan,
+    split: SplitPlan,
+    states: list[Path],
+    folder: Path,
+    max_skipped: float,
+    base: Base | None = None,
 ) -> dict[str, Any]:
     """Write `annotations.json`, `report.json` and, last, `manifest.json` of a split.
 
@@ -33,6 +64,7 @@ def assemble_split(
         states: The result files of all its shards, in order.
         folder: Folder that holds the shards.
         max_skipped: Share of skipped images that is refused in splits of 100 images or more.
+        base: The finished split that is extended, if there is one.
 
     Returns:
         The report.
@@ -40,19 +72,25 @@ def assemble_split(
     Raises:
         PolicyError: If no image is left, too many were skipped, or the policy calls a defect an error.
     """
-    shards: list[ShardInfo] = []
-    defects = list(split.defects)
-    changes: Counter[str] = Counter()
-    totals: Counter[str] = Counter()
+    kept = base or Base()
+    shards = list(kept.shards)
+    found = list(kept.defects)
+    changes, totals = Counter(kept.changes), Counter(kept.totals)
     for state in states:
         result = read_result(state)
         if result.shard is not None:
             shards.append(result.shard)
-        defects += result.defects
+        found += result.defects
         changes.update(result.changes)
         totals.update(result.totals)
+    if base is not None:
+        # As if all had been made at once: by the order of the images.
+        shards.sort(key=lambda shard: shard.first_image_id)
+        found.sort(key=lambda defect: defect.image_id or 0)
+    defects = [*split.defects, *found]
     raise_errors(defects)
-    _write_annotations(plan, split, states, folder / ANNOTATIONS)
+    lists = _merged_entries(base, states) if base is not None else _entries_of(states)
+    _write_annotations(plan, split, lists, folder / ANNOTATIONS)
     report = _report(split, totals, defects, changes)
     _refuse_empty(split, report, defects, max_skipped)
     write_atomic(folder / REPORT, json.dumps(report, indent=1, sort_keys=False) + "\n")
@@ -73,17 +111,39 @@ def assemble_split(
     return report
 
 
-def _write_annotations(plan: Plan, split: SplitPlan, states: list[Path], path: Path) -> None:
-    """Write the full ground truth, one shard's part in memory at a time."""
+def _entries_of(states: list[Path]) -> dict[str, Iterator[str]]:
+    """The two lists of the ground truth as JSON without brackets, one shard's part in memory at a time."""
+
+    def parts(key: str) -> Iterator[str]:
+        return (getattr(read_result(state), key) for state in states)
+
+    return {key: parts(key) for key in ("images", "annotations")}
+
+
+def _merged_entries(base: Base, states: list[Path]) -> dict[str, Iterator[str]]:
+    """The lists of a split that grew, its new images among the old ones by their ids."""
+    images, annotations = list(base.images), list(base.annotations)
+    for state in states:
+        result = read_result(state)
+        images += msgspec.json.decode(f"[{result.images}]")
+        annotations += msgspec.json.decode(f"[{result.annotations}]")
+    images.sort(key=itemgetter("id"))
+    annotations.sort(key=itemgetter("image_id"))
+    return {"images": iter([inner_json(images)]), "annotations": iter([inner_json(annotations)])}
+
+
+def _write_annotations(
+    plan: Plan, split: SplitPlan, lists: Mapping[str, Iterator[str]], path: Path
+) -> None:
+    """Write the full ground truth."""
     temporary = path.with_name(path.name + ".tmp")
     categories = [{"id": c.category_id, "name": c.name} for c in plan.classes]
     with open(temporary, "w", encoding="utf-8") as file:
         file.write('{"info":' + _dump({"description": f"ground truth of {split.name}"}))
-        for key in ("images", "annotations"):
+        for key, parts in lists.items():
             file.write(f',\n"{key}":[')
             separator = "\n"
-            for state in states:
-                entries = getattr(read_result(state), key)
+            for entries in parts:
                 if entries:
                     file.write(separator + entries)
                     separator = ",\n"

@@ -47,6 +47,7 @@ class SplitPlan:
         empty_left_out: Images without boxes that the settings leave out.
         source: What was read: annotation files with their hashes, a hash of the list of images.
         defects: Defects found before any image was opened.
+        first_shard: Number of the first shard; above 0 where a finished set is extended.
     """
 
     name: str
@@ -57,6 +58,7 @@ class SplitPlan:
     empty_left_out: int
     source: dict[str, Any]
     defects: tuple[Defect, ...]
+    first_shard: int = 0
 
     @property
     def num_shards(self) -> int:
@@ -83,7 +85,7 @@ class SplitPlan:
 
     def shard_name(self, index: int) -> str:
         """File name of a shard."""
-        return f"{self.name}-{index:05d}.mindrecord"
+        return f"{self.name}-{self.first_shard + index:05d}.mindrecord"
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,9 @@ class Plan:
     def as_json(self) -> str:
         """The plan as canonical JSON."""
         content = {"format": FORMAT, **asdict(self)}
+        for split in content["splits"]:
+            if not split["first_shard"]:  # plans of older versions stay what they are
+                del split["first_shard"]
         return json.dumps(content, sort_keys=True, separators=(",", ":"))
 
     @property
@@ -167,24 +172,22 @@ def _plan_split(split: RawSplit, settings: ConvertSettings) -> tuple[SplitPlan, 
             f"split {split.name!r}: none of its {split.found['images']} images is there{where}. Check "
             f"dataset.root and dataset.splits.{split.name}.images.{seen}"
         )
-    count = len(table)
-    shards = min(settings.shards or -(-count // IMAGES_PER_SHARD), count)
-    bounds = tuple(count * k // shards for k in range(shards + 1))
     source: dict[str, Any] = {
         "kind": settings.dataset.kind,
         "annotations": split.digests,
         "images": {
-            "count": count,
+            "count": len(table),
             "bytes": int(sizes.sum()),
             "listing_sha256": digest_of(
                 [f"{n}\0{s}".encode() for n, s in zip(table.file_names, sizes, strict=True)]
             ),
         },
     }
+    bounds, page_bytes = cut(table, sizes, settings.shards)
     plan = SplitPlan(
         name=split.name,
         bounds=bounds,
-        page_bytes=_page_bytes(sizes, np.diff(table.offsets), bounds),
+        page_bytes=page_bytes,
         found=split.found,
         other_classes=split.other_classes,
         empty_left_out=split.empty_left_out,
@@ -192,6 +195,25 @@ def _plan_split(split: RawSplit, settings: ConvertSettings) -> tuple[SplitPlan, 
         defects=tuple(log.defects),
     )
     return plan, table
+
+
+def cut(
+    table: SampleTable, sizes: npt.NDArray[np.int64], shards: int
+) -> tuple[tuple[int, ...], int]:
+    """Cut a split into shards.
+
+    Args:
+        table: The I images, at least one.
+        sizes: (I,) their sizes in bytes.
+        shards: How many shards; 0 takes one per 2000 images.
+
+    Returns:
+        The bounds of the shards, and the page size of all of them in bytes.
+    """
+    count = len(table)
+    shards = min(shards or -(-count // IMAGES_PER_SHARD), count)
+    bounds = tuple(count * k // shards for k in range(shards + 1))
+    return bounds, _page_bytes(sizes, np.diff(table.offsets), bounds)
 
 
 def measure_files(table: SampleTable, log: DefectLog) -> tuple[SampleTable, npt.NDArray[np.int64]]:

@@ -114,6 +114,16 @@ class ConvertSettings:
     verify: str = setting("", "folder of a converted set to check: every hash, count, id and box")
     preview: str = setting("", "folder of a converted set to draw as a contact sheet")
     upgrade: str = setting("", "folder of shards of the published tools to write a manifest for")
+    extend: str = setting(
+        "",
+        "folder of a converted set to add images to: `out` holds its shards, unchanged, and new ones for "
+        "what `dataset` has besides",
+    )
+    retry: bool = setting(
+        False,
+        "extend: add the images that the set skipped and that are mended now; made as the set was, only "
+        "dataset.root is to be given",
+    )
     unpack: str = setting("", "folder of a converted set to write to `out` for other tools")
     format: str = setting("coco", "unpack: " + ", ".join(UNPACK_FORMATS))
     check: bool = setting(False, "audit the raw data set and write nothing but the report")
@@ -133,9 +143,16 @@ class ConvertSettings:
         require_positive("rows", self.rows)
         require(1 <= self.part <= self.parts, "part", self.part, f"1..parts ({self.parts})")
         require(0 <= self.shards <= 99999, "shards", self.shards, "0..99999")
-        modes = [m for m in ("merge", "verify", "preview", "upgrade", "unpack") if getattr(self, m)]
+        modes = [
+            m
+            for m in ("merge", "verify", "preview", "upgrade", "unpack", "extend")
+            if getattr(self, m)
+        ]
         modes += ["check"] if self.check else []
         require(len(modes) <= 1, "+".join(modes), "all given", "one of them at a time")
+        require(
+            bool(self.extend) or not self.retry, "retry", self.retry, "false without extend=SET"
+        )
 
     def content(self) -> dict[str, Any]:
         """The settings that decide the content of the set, for the manifest: no paths, no workers."""

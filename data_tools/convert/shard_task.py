@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -112,7 +112,7 @@ def _write_rows(task: ShardTask, path: Path, tick: Tick) -> dict[str, Any]:
     try:
         for index, sample in enumerate(task.table):
             known = labels[offsets[index] : offsets[index + 1]] if fits[index] else None
-            row = _row(task, sample, known, log, changes, truth)
+            row = make_row(task, sample, known, log, changes, truth)
             if row is not None:
                 writer = writer or ShardWriter(path, task.page_bytes)
                 writer.write([row])
@@ -132,15 +132,34 @@ def _write_rows(task: ShardTask, path: Path, tick: Tick) -> dict[str, Any]:
     }
 
 
-def _row(
+class Truth(Protocol):
+    """What is told of each sample as it is stored, such as `coco_json.ShardTruth`."""
+
+    def add(self, sample: Sample, labels: npt.NDArray[np.int32]) -> None:
+        """Note a sample: boxes and size in the frame of the stored picture."""
+
+
+def make_row(
     task: ShardTask,
     sample: Sample,
     labels: npt.NDArray[np.int32] | None,
     log: DefectLog,
     changes: Counter[str],
-    truth: ShardTruth,
+    truth: Truth,
 ) -> dict[str, Any] | None:
-    """Make one row; `labels` are given where all boxes are known to lie within the declared size."""
+    """Make one row as it is written, or find that its image is left out.
+
+    Args:
+        task: What decides the rows.
+        sample: The image and its boxes as the source has them.
+        labels: (N,) labels where all boxes are known to lie within the declared size, else None.
+        log: Where defects go.
+        changes: Counts of what was done to images.
+        truth: Is told of the sample as it is stored.
+
+    Returns:
+        Column name to value, see `row_from_sample`; None if the image is left out.
+    """
     limit = task.page_bytes - ROOM_BYTES - 64 * len(sample.category_ids)
     prepared = prepare_image(sample, task.image, log, limit)
     if prepared is None:

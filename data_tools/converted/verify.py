@@ -114,6 +114,8 @@ def verify_split(folder: Path) -> Iterator[str]:
     with Progress(f"verifying {manifest.split}", manifest.num_images, unit="row") as bar:
         for shard in manifest.shards:
             ids = truth.image_ids[first : first + shard.rows].tolist() if truth is not None else []
+            if ids and (ids[0], ids[-1]) != (shard.first_image_id, shard.last_image_id):
+                ids = []  # the shards of a set that grew take turns: the manifest knows the range only
             first += shard.rows
             problems = list(_shard_problems(folder, shard))
             if problems:

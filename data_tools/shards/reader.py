@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,10 @@ class Row:
 
 
 class RowReader:
-    """Random access to the rows of a split, in the order of the manifest's shards.
+    """Random access to the rows of a split, in the order of their image ids.
+
+    That is the order of the manifest's shards, but where a set was extended with images between the old
+    ones: then the rows of several shards take turns, so that a set that grew is read as one made at once.
 
     May be shared by threads, pickled, and used on both sides of a fork. Files are opened at the first
     access.
@@ -65,6 +68,11 @@ class RowReader:
         self._published = split.manifest.format == PUBLISHED_FORMAT
         self._starts = [0, *accumulate(shard.rows for shard in split.manifest.shards)]
         self._files: dict[int, ShardFile] = {}
+        self._by_id: npt.NDArray[np.int64] | None = None
+        shards = split.manifest.shards
+        self._mixed = not self._published and any(
+            after.first_image_id < before.last_image_id for before, after in pairwise(shards)
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         return {"split": self._split}
@@ -145,8 +153,35 @@ class RowReader:
     def _place(self, index: int) -> tuple[int, int]:
         if not 0 <= index < self._starts[-1]:
             raise IndexError(f"row {index} of {self._starts[-1]}")
+        if self._mixed:
+            if self._by_id is None:
+                self._by_id = np.argsort(self._stored_ids(), kind="stable")
+            index = int(self._by_id[index])
         shard = bisect_right(self._starts, index) - 1
         return shard, index - self._starts[shard]
+
+    def image_ids(self) -> npt.NDArray[np.int64]:
+        """Return the image id of every row, (rows,) int64, from the shards' indexes: no image is read.
+
+        Raises:
+            DataError: If a shard cannot be read.
+        """
+        ids = self._stored_ids()
+        return np.sort(ids, kind="stable") if self._mixed else ids
+
+    def _stored_ids(self) -> npt.NDArray[np.int64]:
+        parts = [np.zeros(0, np.int64)]
+        for shard, info in enumerate(self._split.manifest.shards):
+            if not info.rows:
+                continue
+            file = self._file(shard)
+            if self._published:
+                parts.append(
+                    np.array([published_image_id(file, k) for k in range(info.rows)], np.int64)
+                )
+            else:
+                parts.append(np.asarray(file.scalars["image_id"], np.int64))
+        return np.concatenate(parts)
 
     def _file(self, shard: int) -> ShardFile:
         # Two threads may both open a file: the first to be kept serves, the other closes itself.

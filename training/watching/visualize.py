@@ -18,7 +18,6 @@ from data_tools.images.decode import decode_bgr
 from data_tools.images.draw import contact_sheet, draw_boxes, save_png
 from data_tools.shards.manifest import ConvertedSplit
 from data_tools.shards.reader import RowReader
-from data_tools.shards.schema import PUBLISHED_FORMAT
 from training.evaluation.detection_table import DetectionTable
 from training.evaluation.ground_truth import GroundTruth
 from training.evaluation.scoring import EvaluationResult
@@ -185,17 +184,8 @@ def find_rows(split: ConvertedSplit, image_ids: npt.NDArray[np.int64]) -> dict[i
     Raises:
         DataError: If an image is not in the split.
     """
-    from mindspore.dataset import MindDataset
-
-    column = "img_id" if split.manifest.format == PUBLISHED_FORMAT else "image_id"
-    files = [str(p) for p in split.shard_paths]
-    dataset = MindDataset(files, columns_list=[column], shuffle=False)
     wanted = set(image_ids.tolist())
-    rows: dict[int, int] = {}
-    for k, (value,) in enumerate(dataset.create_tuple_iterator(num_epochs=1, output_numpy=True)):
-        number = int(np.asarray(value).reshape(-1)[0])
-        if number in wanted:
-            rows[number] = k
+    rows = {k: row for row, k in enumerate(RowReader(split).image_ids().tolist()) if k in wanted}
     if len(rows) != len(wanted):
         missing = sorted(wanted - set(rows))[:5]
         raise DataError(
