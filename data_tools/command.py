@@ -15,7 +15,7 @@ from data_tools.sources.data_yaml import with_data_yaml
 
 
 def run(settings: ConvertSettings, default_boxes: npt.ArrayLike | None = None) -> int:
-    """Do what the settings ask for: convert, extend, audit, verify, merge, preview, unpack or upgrade.
+    """Do what the settings ask for: convert, extend, audit, verify, merge, compare, preview, unpack or upgrade.
 
     Args:
         settings: Settings of the command.
@@ -36,6 +36,10 @@ def run(settings: ConvertSettings, default_boxes: npt.ArrayLike | None = None) -
         from data_tools.converted.preview import run_preview
 
         return run_preview(settings)
+    if settings.diff:
+        from data_tools.converted.diff import run_diff
+
+        return run_diff(settings)
     if settings.upgrade:
         from data_tools.converted.upgrade import run_upgrade
 

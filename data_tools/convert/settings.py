@@ -125,6 +125,10 @@ class ConvertSettings:
         "dataset.root is to be given",
     )
     unpack: str = setting("", "folder of a converted set to write to `out` for other tools")
+    diff: list[str] = setting(
+        [],
+        "two folders of converted sets, before and after, to compare: images, boxes, classes; to `out`",
+    )
     format: str = setting("coco", "unpack: " + ", ".join(UNPACK_FORMATS))
     check: bool = setting(False, "audit the raw data set and write nothing but the report")
     check_model: str = setting(
@@ -132,7 +136,9 @@ class ConvertSettings:
     )
     check_out: str = setting("outputs/check", "check: folder of the audit's table, CSV and picture")
     picture: str = setting("", "preview: file to draw to; empty: outputs/preview/<set>-<split>.png")
-    rows: int = setting(16, "preview: number of images, spread over the split")
+    rows: int = setting(
+        16, "preview: number of images, spread over the split; diff: at most so many on the sheet"
+    )
     split: str = setting("", "preview: the split; empty: the first")
 
     def __post_init__(self) -> None:
@@ -145,7 +151,7 @@ class ConvertSettings:
         require(0 <= self.shards <= 99999, "shards", self.shards, "0..99999")
         modes = [
             m
-            for m in ("merge", "verify", "preview", "upgrade", "unpack", "extend")
+            for m in ("merge", "verify", "preview", "upgrade", "unpack", "extend", "diff")
             if getattr(self, m)
         ]
         modes += ["check"] if self.check else []
