@@ -63,6 +63,7 @@ def launch(job: Job, settings: TrainSettings) -> int:
         status_dir=Path(status_dir),
         ranks_dir=job.ranks_dir,
         hang_seconds=settings.runtime.hang_seconds,
+        alone=job.nodes == 1,
     )
     try:
         with PassOn(watch) as passed:

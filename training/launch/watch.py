@@ -16,6 +16,10 @@ from pathlib import Path
 
 from training.process.rank_status import FINISHED, JOB_VARIABLE, read_status
 
+_SCHEDULER_BEFORE = (
+    " The job's scheduler on this machine was gone before: if no rank here says why, look at the other machines and "
+    "at scheduler.log."
+)
 STOPPED_SECONDS = 20.0
 """How long a rank may be stopped (SIGSTOP, a debugger) before the job counts as hung."""
 
@@ -54,6 +58,7 @@ class JobWatch:
         status_dir: Where the ranks say how far they are.
         ranks_dir: Where their logs are.
         hang_seconds: A rank so long behind the others is hung.
+        alone: No other machine takes part in the job.
     """
 
     def __init__(
@@ -64,11 +69,13 @@ class JobWatch:
         status_dir: Path,
         ranks_dir: Path,
         hang_seconds: float,
+        alone: bool = True,
     ) -> None:
         self.marker = f"{JOB_VARIABLE}={job_id}".encode()
         self.views = {rank: RankView(rank) for rank in ranks}
         self.status_dir, self.ranks_dir = status_dir, ranks_dir
         self.hang_seconds = hang_seconds
+        self.alone = alone
         self.scheduler_seen = self.scheduler_lost = False
 
     def log_path(self, rank: int) -> Path:
@@ -122,7 +129,11 @@ class JobWatch:
         Args:
             ended: True once msrun is gone: whoever has not finished then has failed.
         """
-        if self.scheduler_lost:
+        if self.scheduler_lost and self.alone:
+            # It leaves by itself when a rank has not answered for long: a stopped one is the reason, then.
+            for view in self.views.values():
+                if view.stopped_since is not None:
+                    return _stopped(view, time.monotonic())
             return (
                 "the scheduler, msrun's process that keeps count of the ranks, is gone while they were at "
                 f"work; no rank has failed. The whole job is ended. Its log: {self.ranks_dir / 'scheduler.log'}"
@@ -133,7 +144,9 @@ class JobWatch:
             if not view.alive and view.doing != FINISHED and (view.pid is not None or ended)
         ]
         if gone:
-            return "\n".join(self._why_gone(view) for view in self._culprits(gone))
+            reasons = "\n".join(self._why_gone(view) for view in self._culprits(gone))
+            # Where other machines take part, it also leaves because of one of them, which is known only there.
+            return reasons + (_SCHEDULER_BEFORE if self.scheduler_lost else "")
         return find_hung(list(self.views.values()), time.monotonic(), self.hang_seconds)
 
     def _culprits(self, gone: list[RankView]) -> list[RankView]:
@@ -222,10 +235,7 @@ def find_hung(views: list[RankView], now: float, hang_seconds: float) -> str | N
         if view.doing == FINISHED:
             continue
         if view.stopped_since is not None and now - view.stopped_since > STOPPED_SECONDS:
-            return (
-                f"rank {view.rank} is stopped (a signal or a debugger) at step {view.step} since "
-                f"{now - view.stopped_since:.0f} s; the whole job is ended."
-            )
+            return _stopped(view, now)
         silent = now - view.told
         waiting_for = len(views) > 1 and _is_behind(view, views, furthest)
         if silent > hang_seconds + view.patience and waiting_for:
@@ -234,6 +244,14 @@ def find_hung(views: list[RankView], now: float, hang_seconds: float) -> str | N
                 f"the others wait for it; the whole job is ended. Limit: runtime.hang_seconds."
             )
     return None
+
+
+def _stopped(view: RankView, now: float) -> str:
+    since = now - (now if view.stopped_since is None else view.stopped_since)
+    return (
+        f"rank {view.rank} is stopped (a signal or a debugger) at step {view.step} since {since:.0f} s; "
+        "the whole job is ended."
+    )
 
 
 def _is_behind(view: RankView, views: list[RankView], furthest: int) -> bool:
