@@ -18,6 +18,8 @@ from training.process.settings import RuntimeSettings
 
 # Optional[...] instead of `X | None` below: OmegaConf reads these annotations.
 
+SCHEDULE_TO = ("recipe", "max_minutes")
+
 
 @dataclass
 class OptimSettings:
@@ -188,6 +190,11 @@ class TrainSettings:
     batch_size: int = setting(32, "images per device and step")
     max_steps: Optional[int] = setting(None, "stop after this step; the schedule stays as it is")
     max_minutes: Optional[float] = setting(None, "stop and save before this time is up")
+    schedule_to: str = setting(
+        "recipe",
+        "what the learning rate falls over: recipe (`epochs`), or max_minutes (as many epochs as that leaves "
+        "time for, measured in the first steps)",
+    )
     resume: bool = setting(False, "go on from the newest whole checkpoint in output")
     overwrite: bool = setting(False, "throw away an earlier run in output")
     workers: int = setting(0, "batches read and augmented at a time; 0 = pipeline.workers")
@@ -215,6 +222,13 @@ class TrainSettings:
         require(self.batch_size >= 1, "batch_size", self.batch_size, "a count >= 1")
         require_positive("max_steps", self.max_steps)
         require_positive("max_minutes", self.max_minutes)
+        require_choice("schedule_to", self.schedule_to, SCHEDULE_TO)
+        require(
+            self.schedule_to == "recipe" or self.max_minutes is not None,
+            "schedule_to",
+            self.schedule_to,
+            "recipe, or a number of max_minutes as well",
+        )
         require(self.workers >= 0, "workers", self.workers, "a count >= 0")
         require(0 <= self.preview <= 10_000, "preview", self.preview, "a count 0..10000")
         require(

@@ -39,7 +39,15 @@ _HYDRA_OVERRIDES = (
 COMPUTING = ("train", "eval", "predict", "export")
 """Commands that run compiled code, see `hold_ctrl_c`. Others wait for their processes and must wake up at once."""
 
-OF_ONE_CALL = ("max_steps", "max_minutes", "overwrite", "preview", "summary", "replay")
+OF_ONE_CALL = (
+    "max_steps",
+    "max_minutes",
+    "schedule_to",
+    "overwrite",
+    "preview",
+    "summary",
+    "replay",
+)
 """Settings of a run that are said for one call of it, and not taken over by the next."""
 
 _PRINTING_FLAGS = ("--cfg", "-c", "--info", "-i")

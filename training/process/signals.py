@@ -55,7 +55,8 @@ class StopRequest:
         self.signal: int | None = None
         self.interruptible = True
         self._before: dict[int, Any] = {}
-        self._longest_s = 0.0
+        self._longest_s = self.measured_s = 0.0
+        self.measured_steps = 0
         self._save_s = self._evaluation_s = 0.0
         self._expected_s, self._most_reserved_s = 0.0, 60 * (max_minutes or 0) / 4
 
@@ -88,9 +89,13 @@ class StopRequest:
         if self.interruptible:
             raise Interrupted
 
-    def took(self, seconds: float) -> None:
-        """Note how long a step took, so that the last one ends before the deadline."""
+    def took(self, seconds: float, steps: int = 1) -> None:
+        """Note how long a call of some steps took, so that the last one ends before the deadline."""
         self._longest_s = max(seconds, 0.9 * self._longest_s)
+        self.measured_s, self.measured_steps = (
+            self.measured_s + seconds,
+            self.measured_steps + steps,
+        )
 
     def saved(self, seconds: float) -> None:
         """Note how long a checkpoint took, since one ends the run."""
@@ -133,6 +138,12 @@ class StopRequest:
             return None
         reserved = self._save_s + (self._reserved_s if self._expected_s else 0.0)
         return max(0, int((self.deadline - time.monotonic() - reserved) / seconds_a_step))
+
+    def plan(self) -> tuple[float, float]:
+        """Return the seconds left without saving at the end, and the seconds that an evaluation should take."""
+        assert self.deadline is not None
+        left = self.deadline - time.monotonic() - self._save_s
+        return left, self._evaluation_s or 1.5 * self._expected_s
 
     def no_time_to_evaluate(self, world: World, *, at_stop: bool = False) -> str:
         """Say why an evaluation would end after the limit; call it on every rank.

@@ -25,6 +25,7 @@ from training.process.signals import Interrupted, StopRequest
 from training.process.world import World
 from training.run.evaluator import Evaluator
 from training.run.first_weights import load_initial_weights
+from training.run.fit_schedule import MEASURED_STEPS, fit, taken_over
 from training.run.preflight import preflight
 from training.run.save_and_evaluate import SaveAndEvaluate
 from training.settings import TrainSettings
@@ -119,12 +120,14 @@ class Trainer:
             refuse_live_run(self.output)
             check_folder(settings)
             self.left_open.enter_context(locked_run(self.output))
+        found = self.store.newest(self.say) if settings.resume else None
+        if found is not None:
+            settings = self.settings = taken_over(settings, found.card.settings)
         self.parts = build_parts(settings, world, self.split)
         self.reporter = Reporter(self.parts, self.say, self.stop.steps_left)
         self.blackbox = BlackBox(self.parts)
         self.keeper.open(self.parts, Evaluator(self.parts), self.reporter)
         self.due = Triggers(self.parts)
-        found = self.store.newest(self.say) if settings.resume else None
         record = None
         if found is not None:
             self.resume_from(found)
@@ -171,8 +174,9 @@ class Trainer:
 
     def steps(self) -> None:
         """Train from the current step to the last one, phase by phase."""
-        phases, total = self.parts.phases, self.parts.total_steps
-        while self.step < total:
+        phases = self.parts.phases
+        while self.step < self.parts.total_steps:
+            total = self.parts.total_steps
             current = max(i for i, phase in enumerate(phases) if phase.first_step <= self.step)
             ends = [phase.first_step for phase in phases[current + 1 :]] + [total]
             until = min(ends[0], total)
@@ -182,6 +186,7 @@ class Trainer:
                 while self.step < until:
                     if self.one_call(stepper, until):
                         return
+                    until = min(until, self.parts.total_steps)
             finally:
                 stepper.close()
 
@@ -207,7 +212,7 @@ class Trainer:
 
         steps = stepper.call(self.step, count, tell, lambda: self.stop.wanted)
         if not fresh:  # what compiling takes says nothing of the steps to come
-            self.stop.took(time.monotonic() - begun)
+            self.stop.took(time.monotonic() - begun, count)
             self.expect_evaluation((time.monotonic() - begun) / count)
         leaving = steps[-1].result.stop
         full: DiskError | None = None
@@ -237,7 +242,21 @@ class Trainer:
             elif leaving and self.settings.evaluate_at_end:
                 self.keeper.evaluate_at_stop(self.step)
             self.reporter.restart()
+        if self.settings.schedule_to == "max_minutes" and not fresh and not leaving:
+            self.fit_schedule()
         return leaving
+
+    def fit_schedule(self) -> None:
+        """Once enough steps were measured, cut the recipe to what `max_minutes` leaves time for."""
+        if self.stop.measured_steps < MEASURED_STEPS:
+            return
+        seconds = self.stop.measured_s / self.stop.measured_steps
+        self.say(fit(self.parts, self.world, self.stop, self.step, seconds))
+        self.settings = self.parts.settings
+        self.due = Triggers(self.parts)
+        self.reporter.plan_again()
+        if self.world.is_main:
+            write_settings(self.settings, self.output)
 
     def expect_evaluation(self, seconds_a_step: float) -> None:
         """Judge by a step how long the evaluation at the stop will take, until one was made."""

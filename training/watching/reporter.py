@@ -56,6 +56,11 @@ class Reporter:
         self.tensorboard = TensorBoard(self.parts.output / "tensorboard", enabled, step)
         self.terminal = Terminal(self.parts.total_steps, step, self.main, self.steps_left)
 
+    def plan_again(self) -> None:
+        """Take over another number of steps."""
+        self.due = Triggers(self.parts)
+        self.terminal.total = self.parts.total_steps
+
     def restart(self) -> None:
         """Leave the time since the last line out of the rates (saving, evaluating)."""
         self.meter.restart()
