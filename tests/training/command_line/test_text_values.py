@@ -28,6 +28,7 @@ CHOICES = {
         "scores",
         "norm",
         "schedule",
+        "schedule_to",
         "decay",
         "lr_scaling",
         "head",
