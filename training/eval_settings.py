@@ -23,6 +23,9 @@ from data_tools.core.settings_fields import (
 
 DEVICES = ("CPU", "Ascend")
 
+ONE_NAME_IOU = 0.5
+"""Overlap above which two boxes are taken for one object in what people look at; docs/evaluate.md measures it."""
+
 
 @dataclass
 class EvaluateSettings:
@@ -125,6 +128,12 @@ class PredictCommand:
     )
     top_k: int = setting(100, "most detections kept per image")
     nms_iou: float = setting(0.6, "overlap above which the lower score of a class goes, 0..1")
+    one_name: bool = setting(
+        True, "one object, one box, one name: the best of what overlaps, whatever the classes"
+    )
+    one_name_iou: float = setting(
+        ONE_NAME_IOU, "one_name: overlap above which two boxes are taken for one object, 0..1"
+    )
     classes: list[str] = setting([], "names of the classes to keep; empty = all")
     batch_size: int = setting(4, "images per network call")
     pictures: bool = setting(True, "write a picture per image (an annotated video for a video)")
@@ -152,6 +161,7 @@ class PredictCommand:
         )
         require(self.top_k >= 1, "top_k", self.top_k, "a count >= 1")
         require(0 < self.nms_iou <= 1, "nms_iou", self.nms_iou, "0 < iou <= 1")
+        require(0 < self.one_name_iou <= 1, "one_name_iou", self.one_name_iou, "0 < iou <= 1")
         require(self.batch_size >= 1, "batch_size", self.batch_size, "a count >= 1")
         require(self.video_step >= 1, "video_step", self.video_step, "a count >= 1")
         require_choice("device", self.device, DEVICES)

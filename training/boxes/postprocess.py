@@ -5,13 +5,14 @@ The suppression itself is in `nms.py`; what detections are worth is `evaluation/
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from training.boxes.nms import best_first, candidates, nms
-from training.eval_settings import EvaluateSettings
+from training.eval_settings import ONE_NAME_IOU, EvaluateSettings
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class Protocol:
         max_per_class: Most detections of a class in an image; None for no limit.
         max_per_image: Most detections in an image over all classes; None for no limit.
         candidates_per_class: Boxes of a class that suppression looks at, the best; None for all.
+        one_name_iou: One object, one name: a box keeps its best class only, and of boxes that overlap
+            more than this the best stays, whatever their classes; None lets classes overlap, as metrics do.
     """
 
     name: str
@@ -35,6 +38,7 @@ class Protocol:
     max_per_class: int | None = None
     max_per_image: int | None = 100
     candidates_per_class: int | None = None
+    one_name_iou: float | None = None
 
 
 PUBLISHED = Protocol("published", 0.1, 0.6, 1.0, max_per_class=100, max_per_image=1000)
@@ -78,6 +82,11 @@ class Detections:
         keep = self.scores >= threshold
         return Detections(self.boxes_yxyx_px[keep], self.scores[keep], self.labels[keep])
 
+    def of(self, labels: Collection[int], most: int) -> Detections:
+        """Return the first `most` detections whose label is one of `labels`."""
+        keep = np.flatnonzero(np.isin(self.labels, list(labels)))[:most]
+        return Detections(self.boxes_yxyx_px[keep], self.scores[keep], self.labels[keep])
+
 
 def detect(
     boxes_yxyx_rel: npt.NDArray[np.float32],
@@ -103,6 +112,8 @@ def detect(
     usable = np.isfinite(boxes_yxyx_rel).all(axis=1)
     anchors, classes, found = candidates(scores, usable, protocol.score_floor)
     best = best_first(found)
+    if protocol.one_name_iou is not None:
+        best = best[np.sort(np.unique(anchors[best], return_index=True)[1])]
     if protocol.candidates_per_class is not None:
         best = _first_of_each(best, classes, protocol.candidates_per_class)
     anchors, classes = anchors[best], classes[best]
@@ -114,13 +125,31 @@ def detect(
         protocol.nms_iou,
         pixel_offset=protocol.pixel_offset,
         max_per_class=protocol.max_per_class,
-        max_total=protocol.max_per_image,
+        max_total=protocol.max_per_image if protocol.one_name_iou is None else None,
     )
+    if protocol.one_name_iou is not None:
+        rest = boxes.take(picked, axis=0)
+        picked = picked[one_name(rest, protocol.one_name_iou)[: protocol.max_per_image]]
     return Detections(
         boxes.take(picked, axis=0),
         found[best[picked]],
         (classes[picked] + 1).astype(np.int32),
     )
+
+
+def one_name(
+    boxes_yxyx_px: npt.NDArray[np.float64], iou: float = ONE_NAME_IOU
+) -> npt.NDArray[np.int64]:
+    """Pick of boxes that overlap the best, whatever their classes; for what people look at, not for metrics.
+
+    Args:
+        boxes_yxyx_px: (N, 4) float64 corners, best first; within each class already suppressed.
+        iou: Overlap above which the later box goes, > 0.
+
+    Returns:
+        (K,) int64 positions of the picked boxes, rising.
+    """
+    return nms(boxes_yxyx_px, np.zeros(len(boxes_yxyx_px), np.int64), iou)
 
 
 def _first_of_each(

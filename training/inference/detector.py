@@ -17,6 +17,7 @@ from data_tools.core.errors import SettingError
 from data_tools.core.sample import ClassInfo
 from data_tools.images.draw import draw_boxes
 from training.boxes.postprocess import Detections, Protocol, detect
+from training.eval_settings import ONE_NAME_IOU
 from training.evaluation.evaluate import PredictFn
 from training.inference.class_thresholds import AUTO, require_thresholds, thresholds_by_label
 from training.inference.image_source import read_image
@@ -73,6 +74,8 @@ class Choice:
         nms_iou: Overlap above which the lower score of a class goes.
         labels: Labels to keep; None for all.
         by_label: (C,) lowest score of each label, in place of `threshold`; empty for none.
+        one_name_iou: Overlap above which two boxes are one object with one name; None lets each class
+            have its own box of an object, as in metrics.
     """
 
     threshold: float = 0.5
@@ -80,6 +83,7 @@ class Choice:
     nms_iou: float = 0.6
     labels: frozenset[int] | None = None
     by_label: tuple[float, ...] = ()
+    one_name_iou: float | None = ONE_NAME_IOU
 
 
 class Detector:
@@ -148,7 +152,12 @@ class Detector:
         )
 
     def choice(
-        self, threshold: float | str, top_k: int, nms_iou: float, classes: Collection[str]
+        self,
+        threshold: float | str,
+        top_k: int,
+        nms_iou: float,
+        classes: Collection[str],
+        one_name_iou: float | None = ONE_NAME_IOU,
     ) -> Choice:
         """Return which detections are wanted.
 
@@ -157,6 +166,7 @@ class Detector:
             top_k: Most detections per image.
             nms_iou: Overlap above which the lower score of a class goes.
             classes: Names of the classes to keep; all if empty.
+            one_name_iou: Overlap above which boxes of any classes are one object; None lets them be.
 
         Raises:
             SettingError: If a name is unknown, or `auto` is wanted and no evaluation told thresholds.
@@ -164,8 +174,8 @@ class Detector:
         labels = self.labels_of(classes)
         if threshold == AUTO:
             by_label = require_thresholds(self.thresholds, self.path)
-            return Choice(min(by_label), top_k, nms_iou, labels, by_label)
-        return Choice(float(threshold), top_k, nms_iou, labels)
+            return Choice(min(by_label), top_k, nms_iou, labels, by_label, one_name_iou)
+        return Choice(float(threshold), top_k, nms_iou, labels, (), one_name_iou)
 
     def labels_of(self, names: Collection[str]) -> frozenset[int] | None:
         """Return the labels of class names; None for no names, which means all.
@@ -189,6 +199,7 @@ class Detector:
         top_k: int = 100,
         nms_iou: float = 0.6,
         classes: Collection[str] = (),
+        one_name_iou: float | None = ONE_NAME_IOU,
     ) -> Prediction:
         """Find objects on one image of any size.
 
@@ -198,6 +209,8 @@ class Detector:
             top_k: Most detections.
             nms_iou: Overlap above which the lower score of a class goes.
             classes: Names of the classes to keep; all if empty.
+            one_name_iou: Overlap above which boxes of any classes are one object, of which the best stays;
+                None lets each class have its own box, as in metrics.
 
         Raises:
             DataError: If the image cannot be read.
@@ -210,7 +223,7 @@ class Detector:
             pixels = np.ascontiguousarray(image[:, :, ::-1])
         else:
             pixels = read_image(image)
-        choice = self.choice(threshold, top_k, nms_iou, classes)
+        choice = self.choice(threshold, top_k, nms_iou, classes, one_name_iou)
         return self.predict_batch([pixels], choice)[0]
 
     def predict_batch(self, images_bgr: Sequence[Image], choice: Choice) -> list[Prediction]:
@@ -235,20 +248,27 @@ class Detector:
             choice: Which detections are wanted.
         """
         boxes, scores = self.predict_fn(batch)
-        if choice.labels is not None:
-            scores = scores.copy()
-            scores[:, :, [k for k in range(scores.shape[2]) if k not in choice.labels]] = 0.0
         if choice.by_label:
             # Before suppression, which is class by class: a box too faint can only remove fainter ones.
             lowest = np.array((np.inf, *choice.by_label), np.float32)  # background never counts
             scores = np.where(scores >= lowest, scores, np.float32(0))
         # The floor is exclusive, a threshold is not.
         floor = float(np.nextafter(np.float32(choice.threshold), np.float32(-1)))
-        protocol = Protocol("predict", floor, choice.nms_iou, max_per_image=choice.top_k)
-        return [
-            self._named(detect(boxes[k], scores[k], height, width, protocol), height, width)
-            for k, (height, width) in enumerate(sizes)
-        ]
+        protocol = Protocol(
+            "predict",
+            floor,
+            choice.nms_iou,
+            max_per_image=None if choice.labels else choice.top_k,
+            one_name_iou=choice.one_name_iou,
+        )
+        predictions = []
+        for k, (height, width) in enumerate(sizes):
+            found = detect(boxes[k], scores[k], height, width, protocol)
+            if choice.labels:
+                # After suppression: what is a dog first is no cat because only cats are asked for.
+                found = found.of(choice.labels, choice.top_k)
+            predictions.append(self._named(found, height, width))
+        return predictions
 
     def _named(self, found: Detections, height: int, width: int) -> Prediction:
         classes = [self.classes[label - 1] for label in found.labels]

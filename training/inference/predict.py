@@ -61,7 +61,10 @@ def run(command: PredictCommand) -> int:
         class_names=command.class_names,
         model=command.model,
     )
-    choice = detector.choice(command.threshold, command.top_k, command.nms_iou, command.classes)
+    one_name_iou = command.one_name_iou if command.one_name else None
+    choice = detector.choice(
+        command.threshold, command.top_k, command.nms_iou, command.classes, one_name_iou
+    )
     if command.serve:
         from training.inference.serve import serve
 

@@ -10,6 +10,7 @@ import json
 import signal
 import threading
 import time
+from dataclasses import replace
 from typing import Any
 
 from data_tools.core.errors import DataError, SettingError
@@ -94,7 +95,7 @@ def detections(detector: Detector, choice: Choice, data: bytes) -> dict[str, Any
         )
     image = read_image(data)
     begun = time.perf_counter()
-    low = Choice(min(_FLOOR, choice.threshold), choice.top_k, choice.nms_iou, choice.labels)
+    low = replace(choice, threshold=min(_FLOOR, choice.threshold), by_label=())
     found = detector.predict_batch([image], low)[0]
     return {
         "height": found.height,

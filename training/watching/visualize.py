@@ -18,6 +18,7 @@ from data_tools.images.decode import decode_bgr
 from data_tools.images.draw import contact_sheet, draw_boxes, save_png
 from data_tools.shards.manifest import ConvertedSplit
 from data_tools.shards.reader import RowReader
+from training.boxes.postprocess import one_name
 from training.evaluation.detection_table import DetectionTable
 from training.evaluation.ground_truth import GroundTruth
 from training.evaluation.scoring import EvaluationResult
@@ -80,8 +81,9 @@ def write_prediction_sheet(
     """
     chosen = np.unique(np.linspace(0, result.truth.num_images - 1, count).round().astype(np.int64))
     ids = result.truth.image_ids[chosen]
-    title = f"{split.manifest.split}: left ground truth, right detections from {threshold:.2f}"
-    save_png(path, sheet(split, result.truth, result.detections, ids, threshold, title))
+    title = f"{split.manifest.split}: left ground truth, right detections from {threshold:.2f}, one name each"
+    table = sheet(split, result.truth, result.detections, ids, threshold, title, one_name_each=True)
+    save_png(path, table)
 
 
 def write_worst_images(
@@ -111,6 +113,7 @@ def sheet(
     threshold: float,
     title: str,
     notes: Sequence[str] | None = None,
+    one_name_each: bool = False,
 ) -> Image:
     """Draw images with truth and detections side by side.
 
@@ -122,6 +125,7 @@ def sheet(
         threshold: Lowest score drawn.
         title: Line above all.
         notes: A text for each image, added to its caption.
+        one_name_each: Draw one box for each object, as `predict.py` does; else all that metrics count.
 
     Returns:
         (H, W, 3) uint8 BGR.
@@ -149,6 +153,8 @@ def sheet(
             )
         )
         found = np.flatnonzero((detections.image_id == image_id) & (detections.score >= threshold))
+        if one_name_each:
+            found = found[one_name(yxyx_from_xywh(detections.boxes_xywh_px[found]))]
         labels = [label_of[int(c)] for c in detections.category_id[found[::-1]]]
         tiles.append(
             draw_boxes(

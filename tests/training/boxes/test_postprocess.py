@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 
 from tests.helpers.eval_fixtures import loop_nms
-from training.boxes.postprocess import PUBLISHED, Protocol, coco_protocol, detect
+from training.boxes.postprocess import PUBLISHED, Protocol, coco_protocol, detect, one_name
 from training.eval_settings import EvaluateSettings
 
 
@@ -53,6 +53,45 @@ def test_equals_the_loop_over_classes_in_both_protocols() -> None:
             boxes, scores = output(rng, 150, 6)
             got = as_rows(detect(boxes, scores, 120, 333, protocol))
             assert got == oracle(boxes, scores, 120, 333, protocol)
+
+
+def one_name_oracle(
+    boxes: np.ndarray, scores: np.ndarray, height: int, width: int, protocol: Protocol
+) -> list[tuple]:
+    """The best class of each box; then the loop class by class; then the loop over all that is left."""
+    only_best = np.zeros_like(scores)
+    label = 1 + scores[:, 1:].argmax(axis=1)
+    only_best[np.arange(len(scores)), label] = scores[np.arange(len(scores)), label]
+    unlimited = dataclasses.replace(protocol, max_per_image=None)
+    rows = oracle(boxes, only_best, height, width, unlimited)
+    corners = np.array([box for _, _, box in rows]).reshape(-1, 4)
+    kept = loop_nms(corners, protocol.one_name_iou, 0.0, None) if rows else []
+    return [rows[k] for k in kept][: protocol.max_per_image]
+
+
+def test_one_name_equals_three_loops() -> None:
+    rng = np.random.default_rng(1)
+    for iou, most in ((0.5, 100), (0.2, None), (0.9, 5), (1.0, 100)):
+        protocol = Protocol("p", 0.2, 0.6, max_per_image=most, one_name_iou=iou)
+        for anchors in (0, 1, 150):
+            boxes, scores = output(rng, anchors, 6)
+            got = as_rows(detect(boxes, scores, 120, 333, protocol))
+            assert got == one_name_oracle(boxes, scores, 120, 333, protocol)
+
+
+def test_one_name_leaves_no_two_boxes_of_one_object() -> None:
+    boxes = np.array([[0, 0, 0.5, 0.5], [0, 0.01, 0.5, 0.51], [0.5, 0.5, 1, 1]], np.float32)
+    scores = np.array([[0, 0.9, 0.8, 0], [0, 0, 0.7, 0.6], [0, 0, 0, 0.5]], np.float32)
+    protocol = Protocol("p", 0.1, 0.6)
+    assert detect(boxes, scores, 100, 100, protocol).labels.tolist() == [1, 2, 3, 3]
+    once = detect(boxes, scores, 100, 100, dataclasses.replace(protocol, one_name_iou=0.5))
+    assert once.labels.tolist() == [1, 3]
+    assert one_name(np.zeros((0, 4))).tolist() == []
+
+
+def test_metrics_let_classes_overlap() -> None:
+    assert coco_protocol(EvaluateSettings()).one_name_iou is None
+    assert PUBLISHED.one_name_iou is None
 
 
 def test_published_protocol_is_what_the_published_tools_do() -> None:

@@ -58,11 +58,11 @@ def test_detections_are_those_of_each_class_alone_at_its_threshold() -> None:
     thresholds = tuple(float(t) for t in rng.random(len(CLASSES)).round(2))
     detector = Detector(lambda batch: (boxes, scores), (32, 32), CLASSES, 1, thresholds)
     image = np.zeros((40, 50, 3), np.uint8)
-    (found,) = detector.predict_batch([image], detector.choice("auto", 10_000, 0.5, ()))
+    (found,) = detector.predict_batch([image], detector.choice("auto", 10_000, 0.5, (), None))
     got = sorted(zip(found.labels.tolist(), found.scores.tolist(), strict=True))
     expected = []
     for label, threshold in enumerate(thresholds, 1):
-        choice = Choice(threshold, 10_000, 0.5, frozenset({label}))
+        choice = Choice(threshold, 10_000, 0.5, frozenset({label}), one_name_iou=None)
         (alone,) = detector.predict_batch([image], choice)
         expected += list(zip(alone.labels.tolist(), alone.scores.tolist(), strict=True))
     assert got == sorted(expected) and len(set(found.labels.tolist())) == len(CLASSES)

@@ -21,6 +21,7 @@ from training.inference.detector import Choice, Detector
 from training.inference.image_source import find_images, read_image
 from training.inference.predict import image_ids, run
 from training.inference.predict_output import PredictionFiles, picture_name
+from training.inference.serve import detections
 
 
 def sure_box(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -124,6 +125,44 @@ def test_threshold_top_k_and_classes(tmp_path: Path, detector: Detector) -> None
         detector.predict(tmp_path / "a.png", classes=["dog"])
     many = Detector(PixelPredictor(len(CLASSES) + 1), (32, 32), CLASSES)
     assert len(many.predict(picture(), threshold=0.1, top_k=3)) == 3
+
+
+def two_names(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Find one object that may be a square (label 2) or a circle (label 1)."""
+    boxes = np.tile(
+        np.array([[0, 0, 0.5, 0.5], [0, 0, 0.5, 0.45]], np.float32), (len(images), 1, 1)
+    )
+    scores = np.zeros((len(images), 2, len(CLASSES) + 1), np.float32)
+    scores[:, 0, 1], scores[:, 0, 2], scores[:, 1, 1] = 0.7, 0.9, 0.8
+    return boxes, scores
+
+
+def test_one_object_has_one_name() -> None:
+    detector = Detector(two_names, (32, 32), CLASSES)
+    assert detector.predict(picture()).labels.tolist() == [2]
+    assert detector.predict(picture(), one_name_iou=0.95).labels.tolist() == [2, 1]
+    assert detector.predict(picture(), one_name_iou=None).labels.tolist() == [2, 1]
+    # What is a square is not called a circle because only circles are asked for.
+    assert len(detector.predict(picture(), classes=[CLASSES[0].name])) == 0
+    only = detector.predict(picture(), classes=[CLASSES[0].name], one_name_iou=None)
+    assert only.labels.tolist() == [1]
+
+
+def test_one_name_is_a_setting_of_the_command_and_of_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    detector = Detector(two_names, (32, 32), CLASSES)
+    monkeypatch.setattr(training.inference.predict.Detector, "load", lambda *a, **k: detector)
+    cv2.imwrite(str(tmp_path / "a.png"), picture())
+    for changes, expected in (({}, 1), ({"one_name": False}, 2), ({"one_name_iou": 0.95}, 2)):
+        out = tmp_path / f"out{expected}{len(changes)}{'one_name' in changes}"
+        run(command(tmp_path / "a.png", out, pictures=False, **changes))
+        assert len(json.loads((out / "detections.json").read_text())) == expected
+    shown = (tmp_path / "a.png").read_bytes()
+    for choice, labels in ((Choice(), [2]), (Choice(one_name_iou=None), [2, 1])):
+        assert [d["label"] for d in detections(detector, choice, shown)["detections"]] == labels
+    with pytest.raises(SettingError, match="one_name_iou=0"):
+        command(tmp_path, tmp_path, one_name_iou=0.0)
 
 
 def test_arrays_bytes_and_paths_give_the_same(tmp_path: Path) -> None:
