@@ -44,8 +44,8 @@ coverage-floor: install-dev ## after tests with --cov: fail under 90 % of the li
 	$(PY) -m coverage report --include='data_tools/*' --fail-under=90
 	$(PY) -m coverage report --include='training/*' --fail-under=90
 
-# In an environment of its own: pip-audit asks pypi.org about every pinned package. --strict: a package that it
-# cannot ask about is a failure, not a pass.
+# In an environment of its own: pip-audit asks for the known weaknesses of every pinned package. --strict: a
+# package that it cannot ask about is a failure, not a pass.
 audit: $(PY) ## look for known weaknesses of the pinned packages (needs the network)
 	$(PY) -m venv .venv-audit
 	.venv-audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit

@@ -3,4 +3,4 @@
 Knows nothing of models, optimizers or Hydra: `training` imports this package, never the other way round.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"

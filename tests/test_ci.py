@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 
+import pytest
 import yaml
 
 
@@ -66,3 +68,53 @@ def test_versions_agree(repository: Path) -> None:
     assert "Apache License" in (repository / "LICENSE").read_text()
     for package in ("data_tools", "training"):
         assert (repository / package / "py.typed").is_file()
+
+
+def test_the_changelog_tells_the_version_and_those_before(repository: Path) -> None:
+    from data_tools import __version__
+
+    text = (repository / "CHANGELOG.md").read_text()
+    heads = re.findall(r"^## (\S+) \((.+)\)$", text, re.MULTILINE)
+    assert len(heads) == text.count("\n## "), (
+        "a heading that is not `## VERSION (DATE or unreleased)`"
+    )
+    assert re.sub(r"\.dev\d+$", "", __version__) == heads[0][0]
+    assert (heads[0][1] == "unreleased") == (".dev" in __version__)
+    assert all(re.fullmatch(r"20\d\d-\d\d-\d\d", when) for _, when in heads[1:])
+    numbers = [[int(n) for n in version.split(".")] for version, _ in heads]
+    assert numbers == sorted(numbers, reverse=True)
+
+
+# Where packages come from is the business of pip's own settings, on a company's network above all.
+INDEX_HOSTS = re.compile(
+    r"py[p]i\.org|python[h]osted\.org|[\w.-]+/py[p]i/|--(?:extra-)?index[-]url|--trusted[-]host"
+)
+
+
+def test_no_file_names_the_host_of_a_package_index(repository: Path) -> None:
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=repository, capture_output=True, text=True
+    )
+    if listed.returncode != 0:
+        pytest.skip("no git checkout: which files are the project's is not known")
+    named = {}
+    for name in listed.stdout.rstrip("\0").split("\0"):
+        if not (repository / name).is_file():  # removed, and not committed yet
+            continue
+        text = (repository / name).read_bytes().decode("utf-8", errors="replace")
+        if found := INDEX_HOSTS.search(text):
+            named[name] = found.group()
+    assert not named
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "pip asks https://py" + "pi.org/simple",
+        "from https://files.python" + "hosted.org/packages/x",
+        "https://mirror.example/py" + "pi/simple",
+        "pip install --index" + "-url https://example.org x",
+    ],
+)
+def test_such_a_host_would_be_found(line: str) -> None:
+    assert INDEX_HOSTS.search(line)
