@@ -5,8 +5,11 @@ The same facts, and every single defect, stand in each split's `report.json` (`f
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
+
+from data_tools.core.where_to_look import where_to_look
 
 
 def print_summary(out: Path, reports: list[dict[str, Any]]) -> None:
@@ -28,3 +31,5 @@ def print_summary(out: Path, reports: list[dict[str, Any]]) -> None:
             print(f"  {count} images {change}")
     if any(report["defects"] for report in reports):
         print(f"every defect with file and id: {out}/<split>/report.json")
+    preview = f"python convert.py {shlex.quote(f'preview={out}')}"
+    print(where_to_look(then=f"{preview} draws images with their boxes"))

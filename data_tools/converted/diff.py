@@ -23,6 +23,7 @@ from data_tools.core.boxes import xywh_from_yxyx
 from data_tools.core.errors import SettingError
 from data_tools.core.files import make_folder, write_atomic
 from data_tools.core.progress import Progress
+from data_tools.core.where_to_look import where_to_look
 from data_tools.images.draw import save_png
 from data_tools.shards.manifest import MANIFEST, ConvertedSplit, open_split
 from data_tools.shards.reader import RowReader
@@ -100,10 +101,10 @@ def run_diff(settings: ConvertSettings) -> int:
     _print_table(content)
     picture = out / "diff.png"
     picture.unlink(missing_ok=True)
+    print(f"every change: {out / 'diff.json'}")
     if sheet:
         save_png(picture, draw_changes(sheet))
-        print(f"{picture}: {len(sheet)} images that changed")
-    print(f"every change: {out / 'diff.json'}")
+        print(where_to_look(pictures=[picture]))
     return 0
 
 

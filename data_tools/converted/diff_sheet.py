@@ -5,20 +5,19 @@ What changed is found in `diff.py`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
-import cv2
 import numpy as np
 
 from data_tools.converted.box_changes import Boxes, Change
 from data_tools.images.decode import decode_bgr
-from data_tools.images.draw import Image, contact_sheet, draw_boxes
+from data_tools.images.draw import Image, colour_of, draw_boxes
+from data_tools.images.sheet import contact_sheet, layout, scaled_to_cell, usual_aspect
 from data_tools.shards.reader import RowReader
 
 _COLOUR_OF = {"added": 2, "removed": 1, "moved": 4, "class": 5, "flags": 3}
 """Change -> the label whose colour is taken: as far apart as labels' colours are."""
-_SIDE_PX = 300
 
 
 class Shown(Protocol):
@@ -43,28 +42,41 @@ def draw_changes(
     Raises:
         DataError: If a picture does not decode.
     """
-    tiles, captions = [], []
-    for side, row, before, after, changes, name in images:
+    pictures, captions = [], []
+    for side, row, _, _, changes, name in images:
         image = decode_bgr(side.reader[row].image)
         if image is None:
             raise side.reader.damaged(row, "its picture does not decode")
-        scale = max(1.0, _SIDE_PX / max(image.shape[:2]))
-        image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)
-        corners, labels, names, dashed = [], [], [], []
-        for change in changes:
-            for boxes, place in ((before, change.before), (after, change.after)):
-                if place is None:
-                    continue
-                old = boxes is before
-                corners.append(boxes.corners_yxyx_px[place] * scale)
-                labels.append(_COLOUR_OF[change.kind])
-                paired = change.after is not None and change.before is not None
-                names.append("" if old and paired and change.kind != "class" else
-                             f"{change.kind} {boxes.names[place]}")  # fmt: skip
-                dashed.append(old)
-        drawn = draw_boxes(
-            np.asarray(image, np.uint8), np.array(corners), labels, names, dashed=dashed
-        )
-        tiles.append(drawn)
+        pictures.append(image)
         captions.append(f"{name}: {len(changes)} boxes")
-    return contact_sheet(tiles, captions, title="boxes that changed: dashed before, solid after")
+    cells = layout(len(pictures), usual_aspect(pictures))
+    tiles = [
+        scaled_to_cell(picture, cells, _drawing(before, after, changes, cells.tile_width))
+        for picture, (_, _, before, after, changes, _) in zip(pictures, images, strict=True)
+    ]
+    title = "boxes that changed: dashed before, solid after"
+    legend = [(kind, colour_of(label)) for kind, label in _COLOUR_OF.items()]
+    return contact_sheet(tiles, captions, cells=cells, title=title, legend=legend)
+
+
+def _drawing(
+    before: Boxes, after: Boxes, changes: Sequence[Change], width: int
+) -> Callable[[Image, float], Image]:
+    corners, labels, names, dashed = [], [], [], []
+    for change in changes:
+        for boxes, place in ((before, change.before), (after, change.after)):
+            if place is None:
+                continue
+            old = boxes is before
+            corners.append(boxes.corners_yxyx_px[place])
+            labels.append(_COLOUR_OF[change.kind])
+            paired = change.after is not None and change.before is not None
+            unnamed = old and paired and change.kind != "class"
+            names.append("" if unnamed else f"{change.kind} {boxes.names[place]}")
+            dashed.append(old)
+
+    def draw(image: Image, scale: float) -> Image:
+        boxes = np.array(corners) * scale
+        return draw_boxes(image, boxes, labels, names, dashed=dashed, list_width=width)
+
+    return draw

@@ -5,16 +5,19 @@ Drawing itself is in `images/draw.py`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from data_tools.convert.settings import ConvertSettings
+from data_tools.converted.file_names import file_names
 from data_tools.converted.verify import split_folders
 from data_tools.core.errors import DataError
+from data_tools.core.where_to_look import where_to_look
 from data_tools.images.decode import decode_bgr
-from data_tools.images.draw import Image, contact_sheet, draw_boxes, save_png
+from data_tools.images.draw import Image, draw_boxes, save_png
+from data_tools.images.sheet import contact_sheet, layout, scaled_to_cell, usual_aspect
 from data_tools.shards.manifest import ConvertedSplit, open_split
 from data_tools.shards.reader import Row, RowReader
 
@@ -47,11 +50,12 @@ def run_preview(settings: ConvertSettings) -> int:
     )
     save_png(picture, sheet)
     print(f"{picture}: {count} of {split.num_images} images of {folder}")
+    print(where_to_look(pictures=[picture]))
     return 0
 
 
 def draw_rows(split: ConvertedSplit, rows: list[int]) -> Image:
-    """Draw some rows of a split, each with its boxes, class names and id.
+    """Draw some rows of a split, each with its boxes, class names and the name of its file.
 
     Args:
         split: The split.
@@ -65,22 +69,28 @@ def draw_rows(split: ConvertedSplit, rows: list[int]) -> Image:
     """
     reader = RowReader(split)
     names = {entry.label: entry.name for entry in split.classes}
+    shown, images = [reader[index] for index in rows], []
+    for index, row in zip(rows, shown, strict=True):
+        image = decode_bgr(row.image)
+        if image is None:
+            raise reader.damaged(index, "its picture does not decode")
+        images.append(image)
+    cells = layout(len(images), usual_aspect(images))
+    files = file_names(split, [row.image_id for row in shown])
     tiles, captions = [], []
-    for index in rows:
-        row = reader[index]
-        tiles.append(_draw_row(row, names, reader, index))
+    for row, image in zip(shown, images, strict=True):
+        tiles.append(scaled_to_cell(image, cells, _drawing(row, names, cells.tile_width)))
         crowds = f", {int(row.iscrowd.sum())} crowd" if row.iscrowd.any() else ""
-        captions.append(f"image {row.image_id}: {len(row.labels)} boxes{crowds}")
+        captions.append(f"{files[row.image_id]}: {len(row.labels)} boxes{crowds}")
     title = f"{split.folder.name}: {len(rows)} of {split.num_images} images, read from the shards"
-    return contact_sheet(tiles, captions, title=title)
+    return contact_sheet(tiles, captions, cells=cells, title=title)
 
 
-def _draw_row(row: Row, names: dict[int, str], reader: RowReader, index: int) -> Image:
-    image = decode_bgr(row.image)
-    if image is None:
-        raise reader.damaged(index, "its picture does not decode")
-    scale = max(1.0, 300 / max(image.shape[:2]))  # small pictures would drown in their captions
-    image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)
+def _drawing(row: Row, names: dict[int, str], width: int) -> Callable[[Image, float], Image]:
     captions = [names.get(int(label), f"? {label}") for label in row.labels]
-    boxes = row.boxes_yxyx_px * scale
-    return draw_boxes(np.asarray(image, np.uint8), boxes, row.labels, captions, dashed=row.iscrowd)
+
+    def draw(image: Image, scale: float) -> Image:
+        boxes = row.boxes_yxyx_px * scale
+        return draw_boxes(image, boxes, row.labels, captions, dashed=row.iscrowd, list_width=width)
+
+    return draw

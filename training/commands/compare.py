@@ -14,6 +14,7 @@ from data_tools.core.errors import DataError
 from data_tools.core.files import make_folder, write_atomic
 from data_tools.core.json_dataclass import read_json
 from data_tools.core.progress import Progress
+from data_tools.core.where_to_look import where_to_look
 from training.commands.evaluate_results import open_truth
 from training.eval_settings import EvalCommand
 from training.evaluation.detection_table import read_results
@@ -79,6 +80,8 @@ def run(command: EvalCommand) -> int:
     write_atomic(output / COMPARE, json.dumps(content, indent=1) + "\n")
     print(compare_table(content))
     print(f"written to {output}: {COMPARE}")
+    pages = [page for folder in folders if (page := folder / "report.html").is_file()]
+    print(where_to_look(pages=pages))
     return 0
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shlex
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy as np
 
 from data_tools.core.errors import CheckpointError, SettingError, UserError
 from data_tools.core.files import make_folder, naming, replacing
+from data_tools.core.where_to_look import where_to_look
 from data_tools.shards.manifest import ConvertedSplit, open_split
 from training.checkpoints.ledger import ledger, ledger_path, write_ledger
 from training.checkpoints.weight_files import is_torchvision, read_with_rest
@@ -91,6 +93,8 @@ def run(command: ExportCommand) -> int:
         with replacing(out) as beside:
             shutil.move(temporary, beside)
     print(f"written: {out} ({out.stat().st_size / 1e6:.1f} MB), {report_path.name}")
+    predict = f"python predict.py {shlex.quote(f'checkpoint={out}')} images=FOLDER"
+    print(where_to_look(then=f"{predict} draws what it finds on pictures of yours"))
     return 0
 
 

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from data_tools.core.errors import DataError, SettingError
 from data_tools.core.progress import Progress
+from data_tools.core.where_to_look import where_to_look
 from training.eval_settings import PredictCommand
 from training.inference.detector import Choice, Detector, Prediction
 from training.inference.image_source import Found, find_images, open_video, read_image, video_frames
@@ -84,6 +85,9 @@ def run(command: PredictCommand) -> int:
         f"{files.images} images, {files.detections} detections from {_in_words(choice)}, "
         f"{len(files.skipped)} not usable: {out}"
     )
+    more = "" if command.pictures else "pictures=true draws the boxes; "
+    table = f"{more}every box is a line of {out / 'detections.csv'}"
+    print(where_to_look(pictures=[out] if command.pictures else (), then=table))
     return 0
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from data_tools.core.files import make_folder, write_atomic
+from data_tools.core.where_to_look import where_to_look
 from data_tools.pages.page import write_page
 from data_tools.shards.manifest import ConvertedSplit
 from training.evaluation.diagnosis import Diagnosis, diagnose
@@ -31,8 +32,8 @@ EXTRAS = (
 )
 """What an evaluation may leave besides; all of it goes before the next one begins."""
 
-_ON_SHEET = 12
-_SUSPECTS_ON_SHEET = 24
+_ON_SHEET = 6
+_SUSPECTS_ON_SHEET = 15
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,14 @@ def clear_outputs(output: Path) -> None:
     """
     make_folder(output, "output")
     # Pictures too: with curves=false those of an earlier run would stay beside the new figures.
-    for name in (METRICS, *EXTRAS):
-        (output / name).unlink(missing_ok=True)
+    for path in (output / METRICS, *_extras(output)):
+        path.unlink(missing_ok=True)
+
+
+def _extras(output: Path) -> list[Path]:
+    """What an evaluation left besides figures and detections, `worst-2.png` and so on among it."""
+    further = sorted(output.glob("worst-[0-9]*.png"))
+    return [path for name in EXTRAS if (path := output / name).exists()] + further
 
 
 def write_outputs(
@@ -127,6 +134,7 @@ def write_outputs(
         write_page(output / REPORT, page)
     write_atomic(output / METRICS, json.dumps(metrics, indent=1) + "\n")
     print(metrics_table(metrics))
-    extras = [name for name in EXTRAS if (output / name).exists()]
-    print(f"written to {output}: {', '.join([METRICS, DETECTIONS, *extras])}")
+    extras = _extras(output)
+    print(f"written to {output}: {', '.join([METRICS, DETECTIONS, *(p.name for p in extras)])}")
+    print(where_to_look(pages=[p for p in extras if p.name == REPORT], pictures=extras))
     return diagnosis

@@ -300,5 +300,5 @@ class Trainer:
             "finished": done,
         }
         write_summary(self.output, summary)
-        self.say(pictures_of(self.output))
         self.say(f"after step {self.step}: {describe_path(self.output, done)}")
+        self.say(pictures_of(self.output))

@@ -11,13 +11,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data_tools.images.draw import colour_of, contact_sheet, draw_boxes, save_png
+from data_tools.converted.file_names import file_names
+from data_tools.core.where_to_look import where_to_look
+from data_tools.images.draw import colour_of, draw_boxes, save_png
+from data_tools.images.sheet import Layout, contact_sheet, layout, scaled_to_cell
 from data_tools.pipeline.pipeline import TrainBatch
 from data_tools.shards.manifest import ConvertedSplit
 from training.settings import TrainSettings
 
 PREVIEW = "preview.png"
-_TILE = 480
 
 
 def draw_preview(settings: TrainSettings, split: ConvertedSplit) -> int:
@@ -41,24 +43,29 @@ def draw_preview(settings: TrainSettings, split: ConvertedSplit) -> int:
     pipeline = build_pipeline(settings, split, World())
     anchors = default_boxes(settings.model)
     names = {info.label: info.name for info in split.classes}
+    height, width = settings.model.image_size
+    cells = layout(2 * count, width / height, group=2)
     tiles: list[NDArray[np.uint8]] = []
-    captions: list[str] = []
+    notes: list[str] = []
+    ids: list[int] = []
     step = 0
-    while len(captions) < 2 * count:
+    while len(ids) < count:
         batch = pipeline.batch_at(step)
         step += 1
-        for place in range(min(len(batch.image_ids), count - len(captions) // 2)):
-            left, right, note = draw_image(batch, place, anchors, settings, names)
+        for place in range(min(len(batch.image_ids), count - len(ids))):
+            left, right, note = draw_image(batch, place, anchors, settings, names, cells)
             tiles += [left, right]
-            captions += [f"image {batch.image_ids[place]}", note]
+            notes.append(note)
+            ids.append(int(batch.image_ids[place]))
+    files = file_names(split, ids)
+    captions = [
+        text for k, note in zip(ids, notes, strict=True) for text in (files.get(k, str(k)), note)
+    ]
     output = Path(settings.output)
     output.mkdir(parents=True, exist_ok=True)
     title = f"{split.manifest.split}: as the network sees it; right: anchors matched"
-    picture = contact_sheet(
-        tiles, captions, columns=4, tile_height=_TILE, tile_width=_TILE, title=title
-    )
-    save_png(output / PREVIEW, picture)
-    print(output / PREVIEW)
+    save_png(output / PREVIEW, contact_sheet(tiles, captions, cells=cells, title=title))
+    print(where_to_look(pictures=[output / PREVIEW]))
     return 0
 
 
@@ -68,6 +75,7 @@ def draw_image(
     anchors_cyxhw_rel: NDArray[np.float32],
     settings: TrainSettings,
     names: dict[int, str],
+    cells: Layout,
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], str]:
     """Draw one image of a batch twice: with its boxes, and with its matched anchors.
 
@@ -82,19 +90,27 @@ def draw_image(
     labels = batch.labels[place]
     positive = np.flatnonzero(labels > 0)
     image_bgr = np.ascontiguousarray(batch.images[place].transpose(1, 2, 0)[:, :, ::-1])
-    image_bgr = cv2.resize(image_bgr, None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
     height, width = image_bgr.shape[:2]
-    scale = np.array([height, width, height, width], np.float32)
+    size = np.array([height, width, height, width], np.float32)
     scaling = tuple(settings.model.prior_scaling)
-    boxes = decode_boxes(batch.loc_targets[place], anchors_cyxhw_rel, scaling)[positive] * scale
+    boxes = decode_boxes(batch.loc_targets[place], anchors_cyxhw_rel, scaling)[positive] * size
     # Anchors of one object decode to its box up to rounding: draw it once.
     _, first = np.unique(np.round(boxes), axis=0, return_index=True)
     shown = labels[positive[first]]
-    left = draw_boxes(image_bgr, boxes[first], shown, [names.get(int(k), "?") for k in shown])
-    right = image_bgr.copy()
-    for anchor in positive:
-        y1, x1, y2, x2 = (yxyx_from_cyxhw(anchors_cyxhw_rel[anchor][None])[0] * scale).round()
-        corners = (int(x1), int(y1)), (int(x2), int(y2))
-        cv2.rectangle(right, *corners, colour_of(int(labels[anchor])), 1)
+
+    def with_boxes(image: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
+        captions = [names.get(int(k), "?") for k in shown]
+        return draw_boxes(image, boxes[first] * scale, shown, captions, list_width=cells.tile_width)
+
+    def with_anchors(image: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
+        image = image.copy()
+        for anchor in positive:
+            corners = yxyx_from_cyxhw(anchors_cyxhw_rel[anchor][None])[0] * size * scale
+            y1, x1, y2, x2 = (int(v) for v in corners.round())
+            cv2.rectangle(image, (x1, y1), (x2, y2), colour_of(int(labels[anchor])), 1)
+        return image
+
     ignored = int((labels < 0).sum())
-    return left, right, f"{len(first)} boxes, {len(positive)} anchors, {ignored} not counted"
+    note = f"{len(first)} boxes, {len(positive)} anchors, {ignored} not counted"
+    left = scaled_to_cell(image_bgr, cells, with_boxes)
+    return left, scaled_to_cell(image_bgr, cells, with_anchors), note

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from data_tools.core.where_to_look import where_to_look
 from data_tools.pipeline.stage_costs import describe_stage_costs
 from training.learning.assemble import RunComponents
 from training.learning.stepper import StepRecord
@@ -181,11 +182,11 @@ def finite_or_none(value: Any) -> Any:
 
 def pictures_of(output: Path) -> str:
     """Return where the pictures of a run are, and how to look at its TensorBoard events."""
-    names = [n for n in ("curves.png", "predictions.png") if (output / n).is_file()]
-    pictures = f"pictures: {', '.join(str(output / name) for name in names) or 'none'}"
-    if not (output / "tensorboard").is_dir():
-        return pictures
-    return f"{pictures}; TensorBoard: pip install tensorboard, tensorboard --logdir {output / 'tensorboard'}"
+    events = output / "tensorboard"
+    return where_to_look(
+        pictures=[p for n in ("curves.png", "predictions.png") if (p := output / n).is_file()],
+        tensorboard=events if events.is_dir() else None,
+    )
 
 
 def describe_path(output: Path, finished: bool) -> str:

@@ -15,11 +15,11 @@ import numpy.typing as npt
 from data_tools.core.boxes import yxyx_from_xywh
 from data_tools.core.errors import DataError
 from data_tools.images.decode import decode_bgr
-from data_tools.images.draw import contact_sheet, draw_boxes, save_png
+from data_tools.images.draw import LEFT_OUT, MISSED, RIGHT, WRONG, Colour, draw_boxes, save_png
+from data_tools.images.sheet import contact_sheet, layout, scaled_to_cell, usual_aspect
 from data_tools.shards.manifest import ConvertedSplit
 from data_tools.shards.reader import RowReader
 from training.boxes.postprocess import one_name
-from training.evaluation.detection_table import DetectionTable
 from training.evaluation.ground_truth import GroundTruth
 from training.evaluation.scoring import EvaluationResult
 
@@ -29,7 +29,13 @@ THRESHOLD = 0.5
 """Detections below this score are not drawn: a hundred faint boxes would hide the picture."""
 
 _VERIFY = "Check the set: python convert.py verify"
-_SMALLEST_SIDE = 480  # drawings of small images are made larger, so that captions can be read
+LEGEND: tuple[tuple[str, Colour], ...] = (
+    ("found, right", RIGHT),
+    ("missed", MISSED),
+    ("wrong", WRONG),
+    ("a crowd: not counted", LEFT_OUT),
+)
+_PAIRS_ON_SHEET = 4  # more would be too small to see on a screen
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,7 @@ def write_prediction_sheet(
     path: Path,
     split: ConvertedSplit,
     result: EvaluationResult,
-    count: int = 12,
+    count: int = 8,
     threshold: float = THRESHOLD,
 ) -> None:
     """Write a contact sheet of images spread evenly over the split: truth left, prediction right.
@@ -80,48 +86,49 @@ def write_prediction_sheet(
         threshold: Lowest score drawn.
     """
     chosen = np.unique(np.linspace(0, result.truth.num_images - 1, count).round().astype(np.int64))
-    ids = result.truth.image_ids[chosen]
     title = f"{split.manifest.split}: left ground truth, right detections from {threshold:.2f}, one name each"
-    table = sheet(split, result.truth, result.detections, ids, threshold, title, one_name_each=True)
-    save_png(path, table)
+    save_png(path, sheet(split, result, chosen, threshold, title, one_name_each=True))
 
 
 def write_worst_images(
     path: Path, split: ConvertedSplit, result: EvaluationResult, count: int = 16
-) -> int:
-    """Write a contact sheet of the images with the most errors; nothing if there are no errors.
+) -> list[Path]:
+    """Write contact sheets of the images with the most errors, each as large as a screen; none without errors.
 
     Returns:
-        The number of images on it.
+        The sheets: `path`, then `NAME-2.png` and so on.
     """
     errors = image_errors(result)
     chosen = errors.worst(count)
-    if not len(chosen):
-        return 0
-    notes = [f"{errors.missed[i]} missed, {errors.wrong[i]} wrong" for i in chosen]
-    title = f"{split.manifest.split}: most errors first; left ground truth, right detections"
-    ids = result.truth.image_ids[chosen]
-    save_png(path, sheet(split, result.truth, result.detections, ids, THRESHOLD, title, notes))
-    return len(chosen)
+    sheets = []
+    for page, first in enumerate(range(0, len(chosen), _PAIRS_ON_SHEET), 1):
+        part = chosen[first : first + _PAIRS_ON_SHEET]
+        notes = [f"{errors.missed[i]} missed, {errors.wrong[i]} wrong" for i in part]
+        title = (
+            f"{split.manifest.split}: most errors first, {first + 1} to {first + len(part)} of {len(chosen)}; "
+            "left ground truth, right detections"
+        )
+        target = path if page == 1 else path.with_name(f"{path.stem}-{page}{path.suffix}")
+        save_png(target, sheet(split, result, part, THRESHOLD, title, notes))
+        sheets.append(target)
+    return sheets
 
 
 def sheet(
     split: ConvertedSplit,
-    truth: GroundTruth,
-    detections: DetectionTable,
-    image_ids: npt.NDArray[np.int64],
+    result: EvaluationResult,
+    chosen: npt.NDArray[np.int64],
     threshold: float,
     title: str,
     notes: Sequence[str] | None = None,
     one_name_each: bool = False,
 ) -> Image:
-    """Draw images with truth and detections side by side.
+    """Draw images with truth and detections side by side, right, wrong and missed boxes in their colours.
 
     Args:
         split: Where the images are.
-        truth: Their boxes.
-        detections: What was found.
-        image_ids: (K,) which images, in the order of the sheet.
+        result: What was found on them.
+        chosen: (K,) positions of the images in the truth, in the order of the sheet.
         threshold: Lowest score drawn.
         title: Line above all.
         notes: A text for each image, added to its caption.
@@ -130,55 +137,110 @@ def sheet(
     Returns:
         (H, W, 3) uint8 BGR.
     """
-    label_of = {int(c): k + 1 for k, c in enumerate(truth.category_ids)}
-    reader, rows = RowReader(split), find_rows(split, image_ids)
+    images = read_images(split, result.truth, chosen)
+    cells = layout(2 * len(images), usual_aspect(images), group=2)
     tiles: list[Image] = []
     captions: list[str] = []
-    for k, image_id in enumerate(image_ids):
-        row = reader[rows[int(image_id)]]
-        image = decode_bgr(row.image)
+    for k, (position, image) in enumerate(zip(chosen.tolist(), images, strict=True)):
+        shown = Pair(result, position, threshold, cells.tile_width, one_name_each)
+        tiles.append(scaled_to_cell(image, cells, shown.draw_truth))
+        tiles.append(scaled_to_cell(image, cells, shown.draw_detections))
+        captions.append(caption_of(result.truth, position))
+        found = f"{len(shown.detections)} detections"
+        captions.append(f"{found}: {notes[k]}" if notes is not None else found)
+    return contact_sheet(tiles, captions, cells=cells, title=title, legend=LEGEND)
+
+
+class Pair:
+    """Draws the truth and the detections of one image, coloured by what they are worth at an overlap of 0.5.
+
+    Args:
+        result: The evaluation.
+        position: The image's position in the truth.
+        threshold: Lowest score of a detection that is drawn, or that finds a box.
+        width: Pixels of the place that the picture gets.
+        one_name_each: Leave out a detection that a better one of another class lies on.
+    """
+
+    def __init__(
+        self,
+        result: EvaluationResult,
+        position: int,
+        threshold: float,
+        width: int,
+        one_name_each: bool = False,
+    ) -> None:
+        self.result, self.threshold, self.width = result, threshold, width
+        self.boxes = np.flatnonzero(result.truth.image == position)
+        on_image = (result.matches.image == position) & (result.matches.score >= threshold)
+        found = np.flatnonzero(on_image)
+        found = found[np.argsort(-result.matches.score[found], kind="stable")]
+        if one_name_each:
+            found = found[one_name(yxyx_from_xywh(result.detections.boxes_xywh_px[found]))]
+        self.detections = found[::-1]  # best last, so that it lies on top
+        self.boxes_yxyx_px = yxyx_from_xywh(result.truth.boxes_xywh_px[self.boxes])
+        self.found_yxyx_px = yxyx_from_xywh(result.detections.boxes_xywh_px[self.detections])
+
+    def draw_truth(self, image: Image, scale: float) -> Image:
+        """Draw the boxes that are labelled: found, missed (broken lines), or of a crowd."""
+        truth, boxes = self.result.truth, self.boxes
+        missed = self.result.matches.found_score[boxes] < self.threshold
+        crowd = truth.iscrowd[boxes]
+        colours = np.select([crowd, missed], [0, 1], 2)
+        return draw_boxes(
+            image,
+            self.boxes_yxyx_px * scale,
+            truth.category[boxes] + 1,
+            [truth.names[c] for c in truth.category[boxes]],
+            dashed=crowd | missed,
+            colours=[(LEFT_OUT, MISSED, RIGHT)[k] for k in colours],
+            list_width=self.width,
+        )
+
+    def draw_detections(self, image: Image, scale: float) -> Image:
+        """Draw what was found: right, wrong, or on a crowd."""
+        truth, matches, rows = self.result.truth, self.result.matches, self.detections
+        owner = matches.owner[rows]
+        on_crowd = (owner >= 0) & (truth.iscrowd[owner] if len(truth.area) else False)
+        left_out = on_crowd | ~matches.counts[rows]
+        colours = np.select([left_out, owner >= 0], [0, 1], 2)
+        return draw_boxes(
+            image,
+            self.found_yxyx_px * scale,
+            matches.category[rows] + 1,
+            [truth.names[c] for c in matches.category[rows]],
+            matches.score[rows],
+            colours=[(LEFT_OUT, RIGHT, WRONG)[k] for k in colours],
+            keep_clear_yxyx_px=self.boxes_yxyx_px * scale,
+            list_width=self.width,
+        )
+
+
+def caption_of(truth: GroundTruth, position: int) -> str:
+    """Return the name of an image's file, or its id where the truth does not name it."""
+    name = truth.file_names[position] if truth.file_names else ""
+    return name or f"image {truth.image_ids[position]}"
+
+
+def read_images(
+    split: ConvertedSplit, truth: GroundTruth, chosen: npt.NDArray[np.int64]
+) -> list[Image]:
+    """Decode some images of a split.
+
+    Raises:
+        DataError: If one is not in the split, or does not decode.
+    """
+    ids = truth.image_ids[chosen]
+    reader, rows = RowReader(split), find_rows(split, ids)
+    images = []
+    for image_id in ids.tolist():
+        image = decode_bgr(reader[rows[image_id]].image)
         if image is None:
             raise DataError(
                 f"{split.folder}: image {image_id} does not decode. {_VERIFY}={split.folder}"
             )
-        scale, image = legible(image)
-        boxes = np.flatnonzero(truth.image_ids[truth.image] == image_id)
-        tiles.append(
-            draw_boxes(
-                image,
-                yxyx_from_xywh(truth.boxes_xywh_px[boxes]) * scale,
-                truth.category[boxes] + 1,
-                [truth.names[c] for c in truth.category[boxes]],
-                dashed=truth.iscrowd[boxes],
-            )
-        )
-        found = np.flatnonzero((detections.image_id == image_id) & (detections.score >= threshold))
-        if one_name_each:
-            found = found[one_name(yxyx_from_xywh(detections.boxes_xywh_px[found]))]
-        labels = [label_of[int(c)] for c in detections.category_id[found[::-1]]]
-        tiles.append(
-            draw_boxes(
-                image,
-                yxyx_from_xywh(detections.boxes_xywh_px[found[::-1]]) * scale,
-                labels,  # best last, so that it lies on top
-                [truth.names[label - 1] for label in labels],
-                detections.score[found[::-1]],
-            )
-        )
-        note = f": {notes[k]}" if notes is not None else ""
-        captions += [f"{image_id}{note}", f"{len(found)} detections"]
-    return contact_sheet(tiles, captions, columns=4, tile_height=420, tile_width=420, title=title)
-
-
-def legible(image: Image) -> tuple[float, Image]:
-    """Enlarge a small image, so that captions can be read; returns the scale and the image."""
-    import cv2
-
-    scale = max(1.0, _SMALLEST_SIDE / min(image.shape[:2]))
-    if scale == 1.0:
-        return scale, image
-    size = round(image.shape[1] * scale), round(image.shape[0] * scale)
-    return scale, cv2.resize(image, size, interpolation=cv2.INTER_CUBIC)
+        images.append(image)
+    return images
 
 
 def find_rows(split: ConvertedSplit, image_ids: npt.NDArray[np.int64]) -> dict[int, int]:

@@ -9,7 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
+from data_tools.converted.file_names import file_names
 from data_tools.core.errors import DataError
+from data_tools.images.draw import MISSED, RIGHT, WRONG
 from data_tools.shards.manifest import ConvertedSplit
 from data_tools.sources.shapes import shape_samples
 from tests.helpers.eval_fixtures import perfect_predictor, write_split
@@ -18,6 +20,8 @@ from training.evaluation.evaluate import evaluate
 from training.evaluation.scoring import EvaluationResult, score
 from training.watching.curves import write_pr_curves, write_training_curves
 from training.watching.visualize import (
+    Pair,
+    caption_of,
     find_rows,
     image_errors,
     write_prediction_sheet,
@@ -47,15 +51,54 @@ def test_sheet_shows_truth_beside_prediction(
     split, result = scored
     write_prediction_sheet(tmp_path / "p.png", split, result, count=4)
     sheet = cv2.imread(str(tmp_path / "p.png"))
-    assert sheet is not None and sheet.shape[1] > 1600  # two pairs side by side
-    # With nothing found the right half of a pair is the bare image, so the sheet differs.
+    assert sheet is not None and 1000 < sheet.shape[1] <= 1900 and sheet.shape[0] <= 1010
+    # With nothing found the right half of a pair is the bare image, and all boxes on the left are missed.
     empty = result.detections
     none = {f.name: getattr(empty, f.name)[:0] for f in dataclasses.fields(empty)}
-    bare = dataclasses.replace(result, detections=type(empty)(**none))
+    bare = score(result.truth, type(empty)(**none), type(empty)(**none))
     write_prediction_sheet(tmp_path / "q.png", split, bare, count=4)
     other = cv2.imread(str(tmp_path / "q.png"))
-    changed = np.abs(sheet.astype(int) - other).max(axis=(0, 2)) > 0
-    assert not changed[:420].any() and changed[430:850].any()
+    body, missed = slice(40, None), (other == MISSED).all(axis=2)
+    assert missed[body].sum() > 500 and not (sheet[body] == MISSED).all(axis=2).any()
+    assert (sheet[body] == RIGHT).all(axis=2).sum() > 500
+    assert not (other[body] == RIGHT).all(axis=2).any()
+
+
+def test_right_wrong_and_missed_boxes_have_their_colours(
+    scored: tuple[ConvertedSplit, EvaluationResult],
+) -> None:
+    _, result = scored
+    table = result.detections
+    position = int(np.searchsorted(result.truth.image_ids, table.image_id[0]))
+    fields = {f.name: getattr(table, f.name).copy() for f in dataclasses.fields(table)}
+    mine = np.flatnonzero(table.image_id == table.image_id[0])
+    fields["boxes_xywh_px"][mine[0]] = (1, 1, 9, 9)  # the best one lies elsewhere now
+    moved = score(result.truth, type(table)(**fields), table)
+    image = np.zeros((150, 150, 3), np.uint8)
+
+    def colours(drawn: np.ndarray) -> set[str]:
+        known = {"right": RIGHT, "wrong": WRONG, "missed": MISSED}
+        return {name for name, bgr in known.items() if (drawn == bgr).all(axis=2).any()}
+
+    before, after = (Pair(r, position, 0.5, 300) for r in (result, moved))
+    assert (
+        colours(before.draw_truth(image, 1.0))
+        == {"right"}
+        == colours(before.draw_detections(image, 1.0))
+    )
+    assert "missed" in colours(after.draw_truth(image, 1.0))
+    assert "wrong" in colours(after.draw_detections(image, 1.0))
+
+
+def test_captions_name_the_file(scored: tuple[ConvertedSplit, EvaluationResult]) -> None:
+    split, result = scored
+    assert caption_of(result.truth, 0) == result.truth.file_names[0] != ""
+    assert caption_of(dataclasses.replace(result.truth, file_names=()), 0) == "image 1"
+    ids = result.truth.image_ids.tolist()
+    assert file_names(split, [ids[2], 10**6]) == {
+        ids[2]: result.truth.file_names[2],
+        10**6: "image 1000000",
+    }
 
 
 def test_the_worst_image_comes_first(scored: tuple[ConvertedSplit, EvaluationResult]) -> None:
@@ -73,11 +116,18 @@ def test_worst_images_are_drawn_only_where_there_are_errors(
     tmp_path: Path, scored: tuple[ConvertedSplit, EvaluationResult]
 ) -> None:
     split, result = scored
-    assert write_worst_images(tmp_path / "w.png", split, result) == 0
+    assert write_worst_images(tmp_path / "w.png", split, result) == []
     assert not (tmp_path / "w.png").exists()
     lost = without_image(result, int(result.detections.image_id[0]))
-    assert write_worst_images(tmp_path / "w.png", split, lost) == 1
-    assert cv2.imread(str(tmp_path / "w.png")) is not None
+    assert write_worst_images(tmp_path / "w.png", split, lost) == [tmp_path / "w.png"]
+    table = result.detections
+    none = type(table)(**{f.name: getattr(table, f.name)[:0] for f in dataclasses.fields(table)})
+    sheets = write_worst_images(tmp_path / "w.png", split, score(result.truth, none, none))
+    assert [path.name for path in sheets] == ["w.png", "w-2.png", "w-3.png"][: len(sheets)]
+    assert len(sheets) > 1
+    for path in sheets:
+        height, width = cv2.imread(str(path)).shape[:2]
+        assert height <= 1010 and width <= 1900
 
 
 def test_rows_are_found_by_id(scored: tuple[ConvertedSplit, EvaluationResult]) -> None:

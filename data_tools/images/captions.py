@@ -1,0 +1,146 @@
+"""Where the names of boxes stand on a picture: beside the objects, never on them.
+
+Boxes themselves are drawn in `draw.py`, letters in `lettering.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from data_tools.images.lettering import put_text, shortened, text_size
+
+Image = npt.NDArray[np.uint8]
+Colour = tuple[int, int, int]
+
+AROUND = 245
+"""Grey beside a picture that is narrower than its place."""
+
+_GROUND = (255, 255, 255)
+_INK = (30, 30, 30)
+_MOST_LINES = 8
+"""Lines of names under a picture; more would leave no room for the picture itself."""
+
+_Rectangles = npt.NDArray[np.int64]  # (K, 4) x1, y1, x2, y2
+
+
+class Captions:
+    """Places captions on one picture, one after the other.
+
+    Args:
+        canvas: (H, W, 3) uint8 BGR; written on.
+        objects_yxyx_px: (M, 4) what captions must not hide.
+    """
+
+    def __init__(self, canvas: Image, objects_yxyx_px: npt.NDArray[np.float64]) -> None:
+        self.canvas = canvas
+        self.size_px = letter_size(canvas.shape[:2])
+        low, high = np.floor(objects_yxyx_px[:, :2]), np.ceil(objects_yxyx_px[:, 2:])
+        self._objects = np.concatenate([low[:, ::-1], high[:, ::-1]], 1).astype(np.int64)
+        self._taken = np.zeros((0, 4), np.int64)
+
+    def beside(self, text: str, box_yxyx_px: npt.NDArray[np.float64], colour: Colour) -> bool:
+        """Write a caption next to its box where it hides no object and no other caption.
+
+        Returns:
+            Whether there was such a place; nothing is written otherwise.
+        """
+        text = self._short(text)
+        places = self._places(text, box_yxyx_px)[:_OUTSIDE]
+        free = np.flatnonzero(self._cost(places) == 0)
+        if not len(free):
+            return False
+        x1, y1, x2, y2 = self._take(places[free[0]])
+        cv2.rectangle(self.canvas, (x1, y1), (x2 - 1, y2 - 1), colour, -1)
+        put_text(self.canvas, text, x1 + 2, y1, self.size_px, ink_on(colour))
+        return True
+
+    def see_through(self, text: str, box_yxyx_px: npt.NDArray[np.float64], colour: Colour) -> None:
+        """Write a caption without a ground where it covers least: what lies under it can still be seen."""
+        text = self._short(text)
+        places = self._places(text, box_yxyx_px)
+        x1, y1, _, _ = self._take(places[int(np.argmin(self._cost(places)))])
+        put_text(self.canvas, text, x1 + 2, y1, self.size_px, colour, seam_bgr=ink_on(colour))
+
+    def _short(self, text: str) -> str:
+        return shortened(text, self.size_px, self.canvas.shape[1] - 4)
+
+    def _take(self, place: npt.NDArray[np.int64]) -> tuple[int, int, int, int]:
+        self._taken = np.concatenate([self._taken, place[None]])
+        x1, y1, x2, y2 = place.tolist()
+        return x1, y1, x2, y2
+
+    def _places(self, text: str, box_yxyx_px: npt.NDArray[np.float64]) -> _Rectangles:
+        """Return (K, 4) places, the best looking first: `_OUTSIDE` around the box, then inside of it."""
+        width, height = text_size(text, self.size_px)
+        width += 4
+        y1, x1, y2, x2 = (round(v) for v in box_yxyx_px)
+        middle_x, middle_y = (x1 + x2 - width) // 2, (y1 + y2 - height) // 2
+        corners = [
+            *((x, y) for y in (y1 - height - 2, y2 + 2) for x in (x1, x2 - width, middle_x)),
+            *((x, y) for x in (x2 + 2, x1 - width - 2) for y in (y1, y2 - height, middle_y)),
+            *((x, y) for y in (y1 - height - 2, y2 + 2) for x in (x2 + 2, x1 - width - 2)),
+            *((x, y) for y in (y1 + 1, y2 - height - 1) for x in (x1 + 1, x2 - width - 1)),
+        ]
+        places = np.array([(x, y, x + width, y + height) for x, y in corners])
+        # A caption that would leave the picture is moved in, sideways or up and down, whichever is needed.
+        rows, columns = self.canvas.shape[:2]
+        shift = np.minimum(0, [columns, rows] - places[:, 2:])
+        shift = np.maximum(shift, -places[:, :2])
+        return places + np.tile(shift, 2)
+
+    def _cost(self, places: _Rectangles) -> npt.NDArray[np.int64]:
+        """(K,) pixels that each place hides, those of other captions counted fourfold, those outside too."""
+        rows, columns = self.canvas.shape[:2]
+        inside = np.array([[0, 0, columns, rows]])
+        size = (places[:, 2:] - places[:, :2]).prod(axis=1)
+        hidden = _overlap(places, self._objects) + 4 * _overlap(places, self._taken)
+        return hidden + 4 * (size - _overlap(places, inside))
+
+
+_OUTSIDE = 16
+
+
+def _overlap(places: _Rectangles, others: _Rectangles) -> npt.NDArray[np.int64]:
+    """(K,) pixels of each of (K, 4) places that lie in the (M, 4) others, summed over these."""
+    low = np.maximum(places[:, None, :2], others[None, :, :2])  # (K, M, 2)
+    high = np.minimum(places[:, None, 2:], others[None, :, 2:])
+    return np.maximum(high - low, 0).prod(axis=2).sum(axis=1)
+
+
+def letter_size(shape: tuple[int, ...]) -> int:
+    """Return the size in pixels of the letters on a picture of a shape (H, W)."""
+    return int(np.clip(round(min(shape[:2]) / 45), 11, 80))
+
+
+def ink_on(colour: Colour) -> Colour:
+    """Return black or white, whichever can be read on a BGR colour."""
+    luma = 0.114 * colour[0] + 0.587 * colour[1] + 0.299 * colour[2]
+    return (0, 0, 0) if luma > 130 else (255, 255, 255)
+
+
+def with_list(canvas: Image, lines: Sequence[tuple[str, Colour]], width: int) -> Image:
+    """Return the picture with a list of names, so wide, under it, each name behind a field of its colour."""
+    if not lines:
+        return canvas
+    size = letter_size(canvas.shape)
+    height = text_size("x", size)[1] + 2
+    widest = max(text_size(text, size)[0] for text, _ in lines) + height + 10
+    width = max(width, canvas.shape[1])
+    columns = max(1, width // widest)
+    most = columns * _MOST_LINES
+    if len(lines) > most:
+        lines = [*lines[: most - 1], (f"and {len(lines) - most + 1} more", _GROUND)]
+    rows = -(-len(lines) // columns)
+    strip = np.full((rows * height + 4, width, 3), _GROUND, np.uint8)
+    for k, (text, colour) in enumerate(lines):
+        left, top = 2 + (k // rows) * (width // columns), 2 + (k % rows) * height
+        cv2.rectangle(strip, (left, top + 2), (left + height - 5, top + height - 3), colour, -1)
+        text = shortened(text, size, width // columns - height - 2)
+        put_text(strip, text, left + height, top + 1, size, _INK)
+    side = width - canvas.shape[1]
+    edges = ((0, 0), (side // 2, side - side // 2), (0, 0))
+    return np.concatenate([np.pad(canvas, edges, constant_values=AROUND), strip])
