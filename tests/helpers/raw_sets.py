@@ -127,3 +127,60 @@ def tree_bytes(folder: Path) -> dict[str, bytes]:
     return {
         p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()
     }
+
+
+def pathological(root: Path) -> None:
+    """A set with at least one of every defect that COCO's layout can have, and three good images."""
+    images = [image_entry(n) for n in (1, 2, 3)]
+    good = [box_entry(k, 1 + k % 3, [5, 6, 20.5, 10]) for k in range(1, 7)]
+    images += [
+        image_entry(4),  # missing
+        image_entry(5),  # no picture
+        image_entry(6),  # cut short
+        image_entry(7, 80, 90),  # another size than the file
+        {**image_entry(8), "file_name": "../secret.jpg"},
+        {**image_entry(3), "file_name": "000009.jpg"},  # id used before
+        {**image_entry(10), "file_name": "000001.jpg"},  # file used before
+        {"id": 11},  # no file name
+        {**image_entry(12), "file_name": "folder"},
+    ]
+    nan = float("nan")
+    bad = [
+        box_entry(20, 99, [1, 1, 5, 5]),  # no such image
+        box_entry(21, 1, [1, 1, 5, 5], 42),  # no such category
+        box_entry(1, 1, [1, 1, 5, 5]),  # id used before
+        box_entry(22, 1, [1, 1, 5]),  # three numbers
+        box_entry(23, 1, [1, nan, 5, 5]),
+        box_entry(24, 1, [1, 1, 0, 5]),  # zero width
+        box_entry(25, 1, [30, 30, -5, 5]),  # negative width
+        box_entry(26, 2, [50, 30, 20, 20]),  # sticks out to the right and below
+        box_entry(27, 2, [-10, -10, 5, 5]),  # wholly outside
+        {"id": 28, "category_id": 1, "bbox": [1, 1, 5, 5]},  # of no image
+    ]
+    write_coco(root, images, good + bad, pictures=False)
+    pictures = root / "images"
+    for number in (1, 2, 3, 7, 9, 12):
+        (pictures / f"{number:06d}.jpg").write_bytes(jpeg(40, 60, number))
+    (pictures / "000005.jpg").write_text("<html>not found</html>")
+    (pictures / "000006.jpg").write_bytes(jpeg(40, 60, 6)[:700])
+    (pictures / "folder").mkdir()
+    (root / "secret.jpg").write_bytes(jpeg(40, 60))
+
+
+EXPECTED_REPORT = {
+    "malformed_entry": {"skip": 2},
+    "duplicate_image_id": {"skip": 1},
+    "duplicate_file": {"keep": 1},
+    "path_escape": {"skip": 1},
+    "missing_image": {"skip": 2},
+    "undecodable_image": {"skip": 2},
+    "size_mismatch": {"skip": 1},
+    "unknown_image": {"skip": 1},
+    "unknown_category": {"skip": 1},
+    "duplicate_annotation_id": {"skip": 1},
+    "malformed_box": {"skip": 1},
+    "box_not_finite": {"skip": 1},
+    "box_degenerate": {"skip": 2},
+    "box_outside": {"clip": 1, "skip": 1},
+}
+"""What a report says of the pathological set, written by hand: kind -> what was done."""

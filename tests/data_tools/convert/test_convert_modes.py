@@ -20,12 +20,13 @@ from data_tools.core.errors import DataError
 from data_tools.shards.manifest import open_split
 from data_tools.shards.reader import RowReader
 from data_tools.sources.settings import DatasetSettings, SplitSettings
-from tests.data_tools.convert.test_convert import EXPECTED_REPORT, pathological
 from tests.helpers.raw_sets import (
+    EXPECTED_REPORT,
     box_entry,
     coco_settings,
     image_entry,
     jpeg,
+    pathological,
     write_coco,
     write_plain_coco,
 )

@@ -21,13 +21,13 @@ from data_tools.pipeline.settings import PipelineSettings
 from data_tools.shards.manifest import open_split
 from data_tools.shards.reader import RowReader
 from data_tools.sources.settings import DatasetSettings, SplitSettings
-from tests.data_tools.convert.test_convert import pathological
 from tests.helpers.raw_sets import (
     CATEGORIES,
     box_entry,
     coco_settings,
     image_entry,
     jpeg,
+    pathological,
     tree_bytes,
     write_coco,
     write_plain_coco,

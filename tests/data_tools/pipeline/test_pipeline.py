@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,16 +16,13 @@ from data_tools.pipeline.pipeline import (
     STAGES,
     EvalPipeline,
     TrainBatch,
-    TrainPipeline,
     verify_shards,
 )
-from data_tools.pipeline.settings import PipelineSettings
 from data_tools.shards.manifest import ConvertedSplit, open_split
 from data_tools.sources.shapes import shape_samples
+from tests.helpers.small_pipelines import SIZE, build, small_encoder
 from tests.helpers.small_sets import drawn_split, write_split
-from training.boxes.codec import BoxEncoder
 
-SIZE = (64, 48)  # not square, so that an exchange of height and width shows
 COUNT = 41
 PAPER = AugmentSettings(
     crop="paper", expand_probability=0.5, colour_probability=0.5, brightness_shift=32.0,
@@ -35,26 +31,9 @@ PAPER = AugmentSettings(
 PLAIN = AugmentSettings(crop="none", flip_probability=0.0, colour_probability=0.0)
 
 
-def small_encoder() -> BoxEncoder:
-    centres = (np.arange(6) + 0.5) / 6
-    grid = np.stack(np.meshgrid(centres, centres, [0.2, 0.5], indexing="ij"), -1).reshape(-1, 3)
-    return BoxEncoder(grid[:, [0, 1, 2, 2]])
-
-
 @pytest.fixture(scope="module")
 def split(tmp_path_factory: pytest.TempPathFactory) -> ConvertedSplit:
     return drawn_split(tmp_path_factory.mktemp("set"), COUNT, shards=3)
-
-
-def build(
-    split: ConvertedSplit, augment: AugmentSettings | None = None, **options: Any
-) -> TrainPipeline:
-    names = {field.name for field in dataclasses.fields(PipelineSettings)}
-    settings = PipelineSettings(**{k: options.pop(k) for k in list(options) if k in names})
-    options = {"seed": 5, "batch_size": 8, **options}
-    return TrainPipeline(
-        split, settings, augment or AugmentSettings(), SIZE, small_encoder(), **options
-    )
 
 
 def digest(batches: Iterable[TrainBatch]) -> str:

@@ -179,7 +179,7 @@ def resident_mib() -> float:
 
 def test_memory_does_not_grow_over_fifty_epochs(folder: Path) -> None:
     from data_tools.shards.manifest import open_split
-    from tests.data_tools.pipeline.test_pipeline import build
+    from tests.helpers.small_pipelines import build
 
     pipeline = build(open_split(folder, "train"), workers=2, batch_size=4)
     steps = pipeline.steps_per_epoch

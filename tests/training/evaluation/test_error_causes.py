@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.training.evaluation.test_coco_ap import random_case, reference
+from tests.helpers.coco_cases import random_case, reference
 from training.evaluation.coco_ap import coco_scores
 from training.evaluation.coco_matching import match
 from training.evaluation.confusion import confusion

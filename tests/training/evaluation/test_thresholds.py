@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.training.evaluation.test_coco_ap import random_case
+from tests.helpers.coco_cases import random_case
 from training.evaluation.coco_matching import match
 from training.evaluation.detection_table import from_results
 from training.evaluation.ground_truth import from_coco

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.training.evaluation.test_coco_ap import random_case
+from tests.helpers.coco_cases import random_case
 from training.evaluation.detection_table import DetectionTable, from_results
 from training.evaluation.ground_truth import GroundTruth, from_coco
 from training.evaluation.voc_ap import average_2007, average_2010, voc_scores

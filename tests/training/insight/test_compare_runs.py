@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.training.evaluation.test_coco_ap import random_case, scores_of
+from tests.helpers.coco_cases import random_case, scores_of
 from training.evaluation.detection_table import from_results
 from training.evaluation.ground_truth import from_coco
 from training.insight.compare_runs import bootstrap, draw
