@@ -14,7 +14,7 @@ import numpy as np
 
 from data_tools.images.facts import FileFacts, exif_orientation
 
-_SCAN_END = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+SCAN_END = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 """In a scan's coded data 0xff is followed by 0x00, by a restart marker, or by the next real marker."""
 
 _PIECE_BYTES = 1 << 16
@@ -82,7 +82,7 @@ class _Jpeg:
             at += length
             if marker == 0xDA:
                 self._scans += 1
-                at = _end_of_scan(data, at)
+                at = end_of_scan(data, at)
                 if at < 0:
                     return "the picture data has no end (file cut short)"
 
@@ -108,17 +108,17 @@ class _Jpeg:
         return problem
 
 
-def _end_of_scan(data: bytes, at: int) -> int:
-    """Return where the first real marker after `at` begins, -1 if there is none."""
+def end_of_scan(data: bytes, at: int, piece_bytes: int = _PIECE_BYTES) -> int:
+    """Return where the first real marker after `at` begins, -1 if there is none: `SCAN_END`, only faster."""
     # Nearly every 0xff is followed by 0x00: NumPy passes those several times faster than the expression.
     codes = np.frombuffer(data, np.uint8)
     while at + 1 < len(data):
-        piece = codes[at : at + _PIECE_BYTES + 1]
+        piece = codes[at : at + piece_bytes + 1]
         other = np.equal(piece[:-1], 0xFF).view(np.uint8)  # 1 where a marker may begin ...
         np.minimum(other, piece[1:], out=other)  # ... and what follows is not 0
         first = int(other.view(np.bool_).argmax())
         if other[first]:
-            end = _SCAN_END.search(data, at + first)
+            end = SCAN_END.search(data, at + first)
             return end.start() if end is not None else -1
         at += len(piece) - 1
     return -1

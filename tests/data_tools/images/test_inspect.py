@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_tools.images import jpeg_structure
 from data_tools.images.facts import exif_orientation
 from data_tools.images.inspect import inspect
+from data_tools.images.jpeg_structure import SCAN_END, end_of_scan
 from tests.helpers.raw_sets import jpeg, picture, with_orientation
 
 
@@ -79,11 +79,8 @@ def test_every_cut_is_found(suffix: str) -> None:
 def test_the_end_of_a_scan_is_where_the_plain_search_finds_it(
     data: bytes, at: int, piece: int
 ) -> None:
-    plain = jpeg_structure._SCAN_END.search(data, at)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jpeg_structure, "_PIECE_BYTES", piece)
-        found = jpeg_structure._end_of_scan(data, at)
-    assert found == (plain.start() if plain else -1)
+    plain = SCAN_END.search(data, at)
+    assert end_of_scan(data, at, piece) == (plain.start() if plain else -1)
 
 
 def test_png_with_a_flipped_byte() -> None:

@@ -50,9 +50,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
     told: list[object] = []
     monkeypatch.setenv("MS_SIMULATION_LEVEL", "1")
-    monkeypatch.setattr(runtime, "_TOLD", set())
-    monkeypatch.setattr(runtime, "set_device", lambda name, index: told.append((name, index)))
-    monkeypatch.setattr(runtime, "_first_operation", lambda: told.append("operation"))
+    monkeypatch.setattr(runtime, "_TOLD", set())  # as in a process that has told nothing yet
+    monkeypatch.setattr(ms, "set_device", lambda *words: told.append(words))
+    monkeypatch.setattr(ms, "Tensor", lambda *_: told.append("operation") or 1.0)
     monkeypatch.setattr(ms, "set_deterministic", lambda flag: told.append(("deterministic", flag)))
     monkeypatch.setattr(ms, "set_context", lambda **keys: told.append(keys))
     precision = ms.device_context.ascend.op_precision
@@ -86,7 +86,7 @@ def test_float32_means_float32_and_is_said_once(calls: list[object]) -> None:
     exact = [("conv_allow_hf32", False), ("matmul_allow_hf32", False)]
     assert calls == [("Ascend", 0), ("deterministic", True), *exact, ("Ascend", 0)]
     runtime.start_device(RuntimeSettings())
-    assert calls[-1] == "operation"
+    assert calls[-2:] == [("CPU",), "operation"]
 
 
 def test_what_a_notebook_has_said_before_is_no_error(
