@@ -124,6 +124,18 @@ class CheckpointSettings:
 
 
 @dataclass
+class EarlyStopSettings:
+    """When a run ends before its recipe does, because it gets no better (Prechelt, Early Stopping - But When?)."""
+
+    patience: Optional[float] = setting(
+        None, "stop after so many epochs without a better AP at an evaluation; empty = never"
+    )
+
+    def __post_init__(self) -> None:
+        require_positive("early_stop.patience", self.patience)
+
+
+@dataclass
 class InitSettings:
     """Where the first weights come from; empty = random from the seed."""
 
@@ -213,6 +225,7 @@ class TrainSettings:
     runtime: RuntimeSettings = setting(RuntimeSettings(), "device and communication")
     evaluate: EvaluateSettings = setting(EvaluateSettings(), "evaluation")
     checkpoint: CheckpointSettings = setting(CheckpointSettings(), "checkpoints")
+    early_stop: EarlyStopSettings = setting(EarlyStopSettings(), "ending early")
     init: InitSettings = setting(InitSettings(), "first weights")
     log: LogSettings = setting(LogSettings(), "logging")
 
@@ -236,6 +249,12 @@ class TrainSettings:
             "evaluate_every_epochs",
             self.evaluate_every_epochs,
             "epochs >= 0",
+        )
+        require(
+            self.early_stop.patience is None or self.evaluate_every_epochs > 0,
+            "early_stop.patience",
+            self.early_stop.patience,
+            "empty with evaluate_every_epochs=0: without evaluations nothing tells that a run gets no better",
         )
         require(
             not (self.resume and self.overwrite),

@@ -36,6 +36,7 @@ class SaveAndEvaluate:
         saved_step: Its step, on every rank; -1 if there is none.
         best: Step and AP of the best evaluation.
         metrics: The evaluation of the saved step, None if it was not made.
+        stopped_early: The run ends because it gets no better.
         evaluation_images: Images of the evaluation split, 0 without one.
     """
 
@@ -53,6 +54,7 @@ class SaveAndEvaluate:
         self.saved_step = -1
         self.best: dict[str, Any] | None = None
         self.metrics: dict[str, Any] | None = None
+        self.stopped_early = False
         self.evaluation_images = 0
 
     def open(self, parts: RunComponents, evaluator: Evaluator, reporter: Reporter) -> None:
@@ -121,6 +123,29 @@ class SaveAndEvaluate:
             self.saved = self.store.save(card, state.detector_weights(), state.rest())
         self.saved_step, self.metrics = step, None
         self.stop.saved(time.monotonic() - begun)
+
+    def patience_ends(self, step: int) -> bool:
+        """True if `early_stop.patience` epochs went by without a better AP; the same on every rank.
+
+        A pure function of settings, step and `best`, which the card holds: a resumed run judges alike.
+        """
+        patience = self.parts.settings.early_stop.patience
+        if patience is None or self.best is None or self.metrics is None:
+            return False
+        return step - int(self.best["step"]) >= patience * self.parts.steps_per_epoch
+
+    def ends_early(self, step: int) -> bool:
+        """Judge after an evaluation whether the run gets no better, and say so if it ends for that."""
+        if step >= self.parts.total_steps or not self.patience_ends(step):
+            return False
+        self.stopped_early = True
+        patience = self.parts.settings.early_stop.patience
+        best: dict[str, Any] = self.best or {}
+        self.say(
+            f"early stop after step {step}: no better AP than {best['AP']:.4f} of step {best['step']} in "
+            f"{patience:g} epochs (early_stop.patience; a larger one with resume=true goes on)"
+        )
+        return True
 
     def evaluate(self, step: int) -> None:
         """Evaluate the current weights on all ranks and note the result."""

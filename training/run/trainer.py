@@ -93,7 +93,8 @@ class Trainer:
                 self.stop.interruptible = False
                 # The run may have been stopped between saving and evaluating.
                 missing = self.step > 0 and self.evaluation_missing
-                if not missing or self.keeper.evaluate_unless_stopped(self.step):
+                judged = not missing or self.keeper.evaluate_unless_stopped(self.step)
+                if judged and not self.keeper.ends_early(self.step):
                     self.steps()
                 self.stop.interruptible = alone
                 self.finish()
@@ -238,7 +239,9 @@ class Trainer:
         if last or self.due.save(self.step) or self.due.evaluation(self.step):
             self.keeper.save(self.step)
             if self.due.evaluation(self.step) and not leaving:
-                leaving = not self.keeper.evaluate_in_time(self.step)
+                leaving = not self.keeper.evaluate_in_time(self.step) or self.keeper.ends_early(
+                    self.step
+                )
             elif leaving and self.settings.evaluate_at_end:
                 self.keeper.evaluate_at_stop(self.step)
             self.reporter.restart()
@@ -286,7 +289,8 @@ class Trainer:
         self.reporter.close()
         if not self.world.is_main:
             return
-        done = self.step >= self.parts.total_steps and not self.evaluation_missing
+        whole = self.step >= self.parts.total_steps and not self.evaluation_missing
+        done = whole or self.keeper.stopped_early
         summary = {
             "steps": self.step,
             "final_loss": finite_or_none(self.last.loss)
@@ -297,6 +301,7 @@ class Trainer:
             "images_seen": self.step * self.parts.global_batch,
             "skipped_steps": self.reporter.log.skipped(),
             "best": self.keeper.best,
+            "stopped_early": self.keeper.stopped_early,
             "finished": done,
         }
         write_summary(self.output, summary)

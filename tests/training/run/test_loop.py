@@ -27,6 +27,7 @@ from training.command_line.configure import compose
 from training.process.world import World
 from training.run.evaluator import Evaluator, ap_by_class
 from training.run.loop import run
+from training.run.save_and_evaluate import SaveAndEvaluate
 from training.run.trainer import Trainer
 from training.settings import LogSettings, TrainSettings
 from training.watching.blackbox import NotFiniteError
@@ -391,10 +392,48 @@ def test_a_run_says_its_epochs_its_classes_and_where_its_pictures_are(
     lines = read_log(tmp_path / "run" / "log.jsonl")
     assert "step 1 compiles the network first" in text
     assert "epoch 1: mean loss " in text and "AP by class: " in text
-    assert f"pictures: {tmp_path / 'run' / 'curves.png'}" in text
+    assert f"look at it: pictures: curves.png, predictions.png in {tmp_path / 'run'}" in text
     assert len(lines) > 0
     many = {f"c{k}": {"AP": k / 100} for k in range(30)}
     assert ap_by_class(many).startswith("c0 0.000, c1 0.010")
     assert ap_by_class(many).endswith("c9 0.090, ... the 10 worst of 30; all in metrics.json")
     few = {"cat": {"AP": 0.5}, "dog": {"AP": float("nan")}}
     assert ap_by_class(few) == "cat 0.500, without objects: dog"
+
+
+@pytest.mark.slow
+def test_a_run_that_gets_no_better_ends_and_a_resumed_one_judges_alike(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    aps = iter([0.1, 0.3, 0.2, 0.3])  # an AP that is only equal is no better one
+
+    def evaluate(self: Evaluator, say: Callable[[str], None]) -> dict[str, Any]:
+        return {"coco": {"AP": next(aps)}, "per_class": {}}
+
+    monkeypatch.setattr(Evaluator, "evaluate", evaluate)
+    settings = settings_of(
+        f"data={data}", f"output={tmp_path / 'run'}", "evaluate_every_epochs=1", "log.pictures=0",
+        "batch_size=10", "early_stop.patience=2", "checkpoint.every_epochs=1",
+    )  # fmt: skip
+    assert run(settings) == 0
+    told = "early stop after step 8: no better AP than 0.3000 of step 4 in 2 epochs"
+    assert told in capsys.readouterr().out
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert (summary["steps"], summary["stopped_early"], summary["finished"]) == (8, True, True)
+    assert summary["best"] == {"step": 4, "AP": 0.3}
+    assert run(dataclasses.replace(settings, resume=True)) == 0  # trains and evaluates nothing
+    assert told in capsys.readouterr().out
+
+
+def test_patience_is_counted_from_the_best_step_in_epochs() -> None:
+    settings = settings_of("early_stop.patience=3", "evaluate_every_epochs=1")
+    keeper = SaveAndEvaluate(*[None] * 5)  # type: ignore[arg-type]
+    parts: Any = SimpleNamespace(settings=settings, steps_per_epoch=2)
+    keeper.parts, keeper.metrics = parts, {}
+    assert not keeper.patience_ends(100)  # nothing was best yet
+    keeper.best = {"step": 4, "AP": 0.3}
+    assert [keeper.patience_ends(step) for step in (8, 9, 10)] == [False, False, True]
+    keeper.metrics = None  # the evaluation of this step was not made: a resumed run makes up for it
+    assert not keeper.patience_ends(10)
+    with pytest.raises(SettingError, match=r"early_stop.patience=3.*evaluate_every_epochs=0"):
+        settings_of("early_stop.patience=3")
