@@ -98,6 +98,7 @@ class Detector:
         batch_size: Images per call.
         thresholds: (C,) best threshold of each class, empty if unknown.
         path: The file, for messages.
+        network: Name of its network, if known.
     """
 
     def __init__(
@@ -108,8 +109,9 @@ class Detector:
         batch_size: int = 1,
         thresholds: tuple[float, ...] = (),
         path: str | Path = "the detector",
+        network: str = "",
     ) -> None:
-        self.thresholds, self.path = thresholds, path
+        self.thresholds, self.path, self.network = thresholds, path, network
         self.predict_fn, self.image_size, self.batch_size = predict_fn, image_size, batch_size
         self.classes = tuple(classes)
 
@@ -149,6 +151,7 @@ class Detector:
             batch_size,
             thresholds_by_label(file.thresholds, file.classes),
             file.path,
+            file.model.name,
         )
 
     def choice(

@@ -6,11 +6,11 @@ ever written to disk.
 
 from __future__ import annotations
 
-import json
 import signal
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from data_tools.core.errors import DataError, SettingError
@@ -18,7 +18,7 @@ from data_tools.images.decode import PictureError, picture_size
 from training.inference.detector import Choice, Detector
 from training.inference.image_source import read_image
 from training.inference.page_server import PageServer, is_loopback
-from training.inference.serve_page import PAGE
+from training.inference.serve_page import local_page
 
 MAX_PIXELS = 60_000_000
 """Pictures that decode to more are refused before they are decoded: a small file can hold a huge one."""
@@ -105,6 +105,7 @@ def detections(detector: Detector, choice: Choice, data: bytes) -> dict[str, Any
             {
                 "name": found.names[k],
                 "label": int(found.labels[k]),
+                "category_id": found.category_ids[k],
                 "score": round(float(found.scores[k]), 4),
                 "box": [round(float(v), 2) for v in found.boxes_yxyx_px[k]],
             }
@@ -114,15 +115,20 @@ def detections(detector: Detector, choice: Choice, data: bytes) -> dict[str, Any
 
 
 def _page(detector: Detector, choice: Choice, limit: int) -> str:
-    settings = {
-        "threshold": choice.threshold,
-        "floor": min(_FLOOR, choice.threshold),
-        "limit": limit,
-        "classes": [c.name for c in detector.classes],
-        "auto": list(choice.by_label),
-    }
-    # Inside a script element only "</" and "<!--" could end the text early.
-    return PAGE.replace("/*SETTINGS*/null", json.dumps(settings).replace("<", "\\u003c"))
+    height, width = detector.image_size
+    network = f"{detector.network}, " if detector.network else ""
+    return local_page(
+        {
+            "model": f"{network}{Path(detector.path).name}: {len(detector.classes)} classes; "
+            f"looks at pictures at {height} x {width} pixels",
+            "limits": f"JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF; up to {limit / 1e6:g} MB and "
+            f"{MAX_PIXELS / 1e6:g} megapixels each. The server keeps none of them.",
+            "threshold": choice.threshold,
+            "floor": min(_FLOOR, choice.threshold),
+            "limit": limit,
+            "auto": list(choice.by_label),
+        }
+    )
 
 
 def _in_url(host: str) -> str:

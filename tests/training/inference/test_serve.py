@@ -74,7 +74,7 @@ def test_page_is_whole_and_takes_nothing_from_elsewhere(port: int) -> None:
     status, headers, body = ask(port, "GET", "/")
     text = body.decode()
     assert status == 200 and "Drop a picture" in text
-    assert '"threshold": 0.4' in text and "triangle" in text
+    assert '"threshold": 0.4' in text and "6 classes" in text
     assert "http://" not in text and "https://" not in text
     assert headers["Content-Security-Policy"].startswith("default-src 'none'")
 
@@ -282,6 +282,13 @@ def test_loopback() -> None:
     assert not any(map(is_loopback, ("0.0.0.0", "192.168.1.2", "example.org", "", "::")))
 
 
+ROWS = (
+    "return [...document.querySelectorAll('#list tr')].map("
+    "r => [...r.children].map(c => c.textContent).join(' '))"
+)
+"""Script that returns the lines of the page's table."""
+
+
 @pytest.mark.slow
 def test_a_real_browser_shows_the_boxes(port: int, browser: Browser, tmp_path: Path) -> None:
     (tmp_path / "p.png").write_bytes(png())
@@ -289,7 +296,7 @@ def test_a_real_browser_shows_the_boxes(port: int, browser: Browser, tmp_path: P
     browser.call("POST", "/url", url=f"http://127.0.0.1:{port}/")
     browser.upload("#file", tmp_path / "p.png")
     browser.wait_for("return document.getElementById('canvas').dataset.boxes === '1'")
-    assert browser.run("return document.getElementById('list').innerText") == "square\t0.95"
+    assert browser.run(ROWS) == ["1 square 0.95 12.0 8.0 48.0 32.0"]
     inside_line = "return [...document.getElementById('canvas').getContext('2d').getImageData(70, 146, 1, 1).data]"
     red, green, blue, _ = browser.run(inside_line)
     assert (red, green, blue) != (200, 200, 200)  # the frame of the square
@@ -301,9 +308,89 @@ def test_a_real_browser_shows_the_boxes(port: int, browser: Browser, tmp_path: P
     assert browser.run("return document.getElementById('canvas').dataset.boxes") == "2"
     browser.run(move.format("0.99"))
     assert browser.run("return document.getElementById('canvas').dataset.boxes") == "0"
+    status = "return document.getElementById('status').textContent"
+    assert "0 of 2 boxes: the best score is 0.95" in browser.run(status)
+    label = "return document.getElementById('canvas').getAttribute('aria-label')"
+    assert browser.run(label) == "p.png: 0 of 2 boxes: the best score is 0.95"
     browser.upload("#file", tmp_path / "bad.png")
     browser.wait_for("return document.getElementById('status').className === 'bad'")
-    assert "no picture" in browser.run("return document.getElementById('status').textContent")
+    assert "no picture" in browser.run(status)
+    # Nothing of the picture before is left: a refusal must not look like an answer.
+    assert browser.run("return document.getElementById('view').checkVisibility()") is False
+    assert browser.run("return document.getElementById('canvas').width") == 0
+    assert browser.run(ROWS) == []
+
+
+@pytest.mark.slow
+def test_several_pictures_a_choice_of_classes_and_what_is_saved(
+    port: int, browser: Browser, tmp_path: Path
+) -> None:
+    names = ["a.png", "b.png", "bad.png"]
+    for name in names:
+        (tmp_path / name).write_bytes(png() if name != "bad.png" else b"not a picture")
+    (tmp_path / "large.png").write_bytes(bytes(60_000))
+    browser.call("POST", "/url", url=f"http://127.0.0.1:{port}/")
+    text = browser.run("return document.body.innerText")
+    assert "6 classes" in text and "32 x 32" in text and "up to 0.05 MB and 60 megapixels" in text
+    for name in [*names, "large.png"]:
+        browser.upload("#file", tmp_path / name)
+    files = "return [...document.querySelectorAll('#files button')].map(b => b.textContent)"
+    browser.wait_for("return document.querySelectorAll('#files .bad').length === 2")
+    assert browser.run(files) == [
+        "a.png: 1 boxes",
+        "b.png: 1 boxes",
+        "bad.png: refused",
+        "large.png: refused",
+    ]
+    assert "0.1 MB; this page takes up to 0.05 MB" in browser.run(
+        "return document.getElementById('status').textContent"
+    )
+    browser.run("document.querySelector('#files button').click()")
+    browser.wait_for("return document.getElementById('canvas').dataset.boxes === '1'")
+    browser.run(
+        "window.kept = []; save = (blob, name) => blob.text().then(t => kept.push([name, t]))"
+    )
+    browser.run(
+        "document.getElementById('save-all').click(); document.getElementById('save-picture').click()"
+    )
+    browser.wait_for("return kept.length === 2")
+    kept = dict(browser.run("return kept"))
+    assert "PNG" in kept["a-boxes.png"][:8]
+    saved = json.loads(kept["boxes.json"])
+    assert [s["file_name"] for s in saved] == ["a.png", "b.png"]
+    number = next(c.category_id for c in CLASSES if c.name == "square")
+    found = {"class": "square", "category_id": number, "score": 0.95, "bbox": [12, 8, 48, 32]}
+    assert saved[0]["detections"] == [found]
+    browser.run("document.querySelector('#classes input').click()")
+    assert browser.run(ROWS) == []
+    assert "1 hidden by the choice of classes" in browser.run(
+        "return document.getElementById('status').textContent"
+    )
+    browser.run("document.getElementById('all').click()")
+    assert len(browser.run(ROWS)) == 1
+    heads = "return [...document.querySelectorAll('th[scope=col]')].map(h => h.textContent)"
+    assert browser.run(heads) == ["No.", "Class", "Score", "x", "y", "Width", "Height"]
+    browser.call("POST", "/chromium/send_command", cmd="Emulation.setDeviceMetricsOverride",
+                 params={"width": 360, "height": 700, "deviceScaleFactor": 2, "mobile": True})  # fmt: skip
+    browser.wait_for("return innerWidth === 360")
+    assert browser.run("return document.documentElement.scrollWidth") <= 360
+
+
+@pytest.mark.slow
+def test_captions_on_the_page_hide_no_box_and_no_other_caption(port: int, browser: Browser) -> None:
+    browser.call("POST", "/url", url=f"http://127.0.0.1:{port}/")
+    # The free places around a box, one after the other, until there is none.
+    taken = "const taken = [[100, 100, 200, 200]]; const spots = [];"
+    search = (
+        "for (;;) { const s = place(60, 18, [100, 100, 200, 200], taken, [300, 300]);"
+        " if (!s) return taken; taken.push([s[0], s[1], s[0] + 60, s[1] + 18]); }"
+    )
+    places = browser.run(taken + search)
+    assert len(places) > 4
+    for i, a in enumerate(places):
+        assert a[0] >= 0 and a[2] <= 300 and a[1] >= 0 and a[3] <= 300
+        for b in places[:i]:
+            assert a[0] >= b[2] or b[0] >= a[2] or a[1] >= b[3] or b[1] >= a[3]
 
 
 @pytest.mark.slow
@@ -317,6 +404,21 @@ def test_dropping_a_picture_on_the_page(port: int, browser: Browser) -> None:
     )
     browser.wait_for("return document.getElementById('canvas').dataset.boxes === '1'")
     assert browser.run("return document.getElementById('canvas').width") == 700
+    # And one pasted: it gets a line of its own.
+    browser.run(
+        f"const file = new File([new Uint8Array([{values}])], '', {{type: 'image/png'}});"
+        "const carried = new DataTransfer(); carried.items.add(file);"
+        "document.dispatchEvent(new ClipboardEvent('paste', {clipboardData: carried}));"
+    )
+    browser.wait_for("return document.querySelectorAll('#files button').length === 2")
+    assert "pasted picture" in browser.run("return document.getElementById('files').innerText")
+    browser.run(
+        "const text = new DataTransfer(); text.setData('text/plain', 'http://x/y.png');"
+        "document.dispatchEvent(new ClipboardEvent('paste', {clipboardData: text}));"
+    )
+    assert "no picture to paste" in browser.run(
+        "return document.getElementById('status').textContent"
+    )
 
 
 @pytest.mark.slow
@@ -332,11 +434,11 @@ def test_the_page_uses_the_best_threshold_of_each_class(browser: Browser, tmp_pa
     browser.call("POST", "/url", url=f"http://127.0.0.1:{server.server_port}/")
     browser.upload("#file", tmp_path / "p.png")
     browser.wait_for("return document.getElementById('canvas').dataset.boxes === '1'")
-    shown = "return document.getElementById('list').innerText"
-    assert browser.run(shown) == "star\t0.25"
+    shown = ROWS.replace("[...r.children]", "[...r.children].slice(1, 3)")
+    assert browser.run(shown) == ["star 0.25"]
     assert browser.run("return document.getElementById('shown').textContent") == "auto"
     browser.run("document.getElementById('auto').click()")  # now the slider counts: 0.2
-    assert browser.run(shown).splitlines() == ["square\t0.95", "star\t0.25"]
+    assert browser.run(shown) == ["square 0.95", "star 0.25"]
     server.shutdown()
     server.server_close()
     thread.join(10)
