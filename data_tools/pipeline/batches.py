@@ -143,6 +143,7 @@ class TrainBatchBuilder:
         # what is not decoding takes twice as long.)
         clock = _Clock(cast(Any, arrays["stage_seconds"]))
         indices = self.order.rows(number).tolist()
+        before = self.order.occurrences(number).tolist()
         truths: list[Truth] = []
         views: list[Augmentation] = []
         for start in range(0, len(indices), _IMAGES_AT_ONCE):
@@ -153,7 +154,8 @@ class TrainBatchBuilder:
             clock.lap("read")
             sizes = [self._size(index, row) for index, row in zip(part, rows, strict=True)]
             found = [Truth(row.boxes_yxyx_px, row.labels, row.iscrowd) for row in rows]
-            chosen = self._views(number, part, sizes, found)
+            came = before[start : start + len(part)]
+            chosen = self._views(number, part, came, sizes, found)
             truths += found
             views += chosen
             clock.lap("choose")
@@ -201,12 +203,17 @@ class TrainBatchBuilder:
         return size
 
     def _views(
-        self, number: int, indices: list[int], sizes: list[tuple[int, int]], truths: list[Truth]
+        self,
+        number: int,
+        indices: list[int],
+        before: list[int],
+        sizes: list[tuple[int, int]],
+        truths: list[Truth],
     ) -> list[Augmentation]:
         seed, epoch = self.order.seed, self.order.epoch_of(number)
         return [
-            choose_view(*size, truth, self.augmentation, generator(seed, epoch, index))
-            for index, size, truth in zip(indices, sizes, truths, strict=True)
+            choose_view(*size, truth, self.augmentation, generator(seed, epoch, index, came))
+            for index, came, size, truth in zip(indices, before, sizes, truths, strict=True)
         ]
 
 

@@ -12,12 +12,15 @@ import numpy.typing as npt
 
 from data_tools.core.errors import SettingError
 from data_tools.core.settings_fields import require
+from data_tools.pipeline.sampler import Weights, drawn_rows, occurrences
 
 _WORD = (1 << 64) - 1
 _ORDER_STREAM = (1 << 32) - 1  # in the place of a sample's index, which is always smaller
 
 
-def generator(seed: int, epoch: int, index: int) -> np.random.Generator:
+def generator(
+    seed: int, epoch: int, index: int, occurrence: int = 0, stream: int = 0
+) -> np.random.Generator:
     """Return the random numbers of one image in one epoch.
 
     Counter-based, so that they depend on nothing else: not on the worker, the rank, or what was
@@ -27,17 +30,34 @@ def generator(seed: int, epoch: int, index: int) -> np.random.Generator:
         seed: The run's seed.
         epoch: The epoch, from 0.
         index: The image's row in the split, 0..n-1.
+        occurrence: How often the image came in this epoch before (`sampler.occurrences`).
+        stream: Which of its streams; what draws from one does not move another.
 
     Returns:
         A generator at the start of its stream.
     """
     key = np.array([seed & _WORD, (epoch << 32) | index], dtype=np.uint64)
-    return np.random.Generator(np.random.Philox(key=key))
+    # The counter's lower half counts what is drawn.
+    counter = np.array([0, 0, occurrence, stream], dtype=np.uint64)
+    return np.random.Generator(np.random.Philox(key=key, counter=counter))
 
 
 def permutation(seed: int, epoch: int, num_images: int) -> npt.NDArray[np.int64]:
     """Return the order of an epoch: (num_images,) int64, each row of the split once."""
     return generator(seed, epoch, _ORDER_STREAM).permutation(num_images)
+
+
+@dataclass(frozen=True)
+class EpochRows:
+    """The rows of one epoch, by place.
+
+    Args:
+        rows: (n,) int64.
+        before: (n,) int64, how often the row came at earlier places.
+    """
+
+    rows: npt.NDArray[np.int64]
+    before: npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -57,6 +77,8 @@ class TrainOrder:
         rank: This device, 0..world_size-1.
         world_size: Number of devices.
         last_batch: `drop` or `wrap`.
+        weights: (num_images,) how often each image comes in an epoch on average, with the sum num_images, see
+            `sampler.image_weights`; None takes each once.
 
     Raises:
         SettingError: If there is no whole global batch in an epoch and `last_batch` is `drop`.
@@ -68,7 +90,8 @@ class TrainOrder:
     rank: int = 0
     world_size: int = 1
     last_batch: str = "drop"
-    _permutations: dict[int, npt.NDArray[np.int64]] = field(
+    weights: Weights | None = field(default=None, repr=False, compare=False)
+    _epochs: dict[int, EpochRows] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
 
@@ -100,19 +123,41 @@ class TrainOrder:
 
     def rows(self, step: int) -> npt.NDArray[np.int64]:
         """Return the rows of the split that this rank takes at a global step: (batch_size,) int64."""
-        epoch, place = divmod(step, self.steps_per_epoch)
-        first = place * self.global_batch + self.rank * self.batch_size
-        places = np.arange(first, first + self.batch_size) % self.num_images
-        return self._permutation(epoch)[places]
+        return self._epoch(self.epoch_of(step)).rows[self._places(step)]
 
-    def _permutation(self, epoch: int) -> npt.NDArray[np.int64]:
+    def occurrences(self, step: int) -> npt.NDArray[np.int64]:
+        """Return for each of `rows(step)` how often it came before in its epoch: (batch_size,) int64.
+
+        All zeros but where a sampler takes images several times. What `last_batch="wrap"` fills up with are the
+        images of the epoch's start over again, as they were.
+        """
+        return self._epoch(self.epoch_of(step)).before[self._places(step)]
+
+    def at(self, epoch: int, shares: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+        """Return the rows at some places of an epoch, given as numbers in 0..1: (k,) to (k,) int64.
+
+        Whoever draws the numbers evenly draws rows as often as the epoch has them.
+        """
+        places = np.minimum((shares * self.num_images).astype(np.int64), self.num_images - 1)
+        return self._epoch(epoch).rows[places]
+
+    def _places(self, step: int) -> npt.NDArray[np.int64]:
+        first = step % self.steps_per_epoch * self.global_batch + self.rank * self.batch_size
+        return np.arange(first, first + self.batch_size) % self.num_images
+
+    def _epoch(self, epoch: int) -> EpochRows:
         # Kept for two epochs, since readahead crosses the border. Threads may both compute one: the same.
-        order = self._permutations.get(epoch)
+        order = self._epochs.get(epoch)
         if order is None:
-            order = permutation(self.seed, epoch, self.num_images)
-            for old in [e for e in list(self._permutations) if abs(e - epoch) > 1]:
-                self._permutations.pop(old, None)
-            self._permutations[epoch] = order
+            if self.weights is None:
+                rows = permutation(self.seed, epoch, self.num_images)
+                order = EpochRows(rows, np.zeros(len(rows), np.int64))
+            else:
+                rows = drawn_rows(self.weights, generator(self.seed, epoch, _ORDER_STREAM))
+                order = EpochRows(rows, occurrences(rows))
+            for old in [e for e in list(self._epochs) if abs(e - epoch) > 1]:
+                self._epochs.pop(old, None)
+            self._epochs[epoch] = order
         return order
 
 

@@ -25,6 +25,7 @@ from data_tools.pipeline.batches import (
 from data_tools.pipeline.dataset import BatchSource, build_dataset, iterate
 from data_tools.pipeline.order import TrainOrder, evaluation_rows
 from data_tools.pipeline.process_workers import ProcessWorkers
+from data_tools.pipeline.sampler import image_weights
 from data_tools.pipeline.settings import PipelineSettings
 from data_tools.pipeline.thread_workers import ThreadWorkers
 from data_tools.pipeline.workers import Maker, Workers, worker_count
@@ -78,9 +79,7 @@ class TrainPipeline:
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        self.order = TrainOrder(
-            split.num_images, seed, batch_size, rank, world_size, pipeline.last_batch
-        )
+        self.order = train_order(split, pipeline, seed, batch_size, rank, world_size)
         if pipeline.verify:
             verify_shards(split)
         self._maker = TrainBatchBuilder(
@@ -192,6 +191,28 @@ class EvalPipeline:
                 yield EvalBatch(**cast(dict[str, Any], arrays))
         finally:
             workers.close()
+
+
+def train_order(
+    split: ConvertedSplit,
+    pipeline: PipelineSettings,
+    seed: int,
+    batch_size: int,
+    rank: int = 0,
+    world_size: int = 1,
+) -> TrainOrder:
+    """Return the order in which a rank takes the rows of a split; see `TrainPipeline` for the arguments.
+
+    Raises:
+        DataError: With a sampler, if the labels of a row cannot be read.
+    """
+    weights = None
+    if pipeline.sampler != "uniform":
+        presence = RowReader(split).presence(len(split.classes))
+        weights = image_weights(presence, pipeline.sampler, pipeline.repeat_threshold)
+    return TrainOrder(
+        split.num_images, seed, batch_size, rank, world_size, pipeline.last_batch, weights
+    )
 
 
 def verify_shards(split: ConvertedSplit) -> None:

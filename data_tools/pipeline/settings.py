@@ -11,11 +11,12 @@ from data_tools.core.settings_fields import require, require_choice, setting
 
 WORKER_KINDS = ("threads", "processes")
 LAST_BATCH_RULES = ("drop", "wrap")
+SAMPLERS = ("uniform", "repeat_factor", "class_balanced")
 
 
 @dataclass
 class PipelineSettings:
-    """How batches are made; none of these but `last_batch` and `scaled_decode` changes a bit of them."""
+    """How batches are made; these change their bits: `sampler`, `last_batch`, `scaled_decode`, `crowd_ignore`."""
 
     workers: int = setting(
         0, "Batches made at the same time, each on its own core; 0 takes one for each core."
@@ -32,6 +33,16 @@ class PipelineSettings:
         "drop",
         "What happens to the images that do not fill a last global batch: drop leaves them out of this "
         "epoch (others in each epoch), wrap fills the batch up from the start of the epoch's order.",
+    )
+    sampler: str = setting(
+        "uniform",
+        "How often an image comes: uniform (once an epoch), repeat_factor (more often if it has a rare class, as in "
+        "LVIS), class_balanced (each class as often as any other). An epoch has as many images as before.",
+    )
+    repeat_threshold: float = setting(
+        0.001,
+        "repeat_factor: a class on a smaller share of the images is rare; 0.001 is LVIS's, with few classes about "
+        "1 / classes.",
     )
     scaled_decode: bool = setting(
         False,
@@ -52,6 +63,13 @@ class PipelineSettings:
         require_choice("pipeline.worker_kind", self.worker_kind, WORKER_KINDS)
         require(self.prefetch >= 0, "pipeline.prefetch", self.prefetch, "a number >= 0")
         require_choice("pipeline.last_batch", self.last_batch, LAST_BATCH_RULES)
+        require_choice("pipeline.sampler", self.sampler, SAMPLERS)
+        require(
+            0 < self.repeat_threshold <= 1,
+            "pipeline.repeat_threshold",
+            self.repeat_threshold,
+            "0 < share of the images <= 1",
+        )
         require(
             0 < self.crowd_ignore <= 1, "pipeline.crowd_ignore", self.crowd_ignore, "0 < x <= 1"
         )

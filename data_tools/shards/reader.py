@@ -169,6 +169,37 @@ class RowReader:
         ids = self._stored_ids()
         return np.sort(ids, kind="stable") if self._mixed else ids
 
+    def presence(self, num_classes: int) -> npt.NDArray[np.bool_]:
+        """Return which classes each row has boxes of, crowd regions aside; no image is decoded.
+
+        Args:
+            num_classes: Classes, C, without background.
+
+        Returns:
+            (rows, C) bool: column c stands for label c + 1.
+
+        Raises:
+            DataError: If a row cannot be read, or has a label beyond C.
+        """
+        found = np.zeros((len(self), num_classes), bool)
+        names = ("annotation",) if self._published else ("labels", "iscrowd")
+        for index in range(len(self)):
+            shard, place = self._place(index)
+            file = self._file(shard)
+            try:
+                columns = file.arrays(place, names)
+            except (ShardError, OSError) as error:
+                raise self.damaged(index, f"its row cannot be read: {error}") from error
+            if self._published:
+                labels = columns["annotation"][:, 4].astype(np.int64)
+            else:
+                count = int(file.scalars["num_boxes"][place])
+                labels = columns["labels"][:count][columns["iscrowd"][:count] == 0].astype(np.int64)
+            if len(labels) and not 1 <= labels.min() <= labels.max() <= num_classes:
+                raise self.damaged(index, f"it has labels beyond 1..{num_classes}")
+            found[index, labels - 1] = True
+        return found
+
     def _stored_ids(self) -> npt.NDArray[np.int64]:
         parts = [np.zeros(0, np.int64)]
         for shard, info in enumerate(self._split.manifest.shards):

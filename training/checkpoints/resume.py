@@ -15,7 +15,7 @@ from training.settings import TrainSettings
 DECISIVE = ("seed", "epochs", "split", "loss", "augment", "optim")
 """Settings that decide what a later step computes, beside model, data and global batch."""
 
-DECISIVE_PIPELINE = ("last_batch", "scaled_decode", "crowd_ignore")
+DECISIVE_PIPELINE = ("sampler", "repeat_threshold", "last_batch", "scaled_decode", "crowd_ignore")
 
 
 def differences(card: Card, settings: TrainSettings, expected: Card) -> tuple[list[str], list[str]]:
@@ -30,10 +30,13 @@ def differences(card: Card, settings: TrainSettings, expected: Card) -> tuple[li
         Differences that cannot be overcome (another network), and those that the user may accept;
         each as `key: THEN in the checkpoint, NOW in this run`.
     """
-    fatal = _compare("model", card.model, expected.model, skip=("norm",))
+    defaults = dataclasses.asdict(TrainSettings())
+    fatal = _compare(
+        "model", _filled(card.model, defaults["model"]), expected.model, skip=("norm",)
+    )
     if card.num_classes != expected.num_classes:
         fatal.append(_line("num_classes", card.num_classes, expected.num_classes))
-    then, now = card.settings, dataclasses.asdict(settings)
+    then, now = _filled(card.settings, defaults), dataclasses.asdict(settings)
     soft = []
     if card.model.get("norm") != expected.model.get("norm"):
         soft.append(_line("model.norm", card.model.get("norm"), expected.model.get("norm")))
@@ -89,6 +92,14 @@ def check_resumable(card: Card, settings: TrainSettings, expected: Card, name: s
             "Use the same settings, another output, or checkpoint.accept_changes=true if you mean it."
         )
     return soft
+
+
+def _filled(old: Any, defaults: Any) -> Any:
+    """Give what an older card does not know yet its default: a new setting's default is how it was before."""
+    if not isinstance(old, dict) or not isinstance(defaults, dict):
+        return old
+    known = {key: _filled(value, defaults.get(key)) for key, value in old.items()}
+    return {**defaults, **known}
 
 
 def _harmless(settings: TrainSettings) -> tuple[str, ...]:

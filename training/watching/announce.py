@@ -38,6 +38,7 @@ def describe(parts: RunComponents, environment: Environment, step: int) -> list[
                   f"{parts.global_batch} a step, in {optim.accumulate} part(s)"),
         ("data", f"{split.folder}: {split.num_images} images, {totals.get('boxes', '?')} boxes, "
                  f"{len(split.classes)} classes, fingerprint {split.fingerprint[:12]}"),
+        *(("", line) for line in how_often(parts)),
         ("model", f"{model.name}, {height}x{width}, {size:,} parameters, norm {model.norm}, "
                   f"loss {settings.loss.kind}"),
         ("recipe", f"{settings.epochs:g} epochs x {parts.steps_per_epoch} steps, "
@@ -52,6 +53,18 @@ def describe(parts: RunComponents, environment: Environment, step: int) -> list[
         ("versions", ", ".join(f"{name} {version}" for name, version in versions().items())),
     ]  # fmt: skip
     return rows
+
+
+def how_often(parts: RunComponents) -> list[str]:
+    """Say how often a sampler takes images; nothing where each comes once an epoch."""
+    weights, pipeline = parts.pipeline.order.weights, parts.settings.pipeline
+    if pipeline.sampler == "uniform":
+        return []
+    if weights is None:
+        return [f"sampler {pipeline.sampler}: no class is rare, so every image comes once an epoch"]
+    return [
+        f"sampler {pipeline.sampler}: an image comes {weights.min():.2f} to {weights.max():.2f} times an epoch"
+    ]
 
 
 def steps_to_do(parts: RunComponents, step: int) -> str:

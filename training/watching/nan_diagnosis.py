@@ -17,7 +17,7 @@ from data_tools.augment.boxes_in_view import Truth
 from data_tools.augment.settings import AugmentSettings
 from data_tools.images.decode import size_of
 from data_tools.pipeline.order import TrainOrder, generator
-from data_tools.pipeline.pipeline import TrainBatch
+from data_tools.pipeline.pipeline import TrainBatch, train_order
 from data_tools.shards.manifest import ConvertedSplit
 from data_tools.shards.reader import Row, RowReader
 from training.boxes.codec import BoxEncoder
@@ -75,7 +75,8 @@ def find_suspects(
             bad = bad_anchors(batch, position)
             if len(bad) or not np.isfinite(loss):
                 number = rows[position]
-                rng = generator(order.seed, order.epoch_of(record.step), number)
+                came = int(order.occurrences(record.step)[position])
+                rng = generator(order.seed, order.epoch_of(record.step), number, came)
                 row = reader[number]
                 owners = matched_boxes(row, settings.augment, rng, encoder)
                 reasons = box_reasons(row, names, batch, position, bad, owners)
@@ -120,13 +121,8 @@ def order_of(
     settings: TrainSettings, split: ConvertedSplit, record: Record, rank: int
 ) -> TrainOrder:
     """Return the order in which a rank of the run took the rows of the split."""
-    return TrainOrder(
-        split.num_images,
-        settings.seed,
-        settings.batch_size,
-        rank,
-        record.world_size,
-        settings.pipeline.last_batch,
+    return train_order(
+        split, settings.pipeline, settings.seed, settings.batch_size, rank, record.world_size
     )
 
 

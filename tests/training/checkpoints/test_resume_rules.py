@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 
 from data_tools.core.errors import CheckpointError
+from data_tools.pipeline.settings import PipelineSettings
 from training.checkpoints.checkpoint import Card
 from training.checkpoints.resume import check_resumable, differences
 from training.settings import CheckpointSettings, OptimSettings, TrainSettings
@@ -78,3 +79,16 @@ def test_another_model_is_refused_whatever_is_accepted() -> None:
         check_resumable(card_of(then), now, expected, "step.ckpt")
     assert "model.image_size: [300, 300] in the checkpoint, [320, 320]" in str(caught.value)
     assert "num_classes: 7 in the checkpoint, 3 in this run" in str(caught.value)
+
+
+def test_a_card_older_than_a_setting_had_its_default() -> None:
+    card = card_of(TrainSettings())
+    for section in ("augment", "pipeline", "loss", "optim"):
+        old = card.settings[section]
+        card.settings[section] = {key: old[key] for key in list(old)[:3]}
+    now = TrainSettings()
+    assert differences(card, now, card_of(now)) == ([], [])
+    changed = TrainSettings(pipeline=PipelineSettings(sampler="class_balanced"))
+    assert differences(card, changed, card_of(changed)) == (
+        [], ["pipeline.sampler: uniform in the checkpoint, class_balanced in this run"],
+    )  # fmt: skip

@@ -43,6 +43,7 @@ CHOICES = {
         "nonfinite",
         "worker_kind",
         "last_batch",
+        "sampler",
         "exif",
         "box_order",
         "format",
