@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.common import Result, at_least, median, parser, print_table, seconds_of
+from benchmarks.mixing import mixing_costs
 from benchmarks.photographs import photograph, samples, smaller, write
 from data_tools.augment.settings import AugmentSettings
 from data_tools.pipeline.pipeline import TrainPipeline
@@ -119,6 +120,8 @@ def run(arguments: argparse.Namespace, folder: Path) -> Result:
     growth = _memory_growth(folder, epochs=10 if quick else 50)
     print(f"\nMemory over {10 if quick else 50} epochs: {growth:+.1f} MiB")
     costs = _stage_costs(split, steps=3 if quick else 10)
+    one = PipelineSettings(workers=1, prefetch=0)
+    mixing = mixing_costs(lambda augment: _pipeline(split, one, augment), 2 if quick else 5, 2)
     if arguments.explain:
         _explain(costs, arguments.step_ms / 1e3, cores)
     return Result(
@@ -136,6 +139,7 @@ def run(arguments: argparse.Namespace, folder: Path) -> Result:
             "workers": cores,
             "matching": matching,
             "stage_ms": {stage: 1e3 * seconds for stage, seconds in costs.seconds.items()},
+            "mixing_ms": mixing,
             "cores_for_fastest_published_step": costs.cores_for(FASTEST_PUBLISHED_STEP, BATCH),
             "memory_growth_mib": growth,
             "bytes_per_image": _mean_bytes(split),
@@ -168,12 +172,14 @@ def _rates(
     return rates
 
 
-def _pipeline(split: ConvertedSplit, settings: PipelineSettings) -> TrainPipeline:
+def _pipeline(
+    split: ConvertedSplit, settings: PipelineSettings, augment: AugmentSettings | None = None
+) -> TrainPipeline:
     model = model_settings("ssd300")
     return TrainPipeline(
         split,
         settings,
-        AugmentSettings(),
+        augment or AugmentSettings(),
         (model.image_size[0], model.image_size[1]),
         build_encoder(model),
         seed=0,

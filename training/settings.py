@@ -242,6 +242,12 @@ class TrainSettings:
             self.schedule_to,
             "recipe, or a number of max_minutes as well",
         )
+        require(
+            self.schedule_to == "recipe" or not self.augment.closing_epochs,
+            "augment.closing_epochs",
+            self.augment.closing_epochs,
+            "0 with schedule_to=max_minutes: batches are made ahead, before it is known which epochs are the last",
+        )
         require(self.workers >= 0, "workers", self.workers, "a count >= 0")
         require(0 <= self.preview <= 10_000, "preview", self.preview, "a count 0..10000")
         require(

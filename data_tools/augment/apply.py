@@ -39,7 +39,7 @@ class Augmentation:
     change: ColourChange
 
 
-def _no_lap(stage: str) -> None:
+def no_lap(stage: str) -> None:
     """Time nothing."""
 
 
@@ -67,7 +67,7 @@ def render_augmented(
     fill_rgb: Sequence[float],
     out_chw: Pixels,
     scaled_decode: bool = False,
-    lap: Callable[[str], None] = _no_lap,
+    lap: Callable[[str], None] = no_lap,
     scratch: Scratch | None = None,
 ) -> None:
     """Decode an image and write what the network sees of it.

@@ -5,6 +5,7 @@ What window and what colours is decided before, in `windows.py` and `colour.py`.
 
 from __future__ import annotations
 
+from copy import copy
 from math import ceil
 
 import cv2
@@ -30,18 +31,31 @@ class Scratch:
     """
 
     def __init__(self, size: tuple[int, int]) -> None:
+        self.size = size
         self.resized = np.empty((*size, 3), np.uint8)
         self.coloured = np.empty((*size, 3), np.uint8)
         self.planes = np.empty((3, *size), np.uint8)
         self.grey = np.empty(size, np.uint8)
-        self._decoded = np.empty(0, np.uint8)
+        self._decoded = [np.empty(0, np.uint8)]  # in a list, which parts share
 
     def room_for(self, height: int, width: int) -> npt.NDArray[np.uint8]:
         """Room to decode an image of that size into; the same for the next image."""
         needed = 3 * height * width
-        if self._decoded.size < needed:
-            self._decoded = np.empty(needed, np.uint8)
-        return self._decoded
+        if self._decoded[0].size < needed:
+            self._decoded[0] = np.empty(needed, np.uint8)
+        return self._decoded[0]
+
+    def part(self, size: tuple[int, int]) -> Scratch:
+        """Return room for another size, at most this one's area, in the same memory."""
+        if size == self.size:
+            return self
+        other = copy(self)
+        other.size, count = size, size[0] * size[1]
+        other.resized = self.resized.reshape(-1)[: 3 * count].reshape(*size, 3)
+        other.coloured = self.coloured.reshape(-1)[: 3 * count].reshape(*size, 3)
+        other.planes = self.planes.reshape(-1)[: 3 * count].reshape(3, *size)
+        other.grey = self.grey.reshape(-1)[:count].reshape(size)
+        return other
 
 
 def render(

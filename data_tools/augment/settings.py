@@ -11,6 +11,10 @@ from data_tools.core.settings_fields import require, require_choice, setting
 
 CROP_RULES = ("none", "published", "paper")
 
+MIXING = ("mosaic_probability", "copy_paste_probability", "affine_probability", "mixup_probability",
+          "erase_probability")  # fmt: skip
+"""What `closing_epochs` ends."""
+
 
 @dataclass
 class AugmentSettings:
@@ -62,6 +66,38 @@ class AugmentSettings:
         0.4, "Distance from grey is multiplied by a factor in 1 - x .. 1 + x."
     )
     hue_degrees: float = setting(0.0, "Colours are turned about the grey axis by -x .. x degrees.")
+    mosaic_probability: float = setting(
+        0.0, "Share of images that become one of four on a canvas, each a part at another scale."
+    )
+    mosaic_scale: list[float] = setting(
+        [0.5, 1.0], "mosaic: size of each of the four, 1 for one that would fill the canvas."
+    )
+    copy_paste_probability: float = setting(
+        0.0, "Share of images onto which objects of another one are pasted, cut out by their boxes."
+    )
+    copy_paste_most: int = setting(2, "copy_paste: objects at most, each another one.")
+    copy_paste_scale: list[float] = setting(
+        [0.75, 1.25], "copy_paste: size of an object, 1 for that in its own image."
+    )
+    affine_probability: float = setting(
+        0.0,
+        "Share of images that are turned, scaled, sheared and shifted (boxes: upright ones around).",
+    )
+    affine_degrees: float = setting(5.0, "affine: turned by -x .. x degrees.")
+    affine_scale: list[float] = setting([0.8, 1.25], "affine: smallest and largest scale.")
+    affine_shear_degrees: float = setting(2.0, "affine: sheared by -x .. x degrees.")
+    affine_shift: float = setting(0.1, "affine: shifted by -x .. x of the sides.")
+    mixup_probability: float = setting(
+        0.0,
+        "Share of images through which another one shines, with its boxes (share from Beta(2, 2)).",
+    )
+    erase_probability: float = setting(0.0, "Share of images of which a rectangle is painted over.")
+    erase_area: list[float] = setting(
+        [0.02, 0.2], "erase: smallest and largest rectangle as a share of the image."
+    )
+    closing_epochs: float = setting(
+        0.0, "Last epochs without mosaic, copy_paste, affine, mixup and erase; 0 = none."
+    )
 
     def __post_init__(self) -> None:
         require_choice("augment.crop", self.crop, CROP_RULES)
@@ -81,7 +117,7 @@ class AugmentSettings:
             len(self.expand_fill) == 3 and all(0 <= x <= 255 for x in self.expand_fill),
             "augment.expand_fill", self.expand_fill, "three numbers in 0..255 (R, G, B)",
         )  # fmt: skip
-        for name in ("expand_probability", "flip_probability", "colour_probability"):
+        for name in ("expand_probability", "flip_probability", "colour_probability", *MIXING):
             value = getattr(self, name)
             require(0 <= value <= 1, f"augment.{name}", value, "a probability in 0..1")
         for name in ("brightness", "contrast", "saturation"):
@@ -90,7 +126,31 @@ class AugmentSettings:
         for name, limit in (("brightness_shift", 255), ("hue_degrees", 180)):
             value = getattr(self, name)
             require(0 <= value <= limit, f"augment.{name}", value, f"a number in 0..{limit}")
+        for name, limit in (
+            ("affine_degrees", 180),
+            ("affine_shear_degrees", 60),
+            ("affine_shift", 1),
+        ):
+            value = getattr(self, name)
+            require(0 <= value <= limit, f"augment.{name}", value, f"a number in 0..{limit}")
+        for name in ("mosaic_scale", "copy_paste_scale", "affine_scale"):
+            low, high = _pair(f"augment.{name}", getattr(self, name))
+            require(
+                0.1 <= low <= high <= 10, f"augment.{name}", [low, high], "0.1 <= low <= high <= 10"
+            )
+        low, high = _pair("augment.erase_area", self.erase_area)
+        require(0 < low <= high < 1, "augment.erase_area", self.erase_area, "0 < low <= high < 1")
+        most = self.copy_paste_most
+        require(1 <= most <= 20, "augment.copy_paste_most", most, "a count 1..20")
+        require(
+            self.closing_epochs >= 0, "augment.closing_epochs", self.closing_epochs, "epochs >= 0"
+        )
         require(self.crop_slack >= 0, "augment.crop_slack", self.crop_slack, "a number >= 0")
+
+    @property
+    def mixes(self) -> bool:
+        """Whether anything but window, mirror and colours may happen to an image."""
+        return any(getattr(self, name) > 0 for name in MIXING)
 
 
 def _pair(key: str, values: list[float]) -> tuple[float, float]:

@@ -6,6 +6,7 @@ Which workers, and in what order batches come out, is `pipeline.py`'s and `worke
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from time import perf_counter
 from typing import Any, Protocol, cast
 
@@ -20,15 +21,21 @@ from data_tools.augment.apply import (
     truths_in_views,
 )
 from data_tools.augment.boxes_in_view import Truth
-from data_tools.augment.render import Scratch, resize
+from data_tools.augment.compose import UndecodableSource, compose
+from data_tools.augment.mix import choose_mix
+from data_tools.augment.render import Scratch
 from data_tools.augment.settings import AugmentSettings
+from data_tools.augment.sources import Source, joined
 from data_tools.core.reusable_memory import Arrays, ByteArena, Layout
-from data_tools.images.decode import decode_bgr, size_of
+from data_tools.images.decode import size_of
 from data_tools.pipeline.order import TrainOrder, generator
 from data_tools.pipeline.settings import PipelineSettings
 from data_tools.shards.reader import Row, RowReader
 
 _IMAGES_AT_ONCE = 16
+_MIX_STREAM = (
+    1  # of an image's random numbers: what it is mixed with; the streams above are its partners'
+)
 
 STAGES = ("read", "choose", "decode", "render", "encode")
 """What a training image goes through, in this order; `TrainBatch.stage_seconds` has one number for each."""
@@ -74,23 +81,6 @@ class TrainBatch:
     stage_seconds: npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class EvalBatch:
-    """One device's batch of an evaluation, always of full size.
-
-    Args:
-        images: (N, 3, H, W) uint8 RGB, zeros where padded.
-        image_ids: (N,) int64, -1 where padded.
-        heights: (N,) int32, the stored image's rows, 0 where padded.
-        widths: (N,) int32, the stored image's columns, 0 where padded.
-    """
-
-    images: npt.NDArray[np.uint8]
-    image_ids: npt.NDArray[np.int64]
-    heights: npt.NDArray[np.int32]
-    widths: npt.NDArray[np.int32]
-
-
 class WorkerBuffers:
     """The memory of one worker, kept from batch to batch."""
 
@@ -101,12 +91,25 @@ class WorkerBuffers:
 
 @dataclass
 class TrainBatchBuilder:
+    """Makes training batches.
+
+    Args:
+        rows: The split.
+        order: Which rows a step takes.
+        settings: How they are read.
+        augmentation: How they are varied.
+        image_size: (H, W) of the network's input.
+        encoder: Boxes to targets.
+        epochs: The run's length, for what its last epochs leave out; None for no end.
+    """
+
     rows: RowReader
     order: TrainOrder
     settings: PipelineSettings
     augmentation: AugmentSettings
     image_size: tuple[int, int]
     encoder: Encoder
+    epochs: float | None = None
     _benches: list[WorkerBuffers] = field(default_factory=list, init=False, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -144,6 +147,15 @@ class TrainBatchBuilder:
         clock = _Clock(cast(Any, arrays["stage_seconds"]))
         indices = self.order.rows(number).tolist()
         before = self.order.occurrences(number).tolist()
+        if self._mixes(number):
+            truths_seen = [
+                self._mixed(number, place, index, came, arrays, bench, clock)
+                for place, (index, came) in enumerate(zip(indices, before, strict=True))
+            ]
+            counts = [len(truth) for truth in truths_seen]
+            self._encode(joined(truths_seen), np.repeat(np.arange(len(counts)), counts), arrays)
+            clock.lap("encode")
+            return
         truths: list[Truth] = []
         views: list[Augmentation] = []
         for start in range(0, len(indices), _IMAGES_AT_ONCE):
@@ -163,6 +175,10 @@ class TrainBatchBuilder:
             self._show(part, rows, sizes, chosen, images, bench.scratch, clock)
         seen, image_of = truths_in_views(truths, views)
         clock.lap("choose")
+        self._encode(seen, image_of, arrays)
+        clock.lap("encode")
+
+    def _encode(self, seen: Truth, image_of: npt.NDArray[np.intp], arrays: Arrays) -> None:
         self.encoder.encode_batch(
             seen.boxes_yxyx,
             seen.labels,
@@ -171,7 +187,51 @@ class TrainBatchBuilder:
             cast(Any, arrays["loc_targets"]),
             cast(Any, arrays["labels"]),
         )
-        clock.lap("encode")
+
+    def _mixes(self, number: int) -> bool:
+        """Whether the images of a step may be mixed with others; those of the closing epochs are not."""
+        closing = self.augmentation.closing_epochs
+        if not self.augmentation.mixes:
+            return False
+        if self.epochs is None or not closing:
+            return True
+        return self.order.epoch_of(number) < self.epochs - closing
+
+    def _mixed(
+        self,
+        number: int,
+        place: int,
+        index: int,
+        before: int,
+        arrays: Arrays,
+        bench: WorkerBuffers,
+        clock: _Clock,
+    ) -> Truth:
+        """Make one image of a step that mixes, and return its boxes; see `augment/compose.py`."""
+        bench.arena.reset()
+        epoch = self.order.epoch_of(number)
+        rng = partial(generator, self.order.seed, epoch, index, before)
+        draws = rng(stream=_MIX_STREAM)
+        mix = choose_mix(self.augmentation, draws)
+        partners = self.order.at(epoch, draws.random(mix.partners)).tolist()
+        clock.lap("choose")
+        sources = []
+        for k, row_index in enumerate([index, *partners]):
+            row = self.rows.read(row_index, bench.arena)
+            if k == 0:
+                arrays["image_ids"][place] = row.image_id
+            truth = Truth(row.boxes_yxyx_px, row.labels, row.iscrowd)
+            # The image itself draws as it would alone.
+            own = rng() if k == 0 else rng(stream=_MIX_STREAM + k)
+            sources.append(Source(row.image, *self._size(row_index, row), truth, own))
+        clock.lap("read")
+        try:
+            return compose(
+                sources, mix, self.augmentation, cast(Any, arrays["images"][place]),
+                self.settings.scaled_decode, clock.lap, bench.scratch,
+            )  # fmt: skip
+        except UndecodableSource as error:
+            raise self.rows.damaged([index, *partners][error.place], str(error)) from error
 
     def _show(
         self,
@@ -229,38 +289,3 @@ class _Clock:
         now = perf_counter()
         self._seconds[STAGES.index(stage)] += now - self._last
         self._last = now
-
-
-@dataclass
-class EvalMaker:
-    rows: RowReader
-    batches: npt.NDArray[np.int64]
-    image_size: tuple[int, int]
-
-    @property
-    def layout(self) -> Layout:
-        count = self.batches.shape[1]
-        return {
-            "images": ((count, 3, *self.image_size), "uint8"),
-            "image_ids": ((count,), "int64"),
-            "heights": ((count,), "int32"),
-            "widths": ((count,), "int32"),
-        }
-
-    def describe(self, number: int) -> str:
-        return f"evaluation batch {number}, rows {self.batches[number].tolist()}"
-
-    def fill(self, number: int, arrays: Arrays) -> None:
-        for name, padding in (("images", 0), ("image_ids", -1), ("heights", 0), ("widths", 0)):
-            cast(Any, arrays[name]).fill(padding)
-        for place, index in enumerate(self.batches[number].tolist()):
-            if index < 0:
-                continue
-            row = self.rows[index]
-            image = decode_bgr(row.image)
-            if image is None:
-                raise self.rows.damaged(index, "its bytes do not decode")
-            resized = resize(image, self.image_size)
-            arrays["images"][place] = resized[:, :, ::-1].transpose(2, 0, 1)
-            arrays["image_ids"][place] = row.image_id
-            arrays["heights"][place], arrays["widths"][place] = image.shape[:2]

@@ -17,12 +17,11 @@ from data_tools.core.files import sha256_of_file
 from data_tools.pipeline.batches import (
     STAGES,
     Encoder,
-    EvalBatch,
-    EvalMaker,
     TrainBatch,
     TrainBatchBuilder,
 )
 from data_tools.pipeline.dataset import BatchSource, build_dataset, iterate
+from data_tools.pipeline.eval_batches import EvalBatch, EvalMaker
 from data_tools.pipeline.order import TrainOrder, evaluation_rows
 from data_tools.pipeline.process_workers import ProcessWorkers
 from data_tools.pipeline.sampler import image_weights
@@ -60,6 +59,7 @@ class TrainPipeline:
         batch_size: Images per device.
         rank: This device.
         world_size: Number of devices.
+        epochs: The run's length, for `augment.closing_epochs`; None for no end.
 
     Raises:
         SettingError: If the split has fewer images than a global batch takes, see `TrainOrder`.
@@ -78,12 +78,13 @@ class TrainPipeline:
         batch_size: int,
         rank: int = 0,
         world_size: int = 1,
+        epochs: float | None = None,
     ) -> None:
         self.order = train_order(split, pipeline, seed, batch_size, rank, world_size)
         if pipeline.verify:
             verify_shards(split)
         self._maker = TrainBatchBuilder(
-            RowReader(split), self.order, pipeline, augment, image_size, encode
+            RowReader(split), self.order, pipeline, augment, image_size, encode, epochs
         )
         self._settings = pipeline
         self._workers: Workers | None = None

@@ -57,4 +57,7 @@ def test_it_runs(repository: Path) -> None:
     assert result["name"] == "pipeline" and result["ratio"] > 0.1 and result["ratio_400"] > 0.1
     assert all(entry["same"] for entry in result["matching"].values())
     assert set(result["stage_ms"]) == {"read", "choose", "decode", "render", "encode"}
+    mixing = result["mixing_ms"]
+    assert set(mixing) == {"none", "mosaic", "copy_paste", "affine", "mixup", "erase"}
+    assert mixing["mosaic"] > mixing["none"] > 0  # four images are decoded in place of one
     assert any("Verdict:" in line for line in table)

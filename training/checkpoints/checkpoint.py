@@ -162,15 +162,12 @@ def read_card(checkpoint: str | Path) -> Card | None:
     return parse_card(path)
 
 
-def write_arrays(
-    arrays: Mapping[str, NDArray[Any]], path: Path, header: dict[str, str] | None = None
-) -> None:
+def write_arrays(arrays: Mapping[str, NDArray[Any]], path: Path) -> None:
     """Write named arrays, flushed to the disk, then renamed.
 
     Args:
         arrays: Name to array (float32 or integer, any shape).
         path: The file; `.ckpt` makes it one of MindSpore's checkpoints, `.safetensors` one of those.
-        header: What a safetensors file says of itself; MindSpore's has no place for it.
     """
     # MindSpore's own writer deletes the old file first and never flushes: give it a name of its own.
     temporary = path.with_name(f".{path.name}.tmp{path.suffix}")
@@ -178,8 +175,9 @@ def write_arrays(
     if path.suffix == ".safetensors":
         from safetensors.numpy import save_file
 
-        plain = {k: np.ascontiguousarray(v).reshape(np.shape(v)) for k, v in arrays.items()}
-        save_file(plain, temporary, header)
+        save_file(
+            {k: np.ascontiguousarray(v).reshape(np.shape(v)) for k, v in arrays.items()}, temporary
+        )
     else:
         import mindspore as ms
 

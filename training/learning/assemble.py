@@ -165,6 +165,7 @@ def build_pipeline(settings: TrainSettings, split: ConvertedSplit, world: World)
         batch_size=settings.batch_size,
         rank=world.rank,
         world_size=world.size,
+        epochs=settings.epochs,
     )
 
 

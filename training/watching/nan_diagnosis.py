@@ -28,6 +28,11 @@ HUGE_TARGET = 1e3
 """A regression target beyond this comes from a box next to no size: exp(200) anchors."""
 
 
+_MIXED = (
+    "it may have been mixed with other images (augment.*_probability), whose boxes may be to blame"
+)
+
+
 @dataclass(frozen=True)
 class Suspect:
     """An image of the batch whose loss is not finite, or the largest.
@@ -78,8 +83,13 @@ def find_suspects(
                 came = int(order.occurrences(record.step)[position])
                 rng = generator(order.seed, order.epoch_of(record.step), number, came)
                 row = reader[number]
-                owners = matched_boxes(row, settings.augment, rng, encoder)
+                if settings.augment.mixes:
+                    owners = np.full(batch.labels.shape[1], -1)
+                else:
+                    owners = matched_boxes(row, settings.augment, rng, encoder)
                 reasons = box_reasons(row, names, batch, position, bad, owners)
+                if settings.augment.mixes:
+                    reasons.append(_MIXED)
                 found.append(Suspect(rank, position, image_id, loss, tuple(reasons)))
     told = [suspect for suspect in found if suspect.reasons]
     if told or len(found) < sum(len(batch.image_ids) for batch in batches):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data_tools.augment.settings import AugmentSettings
+from data_tools.augment.settings import MIXING, AugmentSettings
 from data_tools.core.errors import DataError, SettingError
 from data_tools.pipeline.pipeline import (
     STAGES,
@@ -19,6 +20,7 @@ from data_tools.pipeline.pipeline import (
     verify_shards,
 )
 from data_tools.shards.manifest import ConvertedSplit, open_split
+from data_tools.shards.reader import RowReader
 from data_tools.sources.shapes import shape_samples
 from tests.helpers.small_pipelines import SIZE, build, small_encoder
 from tests.helpers.small_sets import drawn_split, write_split
@@ -27,6 +29,10 @@ COUNT = 41
 PAPER = AugmentSettings(
     crop="paper", expand_probability=0.5, colour_probability=0.5, brightness_shift=32.0,
     brightness=0.0, contrast=0.5, saturation=0.5, hue_degrees=18.0,
+)  # fmt: skip
+MIXED = AugmentSettings(
+    mosaic_probability=0.5, copy_paste_probability=0.5, affine_probability=0.5, mixup_probability=0.5,
+    erase_probability=0.5,
 )  # fmt: skip
 PLAIN = AugmentSettings(crop="none", flip_probability=0.0, colour_probability=0.0)
 
@@ -44,7 +50,9 @@ def digest(batches: Iterable[TrainBatch]) -> str:
     return total.hexdigest()
 
 
-@pytest.mark.parametrize("augment", [AugmentSettings(), PAPER], ids=["published", "paper"])
+@pytest.mark.parametrize(
+    "augment", [AugmentSettings(), PAPER, MIXED], ids=["published", "paper", "mixed"]
+)
 def test_epochs_are_the_same_for_any_number_of_threads(
     split: ConvertedSplit, augment: AugmentSettings
 ) -> None:
@@ -57,13 +65,16 @@ def test_epochs_are_the_same_for_any_number_of_threads(
 
 
 @pytest.mark.slow
-def test_epochs_are_the_same_in_processes(split: ConvertedSplit) -> None:
-    threads = build(split, workers=2)
+@pytest.mark.parametrize("augment", [AugmentSettings(), MIXED], ids=["published", "mixed"])
+def test_epochs_are_the_same_in_processes(split: ConvertedSplit, augment: AugmentSettings) -> None:
+    threads = build(split, augment, workers=2)
     stop = 3 * threads.steps_per_epoch
     want = digest(threads.batches(0, stop))
     threads.close()
     for workers, prefetch in ((1, 0), (2, 2), (4, 1), (8, 0)):
-        pipeline = build(split, workers=workers, prefetch=prefetch, worker_kind="processes")
+        pipeline = build(
+            split, augment, workers=workers, prefetch=prefetch, worker_kind="processes"
+        )
         try:
             assert digest(pipeline.batches(0, stop)) == want
             # A run that is left early does not spoil the next.
@@ -73,10 +84,15 @@ def test_epochs_are_the_same_in_processes(split: ConvertedSplit) -> None:
             pipeline.close()
 
 
+@pytest.mark.parametrize("augment", [AugmentSettings(), MIXED], ids=["published", "mixed"])
 @pytest.mark.parametrize("world", [2, 4])
-def test_the_ranks_batches_make_up_the_single_devices(split: ConvertedSplit, world: int) -> None:
-    single = build(split)
-    ranks = [build(split, batch_size=8 // world, rank=r, world_size=world) for r in range(world)]
+def test_the_ranks_batches_make_up_the_single_devices(
+    split: ConvertedSplit, world: int, augment: AugmentSettings
+) -> None:
+    single = build(split, augment)
+    ranks = [
+        build(split, augment, batch_size=8 // world, rank=r, world_size=world) for r in range(world)
+    ]
     stop = 2 * single.steps_per_epoch
     for whole, *parts in zip(
         single.batches(0, stop), *(p.batches(0, stop) for p in ranks), strict=True
@@ -88,12 +104,15 @@ def test_the_ranks_batches_make_up_the_single_devices(split: ConvertedSplit, wor
         pipeline.close()
 
 
-def test_a_start_at_any_step_goes_on_as_if_nothing_happened(split: ConvertedSplit) -> None:
-    pipeline = build(split)
+@pytest.mark.parametrize("augment", [AugmentSettings(), MIXED], ids=["published", "mixed"])
+def test_a_start_at_any_step_goes_on_as_if_nothing_happened(
+    split: ConvertedSplit, augment: AugmentSettings
+) -> None:
+    pipeline = build(split, augment)
     stop = 2 * pipeline.steps_per_epoch + 3
     digests = [digest([batch]) for batch in pipeline.batches(0, stop)]
     for start in (0, 1, pipeline.steps_per_epoch, stop - 1):
-        again = build(split, workers=2)
+        again = build(split, augment, workers=2)
         assert [digest([batch]) for batch in again.batches(start, stop)] == digests[start:]
         again.close()
     assert [digest([pipeline.batch_at(step)]) for step in (stop - 1, 0, 4)] == [
@@ -103,8 +122,6 @@ def test_a_start_at_any_step_goes_on_as_if_nothing_happened(split: ConvertedSpli
 
 
 def test_nothing_before_the_start_is_read(split: ConvertedSplit, monkeypatch: Any) -> None:
-    from data_tools.shards.reader import RowReader
-
     read: list[int] = []
     original = RowReader.read
 
@@ -117,6 +134,43 @@ def test_nothing_before_the_start_is_read(split: ConvertedSplit, monkeypatch: An
     list(pipeline.batches(7, 9))
     pipeline.close()
     assert read == [*pipeline.order.rows(7).tolist(), *pipeline.order.rows(8).tolist()]
+
+
+def test_closing_epochs_are_those_of_a_run_that_never_mixes(split: ConvertedSplit) -> None:
+    closing = dataclasses.replace(MIXED, closing_epochs=1.5)
+    mixed, plain = build(split, closing, epochs=4.0), build(split, AugmentSettings())
+    steps = plain.steps_per_epoch
+    for step in range(0, 4 * steps, 3):
+        ends = step // steps >= 2.5  # the epoch in which mixing ends has it to its own end
+        same = digest([mixed.batch_at(step)]) == digest([plain.batch_at(step)])
+        assert same == ends
+    never = build(split, dataclasses.replace(MIXED, **dict.fromkeys(MIXING, 1e-12)))
+    assert digest([never.batch_at(1)]) == digest([plain.batch_at(1)])
+
+
+def test_partners_are_drawn_as_often_as_the_sampler_shows_them(split: ConvertedSplit) -> None:
+    order = build(split, sampler="class_balanced").order
+    rows = order.at(0, (np.arange(COUNT) + 0.5) / COUNT)
+    drawn = np.concatenate([order.rows(step) for step in range(order.steps_per_epoch)])
+    np.testing.assert_array_equal(rows[: len(drawn)], drawn)
+
+
+def test_a_damaged_partner_is_named(split: ConvertedSplit, monkeypatch: Any) -> None:
+    pipeline = build(split, dataclasses.replace(MIXED, mosaic_probability=1.0), workers=1)
+    original, main = RowReader.read, set(pipeline.order.rows(0).tolist())
+    broken: list[int] = []
+
+    def damaged(self: RowReader, index: int, *rest: Any) -> Any:
+        row = original(self, index, *rest)
+        if index in main:
+            return row
+        broken.append(row.image_id)
+        return dataclasses.replace(row, image=np.zeros(9, np.uint8))
+
+    monkeypatch.setattr(RowReader, "read", damaged)
+    with pytest.raises(DataError) as caught:
+        pipeline.batch_at(0)
+    assert any(f"image {image_id} (row " in str(caught.value) for image_id in broken)
 
 
 def test_an_epoch_holds_each_image_once(split: ConvertedSplit) -> None:
@@ -343,8 +397,6 @@ def test_published_tools_shards_are_read(tmp_path: Path) -> None:
             ]
         )
     writer.commit()
-    from data_tools.shards.reader import RowReader
-
     split = published_split(folder, path, made)
     row = RowReader(split)[1]
     assert row.image_id == made[1].image_id

@@ -1,0 +1,69 @@
+"""What a batch of evaluation holds, and how the batch of a number is made: the part that workers run.
+
+Training batches are `batches.py`'s; nothing is varied or matched here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from data_tools.augment.render import resize
+from data_tools.core.reusable_memory import Arrays, Layout
+from data_tools.images.decode import decode_bgr
+from data_tools.shards.reader import RowReader
+
+
+@dataclass(frozen=True)
+class EvalBatch:
+    """One device's batch of an evaluation, always of full size.
+
+    Args:
+        images: (N, 3, H, W) uint8 RGB, zeros where padded.
+        image_ids: (N,) int64, -1 where padded.
+        heights: (N,) int32, the stored image's rows, 0 where padded.
+        widths: (N,) int32, the stored image's columns, 0 where padded.
+    """
+
+    images: npt.NDArray[np.uint8]
+    image_ids: npt.NDArray[np.int64]
+    heights: npt.NDArray[np.int32]
+    widths: npt.NDArray[np.int32]
+
+
+@dataclass
+class EvalMaker:
+    rows: RowReader
+    batches: npt.NDArray[np.int64]
+    image_size: tuple[int, int]
+
+    @property
+    def layout(self) -> Layout:
+        count = self.batches.shape[1]
+        return {
+            "images": ((count, 3, *self.image_size), "uint8"),
+            "image_ids": ((count,), "int64"),
+            "heights": ((count,), "int32"),
+            "widths": ((count,), "int32"),
+        }
+
+    def describe(self, number: int) -> str:
+        return f"evaluation batch {number}, rows {self.batches[number].tolist()}"
+
+    def fill(self, number: int, arrays: Arrays) -> None:
+        for name, padding in (("images", 0), ("image_ids", -1), ("heights", 0), ("widths", 0)):
+            cast(Any, arrays[name]).fill(padding)
+        for place, index in enumerate(self.batches[number].tolist()):
+            if index < 0:
+                continue
+            row = self.rows[index]
+            image = decode_bgr(row.image)
+            if image is None:
+                raise self.rows.damaged(index, "its bytes do not decode")
+            resized = resize(image, self.image_size)
+            arrays["images"][place] = resized[:, :, ::-1].transpose(2, 0, 1)
+            arrays["image_ids"][place] = row.image_id
+            arrays["heights"][place], arrays["widths"][place] = image.shape[:2]
