@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.helpers.browser import browser  # noqa: F401  (a fixture for all)
 
@@ -22,6 +23,12 @@ os.environ["SSD_WEIGHTS_CACHE"] = str(Path(tempfile.gettempdir()) / "mindspore-s
 # What a script starts in the background has Ctrl-C ignored, and so has every program that it starts in turn;
 # the tests that press Ctrl-C in a process of their own need the usual answer to it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# How long a busy machine takes to think of an example says nothing of the code; a failure prints how to get it again.
+settings.register_profile(
+    "house", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
+)
+settings.load_profile("house")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

@@ -40,7 +40,7 @@ class Block:
 def documents() -> list[Path]:
     """Every document a reader is meant to read."""
     found = [REPOSITORY / name for name in PAGES]
-    return [path for path in found if path.is_file()] + sorted((REPOSITORY / "docs").glob("*.md"))
+    return [path for path in found if path.is_file()] + sorted((REPOSITORY / "docs").rglob("*.md"))
 
 
 def blocks(text: str) -> list[Block]:

@@ -7,6 +7,7 @@ known. Which file the pickle is in, and the numbers, are the business of `torch_
 from __future__ import annotations
 
 import pickletools
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -62,6 +63,14 @@ class TensorView:
 
 def interpret(file: BinaryIO) -> Any:
     """Do what one pickle says, as far as it makes dictionaries, lists, numbers, text and tensors of it."""
+    # A name with a backslash makes Python warn about its own reading of it: on the terminal, and as an error of
+    # its own kind where warnings are errors. Such a name is refused below like any other that is not known.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return _interpret(file)
+
+
+def _interpret(file: BinaryIO) -> Any:
     stack: list[Any] = []
     outer: list[list[Any]] = []  # what lay on the stack before each open mark
     memo: dict[int, Any] = {}

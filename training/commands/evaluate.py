@@ -8,13 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from data_tools.core.errors import CheckpointError
 from data_tools.shards.manifest import ConvertedSplit, open_split
 from training.checkpoints.checkpoint import read_card
 from training.eval_settings import EvalCommand, EvaluateSettings
-from training.evaluation.evaluate import PredictFn, evaluate
+from training.evaluation.evaluate import evaluate
+from training.inference.class_columns import check_classes, with_columns
 from training.inference.model_file import WEIGHTS, ModelFile
 from training.inference.open_model import load_predictor, open_model_file
 from training.insight.outputs import Wanted, clear_outputs, write_outputs
@@ -96,51 +94,6 @@ def evaluate_detector(command: EvalCommand) -> int:
         store_thresholds(file, result.metrics["thresholds"])
     world.barrier()
     return 0
-
-
-def check_classes(file: ModelFile, split: ConvertedSplit, accept: bool) -> list[int] | None:
-    """Refuse a detector whose classes are not those of the data set.
-
-    A file that does not know its classes' names passes if their number agrees. One with more classes passes if
-    all of the set's are among them, by id and name: torchvision's 90 for COCO's 80.
-
-    Returns:
-        The columns of its scores that are the background and the set's classes; None if all are.
-
-    Raises:
-        CheckpointError: If they differ and `accept` is false, or their number differs.
-    """
-    if file.num_classes > split.num_classes:
-        labels = {(c.category_id, c.name): c.label for c in file.classes}
-        columns = [labels.get((c.category_id, c.name)) for c in split.classes]
-        if all(column is not None for column in columns):
-            return [0, *(column for column in columns if column is not None)]
-    if file.num_classes != split.num_classes:
-        raise CheckpointError(
-            f"{file.path} has {file.num_classes - 1} classes, {split.folder} has "
-            f"{split.num_classes - 1}: their scores cannot be compared. Choose the matching set."
-        )
-    names = [c.name for c in file.classes]
-    expected = [c.name for c in split.classes]
-    if not names or names == expected or accept:
-        return None
-    k = next(i for i, (a, b) in enumerate(zip(names, expected, strict=True)) if a != b)
-    raise CheckpointError(
-        f"label {k + 1} is {names[k]!r} in {file.path} and {expected[k]!r} in {split.folder}. If that "
-        "is the same thing by another name, set accept_other_classes=true."
-    )
-
-
-def with_columns(predict: PredictFn, columns: list[int] | None) -> PredictFn:
-    """Make a predict function give only some columns of its scores, in the order of `columns`."""
-    if columns is None:
-        return predict
-
-    def chosen(images: Any) -> Any:
-        boxes, scores = predict(images)
-        return boxes, np.ascontiguousarray(scores[:, :, columns])
-
-    return chosen
 
 
 def graph_nms_note(file: ModelFile, settings: EvaluateSettings) -> str:

@@ -24,6 +24,7 @@ from training.checkpoints.ledger import ledger, ledger_path, write_ledger
 from training.checkpoints.weight_files import is_torchvision, read_with_rest
 from training.eval_settings import ExportCommand
 from training.exporting.safetensors_file import compare_weights, donor_names, write_safetensors
+from training.inference.class_columns import check_classes
 from training.inference.file_metadata import make_metadata
 from training.inference.model_file import WEIGHTS, ModelFile
 from training.inference.open_model import load_network, open_model_file
@@ -59,14 +60,11 @@ def run(command: ExportCommand) -> int:
         raise CheckpointError(
             f"checkpoint={file.path}: already an exported file; export takes {', '.join(WEIGHTS)}."
         )
+    if split is not None:
+        check_classes(file, split, accept=True)
     classes = (
         split.classes if split and not file.classes else file.named_classes(command.class_names)
     )
-    if split is not None and split.num_classes != file.num_classes:
-        raise CheckpointError(
-            f"{file.path} has {file.num_classes - 1} classes, {split.folder} has "
-            f"{split.num_classes - 1}. Choose the matching set for the parity report."
-        )
     start_device(RuntimeSettings())
     network = load_network(file)
     metadata = make_metadata(file, classes, command)
@@ -165,7 +163,10 @@ def summary(report: dict[str, Any]) -> str:
     text = f"detections: {found['checkpoint']} and {found['file']}, {found['unmatched']} unmatched, {found['faults']} faults"
     if report.get("ap") is not None:
         ap = report["ap"]
-        text += f"; AP {ap['checkpoint']:.4f} and {ap['file']:.4f} (delta {ap['delta']:+.1e})"
+        text += (
+            f"; AP {ap['checkpoint']:.4f} and {ap['file']:.4f} (delta {ap['delta']:+.1e}) on these "
+            f"{ap['images']} images alone: it compares the two, eval.py tells what the detector is worth"
+        )
     return "\n".join([*lines, text])
 
 

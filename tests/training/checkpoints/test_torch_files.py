@@ -75,6 +75,7 @@ BAD = {
     "runs a command": (pickle.dumps({"a": Hostile()}, 2), "system"),
     "runs a command with the newest protocol": (pickle.dumps({"a": Hostile()}, 5), "system"),
     "evaluates": (b"\x80\x02cbuiltins\neval\n" + text("1") + b"\x85R.", "builtins.eval"),
+    "a name with a backslash": (b"\x80\x02cbuiltins\n\\level\n" + text("1") + b"\x85R.", "builtins"),
     "sets state": (b"\x80\x02]}b.", "state"),
     "makes an object": (b"\x80\x02)\x81.", "instruction NEWOBJ"),
     "an instance": (b"\x80\x02(iposix\nsystem\n.", "instruction INST"),

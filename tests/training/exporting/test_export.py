@@ -13,12 +13,15 @@ import pytest
 
 import training.exporting.parity
 from data_tools.core.errors import CheckpointError, SettingError
+from data_tools.shards.manifest import open_split
 from tests.helpers.eval_fixtures import CLASSES, fill_like_golden, shapes_split
 from tests.training.inference.test_model_file import write_checkpoint
 from training.boxes.postprocess import Protocol, detect
 from training.eval_settings import EvaluateSettings, ExportCommand
+from training.evaluation.detection_table import DetectionTable
 from training.evaluation.evaluate import evaluate
-from training.exporting.export import run
+from training.evaluation.ground_truth import read_ground_truth
+from training.exporting.export import run, summary
 from training.inference.detector import Detector
 from training.inference.exported import load_exported, read_metadata
 from training.inference.open_model import load_predictor, open_model_file
@@ -248,3 +251,32 @@ def test_upsampling_and_squeezing_networks_become_onnx(tmp_path: Path, name: str
     out = tmp_path / "m.onnx"
     report = export(tmp_path / "c.ckpt", out, batch_size=0, nms=True, parity_images=1)
     assert report["passed"] and report["detections"]["file"] == 100
+
+
+def test_a_detector_with_more_classes_than_the_set_is_compared_on_those_of_the_set(
+    data: Path,
+) -> None:
+    # As torchvision's 90 labels for COCO's 80 classes: boxes of the others count for neither.
+    split = open_split(data, "val")
+    truth = read_ground_truth(split.annotations_path)
+    perfect = DetectionTable(
+        truth.image_ids[truth.image],
+        truth.category_ids[truth.category],
+        truth.boxes_xywh_px,
+        np.full(len(truth.area), 0.9),
+    )
+    foreign = DetectionTable(
+        *(getattr(perfect, f).copy() for f in ("image_id", "category_id", "boxes_xywh_px", "score"))
+    )
+    foreign.category_id[::2] = 9999
+    tables = (perfect, foreign)
+    found = training.exporting.parity._ap_delta(split, truth.image_ids.tolist(), tables)
+    assert found["checkpoint"] > found["file"] > 0 and found["images"] == truth.num_images
+
+
+def test_the_summary_says_that_the_ap_is_over_a_few_images() -> None:
+    report = {
+        "detections": {"checkpoint": 5, "file": 5, "unmatched": 0, "faults": 0},
+        "ap": {"checkpoint": 0.5, "file": 0.5, "delta": 0.0, "images": 16},
+    }
+    assert "on these 16 images alone" in summary(report)

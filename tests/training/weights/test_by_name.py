@@ -26,10 +26,10 @@ from training.checkpoints.checkpoint import Card
 from training.checkpoints.identify import signature
 from training.checkpoints.store import CheckpointStore
 from training.checkpoints.weight_files import EMPTY_SHA256, read_weights, save_weights
-from training.commands.evaluate import check_classes, with_columns
 from training.commands.import_checkpoint import import_checkpoint
 from training.eval_settings import ExportCommand
 from training.exporting.export import run as export
+from training.inference.class_columns import check_classes, with_columns
 from training.inference.coco_classes import coco_classes, coco_classes_by_id
 from training.inference.detector import Detector
 from training.inference.model_file import ModelFile
