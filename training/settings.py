@@ -146,7 +146,9 @@ class InitSettings:
         None, "classification checkpoint for the backbone: a file, or hub:NAME"
     )
     head: str = setting("strict", "strict: every weight fits; new: class heads may start afresh")
-    model: str = setting("settings", "the network: as in settings (model=...), or as in checkpoint")
+    model: str = setting(
+        "settings", "the network: as in settings (model=...), or as in checkpoint if there is one"
+    )
     sha256: Optional[str] = setting(None, "expected sha256 of the file; empty = not checked")
     if_unavailable: str = setting(
         "error",
@@ -159,10 +161,11 @@ class InitSettings:
         require_choice("init.if_unavailable", self.if_unavailable, ("error", "scratch"))
         require_choice("init.model", self.model, ("settings", "checkpoint"))
         require(
-            self.model == "settings" or bool(self.checkpoint),
+            self.model == "settings" or bool(self.checkpoint or self.backbone),
             "init.checkpoint",
             self.checkpoint,
-            "a detector's checkpoint, given as checkpoint=FILE, since init.model=checkpoint",
+            "a detector's checkpoint, given as checkpoint=FILE (or hub:NAME), since init.model=checkpoint; or "
+            "init.backbone=hub:NAME for the backbone of model=NAME alone",
         )
         require(
             not (self.checkpoint and self.backbone) or self.if_unavailable == "scratch",

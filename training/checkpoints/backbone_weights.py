@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data_tools.core.errors import CheckpointError
-from training.checkpoints.donors import COUNTER, Donor, find_donor
+from training.checkpoints.donors import COUNTER, Donor, find_donor, houses_of
 from training.checkpoints.weights import LoadReport
 
 if TYPE_CHECKING:
@@ -37,11 +37,13 @@ class BackboneReport(LoadReport):
 
     Attributes:
         house: Whose classifier it is, see `donors.Donor`.
+        houses: The same in words: all houses that name this backbone as the file does.
         notes: Sentences, each about something that differs between donor and network.
         sources: The detector's name to the classifier's, of every weight that was taken over.
     """
 
     house: str = "mindspore"
+    houses: str = "mindspore"
     notes: tuple[str, ...] = ()
     sources: Mapping[str, str] = field(default_factory=dict)
 
@@ -103,6 +105,7 @@ def load_backbone(network: SSD, weights: Arrays) -> BackboneReport:
         tuple(kept),
         {n: _why_skipped(n, weights[n]) for n in skipped},
         donor.house,
+        " or ".join(houses_of(network.classifier, weights)),
         tuple(_notes(network, donor, zeros)),
         sources,
     )

@@ -61,6 +61,21 @@ class Donor:
         return frozenset(self.names.values())
 
 
+def houses_of(backbone: str, weights: Arrays) -> tuple[str, ...]:
+    """Say which houses name a backbone as some weights are named; ResNet-50 and VGG-16 torchvision and timm alike.
+
+    Args:
+        backbone: As for `find_donor`.
+        weights: As for `find_donor`.
+    """
+    donor = find_donor(backbone, weights)
+    if donor.house not in ("torchvision", "timm"):
+        return (donor.house,)
+    rows = list(ROWS[backbone]())
+    names = {house: {row[0]: row[1 + k] for row in rows} for k, house in enumerate(HOUSES)}
+    return tuple(h for h in ("torchvision", "timm") if names[h] == names[donor.house])
+
+
 def find_donor(backbone: str, weights: Arrays) -> Donor:
     """Say whose names the weights of a classifier bear.
 

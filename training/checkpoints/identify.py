@@ -30,11 +30,13 @@ class Signature:
         shapes: Parameter name to shape.
         class_head: Pattern of the parameters that depend on the class count.
         num_classes: The class count of `shapes`.
+        classifier: The image classifier that the backbone is of, as in `SSD.classifier`; empty if of none.
     """
 
     shapes: dict[str, tuple[int, ...]]
     class_head: str
     num_classes: int
+    classifier: str = ""
 
     def classes_of(self, weights: Mapping[str, npt.NDArray[np.generic]]) -> int | None:
         """The class count with which weights fit this model; None if they do not fit."""
@@ -102,4 +104,4 @@ def signature(name: str) -> Signature:
     with no_init_parameters():
         network = module.build(model_settings(name), num_classes)
     shapes = {p.name: tuple(p.shape) for p in network.get_parameters()}
-    return Signature(shapes, network.class_head, num_classes)
+    return Signature(shapes, network.class_head, num_classes, network.classifier)

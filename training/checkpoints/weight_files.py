@@ -18,6 +18,7 @@ import numpy.typing as npt
 from data_tools.core.errors import CheckpointError
 from data_tools.core.files import publish, sha256_of_file
 from data_tools.core.json_dataclass import first_line, shown
+from training.checkpoints.ckpt_names import refuse_names_twice
 from training.checkpoints.donors import COUNTER
 from training.checkpoints.safetensors_header import check_header
 from training.checkpoints.torch_files import read_torch
@@ -195,6 +196,7 @@ def _read_any(path: Path) -> Weights:
 def _read_ckpt(path: Path) -> Weights:
     import mindspore as ms
 
+    refuse_names_twice(path)
     try:
         parameters = ms.load_checkpoint(str(path))
     except (ValueError, RuntimeError, TypeError, OSError) as error:

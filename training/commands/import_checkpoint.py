@@ -18,10 +18,11 @@ import numpy as np
 
 from data_tools.core.files import sha256_of_file
 from training.checkpoints.identify import identify
-from training.checkpoints.ledger import ledger, write_ledger
+from training.checkpoints.ledger import ledger, ledger_path, write_ledger
 from training.checkpoints.torchvision_detectors import SETTINGS, our_names
 from training.checkpoints.weight_files import (
     PREFIX,
+    Weights,
     is_torchvision,
     read_weights,
     read_with_rest,
@@ -74,7 +75,8 @@ def import_checkpoint(
         path: A `.ckpt`, `.safetensors` or `.pth` file, bare weights or saved by the published trainer, or
             `hub:NAME`.
         sha256: What the file must hash to; None = not checked.
-        out: Where to write the bare weights under the published names, and `OUT.parity.json`; None = nowhere.
+        out: Where to write the bare weights under the published names, and `OUT.parity.json`; None = only the
+            ledger, as `FILE.parity.json`.
 
     Returns:
         What it is.
@@ -94,18 +96,24 @@ def import_checkpoint(
     imported = Imported(name, num_classes, sha256_of_file(path), report, house, rest)
     if out is not None:
         save_weights(network, out)
-        _put_on_record(imported, network, origin, Path(out))
+        _put_on_record(imported, network, origin, Path(out), read_weights(out))
+    else:
+        try:
+            _put_on_record(imported, network, origin, path, weights)
+        except OSError as error:
+            print(f"note: {ledger_path(path)}: not written ({error.strerror})", file=sys.stderr)
     return imported
 
 
-def _put_on_record(imported: Imported, network: SSD, origin: str, out: Path) -> None:
-    """Write `OUT.parity.json`: where the weights come from, and that the file holds them bit by bit."""
-    written = read_weights(out)
+def _put_on_record(
+    imported: Imported, network: SSD, origin: str, file: Path, weights: Weights
+) -> None:
+    """Write `FILE.parity.json`: where the weights come from, and that the file holds them bit by bit."""
     values = {p.name: p.asnumpy() for p in network.get_parameters()}
     theirs = our_names(imported.model) if imported.house == "torchvision" else {}
-    largest = max(float(np.abs(written[n] - value).max(initial=0)) for n, value in values.items())
+    largest = max(float(np.abs(weights[n] - value).max(initial=0)) for n, value in values.items())
     write_ledger(
-        out,
+        file,
         ledger(
             donor=origin,
             donor_sha256=imported.sha256,
@@ -113,7 +121,7 @@ def _put_on_record(imported: Imported, network: SSD, origin: str, out: Path) -> 
             licence=licence_of(imported.sha256),
             names={PREFIX + n: theirs.get(n, PREFIX + n) for n in values},
             left_out=dict.fromkeys(imported.rest, "not needed: a counter, or of the trainer"),
-            inputs="every weight, read back from the file",
+            inputs="every weight of the file, with the network that it was loaded into",
             differences={"weights": largest},
         ),
     )
@@ -147,6 +155,9 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"{options.file}: {imported}")
     if options.out:
         print(f"wrote {options.out}")
+    record = ledger_path(Path(options.out or local_path(options.file)))
+    if record.is_file():
+        print(f"wrote {record}")
     return 0
 
 

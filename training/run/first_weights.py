@@ -16,6 +16,7 @@ import numpy as np
 from data_tools.core.errors import CheckpointError
 from data_tools.core.files import sha256_of_file
 from training.checkpoints.backbone_weights import BackboneReport, load_backbone
+from training.checkpoints.identify import signature
 from training.checkpoints.ledger import ledger
 from training.checkpoints.store import CheckpointStore
 from training.checkpoints.torchvision_detectors import our_names
@@ -33,7 +34,7 @@ from training.weights.origin import licence_of
 def with_model_of_first_weights(settings: TrainSettings) -> TrainSettings:
     """Return the settings with what the first weights say about the network.
 
-    With `init.model=checkpoint` the network is the one of `init.checkpoint`. A backbone of the registry
+    With `init.model=checkpoint` the network is the one of `init.checkpoint`, if that is given. A backbone of the registry
     (`init.backbone=hub:NAME`) brings the normalisation and padding that its donor trained it with.
 
     Raises:
@@ -44,8 +45,8 @@ def with_model_of_first_weights(settings: TrainSettings) -> TrainSettings:
     from training.inference.open_model import open_model_file
 
     init = settings.init
-    if init.model == "checkpoint":
-        path = init.checkpoint or ""
+    if init.model == "checkpoint" and init.checkpoint:
+        path = init.checkpoint
         if path.endswith(EXPORTED):
             raise CheckpointError(
                 f"checkpoint={path}: an exported file cannot be trained on. Give the checkpoint that it was "
@@ -59,14 +60,27 @@ def with_model_of_first_weights(settings: TrainSettings) -> TrainSettings:
     if begun is not None:
         return dataclasses.replace(settings, model=begun)
     if init.if_unavailable == "scratch":
+        own = signature(settings.model.name).classifier
+        if entry.network != own:
+            return _from_scratch(
+                settings,
+                f"{init.backbone} is a {entry.network}, the backbone of model={settings.model.name} "
+                + (f"a {own}." if own else "no classifier's."),
+            )
         try:
             fetch(entry)
         except CheckpointError as error:
-            print(f"note: {error} The backbone starts from nothing (init.if_unavailable=scratch).")
-            return dataclasses.replace(settings, init=dataclasses.replace(init, backbone=None))
+            return _from_scratch(settings, str(error))
     return dataclasses.replace(
         settings, model=dataclasses.replace(settings.model, **_fitting(entry, settings.model))
     )
+
+
+def _from_scratch(settings: TrainSettings, why: str) -> TrainSettings:
+    print(
+        f"note: {why} The whole network starts from nothing, the backbone too (init.if_unavailable=scratch)."
+    )
+    return dataclasses.replace(settings, init=dataclasses.replace(settings.init, backbone=None))
 
 
 def _network_of_run(settings: TrainSettings) -> ModelSettings | None:
@@ -139,7 +153,9 @@ def _ledger(
     values = {p.name: p.asnumpy() for p in network.get_parameters()}
     inputs = "every weight, as loaded"
     if isinstance(report, BackboneReport):
-        house, sources = report.house, report.sources
+        # Where houses name a backbone alike, only the registry knows whose it is.
+        house = find_entry(name).donor if name.startswith(PREFIX) else report.houses
+        sources = report.sources
         inputs += ": factors of batch norms make up for another eps"
     else:
         house = "torchvision" if is_torchvision(path) else "mindspore"

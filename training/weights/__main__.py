@@ -81,7 +81,7 @@ def verify(path: Path) -> int:
         CheckpointError: If it is missing or holds no weights.
     """
     from training.checkpoints.classifier_names import ROWS
-    from training.checkpoints.donors import find_donor
+    from training.checkpoints.donors import houses_of
     from training.checkpoints.identify import identify
     from training.checkpoints.weight_files import read_weights
     from training.weights.check import holds_backbone
@@ -97,7 +97,8 @@ def verify(path: Path) -> int:
     except CheckpointError:
         found = [name for name in ROWS if holds_backbone(weights, name)]
         what = f"a classifier with the backbone {found[0]}" if found else "no weights of ours"
-        house = f", as {find_donor(found[0], weights).house} names it" if found else ""
+        houses = " or ".join(houses_of(found[0], weights)) if found else ""
+        house = f", as {houses} names it" if found else ""
         print(what + house)
     entries = registry().values()
     same_hash = [e for e in entries if sha256 == cache.expected(e)]

@@ -5,6 +5,7 @@ The bytes come from `download.py`; where the file lies, `cache.py` says; what it
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable
@@ -13,11 +14,13 @@ from urllib.parse import urlsplit, urlunsplit
 
 from data_tools.core.errors import CheckpointError, SettingError
 from data_tools.core.files import publish, sha256_of_file
+from training.checkpoints.ledger import ledger_path
 from training.checkpoints.weight_files import refuse_page
 from training.weights.cache import Cache, default_cache
 from training.weights.check import check_content
 from training.weights.download import TIMEOUT_S, Interrupted, NotReached, discard, download
 from training.weights.entry import PREFIX, Entry, find_entry
+from training.weights.record import put_on_record
 
 MIRROR = "SSD_WEIGHTS_MIRROR"
 HF_ENDPOINT = "HF_ENDPOINT"
@@ -68,12 +71,18 @@ def fetch(
     path = cache.path(entry)
     if path.is_file() and (expected := cache.expected(entry)) is not None:
         _check_cached(path, expected)
+        if not ledger_path(path).is_file():  # fetched before there were any
+            # A cache that others fill may be read only: its files are of use all the same.
+            with contextlib.suppress(OSError, SettingError), cache.locked(entry, say):
+                put_on_record(path, entry, expected)
         return path
     with cache.locked(entry, say):
+        ledger_path(path).unlink(missing_ok=True)  # that of a file that is gone
         if not path.is_file():
             _fetch(entry, cache, say, timeout_s)
         else:  # put there by hand
             _accept(entry, cache, path, say)
+        put_on_record(path, entry, str(cache.expected(entry)))
     return path
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import stat
 from fnmatch import fnmatchcase
@@ -326,3 +327,33 @@ def test_import_accounts_for_every_weight(tmp_path: Path) -> None:
     imported = import_checkpoint(tmp_path / "a.ckpt")
     assert (imported.model, imported.num_classes) == ("ssd_tiny", 4)
     assert len(imported.report.loaded) == len(values(tiny_network()))
+
+
+def test_a_name_twice_in_a_ckpt_is_refused(tmp_path: Path) -> None:
+    """MindSpore's own reader takes the last one without a word, or glues neighbours together."""
+    from mindspore.train.checkpoint_pb2 import Checkpoint
+
+    path = tmp_path / "w.ckpt"
+    save_weights({name: np.ones(3, np.float32) for name in ("a", "b")}, path)
+    assert set(read_weights(path)) == {"a", "b"}
+    once = path.read_bytes()
+    content = Checkpoint()
+    content.ParseFromString(once)
+    for order in ((0, 1, 0), (0, 0, 1)):
+        twice = Checkpoint()
+        for k in order:
+            twice.value.add().CopyFrom(content.value[k])
+        path.write_bytes(twice.SerializeToString())
+        with pytest.raises(CheckpointError, match=r"holds the weight 'network\.a' twice"):
+            read_weights(path)
+    path.write_bytes(once)
+    assert set(read_weights(path)) == {"a", "b"}
+
+
+def test_an_import_without_a_copy_is_put_on_record_beside_the_file(tmp_path: Path) -> None:
+    network = build_network(model_settings("ssd_tiny"), 4)
+    save_weights(network, tmp_path / "w.ckpt")
+    imported = import_checkpoint(tmp_path / "w.ckpt")
+    record = json.loads((tmp_path / "w.ckpt.parity.json").read_text())
+    assert record["donor"]["sha256"] == imported.sha256 and record["names"]
+    assert record["largest_differences"] == {"weights": 0.0}

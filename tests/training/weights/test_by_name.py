@@ -17,15 +17,18 @@ import pytest
 
 import mindspore_hub_conf
 import training.weights.entry
+import training.weights.fetch
 from data_tools.core.errors import CheckpointError, SettingError
 from data_tools.core.sample import ClassInfo
 from tests.golden.donor_filling import fill, picture
 from tests.helpers.file_server import FileServer, file_server
 from tests.helpers.torch_files import torch_file
 from training.checkpoints.checkpoint import Card
+from training.checkpoints.donors import houses_of
 from training.checkpoints.identify import signature
 from training.checkpoints.store import CheckpointStore
 from training.checkpoints.weight_files import EMPTY_SHA256, read_weights, save_weights
+from training.command_line.configure import compose
 from training.commands.import_checkpoint import import_checkpoint
 from training.eval_settings import ExportCommand
 from training.exporting.export import run as export
@@ -39,6 +42,7 @@ from training.nets.settings import ModelSettings, model_settings
 from training.run.first_weights import load_initial_weights, with_model_of_first_weights
 from training.settings import InitSettings, TrainSettings
 from training.weights.__main__ import main as weights_command
+from training.weights.fetch import local_path
 
 NAMES = json.loads(
     (Path(__file__).resolve().parents[2] / "golden" / "donor_names.json").read_text()
@@ -229,6 +233,67 @@ def test_a_backbone_brings_padding_and_normalisation(hub: FileServer, tmp_path: 
     assert record["donor"]["licence"] == "BSD-3-Clause"
     assert record["names"]["backbone.features_1.0.features.0.weight"] == "features.0.0.weight"
     assert "classifier.1.weight" in record["left_out"]
+
+
+def test_finetuning_from_a_backbone_by_name_says_what_starts_from_nothing(
+    hub: FileServer, tmp_path: Path
+) -> None:
+    words = ["+experiment=finetune", "init.backbone=hub:mobilenet_v2.torchvision", "data=x"]
+    settings: TrainSettings = compose("train", "training.settings:TrainSettings", words)
+    settings = with_model_of_first_weights(
+        dataclasses.replace(settings, output=str(tmp_path / "run"))
+    )
+    assert (settings.model.name, settings.model.padding) == ("ssd300", "symmetric")
+    said: list[str] = []
+    load_initial_weights(parts_of(settings), said.append)
+    assert said[0].count("\n") == 0 and "starts from nothing: multi_box, multi_residual" in said[0]
+
+
+def test_a_backbone_of_another_network_is_left_where_scratch_is_accepted(
+    hub: FileServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["+experiment=small_dataset", "model=ssd_tiny", "data=x"]
+    settings: TrainSettings = compose("train", "training.settings:TrainSettings", words)
+    assert with_model_of_first_weights(settings).init.backbone is None
+    said = capsys.readouterr().out
+    assert "is a mobilenet_v2, the backbone of model=ssd_tiny no classifier's" in said
+    assert "starts from nothing" in said
+    assert not hub.requests  # nothing was fetched in vain
+
+
+@pytest.mark.parametrize("donor", ["torchvision", "timm"])
+def test_names_that_two_houses_share_are_those_of_the_registrys(donor: str) -> None:
+    """ResNet-50 bears the same names in torchvision and in timm: the file alone cannot tell."""
+    weights = {n: fill(n, tuple(s)) for n, s in NAMES[f"resnet50.{donor}"].items()}
+    assert houses_of("resnet50", weights) == ("torchvision", "timm")
+    mobile = {n: fill(n, tuple(s)) for n, s in NAMES[f"mobilenet_v2.{donor}"].items()}
+    assert houses_of("mobilenet_v2", mobile) == (donor,)
+
+
+def test_a_fetched_file_is_put_on_record(hub: FileServer, tmp_path: Path) -> None:
+    for name in ("mobilenet_v2.torchvision", "ssdlite320_mobilenet_v3_large", "ssd300"):
+        path = local_path(f"hub:{name}", training.weights.entry.registry()[name].kind)
+        record = json.loads(path.with_name(path.name + ".parity.json").read_text())
+        assert record["donor"]["file"] == f"hub:{name}"
+        assert record["donor"]["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+        assert record["donor"]["house"] in ("torchvision", "mindspore") and record["names"]
+        raw = read_weights(path)
+        accounted = {*record["names"].values(), *record["left_out"], *record["names"]}
+        assert all(n in accounted or f"network.{n}" in accounted for n in raw)
+
+
+def test_a_cache_that_cannot_be_written_to_is_of_use(
+    hub: FileServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = local_path("hub:ssd300")
+    ledger = path.with_name(path.name + ".parity.json")
+    ledger.unlink()
+
+    def refuse(*_: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(training.weights.fetch, "put_on_record", refuse)
+    assert local_path("hub:ssd300") == path and not ledger.exists()
 
 
 def test_a_backbone_that_cannot_be_had(hub: FileServer, monkeypatch: pytest.MonkeyPatch) -> None:

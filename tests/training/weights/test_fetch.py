@@ -66,6 +66,9 @@ def cache(tmp_path: Path) -> Cache:
     return Cache(tmp_path / "cache")
 
 
+FETCHED = ["tiny/tiny-1.safetensors", "tiny/tiny-1.safetensors.parity.json"]
+
+
 def left(cache: Cache) -> list[str]:
     """What lies in the cache besides its lock."""
     return sorted(
@@ -83,7 +86,7 @@ def test_fetched_once_then_cached(server: FileServer, cache: Cache, content: byt
     server.mode = "404"
     assert fetch(entry, cache) == path
     assert len(server.requests) == 1
-    assert left(cache) == ["tiny/tiny-1.safetensors"]
+    assert left(cache) == FETCHED
 
 
 def test_a_cached_file_is_checked_before_every_use(
@@ -207,7 +210,7 @@ def test_a_broken_transfer_goes_on_where_it_ended(
     server.cut, before = 0, len(server.requests)
     assert fetch(entry_for(content), cache).read_bytes() == content
     assert [asked for _, asked in server.requests[before:]] == [f"bytes={half}-"]
-    assert left(cache) == ["tiny/tiny-1.safetensors"]
+    assert left(cache) == FETCHED
 
 
 def test_one_break_is_healed_at_once(server: FileServer, cache: Cache, content: bytes) -> None:
