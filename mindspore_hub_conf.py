@@ -1,6 +1,8 @@
-"""The Hub's entry points: `create_network(name)` makes a published model, `load(card)` loads its weights too.
+"""The Hub's entry points: `create_network(name)` makes a published model, `load(card)` loads its
+weights too.
 
-The networks are in `training/nets`, the reading of checkpoints in `training/checkpoints/weight_files`.
+The networks are in `training/nets`, the reading of checkpoints in
+`training/checkpoints/weight_files`.
 """
 
 from __future__ import annotations
@@ -45,8 +47,8 @@ def create_network(
         name: A model name, as on a Hub card; case, `-` and `_` do not matter.
         num_classes: Classes including background; with a checkpoint, what it must have been trained
             for.
-        checkpoint: A published or own checkpoint file (`.ckpt`, `.safetensors`, torchvision's `.pth`), or
-            `hub:NAME`, fetched if need be. None = random weights.
+        checkpoint: A published or own checkpoint file (`.ckpt`, `.safetensors`, torchvision's
+            `.pth`), or `hub:NAME`, fetched if need be. None = random weights.
         sha256: What the file must hash to; None = not checked.
         **settings: Fields of `ModelSettings`, for instance `norm="frozen"`.
 
@@ -80,15 +82,15 @@ def create_network(
 def load(name: str, *, num_classes: int | None = None, **settings: Any) -> Any:
     """Load a published network by the name of its Hub card, ready to detect.
 
-    Where the package `mindspore_hub` is installed it does the loading, as its card says; elsewhere the file comes
-    from the address on the card and is checked against the hash there.
+    Where the package `mindspore_hub` is installed it does the loading, as its card says; elsewhere
+    the file comes from the address on the card and is checked against the hash there.
 
     Args:
         name: A card's name, for instance `mindspore/ascend/1.1/ssd_v1.1`, or a name of the registry
             (`python -m training.weights list`).
         num_classes: Classes including background; None = what the weights are for.
-        **settings: Fields of `ModelSettings`, for instance `norm="frozen"`; for `mindspore_hub`, whatever its `load`
-            takes.
+        **settings: Fields of `ModelSettings`, for instance `norm="frozen"`; for `mindspore_hub`,
+            whatever its `load` takes.
 
     Returns:
         The network with its weights, in inference mode; see `create_network`.

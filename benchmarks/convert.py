@@ -1,10 +1,11 @@
-"""How fast the converter is: beside a one-row-a-call writer, beside a plain copy, over workers, in memory.
+"""How fast the converter is: beside a one-row-a-call writer, beside a plain copy, over workers, in
+memory.
 
     python -m benchmarks.convert [--quick] [--images N]
 
-Every run is a process of its own on the same files, which lie in the page cache, and ends when its output is
-on the disk (but for the plain copy, which is the bare limit); one core means one core for all threads of the
-process. The data are made in `convert_data.py`.
+Every run is a process of its own on the same files, which lie in the page cache, and ends when its
+output is on the disk (but for the plain copy, which is the bare limit); one core means one core for
+all threads of the process. The data are made in `convert_data.py`.
 """
 
 from __future__ import annotations
@@ -51,7 +52,9 @@ TASKS = {
 
 
 def run_reference(folder: Path, out: Path, files: int) -> None:
-    """The straightforward writer: one `write_raw_data` call for each row, integer boxes, no checks."""
+    """The straightforward writer: one `write_raw_data` call for each row, integer boxes, no
+    checks.
+    """
     from mindspore.mindrecord import FileWriter
     from pycocotools.coco import COCO
 
@@ -108,7 +111,9 @@ def run_ours(folder: Path, out: Path, options: dict[str, str]) -> None:
 
 
 def child(task: str, folder: Path, out: Path) -> None:
-    """Run one task in this process and print what it took as JSON; imports are not what is measured."""
+    """Run one task in this process and print what it took as JSON; imports are not what is
+    measured.
+    """
     kind, _, rest = task.partition(":")
     if kind == "reference":
         import mindspore.mindrecord  # noqa: F401
@@ -132,7 +137,9 @@ def child(task: str, folder: Path, out: Path) -> None:
 
 
 def _cpu_seconds() -> float:
-    """Processor time of this process and its ended children: other work on the machine does not count."""
+    """Processor time of this process and its ended children: other work on the machine does not
+    count.
+    """
     usages = [resource.getrusage(who) for who in (0, resource.RUSAGE_CHILDREN)]
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
@@ -152,7 +159,9 @@ def start(task: str, folder: Path, out: Path, cores: int) -> subprocess.Popen[st
 
 
 def measure(task: str, folder: Path, cores: int) -> dict[str, float]:
-    """Run a task once; returns seconds, peak memory, bytes written, and the decode rate of its images."""
+    """Run a task once; returns seconds, peak memory, bytes written, and the decode rate of its
+    images.
+    """
     with tempfile.TemporaryDirectory(dir=folder.parent) as work:
         out = Path(work) / "out"
         process = start(task, folder, out, cores)
@@ -182,7 +191,9 @@ def decode_rate(out: Path, count: int = 60) -> float:
 
 
 def measure_large(work: Path, images: int, boxes: int) -> dict[str, float]:
-    """Convert a set of COCO's size with tiny pictures: when writing starts, and the memory it takes."""
+    """Convert a set of COCO's size with tiny pictures: when writing starts, and the memory it
+    takes.
+    """
     folder, out = work / "large", work / "large-out"
     make_large(folder, images, boxes)
     started = time.perf_counter()

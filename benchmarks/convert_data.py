@@ -1,4 +1,5 @@
-"""The raw data sets that `benchmarks/convert.py` converts: photographs in COCO layout, and one of COCO's size.
+"""The raw data sets that `benchmarks/convert.py` converts: photographs in COCO layout, and one of
+COCO's size.
 
 Measuring is in `convert.py`.
 """
@@ -20,7 +21,9 @@ _DISTINCT = 40
 
 
 def make_photographs(folder: Path, count: int, boxes_per_image: float = 7.3) -> int:
-    """Write `count` JPEG files of a COCO photograph's size, with annotations; returns their bytes."""
+    """Write `count` JPEG files of a COCO photograph's size, with annotations; returns their
+    bytes.
+    """
     images = folder / "images"
     images.mkdir(parents=True)
     rng = np.random.default_rng(0)
@@ -65,7 +68,9 @@ def categories() -> list[dict[str, Any]]:
 
 
 def make_large(folder: Path, images: int, boxes: int) -> None:
-    """Write annotations of COCO's size with outlines, and hard links to one small picture as images."""
+    """Write annotations of COCO's size with outlines, and hard links to one small picture as
+    images.
+    """
     (folder / "images").mkdir(parents=True)
     picture = folder / "picture.jpg"
     rng = np.random.default_rng(1)

@@ -1,4 +1,5 @@
-"""What mixing images costs: milliseconds of one core for a training image, by stage, for each kind of mixing.
+"""What mixing images costs: milliseconds of one core for a training image, by stage, for each kind
+of mixing.
 
 Part of `benchmarks/pipeline.py`; the mixing itself is `data_tools/augment/compose.py`.
 """
@@ -25,7 +26,8 @@ def mixing_costs(
         steps: Batches of a round.
 
     Returns:
-        Kind to milliseconds of an image over all stages; `none` is the published augmentation alone.
+        Kind to milliseconds of an image over all stages; `none` is the published augmentation
+        alone.
     """
     kinds = {"none": AugmentSettings()}
     kinds |= {name.removesuffix("_probability"): AugmentSettings(**{name: 1.0}) for name in MIXING}  # type: ignore[arg-type]

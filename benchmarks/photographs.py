@@ -25,7 +25,9 @@ NUM_CLASSES = 80
 
 
 def photograph(rng: np.random.Generator, height: int, width: int) -> npt.NDArray[np.uint8]:
-    """Draw an image with structure at all scales; as a JPEG of quality 90 about as large as COCO's."""
+    """Draw an image with structure at all scales; as a JPEG of quality 90 about as large as
+    COCO's.
+    """
     image = np.zeros((height, width, 3), np.float32)
     cells, strength = 3, 90.0
     while cells < max(height, width):

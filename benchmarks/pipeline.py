@@ -1,4 +1,5 @@
-"""How fast training batches are made, against the bare limit: decoding the same JPEGs and nothing else.
+"""How fast training batches are made, against the bare limit: decoding the same JPEGs and nothing
+else.
 
 Also what each stage costs, matching against a plain loop, and whether memory grows over epochs. All
 figures come from one run on one machine; the ratios are medians over rounds that alternate.
@@ -38,7 +39,8 @@ FASTEST_PUBLISHED_STEP = 0.0696
 """Seconds: the fastest published Ascend figure for SSD300 at batch 32."""
 
 PARENT_RATIO = (0.22, 0.26)
-"""The published tools' pipeline against the same limit, measured outside (190-218 of 845 images/s)."""
+"""The published tools' pipeline against the same limit, measured outside (190-218 of 845
+images/s)."""
 
 MATCH_BOXES = 7
 
@@ -308,9 +310,10 @@ def _explain(costs: StageCosts, step_seconds: float, cores: int) -> None:
         for flags in (cv2.IMREAD_COLOR, cv2.IMREAD_REDUCED_COLOR_4)
     )
     print(
-        f"Photographs far larger than the input: 1920x1440 decodes in {full:.1f} ms, at a quarter of its "
-        f"size (still more than {tall[0]}x{tall[1]}) in {reduced:.1f} ms: pipeline.scaled_decode=true "
-        "does that where the crop allows it, or convert with a longest side."
+        f"Photographs far larger than the input: 1920x1440 decodes in {full:.1f} ms, at a quarter "
+        f"of its size (still more than {tall[0]}x{tall[1]}) in {reduced:.1f} ms: "
+        "pipeline.scaled_decode=true does that where the crop allows it, or convert with a longest "
+        "side."
     )
 
 

@@ -1,7 +1,9 @@
-"""Images per second on 1 and 2 workers, the share of communication, and a model for 8 and 64 devices.
+"""Images per second on 1 and 2 workers, the share of communication, and a model for 8 and 64
+devices.
 
-The workers are processes on one CPU, so 2 workers share the cores that 1 worker has alone: the speed-up
-here says what the machinery costs, not what a second device brings. The model says the latter.
+The workers are processes on one CPU, so 2 workers share the cores that 1 worker has alone: the
+speed-up here says what the machinery costs, not what a second device brings. The model says the
+latter.
 """
 
 from __future__ import annotations
@@ -57,9 +59,10 @@ def main() -> None:
         ],
     )
     print(
-        "step(n) = step(1) + all_reduce(2) * 2 (n - 1) / n: a ring sends 2 (n - 1) / n of the gradients "
-        "through every link, with links as fast as this machine's loopback, and hides none of it "
-        "behind the backward pass. Cards with HCCL have both faster links and faster steps."
+        "step(n) = step(1) + all_reduce(2) * 2 (n - 1) / n: a ring sends 2 (n - 1) / n of the "
+        "gradients through every link, with links as fast as this machine's loopback, and hides "
+        "none of it behind the backward pass. Cards with HCCL have both faster links and faster "
+        "steps."
     )
     single = options.batch / alone["step"]
     Result(
@@ -84,7 +87,8 @@ def model(step_seconds: float, all_reduce_seconds: float, devices: int) -> float
 
     Args:
         step_seconds: A step of one device alone.
-        all_reduce_seconds: An all-reduce between two, which sends the gradients once over each link.
+        all_reduce_seconds: An all-reduce between two, which sends the gradients once over each
+            link.
         devices: Number of devices.
 
     >>> model(1.0, 0.1, 1), round(model(1.0, 0.1, 2), 3), round(model(1.0, 0.1, 8), 3)
@@ -145,7 +149,8 @@ def worker(name: str, batch_size: int, steps: int) -> None:
     sums = ms.Tensor(np.zeros(4, np.float32))
     zeros = [ms.Tensor(np.zeros(p.shape, np.float32)) for p in apply.update.weights]
 
-    # What the step does between ranks and nothing else: gathering into buckets, sending, cutting up.
+    # What the step does between ranks and nothing else: gathering into buckets, sending, cutting
+    # up.
     @ms.jit
     def exchange(head: Any, *gradients: Any) -> Any:
         total, reduced = apply.reduce(head, gradients)

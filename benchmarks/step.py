@@ -16,7 +16,8 @@ from benchmarks.torch_twin import LAYOUTS, Twin, is_here
 from training.command_line.error_words import clear_errors
 
 PUBLISHED_SECONDS = 9.2
-"""The published definition's step at batch 32 with the oneDNN setting, measured outside on two cores."""
+"""The published definition's step at batch 32 with the oneDNN setting, measured outside on two
+cores."""
 
 
 @clear_errors()
@@ -60,7 +61,8 @@ def main() -> None:
     print(f"All of these together: {covered:.0f} ms.")
     if torch:
         print_table(
-            f"The same network, loss and optimizer in torch; ours takes {1e3 * total:,.0f} ms beside it",
+            f"The same network, loss and optimizer in torch; ours takes {1e3 * total:,.0f} ms "
+            "beside it",
             ["layout", "ms", "speed, ours / theirs"],
             [(name, 1e3 * seconds, seconds / total) for name, seconds in torch.items()],
         )
@@ -91,8 +93,8 @@ def reference_seconds(
         return torch["NCHW"], "torch NCHW, here"
     if options.model == "ssd300":
         return PUBLISHED_SECONDS * options.batch / 32, (
-            "the published definition with the oneDNN setting: 9.2 s at batch 32, measured on another "
-            "two-core machine"
+            "the published definition with the oneDNN setting: 9.2 s at batch 32, measured on "
+            "another two-core machine"
         )
     return ours, "none for this model: our own figure"
 

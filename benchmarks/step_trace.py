@@ -1,4 +1,5 @@
-"""What oneDNN and our kernels say of themselves while a step runs: the trace, and its sum by operator.
+"""What oneDNN and our kernels say of themselves while a step runs: the trace, and its sum by
+operator.
 
 The step itself is built in `step.py`.
 """

@@ -1,8 +1,8 @@
 """SSD300 MobileNetV2 with its loss and optimizer in torch, for the side by side of `step.py`.
 
-It is timed, not trained: same layers, shapes and arithmetic, random weights. It runs in a process of its
-own, so that neither side has the other's threads and settings, and steps when told to. Used only where
-torch happens to be installed.
+It is timed, not trained: same layers, shapes and arithmetic, random weights. It runs in a process
+of its own, so that neither side has the other's threads and settings, and steps when told to. Used
+only where torch happens to be installed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""What is checked before a change is taken: CI here, on a public forge, and in the hooks is one and the same."""
+"""What is checked before a change is taken: CI here, on a public forge, and in the hooks is one and
+the same.
+"""
 
 from __future__ import annotations
 

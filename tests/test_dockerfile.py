@@ -1,4 +1,6 @@
-"""The Dockerfile: what it copies is there and let through, and a linter finds nothing, where there is one."""
+"""The Dockerfile: what it copies is there and let through, and a linter finds nothing, where there
+is one.
+"""
 
 from __future__ import annotations
 

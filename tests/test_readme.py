@@ -112,7 +112,9 @@ def plain_blocks(path: Path) -> list[Block | list[str]]:
 
 
 def test_the_chinese_readme_says_the_same() -> None:
-    """The same commands, links and pictures, as many headings, and the same figures in the tables."""
+    """The same commands, links and pictures, as many headings, and the same figures in the
+    tables.
+    """
     # (Where Chinese pages are named does not matter, and figures are written alike in both.)
     assert plain_blocks(CHINESE) == plain_blocks(README)
     english, chinese = (path.read_text(encoding="utf-8") for path in (README, CHINESE))
@@ -171,7 +173,8 @@ def run(words: list[str]) -> None:
     )
     said = f"{shlex.join(words)}\n{done.stdout[-2000:]}{done.stderr[-3000:]}"
     if any("=hub:" in word for word in words):
-        # Tests fetch nothing from elsewhere: tests/training/weights run these against a server of their own.
+        # Tests fetch nothing from elsewhere: tests/training/weights run these against a server of
+        # their own.
         assert done.returncode == 1 and NOT_FETCHED in done.stderr, said
         return
     assert done.returncode == 0, said

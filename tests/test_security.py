@@ -1,4 +1,6 @@
-"""What SECURITY.md promises of the sources, read from their syntax trees: nothing in them can break it."""
+"""What SECURITY.md promises of the sources, read from their syntax trees: nothing in them can break
+it.
+"""
 
 from __future__ import annotations
 
@@ -87,7 +89,9 @@ def bad_import(node: ast.Import | ast.ImportFrom) -> str:
 
 
 def whole_environment(tree: ast.AST, place: str) -> Iterator[str]:
-    """Uses of `os.environ` other than of one variable by its name: that is how secrets reach a log."""
+    """Uses of `os.environ` other than of one variable by its name: that is how secrets reach a
+    log.
+    """
     named: set[int] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Subscript) or (

@@ -1,8 +1,9 @@
 """The collectives of a job: the one module that names MindSpore's communication operators.
 
-Inside a compiled step, and on the host between steps, everything goes through these few functions; MindSpore
-announces that data parallelism by such operators in static graphs is to end, and what takes its place goes here.
-What is summed and when is in `learning/reduce.py`, `nets/norm.py` and `process/world.py`.
+Inside a compiled step, and on the host between steps, everything goes through these few functions;
+MindSpore announces that data parallelism by such operators in static graphs is to end, and what
+takes its place goes here. What is summed and when is in `learning/reduce.py`, `nets/norm.py` and
+`process/world.py`.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from numpy.typing import NDArray
 def join() -> None:
     """Join the job that a launcher started.
 
-    The device must have been chosen, and on a card no operation may have run. In msrun's scheduler process
-    this call blocks until all ranks are gone.
+    The device must have been chosen, and on a card no operation may have run. In msrun's scheduler
+    process this call blocks until all ranks are gone.
     """
     from mindspore import communication
 

@@ -1,7 +1,7 @@
 """`convert.py check=true`: the doctor. Audits a raw data set before anything is written.
 
-Looks at every image and box as the converter would, and reports defects, classes, sizes, and how well a
-model's default boxes cover the objects. The picture is drawn in `picture.py`.
+Looks at every image and box as the converter would, and reports defects, classes, sizes, and how
+well a model's default boxes cover the objects. The picture is drawn in `picture.py`.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ def run_audit(settings: ConvertSettings, default_boxes: npt.ArrayLike | None) ->
 
     Args:
         settings: Settings of the command.
-        default_boxes: (A, 4) `[cy, cx, h, w]` relative default boxes of `check_model`; None leaves the
-            coverage out.
+        default_boxes: (A, 4) `[cy, cx, h, w]` relative default boxes of `check_model`; None leaves
+            the coverage out.
 
     Returns:
         0 if the converter would go through, 1 if the policy would stop it.
@@ -74,7 +74,8 @@ def run_audit(settings: ConvertSettings, default_boxes: npt.ArrayLike | None) ->
         draw_audit(folder / "audit.png", report, audits)
     except OSError as error:
         raise DataError(
-            f"check_out={folder}: cannot be written ({error.strerror or error}). Choose another folder."
+            f"check_out={folder}: cannot be written ({error.strerror or error}). Choose another "
+            "folder."
         ) from error
     print(render(report, settings))
     print(f"written: {folder}/audit.json, audit.csv (a line a file), audit.png")
@@ -85,7 +86,9 @@ def run_audit(settings: ConvertSettings, default_boxes: npt.ArrayLike | None) ->
 
 
 def audit_split(split: RawSplit, raw: RawDataset, settings: ConvertSettings) -> SplitAudit:
-    """Look at every image of a split as the converter would, without re-encoding for size or quality."""
+    """Look at every image of a split as the converter would, without re-encoding for size or
+    quality.
+    """
     audit = SplitAudit(split.name, split.found)
     log = DefectLog(settings.content()["policy"])
     log.defects.extend(split.defects)

@@ -1,4 +1,5 @@
-"""How well a model's default boxes cover the objects of a data set: what it can be taught to see at all.
+"""How well a model's default boxes cover the objects of a data set: what it can be taught to see at
+all.
 
 Works on any (A, 4) default boxes; which model they belong to is the caller's business.
 """
@@ -25,8 +26,8 @@ class BestMatches:
 
     Args:
         overlap: float32, the best IoU.
-        lost: bool, best IoU below 0.5 and the same default box is an earlier object's best as well: the
-            object is matched to nothing.
+        lost: bool, best IoU below 0.5 and the same default box is an earlier object's best as well:
+            the object is matched to nothing.
     """
 
     overlap: npt.NDArray[np.float32]
@@ -66,9 +67,9 @@ def coverage_table(
         areas_px: (B,) areas in pixels of the original images.
 
     Returns:
-        `all`, `small`, `medium`, `large` -> `objects` (a count), and shares in 0..1: `at_least_0.5`,
-        `at_least_0.4`, `forced_only` (matched only because it was the object's best), `unmatched`; and
-        `mean_overlap`.
+        `all`, `small`, `medium`, `large` -> `objects` (a count), and shares in 0..1:
+        `at_least_0.5`, `at_least_0.4`, `forced_only` (matched only because it was the object's
+        best), `unmatched`; and `mean_overlap`.
     """
     sizes = size_of(areas_px)
     groups = {"all": np.ones(len(sizes), bool)}

@@ -1,4 +1,5 @@
-"""The doctor's one picture: classes, sizes, shapes and coverage of a raw data set, drawn with matplotlib.
+"""The doctor's one picture: classes, sizes, shapes and coverage of a raw data set, drawn with
+matplotlib.
 
 The numbers come from `audit.py`.
 """

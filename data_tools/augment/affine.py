@@ -1,4 +1,5 @@
-"""A finished canvas turned, scaled, sheared and shifted, and the upright boxes around what was turned.
+"""A finished canvas turned, scaled, sheared and shifted, and the upright boxes around what was
+turned.
 
 What is drawn for it is in `mix.py`.
 """
@@ -52,7 +53,8 @@ def affine_in_pixels(
 def turned_boxes(truth: Truth, matrix: npt.NDArray[np.float64], size: tuple[int, int]) -> Truth:
     """Return the upright boxes around the turned ones, clipped to the canvas.
 
-    As in a window, an object stays when its centre is on the canvas, a crowd region when any of it is.
+    As in a window, an object stays when its centre is on the canvas, a crowd region when any of it
+    is.
 
     Args:
         truth: Boxes relative to the canvas.

@@ -1,4 +1,5 @@
-"""One training image from encoded bytes to the network's input, with its boxes: decide, decode, render.
+"""One training image from encoded bytes to the network's input, with its boxes: decide, decode,
+render.
 
 The decisions are in `windows.py` and `colour.py`, the pixels in `render.py`.
 """
@@ -55,7 +56,9 @@ def choose_view(
 def truths_in_views(
     truths: Sequence[Truth], views: Sequence[Augmentation]
 ) -> tuple[Truth, npt.NDArray[np.intp]]:
-    """Return the boxes of some images as the network sees them, and the image of each; see `seen_through`."""
+    """Return the boxes of some images as the network sees them, and the image of each; see
+    `seen_through`.
+    """
     return seen_through(truths, [view.window for view in views], [view.flip for view in views])
 
 

@@ -38,7 +38,8 @@ class Truth:
 
 @dataclass(frozen=True)
 class Window:
-    """The part of the image plane that the network sees, in the image's pixels; may reach beyond it.
+    """The part of the image plane that the network sees, in the image's pixels; may reach beyond
+    it.
 
     Args:
         top: First row.
@@ -87,8 +88,8 @@ def seen_through(
 ) -> tuple[Truth, npt.NDArray[np.intp]]:
     """Return what is left of the boxes of some images, each in its window, relative to it.
 
-    An object stays when its centre is in the window, a crowd region when any of it is; what stays is
-    clipped to the window. Boxes without area are dropped.
+    An object stays when its centre is in the window, a crowd region when any of it is; what stays
+    is clipped to the window. Boxes without area are dropped.
 
     Args:
         truths: For each of B images its boxes, in pixels of the image.
@@ -96,8 +97,8 @@ def seen_through(
         flips: For each whether it is mirrored left to right.
 
     Returns:
-        All boxes that stay, in the order of the images, with 0 <= y1 < y2 <= 1 and 0 <= x1 < x2 <= 1
-        relative to their window, and for each its image's place in 0..B-1 (N,).
+        All boxes that stay, in the order of the images, with 0 <= y1 < y2 <= 1 and 0 <= x1 < x2 <=
+        1 relative to their window, and for each its image's place in 0..B-1 (N,).
     """
     counts = [len(truth) for truth in truths]
     frames = np.array([(w.top, w.left, w.height, w.width) for w in windows], np.float32)

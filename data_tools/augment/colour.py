@@ -1,4 +1,5 @@
-"""Brightness, contrast, saturation and hue as one affine map of colours, with the channel order in it.
+"""Brightness, contrast, saturation and hue as one affine map of colours, with the channel order in
+it.
 
 Geometry is in `windows.py`; the map is applied in `render.py`.
 """

@@ -1,6 +1,7 @@
 """One training image out of several: the pixels and boxes of what `mix.py` has chosen.
 
-Each image that goes in is shown through a window like any other (`apply.py`); this module puts them together.
+Each image that goes in is shown through a window like any other (`apply.py`); this module puts them
+together.
 """
 
 from __future__ import annotations
@@ -51,9 +52,10 @@ def compose(
 ) -> Truth:
     """Make one training image; a pure function of its arguments.
 
-    Without mosaic the first image is shown as it would be alone. Objects are pasted, then all is turned, then another
-    image shines through (mixup; Zhang et al., Bag of Freebies for Training Object Detection, 2019), then a rectangle
-    is painted over (Zhong et al., Random Erasing, 2020; boxes stay).
+    Without mosaic the first image is shown as it would be alone. Objects are pasted, then all is
+    turned, then another image shines through (mixup; Zhang et al., Bag of Freebies for Training
+    Object Detection, 2019), then a rectangle is painted over (Zhong et al., Random Erasing, 2020;
+    boxes stay).
 
     Args:
         sources: The image itself, then its partners in the order of `Mix.partners`.
@@ -113,7 +115,9 @@ def pixels_of(box_yxyx_rel: Sequence[float], size: Sequence[int]) -> tuple[int, 
 
 
 def blend(out_chw: Pixels, other_chw: Pixels, share: int) -> None:
-    """Let another image shine through: `share`/256 of the first, the rest of the other, rounded; in place."""
+    """Let another image shine through: `share`/256 of the first, the rest of the other, rounded; in
+    place.
+    """
     mixed = np.multiply(out_chw, share, dtype=np.uint16)
     mixed += np.multiply(other_chw, 256 - share, dtype=np.uint16)
     mixed += np.uint16(128)

@@ -1,7 +1,8 @@
-"""What an image is mixed with: mosaic, copy-paste, random affine, mixup, erasing - decided, not drawn.
+"""What an image is mixed with: mosaic, copy-paste, random affine, mixup, erasing - decided, not
+drawn.
 
-Pixels and boxes follow in `compose.py`. A choice is a pure function of its generator; it always takes the same
-number of random numbers, so that one setting does not move what another draws.
+Pixels and boxes follow in `compose.py`. A choice is a pure function of its generator; it always
+takes the same number of random numbers, so that one setting does not move what another draws.
 """
 
 from __future__ import annotations
@@ -39,13 +40,14 @@ class Mosaic:
 
 @dataclass(frozen=True)
 class Paste:
-    """Objects of another image, cut out by their boxes and set down (Dwibedi et al., Cut, Paste and Learn, 2017;
-    Ghiasi et al., Simple Copy-Paste, 2021, which have outlines; here are boxes).
+    """Objects of another image, cut out by their boxes and set down (Dwibedi et al., Cut, Paste and
+    Learn, 2017; Ghiasi et al., Simple Copy-Paste, 2021, which have outlines; here are boxes).
 
     Args:
         order: (most,) numbers in 0..1 that say which boxes.
         scales: (most,) size of each, 1 for that in its own image.
-        places: (most, PASTE_TRIALS, 2) where it may lie, 0..1 from the canvas' upper left to its lower right.
+        places: (most, PASTE_TRIALS, 2) where it may lie, 0..1 from the canvas' upper left to its
+            lower right.
     """
 
     order: npt.NDArray[np.float64]
@@ -55,13 +57,15 @@ class Paste:
 
 @dataclass(frozen=True)
 class Mix:
-    """What happens to one training image beside its window, mirror and colours; the defaults do nothing.
+    """What happens to one training image beside its window, mirror and colours; the defaults do
+    nothing.
 
     Args:
         mosaic: Its place among three others, or None.
         paste: Objects pasted onto it, or None.
-        affine: (2, 3) float64: columns 0 and 1 turn, scale and shear about the canvas' centre in pixels [x, y],
-            column 2 is a shift as a share of its width and height. None leaves all where it is.
+        affine: (2, 3) float64: columns 0 and 1 turn, scale and shear about the canvas' centre in
+            pixels [x, y], column 2 is a shift as a share of its width and height. None leaves all
+            where it is.
         mixup: Share of it, in 1/256, where another image shines through; None where none does.
         erase_yxyx: Rectangle that is painted over, relative to the canvas, or None.
     """
@@ -74,7 +78,9 @@ class Mix:
 
     @property
     def partners(self) -> int:
-        """How many other images it takes: those of the mosaic, then the pasted one, then the one of mixup."""
+        """How many other images it takes: those of the mosaic, then the pasted one, then the one of
+        mixup.
+        """
         mosaic = MOSAIC_PARTNERS * (self.mosaic is not None)
         return mosaic + (self.paste is not None) + (self.mixup is not None)
 

@@ -1,4 +1,5 @@
-"""Four images on one canvas: which part of each is seen, at what scale, and where its boxes come to lie.
+"""Four images on one canvas: which part of each is seen, at what scale, and where its boxes come to
+lie.
 
 What is drawn for a mosaic is in `mix.py`.
 """
@@ -54,7 +55,9 @@ def compose_mosaic(
 def part_of_mosaic(
     number: int, centre_yx: tuple[float, float], size: tuple[int, int]
 ) -> tuple[int, int, int, int]:
-    """Return the rows and columns of part 0..3 (row by row): y1, x1, y2, x2, each at least a pixel."""
+    """Return the rows and columns of part 0..3 (row by row): y1, x1, y2, x2, each at least a
+    pixel.
+    """
     y, x = (
         min(max(1, round(share * side)), side - 1)
         for share, side in zip(centre_yx, size, strict=True)
@@ -79,8 +82,8 @@ def part_window(
         box: Rows and columns of the canvas to fill.
         size: The canvas' rows and columns.
         scale: 1 where the whole image would fill the whole canvas.
-        place: 0..1 from the image's upper left to its lower right. An image that is smaller than the box lies there
-            in the box, and the window reaches beyond it.
+        place: 0..1 from the image's upper left to its lower right. An image that is smaller than
+            the box lies there in the box, and the window reaches beyond it.
     """
     sides = []
     for axis, side in enumerate((height, width)):

@@ -17,7 +17,8 @@ from data_tools.augment.sources import Show, Source, joined, placed
 from data_tools.images.decode import Pixels
 
 HIDDEN_MOST = 0.3
-"""Share of a box that a pasted object may cover; where it would be more, it is set down elsewhere."""
+"""Share of a box that a pasted object may cover; where it would be more, it is set down
+elsewhere."""
 
 _PASTED_LEAST = 4  # pixels of a pasted object's sides
 
@@ -76,7 +77,8 @@ def free_place(
     size: tuple[int, int],
     places: npt.NDArray[np.float64],
 ) -> tuple[int, int, int, int] | None:
-    """Return the first place where a pasted object hides no box by more than `HIDDEN_MOST`, or None.
+    """Return the first place where a pasted object hides no box by more than `HIDDEN_MOST`, or
+    None.
 
     Args:
         boxes_yxyx_rel: (N, 4) what must not be hidden.

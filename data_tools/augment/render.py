@@ -18,13 +18,16 @@ from data_tools.images.decode import Pixels
 
 
 def reduction_for(window: Window, size: tuple[int, int]) -> int:
-    """Return the largest decoding reduction, 1, 2, 4 or 8, that leaves the window at least `size` pixels."""
+    """Return the largest decoding reduction, 1, 2, 4 or 8, that leaves the window at least `size`
+    pixels.
+    """
     least = min(window.height / size[0], window.width / size[1])
     return next((r for r in (8, 4, 2) if least >= r), 1)
 
 
 class Scratch:
-    """Room that one worker reuses from image to image; fresh memory costs as much as the work in it.
+    """Room that one worker reuses from image to image; fresh memory costs as much as the work in
+    it.
 
     Args:
         size: (H, W) of the network's input.
@@ -116,7 +119,8 @@ def render(
 
 
 def mean_grey(pixels_bgr: Pixels, scratch: Pixels) -> float:
-    """Mean grey of every second row of an image, 0..255; each pixel's grey is rounded, as published.
+    """Mean grey of every second row of an image, 0..255; each pixel's grey is rounded, as
+    published.
 
     Args:
         pixels_bgr: (h, w, 3) uint8.
@@ -145,7 +149,8 @@ def _part(image_bgr: Pixels, window: Window, scale: tuple[float, float]) -> Pixe
 def _warped(
     image_bgr: Pixels, window: Window, size: tuple[int, int], scale: tuple[float, float]
 ) -> Pixels:
-    # Output pixel (y, x) shows image point ((y + 0.5) * step + start - 0.5); the border is replaced later.
+    # Output pixel (y, x) shows image point ((y + 0.5) * step + start - 0.5); the border is replaced
+    # later.
     step_y, step_x = window.height * scale[0] / size[0], window.width * scale[1] / size[1]
     back = np.array(
         [

@@ -1,6 +1,7 @@
 """The images that go into one training image, and boxes of a part of it as boxes of the whole.
 
-What is done with them is decided in `mix.py` and done in `compose.py`, `mosaic.py`, `paste.py` and `affine.py`.
+What is done with them is decided in `mix.py` and done in `compose.py`, `mosaic.py`, `paste.py` and
+`affine.py`.
 """
 
 from __future__ import annotations

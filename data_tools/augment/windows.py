@@ -1,4 +1,5 @@
-"""Which part of an image the network sees: whole, cropped as published or as in the paper, zoomed out.
+"""Which part of an image the network sees: whole, cropped as published or as in the paper, zoomed
+out.
 
 Only sizes and boxes are needed here, so a window is known before the image is decoded.
 """
@@ -46,7 +47,9 @@ def choose_window(
 
 
 def expanded(height: int, width: int, largest: float, rng: np.random.Generator) -> Window:
-    """Place the image at random on a canvas of 1 to `largest` times its sides (SSD paper: zoom out)."""
+    """Place the image at random on a canvas of 1 to `largest` times its sides (SSD paper: zoom
+    out).
+    """
     ratio = 1 + rng.random() * (largest - 1)
     rows, columns = int(height * ratio), int(width * ratio)
     top, left = rng.random(2)
@@ -59,10 +62,10 @@ def published_crop(
 ) -> Window:
     """Crop as the published tools do, defect included.
 
-    They mean to refuse a crop when a box overlaps less than the floor, but refuse it only when, besides,
-    another overlaps more than the floor plus 0.2: with a single box any overlap passes, so the floor is
-    not enforced. It is kept because the published figures were reached with it; `paper_crop` enforces it.
-    As published, an image without boxes is left whole.
+    They mean to refuse a crop when a box overlaps less than the floor, but refuse it only when,
+    besides, another overlaps more than the floor plus 0.2: with a single box any overlap passes, so
+    the floor is not enforced. It is kept because the published figures were reached with it;
+    `paper_crop` enforces it. As published, an image without boxes is left whole.
 
     Args:
         canvas: What is cropped.
@@ -95,9 +98,9 @@ def paper_crop(
 ) -> Window:
     """Crop as the SSD paper and its original code do: the floor holds.
 
-    With equal chances the whole canvas is taken, or a crop with any overlap, or one whose best overlap
-    (IoU) with a box that it keeps, that is whose centre it contains, is at least the floor drawn. After
-    `crop_trials` crops in vain, or without boxes, the canvas is taken.
+    With equal chances the whole canvas is taken, or a crop with any overlap, or one whose best
+    overlap (IoU) with a box that it keeps, that is whose centre it contains, is at least the floor
+    drawn. After `crop_trials` crops in vain, or without boxes, the canvas is taken.
 
     Args:
         canvas: What is cropped.
@@ -121,7 +124,9 @@ def paper_crop(
 
 
 def iou_with(boxes_yxyx_px: Floats, window: Window) -> Floats:
-    """IoU of each box of positive area with a window: (N, 4) -> (N,); `boxes.iou` for one rectangle."""
+    """IoU of each box of positive area with a window: (N, 4) -> (N,); `boxes.iou` for one
+    rectangle.
+    """
     rect = window.as_array()
     sides = np.minimum(boxes_yxyx_px[:, 2:], rect[2:]) - np.maximum(boxes_yxyx_px[:, :2], rect[:2])
     np.maximum(sides, 0, out=sides)

@@ -1,4 +1,5 @@
-"""The ground truth of a shard's rows as text in COCO format, ready to be joined to `annotations.json`.
+"""The ground truth of a shard's rows as text in COCO format, ready to be joined to
+`annotations.json`.
 
 Rows themselves are made in `shards/schema.py`; the file is put together in `finish_split.py`.
 """

@@ -1,6 +1,8 @@
-"""Converts a raw data set: plan, shards made in parallel, and a set that appears whole or not at all.
+"""Converts a raw data set: plan, shards made in parallel, and a set that appears whole or not at
+all.
 
-Which of the modes of `convert.py` runs is chosen in `command.py`; a shard is made in `shard_task.py`.
+Which of the modes of `convert.py` runs is chosen in `command.py`; a shard is made in
+`shard_task.py`.
 """
 
 from __future__ import annotations
@@ -89,7 +91,9 @@ def _fill(
 
 
 def refuse_foreign(out: Path, overwrite: bool) -> None:
-    """Refuse an `out` that holds anything but a converted set: nothing of the user's is ever removed."""
+    """Refuse an `out` that holds anything but a converted set: nothing of the user's is ever
+    removed.
+    """
     if not out.exists():
         return
     if not out.is_dir():
@@ -99,8 +103,8 @@ def refuse_foreign(out: Path, overwrite: bool) -> None:
     ]
     if children and not is_set(out) and not (out / "plan.json").is_file():
         raise DataError(
-            f"out={out}: the folder holds other things ({', '.join(sorted(children)[:5])}). Choose a folder "
-            "that is empty or not there yet."
+            f"out={out}: the folder holds other things ({', '.join(sorted(children)[:5])}). Choose "
+            "a folder that is empty or not there yet."
         )
 
 

@@ -1,6 +1,8 @@
-"""`convert.py extend=SET`: adds images to a finished set; its shards stay as they are, under hard links.
+"""`convert.py extend=SET`: adds images to a finished set; its shards stay as they are, under hard
+links.
 
-What is new in a split is found in `grown_split.py`, what is written beside the shards in `finish_split.py`.
+What is new in a split is found in `grown_split.py`, what is written beside the shards in
+`finish_split.py`.
 """
 
 from __future__ import annotations
@@ -32,10 +34,10 @@ from data_tools.sources.table import SampleTable
 def run_extend(settings: ConvertSettings) -> int:
     """Add the images of a raw data set that a finished set has not.
 
-    The source may hold the set's own images too, or only new ones. Those that both have must still be
-    what the set holds. New images keep their ids where none is taken, else they are numbered after the
-    set's. Counts of images or boxes that the settings leave out are exact where the source holds all
-    images of the set or none.
+    The source may hold the set's own images too, or only new ones. Those that both have must still
+    be what the set holds. New images keep their ids where none is taken, else they are numbered
+    after the set's. Counts of images or boxes that the settings leave out are exact where the
+    source holds all images of the set or none.
 
     Args:
         settings: Settings of the command: `extend`, `out`, `dataset`, `retry`.
@@ -57,8 +59,8 @@ def run_extend(settings: ConvertSettings) -> int:
     refuse_foreign(out, settings.overwrite)
     if out.exists() and out.resolve() == root.resolve() and not settings.overwrite:
         raise SettingError(
-            f"out={out}: the set itself. Choose another folder, or put the extended set in its place with "
-            "overwrite=true."
+            f"out={out}: the set itself. Choose another folder, or put the extended set in its "
+            "place with overwrite=true."
         )
     raw = apply_corrections(
         read_source(settings.dataset, settings.content()["policy"]), settings.exclude
@@ -108,8 +110,8 @@ def open_parents(root: Path) -> dict[str, ConvertedSplit]:
     names = sorted(path.parent.name for path in root.glob(f"*/{MANIFEST}"))
     if not names:
         raise DataError(
-            f"extend={root}: no converted set: expected <split>/{MANIFEST} in it. Give the folder that was "
-            "`out`."
+            f"extend={root}: no converted set: expected <split>/{MANIFEST} in it. Give the folder "
+            "that was `out`."
         )
     return {name: open_split(root, name) for name in names}
 
@@ -124,7 +126,8 @@ def _fill(
 ) -> list[dict[str, Any]]:
     """Link what stays and make what is new; returns the reports of the splits that grew.
 
-    None grew where the only new images are those that the set left out before, and they are as they were.
+    None grew where the only new images are those that the set left out before, and they are as they
+    were.
     """
     for name, parent in parents.items():
         folder = workspace.split_folder(name)
@@ -176,8 +179,8 @@ def _is_done(out: Path, plan: Plan, settings: ConvertSettings) -> bool:
     if lines:
         listed = "\n".join(f"  {line}" for line in lines)
         raise DataError(
-            f"out={out}: there is another set already:\n{listed}\nChoose another `out`, or replace it with "
-            "overwrite=true."
+            f"out={out}: there is another set already:\n{listed}\nChoose another `out`, or replace "
+            "it with overwrite=true."
         )
     return True
 
@@ -197,7 +200,9 @@ def _nothing_new(plan: Plan, root: Path, settings: ConvertSettings) -> int:
 
 
 def _without_rows(workspace: Workspace, plan: Plan) -> list[Defect] | None:
-    """The defects of the new images if none can be used, so that the set would be its parent again."""
+    """The defects of the new images if none can be used, so that the set would be its parent
+    again.
+    """
     results = [
         read_result(workspace.state_file(split.name, k))
         for split in plan.splits
@@ -211,7 +216,8 @@ def _without_rows(workspace: Workspace, plan: Plan) -> list[Defect] | None:
 def _refuse_moved(
     tables: dict[str, SampleTable], parents: dict[str, ConvertedSplit], settings: ConvertSettings
 ) -> None:
-    """Refuse a cut by `fraction` that moves images of the set to another split: training would see them.
+    """Refuse a cut by `fraction` that moves images of the set to another split: training would see
+    them.
 
     Raises:
         DataError: Naming some.
@@ -231,7 +237,8 @@ def _refuse_moved(
     ]
     if moved:
         raise DataError(
-            f"extend={settings.extend}: dataset.splits are cut by `fraction`, and with the new images the cut "
-            f"moves {len(moved)} images of the set to another split, for instance {moved[0]}. Give the new "
-            "images alone, or name the images of each split in a list (dataset.splits.NAME.list)."
+            f"extend={settings.extend}: dataset.splits are cut by `fraction`, and with the new "
+            f"images the cut moves {len(moved)} images of the set to another split, for instance "
+            f"{moved[0]}. Give the new images alone, or name the images of each split in a list "
+            "(dataset.splits.NAME.list)."
         )

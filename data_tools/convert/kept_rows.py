@@ -42,7 +42,9 @@ class Match:
 
 
 def match_images(table: SampleTable, truth: SampleTable) -> Match:
-    """Find the images of a source in a finished split, by file name; the id decides between equal names."""
+    """Find the images of a source in a finished split, by file name; the id decides between equal
+    names.
+    """
     places: dict[str, list[int]] = {}
     for place, name in enumerate(truth.file_names):
         places.setdefault(name, []).append(place)
@@ -75,7 +77,8 @@ def compare_rows(
         match: Which image is which.
 
     Returns:
-        The defects of these images, and counts of what was done to them, as converting reports them.
+        The defects of these images, and counts of what was done to them, as converting reports
+        them.
 
     Raises:
         DataError: If an image or its boxes are no longer what the split holds.
@@ -96,10 +99,11 @@ def compare_rows(
         more = len(differing) - _SHOWN
         lines = "\n".join(differing[:_SHOWN] + ([f"  and {more} more"] if more > 0 else []))
         raise DataError(
-            f"{split.folder}: {len(differing)} of the {len(match.old)} images that both the set and the "
-            f"source have differ:\n{lines}\nA set is extended with images, what it holds stays. Where the "
-            "source was changed, convert all of it anew into another `out`; where other pictures bear the "
-            "same names, give them other names or put them into a folder of their own below `images`."
+            f"{split.folder}: {len(differing)} of the {len(match.old)} images that both the set "
+            f"and the source have differ:\n{lines}\nA set is extended with images, what it holds "
+            "stays. Where the source was changed, convert all of it anew into another `out`; where "
+            "other pictures bear the same names, give them other names or put them into a folder "
+            "of their own below `images`."
         )
     return log.defects, dict(changes)
 

@@ -1,6 +1,7 @@
 """`convert.py merge=DIR`: joins the parts that several machines made to what one would have made.
 
-The parts themselves are in `parts.py`. Shards are made in `shard_task.py`, whatever the part; what is published is written in `finish_split.py`.
+The parts themselves are in `parts.py`. Shards are made in `shard_task.py`, whatever the part; what
+is published is written in `finish_split.py`.
 """
 
 from __future__ import annotations
@@ -109,7 +110,8 @@ def _gather(parts: list[Path], split: SplitPlan, digest: str, folder: Path) -> l
             path = part / split.name / name
             if not path.is_file() or sha256_of_file(path) != expected:
                 raise DataError(
-                    f"{path}: missing, or not what the part's converter wrote. Copy {part.name} again."
+                    f"{path}: missing, or not what the part's converter wrote. Copy {part.name} "
+                    "again."
                 )
             link_or_copy(path, folder / path.name)
     return states

@@ -34,8 +34,8 @@ def finish_part(workspace: Workspace, plan: Plan, settings: ConvertSettings) -> 
     write_atomic(workspace.set_folder / "plan.json", plan.as_json())
     count = sum(1 for _ in workspace.set_folder.glob("*/*.mindrecord"))
     print(
-        f"{workspace.out}: part {settings.part} of {settings.parts}, {count} shards. When all parts are there: "
-        f"python convert.py merge={workspace.out.parent}"
+        f"{workspace.out}: part {settings.part} of {settings.parts}, {count} shards. When all "
+        f"parts are there: python convert.py merge={workspace.out.parent}"
     )
 
 
@@ -76,7 +76,7 @@ def find_parts(out: Path) -> list[Path]:
     missing = sorted(set(range(1, totals[0] + 1)) - {number for number, _ in parts.values()})
     if missing:
         raise DataError(
-            f"{out}: of {totals[0]} parts these are missing: {missing}. Make them with parts={totals[0]} "
-            f"part={missing[0]} and so on, or copy them here."
+            f"{out}: of {totals[0]} parts these are missing: {missing}. Make them with "
+            f"parts={totals[0]} part={missing[0]} and so on, or copy them here."
         )
     return list(parts)

@@ -1,7 +1,9 @@
-"""From the bytes of an image file to the bytes that are stored: checked, upright, decodable by OpenCV.
+"""From the bytes of an image file to the bytes that are stored: checked, upright, decodable by
+OpenCV.
 
-Stored bytes always decode with `cv2.imdecode(bytes, IMREAD_COLOR | IMREAD_IGNORE_ORIENTATION)` to the
-height and width of the row. They are the file's own bytes unless that cannot hold, or the user asks.
+Stored bytes always decode with `cv2.imdecode(bytes, IMREAD_COLOR | IMREAD_IGNORE_ORIENTATION)` to
+the height and width of the row. They are the file's own bytes unless that cannot hold, or the user
+asks.
 """
 
 from __future__ import annotations

@@ -70,7 +70,8 @@ def _run_in_processes(
     try:
         exhausted = False
         while pending or not exhausted:
-            # One task more than there are workers, so that none waits; not all, to bound the memory.
+            # One task more than there are workers, so that none waits; not all, to bound the
+            # memory.
             while not exhausted and len(pending) < workers + 1:
                 task = next(tasks, None)
                 if task is None:
@@ -85,8 +86,8 @@ def _run_in_processes(
                 future.result()
     except BrokenProcessPool as error:
         raise DataError(
-            "a worker process died (killed, or out of memory). Finished shards are kept: run the same "
-            "command again, with fewer workers if memory was short."
+            "a worker process died (killed, or out of memory). Finished shards are kept: run the "
+            "same command again, with fewer workers if memory was short."
         ) from error
     finally:
         for process in list((pool._processes or {}).values()):
@@ -103,7 +104,9 @@ def _start_worker(images: Any, found: Any) -> None:
 
 
 def _die_with_parent() -> None:
-    """End this process when its parent is gone, even if that was killed: nobody would end it otherwise."""
+    """End this process when its parent is gone, even if that was killed: nobody would end it
+    otherwise.
+    """
     parent = multiprocessing.parent_process()
     if parent is not None:
         wait_for_handles([parent.sentinel])

@@ -1,4 +1,5 @@
-"""Where a set grows before anyone can see it: a folder beside `out`, locked, kept after a kill, then renamed.
+"""Where a set grows before anyone can see it: a folder beside `out`, locked, kept after a kill,
+then renamed.
 
     out.partial/lock       held by the converter at work
     out.partial/plan.json  what is being made
@@ -79,8 +80,8 @@ class Workspace:
         if old is not None and old.digest != plan.digest and not (overwrite or refused):
             lines = "\n".join(f"  {line}" for line in plan_differences(old, plan))
             raise DataError(
-                f"{self.folder}: an unfinished conversion with other settings or another source:\n{lines}\n"
-                "Finish it with those, or start anew with overwrite=true."
+                f"{self.folder}: an unfinished conversion with other settings or another "
+                f"source:\n{lines}\nFinish it with those, or start anew with overwrite=true."
             )
         if old is None or old.digest != plan.digest:
             for name in ("set", "state"):
@@ -100,8 +101,9 @@ class Workspace:
         """Rename the finished set to `out`: the one step that makes it visible.
 
         Args:
-            overwrite: Move a set that is at `out` aside first. It stays in the working folder until the new
-                one is in its place, so that at no moment both are gone or either is half there.
+            overwrite: Move a set that is at `out` aside first. It stays in the working folder until
+                the new one is in its place, so that at no moment both are gone or either is half
+                there.
 
         Raises:
             DataError: If `out` has appeared meanwhile.
@@ -141,8 +143,8 @@ class Workspace:
     def is_finished(self, split: str, index: int) -> bool:
         """Whether a shard was finished by an earlier run and is still what it was.
 
-        Its result is written last, but only the finished set is flushed to the disk: after a power cut
-        a result may be there and its shard not, so the shard is hashed.
+        Its result is written last, but only the finished set is flushed to the disk: after a power
+        cut a result may be there and its shard not, so the shard is hashed.
         """
         try:
             shard = read_result(self.state_file(split, index)).shard
@@ -177,7 +179,8 @@ def plan_differences(old: Plan, new: Plan) -> list[str]:
 
 
 def out_folder(text: str) -> Path:
-    """Return the folder that `out` means: behind a link, which no rename can replace, and with a name.
+    """Return the folder that `out` means: behind a link, which no rename can replace, and with a
+    name.
 
     Raises:
         DataError: If it is a link that leads in a circle.
@@ -192,7 +195,9 @@ def out_folder(text: str) -> Path:
 
 
 def working_folder(out: Path) -> Path:
-    """Return the folder in which the set for `out` grows: beside it, or inside it if it is a mount point."""
+    """Return the folder in which the set for `out` grows: beside it, or inside it if it is a mount
+    point.
+    """
     return out / ".partial" if out.is_mount() else out.with_name(out.name + ".partial")
 
 
@@ -217,8 +222,8 @@ def locked_workspace(out: Path) -> Iterator[Workspace]:
         ) from error
     except OSError as error:
         raise DataError(
-            f"{error.filename or folder}: {error.strerror or error}. Nothing was published; finished shards "
-            "are kept: mend that or make room, then run the same command again."
+            f"{error.filename or folder}: {error.strerror or error}. Nothing was published; "
+            "finished shards are kept: mend that or make room, then run the same command again."
         ) from error
 
 
@@ -232,7 +237,9 @@ def is_set(folder: Path) -> bool:
 
 
 def is_set_child(folder: Path) -> bool:
-    """Whether this is a split of a converted set, a part of one, or what an unfinished merge left."""
+    """Whether this is a split of a converted set, a part of one, or what an unfinished merge
+    left.
+    """
     return (folder / MANIFEST).is_file() or (
         folder.is_dir() and folder.name.startswith((PART_PREFIX, ".merge"))
     )

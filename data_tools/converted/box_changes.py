@@ -17,7 +17,8 @@ from data_tools.core.boxes import iou
 SAME_PX = 0.01
 """Corners nearer than this are the same: published sets hold whole pixels, ours six decimals."""
 MOVED_IOU = 0.5
-"""A box that overlaps one of the other set this much, and no other box is nearer, is that one, moved."""
+"""A box that overlaps one of the other set this much, and no other box is nearer, is that one,
+moved."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,8 @@ class Change:
 def box_changes(before: Boxes, after: Boxes, renamed: Mapping[str, str]) -> list[Change]:
     """Pair the boxes of one image in two sets and name what differs.
 
-    First those at the same place with the same class, then at the same place, then of the same class
-    by overlap, last any by overlap. A box that moved further is removed and added.
+    First those at the same place with the same class, then at the same place, then of the same
+    class by overlap, last any by overlap. A box that moved further is removed and added.
 
     Args:
         before: The boxes in the first set.
@@ -125,8 +126,8 @@ def renamed_classes(
         after: Likewise in the second set.
 
     Returns:
-        Old name -> new name, each at most once. Only names that the other set has not are looked at;
-        where neither has a box to tell by, the category id decides.
+        Old name -> new name, each at most once. Only names that the other set has not are looked
+        at; where neither has a box to tell by, the category id decides.
     """
     gone = [name for name in before if name not in after]
     new = [name for name in after if name not in before]

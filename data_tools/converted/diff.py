@@ -1,4 +1,5 @@
-"""`convert.py diff=[SET_A,SET_B]`: which images and boxes of two converted sets differ, and in what.
+"""`convert.py diff=[SET_A,SET_B]`: which images and boxes of two converted sets differ, and in
+what.
 
 How boxes are paired is in `box_changes.py`; the contact sheet is drawn in `diff_sheet.py`.
 """
@@ -73,7 +74,8 @@ class Pairs:
 
 
 def run_diff(settings: ConvertSettings) -> int:
-    """Compare two converted sets: a table on the terminal, `diff.json`, and `diff.png` if boxes changed.
+    """Compare two converted sets: a table on the terminal, `diff.json`, and `diff.png` if boxes
+    changed.
 
     Args:
         settings: Settings of the command: `diff`, `out`, `rows`.
@@ -134,7 +136,9 @@ def _origin(folder: str, sides: dict[str, Side]) -> dict[str, Any]:
 
 
 def pair_images(before: dict[str, Side], after: dict[str, Side]) -> Pairs:
-    """Pair images of one split by name, the id deciding between equal names, then any by their bytes."""
+    """Pair images of one split by name, the id deciding between equal names, then any by their
+    bytes.
+    """
     pairs = Pairs()
     left: dict[tuple[str, str], list[Place]] = {}
     for split, side in after.items():
@@ -252,7 +256,9 @@ def _image(sides: dict[str, Side], place: Place) -> dict[str, Any]:
 
 
 def _entry(change: Change, ours: Boxes, theirs: Boxes) -> dict[str, Any]:
-    """A box's change as in `diff.json`; boxes are `[x, y, w, h]` in pixels of the first set's picture."""
+    """A box's change as in `diff.json`; boxes are `[x, y, w, h]` in pixels of the first set's
+    picture.
+    """
     entry: dict[str, Any] = {"change": change.kind}
     for key, boxes, place in (("before", ours, change.before), ("after", theirs, change.after)):
         if place is not None:

@@ -1,4 +1,5 @@
-"""The contact sheet of `convert.py diff=`: images whose boxes changed, each change in a colour of its own.
+"""The contact sheet of `convert.py diff=`: images whose boxes changed, each change in a colour of
+its own.
 
 What changed is found in `diff.py`.
 """
@@ -34,7 +35,8 @@ def draw_changes(
     """Draw images with the boxes that changed; dashed is how it was, solid how it is.
 
     Args:
-        images: Split, row, boxes before and after in the row's frame, the changes, and the image's name.
+        images: Split, row, boxes before and after in the row's frame, the changes, and the image's
+            name.
 
     Returns:
         (H, W, 3) uint8 BGR.

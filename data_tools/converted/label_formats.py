@@ -1,7 +1,7 @@
 """Writes pictures with boxes as COCO, YOLO, Pascal VOC or LabelMe have them.
 
-Where the pictures come from is the matter of `data_tools/converted/unpack.py`; reading these formats is that of
-`data_tools/sources/`.
+Where the pictures come from is the matter of `data_tools/converted/unpack.py`; reading these
+formats is that of `data_tools/sources/`.
 """
 
 from __future__ import annotations
@@ -104,7 +104,8 @@ class _Yolo(LabelWriter):
         ):
             cx, cy = (x1 + x2) / 2 / sample.width, (y1 + y2) / 2 / sample.height
             lines.append(
-                f"{number} {cx!r} {cy!r} {(x2 - x1) / sample.width!r} {(y2 - y1) / sample.height!r}\n"
+                f"{number} {cx!r} {cy!r} {(x2 - x1) / sample.width!r} "
+                f"{(y2 - y1) / sample.height!r}\n"
             )
         stem = picture.name.rpartition(".")[0]
         self._write(f"labels/{self._split}/{stem}.txt", "".join(lines))

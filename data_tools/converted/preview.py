@@ -1,4 +1,5 @@
-"""`convert.py preview=DIR`: a contact sheet of rows read back from the shards, with boxes and names.
+"""`convert.py preview=DIR`: a contact sheet of rows read back from the shards, with boxes and
+names.
 
 Drawing itself is in `images/draw.py`.
 """

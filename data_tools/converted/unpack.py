@@ -21,7 +21,8 @@ from data_tools.sources.image_files import safe_name
 
 
 def run_unpack(settings: ConvertSettings) -> int:
-    """Write the pictures and labels of a converted set in another format; appears whole or not at all.
+    """Write the pictures and labels of a converted set in another format; appears whole or not at
+    all.
 
     Args:
         settings: Settings of the command: `unpack`, `format`, `out`.

@@ -1,7 +1,8 @@
-"""`convert.py upgrade=DIR`: a manifest for shards of the published tools, so that nobody converts again.
+"""`convert.py upgrade=DIR`: a manifest for shards of the published tools, so that nobody converts
+again.
 
-The shards stay as they are and get second names (hard links) in `DIR/<split>/`. Their rows (`img_id`,
-`image`, `annotation` int32 (N, 5)) are read by `shards/reader.py` like our own.
+The shards stay as they are and get second names (hard links) in `DIR/<split>/`. Their rows
+(`img_id`, `image`, `annotation` int32 (N, 5)) are read by `shards/reader.py` like our own.
 """
 
 from __future__ import annotations
@@ -52,8 +53,8 @@ def run_upgrade(settings: ConvertSettings) -> int:
     names = class_names(Path(dataset.root or "."), dataset.names, dataset.names_file, "dataset")
     if not names:
         raise DataError(
-            "the published tools' shards do not hold the class names: give them in the order of the labels, "
-            "without the background, as dataset.names=[...] or dataset.names_file=FILE."
+            "the published tools' shards do not hold the class names: give them in the order of "
+            "the labels, without the background, as dataset.names=[...] or dataset.names_file=FILE."
         )
     classes = tuple(ClassInfo(label, name, label) for label, name in enumerate(names, 1))
     with locked_workspace(folder) as workspace:
@@ -67,7 +68,9 @@ def run_upgrade(settings: ConvertSettings) -> int:
 
 
 def _put(made: Path, target: Path) -> None:
-    """Move a finished split into place; shards that lie there already stay, the manifest goes last."""
+    """Move a finished split into place; shards that lie there already stay, the manifest goes
+    last.
+    """
     if not target.exists():
         made.rename(target)
         return
@@ -78,7 +81,8 @@ def _put(made: Path, target: Path) -> None:
 def find_shards(folder: Path) -> dict[str, list[Path]]:
     """Find the shards of the published tools in a folder: split -> data files in order.
 
-    Files whose name or folder holds `eval`, `val` or `test` are the split `val`, the others `train`.
+    Files whose name or folder holds `eval`, `val` or `test` are the split `val`, the others
+    `train`.
 
     Raises:
         DataError: If there is none.
@@ -96,8 +100,8 @@ def find_shards(folder: Path) -> dict[str, list[Path]]:
             splits.setdefault("val" if evaluation else "train", []).append(path)
     if not splits:
         raise DataError(
-            f"upgrade={folder}: no MindRecord files in it. Expected pairs such as ssd.mindrecord0 and "
-            "ssd.mindrecord0.db."
+            f"upgrade={folder}: no MindRecord files in it. Expected pairs such as ssd.mindrecord0 "
+            "and ssd.mindrecord0.db."
         )
     return splits
 
@@ -117,13 +121,14 @@ def _upgrade_split(
                 link_or_copy(path.with_name(path.name + suffix), folder / (path.name + suffix))
     if not images:
         raise DataError(
-            f"{shards[0].parent}: no row in any of {[p.name for p in shards]}. Convert the raw data set instead."
+            f"{shards[0].parent}: no row in any of {[p.name for p in shards]}. Convert the raw "
+            "data set instead."
         )
     ids = [image["id"] for image in images]
     if len(set(ids)) != len(ids):
         raise DataError(
-            f"{shards[0].parent}: image ids are used twice among {[p.name for p in shards]}: these files are not "
-            "one set. Keep each set in a folder of its own."
+            f"{shards[0].parent}: image ids are used twice among {[p.name for p in shards]}: these "
+            "files are not one set. Keep each set in a folder of its own."
         )
     categories = [{"id": entry.category_id, "name": entry.name} for entry in classes]
     truth = {"images": images, "annotations": annotations, "categories": categories}

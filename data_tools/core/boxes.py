@@ -1,9 +1,9 @@
 """Box formats, conversion, area, clipping and overlap: pure NumPy, the ground floor of the house.
 
 Anchors, matching and detections live elsewhere. Formats: `xywh` is COCO's `[x, y, w, h]`, `yxyx` is
-corners `[y1, x1, y2, x2]`, `cyxhw` is centres `[cy, cx, h, w]`. Every function works in pixels and in
-relative coordinates alike, keeps sub-pixel values, takes any leading shape (..., 4) including none and
-zero rows, and returns the floating dtype it was given (float32 for integers).
+corners `[y1, x1, y2, x2]`, `cyxhw` is centres `[cy, cx, h, w]`. Every function works in pixels and
+in relative coordinates alike, keeps sub-pixel values, takes any leading shape (..., 4) including
+none and zero rows, and returns the floating dtype it was given (float32 for integers).
 """
 
 from __future__ import annotations
@@ -64,7 +64,9 @@ def area(boxes_yxyx: npt.ArrayLike) -> FloatArray:
 
 
 def clip(boxes_yxyx: npt.ArrayLike, height: float, width: float) -> FloatArray:
-    """Clip corner boxes (..., 4) to `0 <= y <= height`, `0 <= x <= width` (1, 1 for relative boxes)."""
+    """Clip corner boxes (..., 4) to `0 <= y <= height`, `0 <= x <= width` (1, 1 for relative
+    boxes).
+    """
     boxes = _floating(boxes_yxyx)
     limit = np.array([height, width, height, width], dtype=boxes.dtype)
     return np.clip(boxes, boxes.dtype.type(0), limit)

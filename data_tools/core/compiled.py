@@ -1,7 +1,8 @@
-"""Functions compiled by Numba and kept on disk: how they are declared, and what happens when keeping fails.
+"""Functions compiled by Numba and kept on disk: how they are declared, and what happens when
+keeping fails.
 
-The loops themselves live in modules of their own, which are imported only when they are needed: importing
-Numba takes a third of a second.
+The loops themselves live in modules of their own, which are imported only when they are needed:
+importing Numba takes a third of a second.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""The errors that a user can cause and mend: each message says what is wrong, where, and what to do.
+"""The errors that a user can cause and mend: each message says what is wrong, where, and what to
+do.
 
-Programming errors are not here: those stay `AssertionError`, `TypeError` and friends, with a traceback.
+Programming errors are not here: those stay `AssertionError`, `TypeError` and friends, with a
+traceback.
 """
 
 

@@ -1,7 +1,8 @@
-"""Plain values from files - manifests, plans, cards, black boxes - as dataclasses, every type checked.
+"""Plain values from files - manifests, plans, cards, black boxes - as dataclasses, every type
+checked.
 
-What the values mean is checked by the dataclasses themselves; what a file is called in a message is its
-reader's matter.
+What the values mean is checked by the dataclasses themselves; what a file is called in a message is
+its reader's matter.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from data_tools.core.errors import SettingError
 T = TypeVar("T")
 
 MOST = 2**63
-"""Whole numbers are stored in 64 bits; one beyond that is a slip, and breaks array code far from here."""
+"""Whole numbers are stored in 64 bits; one beyond that is a slip, and breaks array code far from
+here."""
 
 _SHOWN = 60
 
@@ -58,7 +60,8 @@ def build(kind: type[T], value: Any, where: str = "") -> T:
     Fields that are missing take their defaults; lists become tuples where the field is one.
 
     Args:
-        kind: The dataclass; its fields may be plain types, dataclasses, and lists, tuples and dicts of such.
+        kind: The dataclass; its fields may be plain types, dataclasses, and lists, tuples and dicts
+            of such.
         value: A dict.
         where: Name in front of the fields' own in messages, for instance `model`.
 

@@ -27,7 +27,8 @@ class ByteArena:
     def take(self, size: int) -> npt.NDArray[np.uint8]:
         """Return `size` bytes, (size,) uint8, that are the caller's until `reset`."""
         if self._used + size > self._block.size:
-            # Pieces handed out keep the old block alive; half as much again, so that this ends soon.
+            # Pieces handed out keep the old block alive; half as much again, so that this ends
+            # soon.
             self._block = np.empty(max(size, self._block.size * 3 // 2, 1 << 16), np.uint8)
             self._used = 0
         piece = self._block[self._used : self._used + size]
@@ -42,8 +43,8 @@ class ByteArena:
 class BatchPool:
     """Batches of arrays, each handed out again once nobody but this object refers to it.
 
-    Whoever keeps an array, a view of it, or a tensor that shares its memory holds a reference, so that
-    what is kept is never written over.
+    Whoever keeps an array, a view of it, or a tensor that shares its memory holds a reference, so
+    that what is kept is never written over.
 
     Args:
         layout: The arrays of a batch.

@@ -1,4 +1,5 @@
-"""Text from data made safe to show: on a terminal, in a table that a spreadsheet opens, as the name of a file.
+"""Text from data made safe to show: on a terminal, in a table that a spreadsheet opens, as the name
+of a file.
 
 What a message says is its writer's matter.
 """
@@ -12,7 +13,8 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def printable(text: str) -> str:
-    r"""Write control characters and halves of characters as escapes: a terminal must not obey a file.
+    r"""Write control characters and halves of characters as escapes: a terminal must not obey a
+    file.
 
     >>> printable("a\x1b[1m b")
     'a\\x1b[1m b'
@@ -23,9 +25,11 @@ def printable(text: str) -> str:
 
 
 def for_terminal(text: str) -> str:
-    r"""Write what a terminal would obey or could not show as escapes; line ends, tabs and returns stay.
+    r"""Write what a terminal would obey or could not show as escapes; line ends, tabs and returns
+    stay.
 
-    Unlike `printable` it leaves every sign of every script as it is, and is meant for whole streams.
+    Unlike `printable` it leaves every sign of every script as it is, and is meant for whole
+    streams.
 
     >>> for_terminal("a\x1b]0;b\x07 猫\r\n")
     'a\\x1b]0;b\\x07 猫\r\n'
@@ -42,7 +46,8 @@ def _is_obeyed(sign: str) -> bool:
 
 
 def csv_cell(text: str) -> str:
-    """Quote a text that a spreadsheet would take for a formula, as OWASP advises: with an apostrophe before it.
+    """Quote a text that a spreadsheet would take for a formula, as OWASP advises: with an
+    apostrophe before it.
 
     >>> csv_cell("=1+1"), csv_cell("cat")
     ("'=1+1", 'cat')

@@ -59,7 +59,9 @@ class Captions:
         return True
 
     def see_through(self, text: str, box_yxyx_px: npt.NDArray[np.float64], colour: Colour) -> None:
-        """Write a caption without a ground where it covers least: what lies under it can still be seen."""
+        """Write a caption without a ground where it covers least: what lies under it can still be
+        seen.
+        """
         text = self._short(text)
         places = self._places(text, box_yxyx_px)
         x1, y1, _, _ = self._take(places[int(np.argmin(self._cost(places)))])
@@ -74,7 +76,9 @@ class Captions:
         return x1, y1, x2, y2
 
     def _places(self, text: str, box_yxyx_px: npt.NDArray[np.float64]) -> _Rectangles:
-        """Return (K, 4) places, the best looking first: `_OUTSIDE` around the box, then inside of it."""
+        """Return (K, 4) places, the best looking first: `_OUTSIDE` around the box, then inside of
+        it.
+        """
         width, height = text_size(text, self.size_px)
         width += 4
         y1, x1, y2, x2 = (round(v) for v in box_yxyx_px)
@@ -86,14 +90,17 @@ class Captions:
             *((x, y) for y in (y1 + 1, y2 - height - 1) for x in (x1 + 1, x2 - width - 1)),
         ]
         places = np.array([(x, y, x + width, y + height) for x, y in corners])
-        # A caption that would leave the picture is moved in, sideways or up and down, whichever is needed.
+        # A caption that would leave the picture is moved in, sideways or up and down, whichever is
+        # needed.
         rows, columns = self.canvas.shape[:2]
         shift = np.minimum(0, [columns, rows] - places[:, 2:])
         shift = np.maximum(shift, -places[:, :2])
         return places + np.tile(shift, 2)
 
     def _cost(self, places: _Rectangles) -> npt.NDArray[np.int64]:
-        """(K,) pixels that each place hides, those of other captions counted fourfold, those outside too."""
+        """(K,) pixels that each place hides, those of other captions counted fourfold, those
+        outside too.
+        """
         rows, columns = self.canvas.shape[:2]
         inside = np.array([[0, 0, columns, rows]])
         size = (places[:, 2:] - places[:, :2]).prod(axis=1)
@@ -123,7 +130,9 @@ def ink_on(colour: Colour) -> Colour:
 
 
 def with_list(canvas: Image, lines: Sequence[tuple[str, Colour]], width: int) -> Image:
-    """Return the picture with a list of names, so wide, under it, each name behind a field of its colour."""
+    """Return the picture with a list of names, so wide, under it, each name behind a field of its
+    colour.
+    """
     if not lines:
         return canvas
     size = letter_size(canvas.shape)

@@ -1,7 +1,9 @@
-"""Encoded image bytes to BGR pixels, fully or at a fraction of the size: the one home of every decoder's call.
+"""Encoded image bytes to BGR pixels, fully or at a fraction of the size: the one home of every
+decoder's call.
 
-A format is told by its signature first (`formats.py`), and only those named there reach a decoder. Resizing and
-colours are in `augment/render.py`; which bytes are good enough to store is `convert/prepare_image.py`'s matter.
+A format is told by its signature first (`formats.py`), and only those named there reach a decoder.
+Resizing and colours are in `augment/render.py`; which bytes are good enough to store is
+`convert/prepare_image.py`'s matter.
 """
 
 from __future__ import annotations
@@ -47,14 +49,14 @@ def decode_bgr(
     """Decode an image as stored, whatever its EXIF orientation says.
 
     A JPEG goes through `simplejpeg`: the libjpeg-turbo that OpenCV has too, so the same pixels, but
-    a fifth faster, and a quarter where memory is reused. What it refuses, and all other formats, go to
-    OpenCV, which decides.
+    a fifth faster, and a quarter where memory is reused. What it refuses, and all other formats, go
+    to OpenCV, which decides.
 
     Args:
         encoded: (L,) uint8, the file's bytes.
         reduction: 1, 2, 4 or 8: decode at that fraction of the size, sides rounded up.
-        room: (at least 3 * H * W,) uint8 to decode into, if that works out; the result may be a view of
-            it. None takes fresh memory.
+        room: (at least 3 * H * W,) uint8 to decode into, if that works out; the result may be a
+            view of it. None takes fresh memory.
 
     Returns:
         (H, W, 3) uint8 BGR, or None if these bytes are no whole image.
@@ -97,7 +99,8 @@ def _fast_jpeg(encoded: Pixels, room: npt.NDArray[np.uint8] | None) -> Pixels | 
 
 
 def decode_file(data: bytes) -> Pixels:
-    """Decode a picture file as stored: no EXIF rotation, 8 bits, three channels; of an animation the first frame.
+    """Decode a picture file as stored: no EXIF rotation, 8 bits, three channels; of an animation
+    the first frame.
 
     Args:
         data: The file's bytes, from anywhere.
@@ -123,7 +126,8 @@ def decode_file(data: bytes) -> Pixels:
 
 
 def decode_upright(data: bytes) -> Pixels:
-    """Decode a picture file as it is meant to be seen: as `decode_file`, with its EXIF orientation applied.
+    """Decode a picture file as it is meant to be seen: as `decode_file`, with its EXIF orientation
+    applied.
 
     Args:
         data: The file's bytes, from anywhere.
@@ -140,7 +144,9 @@ def decode_upright(data: bytes) -> Pixels:
 
 
 def orientation_of(data: bytes) -> int:
-    """Return the EXIF orientation, 1..8, that `decode_file` did not apply; 1 where there is none."""
+    """Return the EXIF orientation, 1..8, that `decode_file` did not apply; 1 where there is
+    none.
+    """
     name = image_format(data)
     if name in ("jpeg", "png"):
         return inspect(data).orientation
@@ -150,7 +156,8 @@ def orientation_of(data: bytes) -> int:
 
 
 def picture_size(data: bytes) -> tuple[int, int]:
-    """Return height and width, as stored, of an encoded picture from its header, without decoding it.
+    """Return height and width, as stored, of an encoded picture from its header, without decoding
+    it.
 
     Raises:
         PictureError: If the bytes are no picture of a format that is decoded.
@@ -180,7 +187,9 @@ def turned(image: Pixels, orientation: int) -> Pixels:
 
 
 def one_thread_per_call() -> None:
-    """Keep OpenCV from starting threads of its own: pipeline workers and MindSpore fill the cores."""
+    """Keep OpenCV from starting threads of its own: pipeline workers and MindSpore fill the
+    cores.
+    """
     cv2.setNumThreads(0)
 
 
@@ -195,15 +204,17 @@ def _with_opencv(data: bytes, flags: int) -> Any:
 
 
 def _tiff(data: bytes) -> Pixels:
-    """A TIFF of 8 or 16 bits, or of floats in 0..1 or 0..255, which OpenCV alone would make white."""
+    """A TIFF of 8 or 16 bits, or of floats in 0..1 or 0..255, which OpenCV alone would make
+    white.
+    """
     stored = _with_opencv(data, cv2.IMREAD_UNCHANGED)
     if stored.dtype.kind != "f":
         return np.asarray(_with_opencv(data, _FLAGS[1]), np.uint8)
     low, high = (float(stored.min()), float(stored.max())) if stored.size else (0.0, 0.0)
     if not (0 <= low <= high <= 255):  # not a number fails too
         raise PictureError(
-            f"a TIFF of floating-point values from {low:g} to {high:g}: only 0..1 and 0..255 can be shown "
-            "as a picture. Convert it to 8 bits"
+            f"a TIFF of floating-point values from {low:g} to {high:g}: only 0..1 and 0..255 can "
+            "be shown as a picture. Convert it to 8 bits"
         )
     pixels = np.rint(stored * (255.0 if high <= 1 else 1.0)).astype(np.uint8)
     channels = 1 if pixels.ndim == 2 else pixels.shape[2]
@@ -225,7 +236,8 @@ def _opened(data: bytes, name: str) -> Any:
             from pillow_heif import register_heif_opener
         except ImportError:
             raise PictureError(
-                "a HEIC picture, which needs a reader: pip install pillow-heif, or convert it to JPEG"
+                "a HEIC picture, which needs a reader: pip install pillow-heif, or convert it to "
+                "JPEG"
             ) from None
         register_heif_opener()
     known = {"jpeg": ["JPEG", "MPO"], "pnm": ["PPM"]}

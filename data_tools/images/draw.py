@@ -1,7 +1,7 @@
 """Boxes and their names on pictures; the colours that tell right from wrong.
 
-Where a name stands is found in `captions.py`, sheets of many pictures are put together in `sheet.py`, curves and
-histograms are drawn where they belong, with matplotlib.
+Where a name stands is found in `captions.py`, sheets of many pictures are put together in
+`sheet.py`, curves and histograms are drawn where they belong, with matplotlib.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ RIGHT: Colour = (178, 114, 0)
 WRONG: Colour = (0, 94, 213)
 MISSED: Colour = (66, 228, 240)
 LEFT_OUT: Colour = (160, 160, 160)
-"""BGR: blue, vermilion, yellow and grey of Okabe and Ito's palette, told apart with any colour vision and, as they
-differ in brightness, in print."""
+"""BGR: blue, vermilion, yellow and grey of Okabe and Ito's palette, told apart with any colour
+vision and, as they differ in brightness, in print."""
 
 
 def colour_of(label: int) -> Colour:
@@ -49,9 +49,9 @@ def draw_boxes(
 ) -> Image:
     """Return a copy of an image with boxes and captions drawn on it.
 
-    A caption stands where it hides no object. Where there is no such place it is written without a ground, so
-    that what lies under it can be seen; or, with a `list_width`, the box gets a number and its name stands in a
-    list that is put under the picture.
+    A caption stands where it hides no object. Where there is no such place it is written without a
+    ground, so that what lies under it can be seen; or, with a `list_width`, the box gets a number
+    and its name stands in a list that is put under the picture.
 
     Args:
         image: (H, W, 3) uint8 BGR.
@@ -62,8 +62,8 @@ def draw_boxes(
         dashed: (N,) True draws a broken outline.
         colours: (N,) BGR colours of the boxes.
         keep_clear_yxyx_px: (M, 4) further objects that no caption may hide.
-        list_width: Width in pixels of the list under the picture, for names that find no place on it; 0 for no
-            list. The picture becomes higher by it, and wider if it was narrower.
+        list_width: Width in pixels of the list under the picture, for names that find no place on
+            it; 0 for no list. The picture becomes higher by it, and wider if it was narrower.
 
     Returns:
         (H, W, 3) uint8 BGR; larger than the image where there is a list.
@@ -131,6 +131,6 @@ def save_png(path: str | Path, image: Image) -> None:
         path.write_bytes(encoded.tobytes())
     except OSError as error:
         raise UserError(
-            f"{path}: the picture cannot be written ({error.strerror or error}). Choose another place, "
-            "or make room."
+            f"{path}: the picture cannot be written ({error.strerror or error}). Choose another "
+            "place, or make room."
         ) from error

@@ -1,4 +1,5 @@
-"""Which picture format some bytes are, told by their signature before any decoder sees them, and who may decode it.
+"""Which picture format some bytes are, told by their signature before any decoder sees them, and
+who may decode it.
 
 Decoders are called in `decode.py`. Names of files say nothing: a `photo.jpg` may hold anything.
 """
@@ -13,7 +14,8 @@ OPENCV_FORMATS = frozenset(["jpeg", "png", "bmp", "webp", "tiff", "pnm"])
 """Formats that OpenCV decodes."""
 
 PILLOW_FORMATS = {"gif": "GIF", "avif": "AVIF", "heic": "HEIF"}
-"""Formats that Pillow decodes, with Pillow's name: it tries no other, so none that would start a program."""
+"""Formats that Pillow decodes, with Pillow's name: it tries no other, so none that would start a
+program."""
 
 LARGEST_PIXELS = 1 << 30
 """OpenCV decodes no picture of more pixels, so training could not read it."""
@@ -57,7 +59,9 @@ _HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"hevm", b"hevs", b
 
 
 def image_format(data: bytes) -> str:
-    """Return the format of a picture file: `jpeg`, `png`, ...; empty where no signature is known."""
+    """Return the format of a picture file: `jpeg`, `png`, ...; empty where no signature is
+    known.
+    """
     for offset, signature, name in _SIGNATURES:
         if data.startswith(signature, offset):
             return name
@@ -85,8 +89,8 @@ def refusal(data: bytes) -> str:
     if not name:
         return f"no picture format that is known; it begins with {data[:12]!r}"
     return (
-        f"{name} is not decoded: it is rare, and its decoders are known to crash or to start programs. "
-        "Convert it to JPEG or PNG"
+        f"{name} is not decoded: it is rare, and its decoders are known to crash or to start "
+        "programs. Convert it to JPEG or PNG"
     )
 
 

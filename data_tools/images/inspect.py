@@ -1,7 +1,9 @@
-"""What the bytes of a JPEG or PNG file say without decoding the picture: size, colours, orientation, damage.
+"""What the bytes of a JPEG or PNG file say without decoding the picture: size, colours,
+orientation, damage.
 
-The converter looks at every image this way: it takes microseconds where decoding takes milliseconds, and it
-finds cut and overwritten files that decoders let pass. `convert/prepare_image.py` decides what follows.
+The converter looks at every image this way: it takes microseconds where decoding takes
+milliseconds, and it finds cut and overwritten files that decoders let pass.
+`convert/prepare_image.py` decides what follows.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""One walk over the segments of a JPEG file: its size, colours and orientation, and whether it is whole.
+"""One walk over the segments of a JPEG file: its size, colours and orientation, and whether it is
+whole.
 
 The picture is not decoded: headers and tables are checked, and of the coded data only its markers.
 """
@@ -15,7 +16,8 @@ import numpy as np
 from data_tools.images.facts import FileFacts, exif_orientation
 
 SCAN_END = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
-"""In a scan's coded data 0xff is followed by 0x00, by a restart marker, or by the next real marker."""
+"""In a scan's coded data 0xff is followed by 0x00, by a restart marker, or by the next real
+marker."""
 
 _PIECE_BYTES = 1 << 16
 """Bytes looked at in one go: they fit a core's own cache, and a short scan costs little."""
@@ -109,8 +111,11 @@ class _Jpeg:
 
 
 def end_of_scan(data: bytes, at: int, piece_bytes: int = _PIECE_BYTES) -> int:
-    """Return where the first real marker after `at` begins, -1 if there is none: `SCAN_END`, only faster."""
-    # Nearly every 0xff is followed by 0x00: NumPy passes those several times faster than the expression.
+    """Return where the first real marker after `at` begins, -1 if there is none: `SCAN_END`, only
+    faster.
+    """
+    # Nearly every 0xff is followed by 0x00: NumPy passes those several times faster than the
+    # expression.
     codes = np.frombuffer(data, np.uint8)
     while at + 1 < len(data):
         piece = codes[at : at + piece_bytes + 1]
@@ -137,7 +142,8 @@ class _Frame:
     progressive: bool
 
 
-# Files of one data set share their few tables and headers, so what these functions find is remembered.
+# Files of one data set share their few tables and headers, so what these functions find is
+# remembered.
 
 
 @functools.lru_cache(maxsize=1024)
@@ -166,7 +172,9 @@ def _read_frame(marker: int, body: bytes) -> _Frame:
 
 @functools.lru_cache(maxsize=1024)
 def _huffman_tables(body: bytes) -> tuple[str, frozenset[int]]:
-    """Check the Huffman tables of a segment; returns what is wrong, and the numbers of the tables."""
+    """Check the Huffman tables of a segment; returns what is wrong, and the numbers of the
+    tables.
+    """
     at = 0
     numbers = set()
     while at < len(body):

@@ -1,7 +1,8 @@
 """Decoding only the upper rows of a JPEG, down to where the crop ends: the same pixels, less work.
 
-A JPEG must be decoded from its start, so what lies beside and above a crop cannot be left out, but what
-lies below can: with a smaller height in its header, the decoder stops there. Whole images are `decode.py`.
+A JPEG must be decoded from its start, so what lies beside and above a crop cannot be left out, but
+what lies below can: with a smaller height in its header, the decoder stops there. Whole images are
+`decode.py`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import simplejpeg
 Pixels = npt.NDArray[np.uint8]
 
 _CONTEXT_ROWS = 4
-"""Rows decoded beyond those asked for: chroma is interpolated from the rows around (4 with 4:1:0)."""
+"""Rows decoded beyond those asked for: chroma is interpolated from the rows around (4 with
+4:1:0)."""
 
 _LEAST_SAVED = 32
 """Rows; below that the search costs what it saves."""
@@ -31,7 +33,8 @@ _START_OF_SCAN = 0xDA
 def decode_upper_rows(
     encoded: Pixels, rows: int, height: int, room: npt.NDArray[np.uint8] | None = None
 ) -> Pixels | None:
-    """Decode at least the first `rows` rows of a sequential JPEG, bit for bit those of the whole image.
+    """Decode at least the first `rows` rows of a sequential JPEG, bit for bit those of the whole
+    image.
 
     Args:
         encoded: (L,) uint8, the file's bytes; changed while this runs if they are writable.
@@ -40,7 +43,8 @@ def decode_upper_rows(
         room: As for `decode.decode_bgr`.
 
     Returns:
-        (rows or more, W, 3) uint8 BGR; None where it is not worth it or not possible: decode it whole.
+        (rows or more, W, 3) uint8 BGR; None where it is not worth it or not possible: decode it
+        whole.
     """
     # A file that was cut short ends without the end marker: the whole decoder finds and says so.
     if height - rows < _LEAST_SAVED or encoded[-2:].tobytes() != b"\xff\xd9":

@@ -1,6 +1,7 @@
 """Words on pictures, in any alphabet that a font of this machine has.
 
-OpenCV's own letters are Latin only. What a caption says and where it stands is decided in `captions.py` and `sheet.py`.
+OpenCV's own letters are Latin only. What a caption says and where it stands is decided in
+`captions.py` and `sheet.py`.
 """
 
 from __future__ import annotations
@@ -20,13 +21,16 @@ Image = npt.NDArray[np.uint8]
 _NOWHERE = "\U0010fffe"  # no font has this character: it is drawn as the sign of a missing one
 _MANY_ALPHABETS = ("cjk", "sourcehan", "wqy", "droidsansfallback", "unifont", "arialuni", "msyh",
                    "simhei", "pingfang", "hiragino", "malgun", "nanum", "ipag", "notosans")  # fmt: skip
-"""Parts of the names of fonts that have letters which matplotlib's lacks; they are tried in this order."""
+"""Parts of the names of fonts that have letters which matplotlib's lacks; they are tried in this
+order."""
 _LONGEST = 300  # characters of a line that are looked at
 
 
 @functools.lru_cache(4096)
 def text_size(text: str, size_px: int) -> tuple[int, int]:
-    """Return width and height in pixels of the line that `put_text` writes; the height is the font's."""
+    """Return width and height in pixels of the line that `put_text` writes; the height is the
+    font's.
+    """
     font = _font_for(text, size_px)
     ascent, descent = font.getmetrics()
     return int(np.ceil(font.getlength(_drawable(text, font)))), ascent + descent
@@ -83,7 +87,8 @@ def _cover(text: str, size_px: int) -> Image:
 
 
 def shortened(text: str, size_px: int, width: int) -> str:
-    """Cut out the middle of a line that is wider than `width` pixels; both ends of a file's name tell most.
+    """Cut out the middle of a line that is wider than `width` pixels; both ends of a file's name
+    tell most.
 
     >>> shortened("short.jpg", 12, 400)
     'short.jpg'

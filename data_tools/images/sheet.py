@@ -18,7 +18,8 @@ from data_tools.images.lettering import put_text, shortened, text_size
 Image = npt.NDArray[np.uint8]
 
 SCREEN = (1000, 1880)
-"""Height and width of a sheet in pixels: a screen of 1080 x 1920 shows it whole, with a viewer's frame around."""
+"""Height and width of a sheet in pixels: a screen of 1080 x 1920 shows it whole, with a viewer's
+frame around."""
 
 _SMALLEST_TILE = 200
 _GAP = 8
@@ -45,7 +46,8 @@ class Layout:
 def layout(count: int, aspect: float, group: int = 1) -> Layout:
     """Return the layout with the largest cells with which so many pictures fit on a screen.
 
-    Cells are never so small that nothing can be seen on them: very many pictures make a sheet higher than a screen.
+    Cells are never so small that nothing can be seen on them: very many pictures make a sheet
+    higher than a screen.
 
     Args:
         count: Pictures.
@@ -75,12 +77,14 @@ def usual_aspect(images: Sequence[Image]) -> float:
 
 
 def scaled_to_cell(image: Image, cell: Layout, draw: Callable[[Image, float], Image]) -> Image:
-    """Scale an image into a cell and draw on it at that size, so that letters and lines are as they should be.
+    """Scale an image into a cell and draw on it at that size, so that letters and lines are as they
+    should be.
 
     Args:
         image: (H, W, 3) uint8 BGR.
         cell: The layout.
-        draw: From the scaled image and the scale to the drawn one, which may be higher (a list of names).
+        draw: From the scaled image and the scale to the drawn one, which may be higher (a list of
+            names).
     """
     room = cell.tile_height
     for _ in range(3):
@@ -99,7 +103,9 @@ def _resized(image: Image, scale: float) -> Image:
 
 
 def fit(image: Image, height: int, width: int) -> Image:
-    """Scale an image into (height, width) without changing its aspect, centred on a light ground."""
+    """Scale an image into (height, width) without changing its aspect, centred on a light
+    ground.
+    """
     scale = min(height / image.shape[0], width / image.shape[1])
     if image.shape[0] > height or image.shape[1] > width or scale > 1.05:
         image = _resized(image, scale)

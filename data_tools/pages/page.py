@@ -1,6 +1,7 @@
 """What an HTML report consists of, and the writing of it as one file without network or server.
 
-How it looks and behaves is in `page.html`, `page.css` and `page.js`; thumbnails are made in `thumbnails.py`.
+How it looks and behaves is in `page.html`, `page.css` and `page.js`; thumbnails are made in
+`thumbnails.py`.
 """
 
 from __future__ import annotations

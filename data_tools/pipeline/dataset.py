@@ -1,7 +1,9 @@
-"""Training batches as a `mindspore.dataset`: the front of the pipeline that the trainer and users see.
+"""Training batches as a `mindspore.dataset`: the front of the pipeline that the trainer and users
+see.
 
-What is in a batch is decided in `batches.py` and `order.py`, and made side by side in `workers.py`; this
-module only hands finished batches to MindSpore's data engine, which feeds the device and can be sunk.
+What is in a batch is decided in `batches.py` and `order.py`, and made side by side in `workers.py`;
+this module only hands finished batches to MindSpore's data engine, which feeds the device and can
+be sunk.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ from data_tools.pipeline.batches import TrainBatch
 from data_tools.pipeline.sink import SinkSource
 
 COLUMNS = ("step", "images", "loc_targets", "labels", "image_ids", "stage_seconds")
-"""Columns of a row, which is a whole batch of one device: see `TrainBatch` for shapes and dtypes."""
+"""Columns of a row, which is a whole batch of one device: see `TrainBatch` for shapes and
+dtypes."""
 
 PREFETCH = 2
 """Batches the engine holds ready; its own default of 16 would take gigabytes at 640 pixels."""
@@ -55,7 +58,8 @@ class BatchSource:
 
 
 def build_dataset(source: BatchSource | SinkSource) -> Any:
-    """Return a `mindspore.dataset.GeneratorDataset` over a source: a row is a batch, or a step's row.
+    """Return a `mindspore.dataset.GeneratorDataset` over a source: a row is a batch, or a step's
+    row.
 
     It can be iterated once; its order is the source's, whatever the engine's own settings.
     """

@@ -64,11 +64,12 @@ class EpochRows:
 class TrainOrder:
     """The images of every global step of a training run, for one rank of `world_size`.
 
-    A global batch is `batch_size * world_size` consecutive places of the epoch's permutation, and rank r
-    takes the r-th part of it: the ranks' batches, joined in the order of the ranks, are the batch of a
-    single device with the same global batch. With `last_batch="drop"` the places beyond the last whole
-    global batch are left out, other images in every epoch; with `"wrap"` a last batch takes them and is
-    filled up from the start of the permutation, so that every image comes at least once.
+    A global batch is `batch_size * world_size` consecutive places of the epoch's permutation, and
+    rank r takes the r-th part of it: the ranks' batches, joined in the order of the ranks, are the
+    batch of a single device with the same global batch. With `last_batch="drop"` the places beyond
+    the last whole global batch are left out, other images in every epoch; with `"wrap"` a last
+    batch takes them and is filled up from the start of the permutation, so that every image comes
+    at least once.
 
     Args:
         num_images: Images in the split.
@@ -77,8 +78,8 @@ class TrainOrder:
         rank: This device, 0..world_size-1.
         world_size: Number of devices.
         last_batch: `drop` or `wrap`.
-        weights: (num_images,) how often each image comes in an epoch on average, with the sum num_images, see
-            `sampler.image_weights`; None takes each once.
+        weights: (num_images,) how often each image comes in an epoch on average, with the sum
+            num_images, see `sampler.image_weights`; None takes each once.
 
     Raises:
         SettingError: If there is no whole global batch in an epoch and `last_batch` is `drop`.
@@ -101,9 +102,10 @@ class TrainOrder:
         require(0 <= self.rank < self.world_size, "rank", self.rank, f"0..{self.world_size - 1}")
         if self.steps_per_epoch < 1:
             raise SettingError(
-                f"batch_size={self.batch_size} on {self.world_size} device(s) takes {self.global_batch} "
-                f"images a step, but the split has only {self.num_images}. Lower batch_size, or set "
-                "pipeline.last_batch=wrap to fill a batch with repeated images."
+                f"batch_size={self.batch_size} on {self.world_size} device(s) takes "
+                f"{self.global_batch} images a step, but the split has only {self.num_images}. "
+                "Lower batch_size, or set pipeline.last_batch=wrap to fill a batch with repeated "
+                "images."
             )
 
     @property
@@ -122,14 +124,17 @@ class TrainOrder:
         return step // self.steps_per_epoch
 
     def rows(self, step: int) -> npt.NDArray[np.int64]:
-        """Return the rows of the split that this rank takes at a global step: (batch_size,) int64."""
+        """Return the rows of the split that this rank takes at a global step: (batch_size,)
+        int64.
+        """
         return self._epoch(self.epoch_of(step)).rows[self._places(step)]
 
     def occurrences(self, step: int) -> npt.NDArray[np.int64]:
-        """Return for each of `rows(step)` how often it came before in its epoch: (batch_size,) int64.
+        """Return for each of `rows(step)` how often it came before in its epoch: (batch_size,)
+        int64.
 
-        All zeros but where a sampler takes images several times. What `last_batch="wrap"` fills up with are the
-        images of the epoch's start over again, as they were.
+        All zeros but where a sampler takes images several times. What `last_batch="wrap"` fills up
+        with are the images of the epoch's start over again, as they were.
         """
         return self._epoch(self.epoch_of(step)).before[self._places(step)]
 
@@ -146,7 +151,8 @@ class TrainOrder:
         return np.arange(first, first + self.batch_size) % self.num_images
 
     def _epoch(self, epoch: int) -> EpochRows:
-        # Kept for two epochs, since readahead crosses the border. Threads may both compute one: the same.
+        # Kept for two epochs, since readahead crosses the border. Threads may both compute one: the
+        # same.
         order = self._epochs.get(epoch)
         if order is None:
             if self.weights is None:
@@ -166,7 +172,8 @@ def evaluation_rows(
 ) -> npt.NDArray[np.int64]:
     """Return the rows that one rank evaluates, batch by batch, padded with -1.
 
-    Every row of the split belongs to exactly one rank, and all ranks have the same number of batches.
+    Every row of the split belongs to exactly one rank, and all ranks have the same number of
+    batches.
 
     Returns:
         (batches, batch_size) int64; -1 marks padding.

@@ -1,6 +1,7 @@
 """Making numbered batches in processes of their own, and handing them out in order.
 
-Threads, and what a batch is, are in `workers.py`; the memory that the batches pass through is `shared_batches.py`.
+Threads, and what a batch is, are in `workers.py`; the memory that the batches pass through is
+`shared_batches.py`.
 """
 
 from __future__ import annotations
@@ -44,10 +45,11 @@ class _Request:
 class ProcessWorkers:
     """Processes with a slot of shared memory for every batch that is under way.
 
-    Batch k of a run is made by worker k mod W in any free slot, and handed out there: the slot is free
-    again once the caller holds nothing of it. Only when the caller keeps so many that none would be left,
-    a batch is copied. The processes are started fresh, not forked: MindSpore does not survive a fork.
-    They end when this process does, whatever ends it, since their pipe closes then.
+    Batch k of a run is made by worker k mod W in any free slot, and handed out there: the slot is
+    free again once the caller holds nothing of it. Only when the caller keeps so many that none
+    would be left, a batch is copied. The processes are started fresh, not forked: MindSpore does
+    not survive a fork. They end when this process does, whatever ends it, since their pipe closes
+    then.
 
     Args:
         maker: What makes the batches; pickled.
@@ -152,10 +154,10 @@ class ProcessWorkers:
         pid = process.pid
         self.close()
         raise (WorkerKilledError if killed else WorkerError)(
-            f"Pipeline worker {process_name(process)} (pid {pid}) {how}{doing}. SIGKILL is mostly the "
-            "system running out of memory: lower pipeline.workers or pipeline.prefetch, or use "
-            "pipeline.worker_kind=threads. SIGABRT, SIGBUS and SIGFPE are mostly a damaged shard: see "
-            "python convert.py verify=DIR."
+            f"Pipeline worker {process_name(process)} (pid {pid}) {how}{doing}. SIGKILL is mostly "
+            "the system running out of memory: lower pipeline.workers or pipeline.prefetch, or use "
+            "pipeline.worker_kind=threads. SIGABRT, SIGBUS and SIGFPE are mostly a damaged shard: "
+            "see python convert.py verify=DIR."
         )
 
     def _forget(self, pending: Iterable[_Request]) -> None:

@@ -1,7 +1,7 @@
 """How often each image comes in an epoch: once, or more often where rare classes are in it.
 
-Which place of which step an image takes is `order.py`'s matter; an epoch is always as many images as the split
-has, so steps, schedules and times stay comparable.
+Which place of which step an image takes is `order.py`'s matter; an epoch is always as many images
+as the split has, so steps, schedules and times stay comparable.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ def image_weights(
 ) -> Weights | None:
     """Return how often each image comes in an epoch on average.
 
-    `repeat_factor` is the rule of LVIS (Gupta, Dollar, Girshick: LVIS: A Dataset for Large Vocabulary Instance
-    Segmentation, 2019, appendix): a class on the share f of the images has the factor max(1, sqrt(threshold / f)),
-    an image the largest factor of its classes. There an epoch grows; here its length stays and the factors are
-    shares of it. `class_balanced` takes each class equally often and of a class each image equally often (Shen,
-    Lin, Huang: Relay Backpropagation, 2016); images without objects keep their share.
+    `repeat_factor` is the rule of LVIS (Gupta, Dollar, Girshick: LVIS: A Dataset for Large
+    Vocabulary Instance Segmentation, 2019, appendix): a class on the share f of the images has the
+    factor max(1, sqrt(threshold / f)), an image the largest factor of its classes. There an epoch
+    grows; here its length stays and the factors are shares of it. `class_balanced` takes each class
+    equally often and of a class each image equally often (Shen, Lin, Huang: Relay Backpropagation,
+    2016); images without objects keep their share.
 
     Args:
         presence: (n, C) whether an image has a box of label 1..C, crowd regions aside.
@@ -50,8 +51,9 @@ def image_weights(
 def drawn_rows(weights: Weights, rng: np.random.Generator) -> npt.NDArray[np.int64]:
     """Draw an epoch in which each image comes as often as its weight, rounded up or down.
 
-    Systematic sampling: the images lie in random order one behind the other, each as long as its weight; one random
-    offset and steps of one from there say who comes. So chance decides about fractions only.
+    Systematic sampling: the images lie in random order one behind the other, each as long as its
+    weight; one random offset and steps of one from there say who comes. So chance decides about
+    fractions only.
 
     Args:
         weights: (n,) > 0 with the sum n.

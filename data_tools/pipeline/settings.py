@@ -16,7 +16,9 @@ SAMPLERS = ("uniform", "repeat_factor", "class_balanced")
 
 @dataclass
 class PipelineSettings:
-    """How batches are made; these change their bits: `sampler`, `last_batch`, `scaled_decode`, `crowd_ignore`."""
+    """How batches are made; these change their bits: `sampler`, `last_batch`, `scaled_decode`,
+    `crowd_ignore`.
+    """
 
     workers: int = setting(
         0, "Batches made at the same time, each on its own core; 0 takes one for each core."
@@ -24,35 +26,39 @@ class PipelineSettings:
     worker_kind: str = setting(
         "threads",
         "threads (the image library lets them run side by side; nothing is copied) or processes "
-        "(for hosts where many workers would wait for one interpreter; each costs a start of some seconds).",
+        "(for hosts where many workers would wait for one interpreter; each costs a start of some "
+        "seconds).",
     )
     prefetch: int = setting(
         2, "Finished batches kept ready beyond those that the workers are making, at least 0."
     )
     last_batch: str = setting(
         "drop",
-        "What happens to the images that do not fill a last global batch: drop leaves them out of this "
-        "epoch (others in each epoch), wrap fills the batch up from the start of the epoch's order.",
+        "What happens to the images that do not fill a last global batch: drop leaves them out of "
+        "this epoch (others in each epoch), wrap fills the batch up from the start of the epoch's "
+        "order.",
     )
     sampler: str = setting(
         "uniform",
-        "How often an image comes: uniform (once an epoch), repeat_factor (more often if it has a rare class, as in "
-        "LVIS), class_balanced (each class as often as any other). An epoch has as many images as before.",
+        "How often an image comes: uniform (once an epoch), repeat_factor (more often if it has a "
+        "rare class, as in LVIS), class_balanced (each class as often as any other). An epoch has "
+        "as many images as before.",
     )
     repeat_threshold: float = setting(
         0.001,
-        "repeat_factor: a class on a smaller share of the images is rare; 0.001 is LVIS's, with few classes about "
-        "1 / classes.",
+        "repeat_factor: a class on a smaller share of the images is rare; 0.001 is LVIS's, with "
+        "few classes about 1 / classes.",
     )
     scaled_decode: bool = setting(
         False,
-        "Decode a JPEG at 1/2, 1/4 or 1/8 of its size where the crop still has at least the input's "
-        "size. Faster on large photographs, but smooths them before the resize, which evaluation does not.",
+        "Decode a JPEG at 1/2, 1/4 or 1/8 of its size where the crop still has at least the "
+        "input's size. Faster on large photographs, but smooths them before the resize, which "
+        "evaluation does not.",
     )
     crowd_ignore: float = setting(
         0.5,
-        "An anchor of which more than this share lies on a crowd region does not count in the loss, "
-        "unless it is positive; 1 lets every anchor count.",
+        "An anchor of which more than this share lies on a crowd region does not count in the "
+        "loss, unless it is positive; 1 lets every anchor count.",
     )
     verify: bool = setting(
         False, "Check the hash of every shard before the first step (about a second for each GB)."

@@ -1,7 +1,8 @@
 """Shared memory for batches that processes make: slots that are used again once nobody holds them.
 
-Who makes what in which slot is `process_workers.py`. The memory is anonymous (memfd): it never shows up in
-/dev/shm, does not fill it, and is gone with the last process that has it, however that ends.
+Who makes what in which slot is `process_workers.py`. The memory is anonymous (memfd): it never
+shows up in /dev/shm, does not fill it, and is gone with the last process that has it, however that
+ends.
 """
 
 from __future__ import annotations
@@ -63,7 +64,9 @@ class SharedBatches:
             self._descriptor = -1
 
     def arrays(self, slot: int) -> Arrays:
-        """Return the arrays of a slot; whoever holds one, or a view of one, keeps the slot from being free."""
+        """Return the arrays of a slot; whoever holds one, or a view of one, keeps the slot from
+        being free.
+        """
         return {
             name: root.reshape(shape)
             for root, (name, (shape, _)) in zip(
@@ -72,7 +75,9 @@ class SharedBatches:
         }
 
     def free(self, busy: Collection[int]) -> int | None:
-        """Return a slot that is not `busy` and that nobody in this process holds; None if there is none."""
+        """Return a slot that is not `busy` and that nobody in this process holds; None if there is
+        none.
+        """
         for slot, roots in enumerate(self._roots):
             # Referred to by the list, and by getrefcount's own argument.
             if slot not in busy and all(sys.getrefcount(roots[i]) == 2 for i in range(len(roots))):
@@ -107,7 +112,7 @@ def _reserve(size: int, slots: int) -> int:
     except OSError as error:
         os.close(descriptor)
         raise SettingError(
-            f"pipeline.worker_kind=processes needs {size / 2**20:.0f} MiB of shared memory for {slots} "
-            f"batches, and the system refuses it ({error}). Lower pipeline.workers, pipeline.prefetch or "
-            "batch_size, or use pipeline.worker_kind=threads."
+            f"pipeline.worker_kind=processes needs {size / 2**20:.0f} MiB of shared memory for "
+            f"{slots} batches, and the system refuses it ({error}). Lower pipeline.workers, "
+            "pipeline.prefetch or batch_size, or use pipeline.worker_kind=threads."
         ) from error

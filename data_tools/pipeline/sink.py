@@ -1,6 +1,8 @@
-"""Training batches as rows that a device queue can take: what each step needs, numbers of the step included.
+"""Training batches as rows that a device queue can take: what each step needs, numbers of the step
+included.
 
-The queue itself is the trainer's (`training/learning/sink.py`); which batch belongs to which step is `pipeline.py`.
+The queue itself is the trainer's (`training/learning/sink.py`); which batch belongs to which step
+is `pipeline.py`.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ class SinkSource:
     """The batches of a range of steps by place, for an engine that asks for them in order.
 
     Engines ask for the first row more than once, to learn its shape, and a device queue starts over
-    after the last; neither may make a batch again. What comes after the last row is zeros: nobody takes it.
+    after the last; neither may make a batch again. What comes after the last row is zeros: nobody
+    takes it.
 
     Args:
         make: Yields the batches of steps start .. stop - 1, given start and stop.

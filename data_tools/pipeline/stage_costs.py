@@ -1,4 +1,5 @@
-"""What the stages of the pipeline cost, and how many cores feed a device: numbers and a verdict in words.
+"""What the stages of the pipeline cost, and how many cores feed a device: numbers and a verdict in
+words.
 
 The seconds are measured in `batches.py`; the trainer's log and `benchmarks/pipeline.py` print this.
 """
@@ -79,7 +80,9 @@ class StageCosts:
         return self.per_image * batch_size / step_seconds
 
     def table(self) -> list[tuple[str, float, float, str]]:
-        """Stage, milliseconds an image, percent of all, and what it does; in the order of the stages."""
+        """Stage, milliseconds an image, percent of all, and what it does; in the order of the
+        stages.
+        """
         return [
             (stage, 1e3 * seconds, 100 * seconds / (self.per_image or 1.0), STAGE_WORDS[stage])
             for stage, seconds in self.seconds.items()
@@ -114,7 +117,8 @@ def describe_stage_costs(
         f"{text}: it waits {waiting:.0f} % of the time. The slowest stage is {costs.slowest_stage} "
         f"({share:.0f} %): give it more cores (workers)"
         + (
-            ", or convert with a longest side near the network's input, which makes decoding cheaper."
+            ", or convert with a longest side near the network's input, which makes decoding "
+            "cheaper."
             if costs.slowest_stage == "decode"
             else "."
         )

@@ -20,7 +20,8 @@ def hand_over_sooner() -> None:
     """Let a thread that waits for the interpreter have it after 0.2 ms in place of 5 ms.
 
     The workers leave the interpreter for each call into the image libraries and need it back right
-    after; with the default they wait for most of what the others do in Python (measured: 5 % of the rate).
+    after; with the default they wait for most of what the others do in Python (measured: 5 % of the
+    rate).
     """
     sys.setswitchinterval(min(sys.getswitchinterval(), 2e-4))
 

@@ -1,4 +1,5 @@
-"""How MindRecord packs integer arrays, both ways. (Its single numbers are MessagePack: msgspec's matter.)
+"""How MindRecord packs integer arrays, both ways. (Its single numbers are MessagePack: msgspec's
+matter.)
 
 The files around them are written in `mindrecord_writer.py` and read in `mindrecord_reader.py`.
 """
@@ -12,7 +13,8 @@ import numpy.typing as npt
 
 
 def pack_integers(values: npt.NDArray[np.signedinteger]) -> bytes:
-    """Pack an integer array as MindRecord does: count, two bits of width a number, numbers cut short.
+    """Pack an integer array as MindRecord does: count, two bits of width a number, numbers cut
+    short.
 
     Args:
         values: (N,) int32 or int64.
@@ -62,8 +64,8 @@ def unpack_integers(data: bytes | memoryview, dtype: np.dtype[Any]) -> npt.NDArr
     Raises:
         ValueError: If the bytes are not those of N packed integers.
 
-    >>> unpack_integers(memoryview(bytes.fromhex("0000000310012c01ff")), np.dtype(np.int32)).tolist()
-    [1, 300, -1]
+    >>> unpack_integers(memoryview(bytes.fromhex("0000000310012c01ff")),
+    np.dtype(np.int32)).tolist() [1, 300, -1]
     """
     count = int.from_bytes(data[:4], "big")
     bitmap_size = -(-count // 4)

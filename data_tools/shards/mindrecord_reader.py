@@ -1,8 +1,9 @@
 """Rows of one MindRecord file, read straight from its pages by its index: no MindSpore, no locks.
 
-Measured against `MindDataset[i]`, the library's own random access: a tenth of the time, other threads
-run meanwhile, it survives forks, and a damaged file is an exception where the library may abort the
-process. Files are written in `mindrecord_writer.py`; tests compare every column with the library.
+Measured against `MindDataset[i]`, the library's own random access: a tenth of the time, other
+threads run meanwhile, it survives forks, and a damaged file is an exception where the library may
+abort the process. Files are written in `mindrecord_writer.py`; tests compare every column with the
+library.
 """
 
 from __future__ import annotations
@@ -35,13 +36,15 @@ class ShardError(ValueError):
 class ShardFile:
     """One data file and its index (`.db`) beside it, open for random access from any thread.
 
-    The layout: a header (its length, then JSON) of `header_size` bytes, then pages of `page_size` bytes.
-    The index is an SQLite table with, for each row, the scalar columns and the page and byte range of its
-    arrays. Those are stored one after the other in the order of their names, each after its length.
+    The layout: a header (its length, then JSON) of `header_size` bytes, then pages of `page_size`
+    bytes. The index is an SQLite table with, for each row, the scalar columns and the page and byte
+    range of its arrays. Those are stored one after the other in the order of their names, each
+    after its length.
 
     Args:
         path: The data file.
-        scalars: Names of the scalar columns to read; those that this file stores as arrays are left out.
+        scalars: Names of the scalar columns to read; those that this file stores as arrays are left
+            out.
 
     Raises:
         ShardError: If the file or the index is not what it should be.
@@ -89,11 +92,12 @@ class ShardFile:
         Args:
             index: Row within this file.
             names: The columns wanted.
-            room: (`row_bytes(index)`,) uint8 to read into; a `bytes` column is a view of it. None takes
-                fresh memory.
+            room: (`row_bytes(index)`,) uint8 to read into; a `bytes` column is a view of it. None
+                takes fresh memory.
 
         Returns:
-            Name to array in the schema's dtype and shape; a `bytes` column is (L,) uint8, read-only.
+            Name to array in the schema's dtype and shape; a `bytes` column is (L,) uint8,
+            read-only.
 
         Raises:
             ShardError: If the row's bytes are not what the index says.

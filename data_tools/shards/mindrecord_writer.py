@@ -1,12 +1,13 @@
-"""MindRecord files written directly: byte for byte what MindSpore's `FileWriter` makes of the same rows.
+"""MindRecord files written directly: byte for byte what MindSpore's `FileWriter` makes of the same
+rows.
 
-MindSpore hands every byte of a blob through a converter of its own and must be imported first, which
-makes its writer several times slower than the disk; so the converter writes the (simple) format itself.
-Tests compare the bytes with `FileWriter`'s. What the columns mean is in `schema.py`.
+MindSpore hands every byte of a blob through a converter of its own and must be imported first,
+which makes its writer several times slower than the disk; so the converter writes the (simple)
+format itself. Tests compare the bytes with `FileWriter`'s. What the columns mean is in `schema.py`.
 
 The format, version 3.0: a header of fixed size, JSON with its length before it; then pages of fixed
-size. Blob pages hold each row's array and bytes columns, raw pages its numbers as MessagePack. An SQLite
-file beside it, `.db`, says where each row lies.
+size. Blob pages hold each row's array and bytes columns, raw pages its numbers as MessagePack. An
+SQLite file beside it, `.db`, says where each row lies.
 """
 
 from __future__ import annotations
@@ -204,7 +205,8 @@ class MindRecordWriter:
         try:
             connection.execute("PRAGMA journal_mode=MEMORY")
             connection.execute("PRAGMA synchronous=OFF")
-            # What is left in unused corners of the file depends on how SQLite was built: leave nothing.
+            # What is left in unused corners of the file depends on how SQLite was built: leave
+            # nothing.
             connection.execute("PRAGMA secure_delete=ON")
             connection.execute("BEGIN")
             connection.execute(

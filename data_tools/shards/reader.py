@@ -53,11 +53,12 @@ class Row:
 class RowReader:
     """Random access to the rows of a split, in the order of their image ids.
 
-    That is the order of the manifest's shards, but where a set was extended with images between the old
-    ones: then the rows of several shards take turns, so that a set that grew is read as one made at once.
+    That is the order of the manifest's shards, but where a set was extended with images between the
+    old ones: then the rows of several shards take turns, so that a set that grew is read as one
+    made at once.
 
-    May be shared by threads, pickled, and used on both sides of a fork. Files are opened at the first
-    access.
+    May be shared by threads, pickled, and used on both sides of a fork. Files are opened at the
+    first access.
 
     Args:
         split: The opened split.
@@ -88,8 +89,8 @@ class RowReader:
 
         Raises:
             IndexError: If `index` is not in 0..len-1.
-            DataError: If the row cannot be read, or is in a shard that the manifest says holds other
-                images; the message names the shard and the image.
+            DataError: If the row cannot be read, or is in a shard that the manifest says holds
+                other images; the message names the shard and the image.
         """
         return self.read(index)
 
@@ -161,7 +162,8 @@ class RowReader:
         return shard, index - self._starts[shard]
 
     def image_ids(self) -> npt.NDArray[np.int64]:
-        """Return the image id of every row, (rows,) int64, from the shards' indexes: no image is read.
+        """Return the image id of every row, (rows,) int64, from the shards' indexes: no image is
+        read.
 
         Raises:
             DataError: If a shard cannot be read.
@@ -271,7 +273,9 @@ class RowReader:
 
 
 def published_image_id(file: ShardFile, place: int) -> int:
-    """Return the image id of a row of the published tools, which store it as an array of one number."""
+    """Return the image id of a row of the published tools, which store it as an array of one
+    number.
+    """
     # Other writers store a plain number.
     if "img_id" in file.scalars:
         return int(file.scalars["img_id"][place])

@@ -1,6 +1,7 @@
 """The columns of a MindRecord row and their versions: the one home for writer and reader.
 
-What a whole converted set says of itself is in `manifest.py`; files are written and read in `reader.py`.
+What a whole converted set says of itself is in `manifest.py`; files are written and read in
+`reader.py`.
 """
 
 from __future__ import annotations

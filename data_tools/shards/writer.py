@@ -1,6 +1,7 @@
 """Writing one MindRecord shard: its page size, its rows, its hashes.
 
-Which rows go to which shard is the converter's plan (`convert/plan.py`); rows are read back in `reader.py`.
+Which rows go to which shard is the converter's plan (`convert/plan.py`); rows are read back in
+`reader.py`.
 """
 
 from __future__ import annotations

@@ -29,7 +29,9 @@ class ClassMap:
     label_of: dict[int, int]
 
     def labels(self, category_ids: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
-        """Return the labels of category ids (N,) -> (N,) int32; 0 where the category is not kept."""
+        """Return the labels of category ids (N,) -> (N,) int32; 0 where the category is not
+        kept.
+        """
         return np.array([self.label_of.get(int(c), 0) for c in category_ids], np.int32)
 
 
@@ -51,8 +53,8 @@ def common_categories(splits: Mapping[str, Mapping[int, str]]) -> dict[int, str]
             if other_name != name or other_number != number:
                 raise DataError(
                     f"the splits disagree about category {number} {name!r} of {split}: "
-                    f"{where} has {number} {other_name!r}, {place} has {other_number} {name!r}. All "
-                    "splits of a set need the same category ids."
+                    f"{where} has {number} {other_name!r}, {place} has {other_number} {name!r}. "
+                    "All splits of a set need the same category ids."
                 )
     return {number: together[number][0] for number in sorted(together)}
 
@@ -66,7 +68,8 @@ def build_class_map(
 
     Args:
         categories: Source category id -> name, in the source's order.
-        keep: Names to keep in the order of their labels (source names or keys of `merge`); empty: all.
+        keep: Names to keep in the order of their labels (source names or keys of `merge`); empty:
+            all.
         merge: New name -> the source names that become it.
 
     Raises:
@@ -79,15 +82,15 @@ def build_class_map(
             _require_known(f"dataset.merge.{new}", member, names)
             if member in target:
                 raise SettingError(
-                    f"dataset.merge: {member!r} is merged into both {target[member]!r} and {new!r}. "
-                    "Name it in one of them only."
+                    f"dataset.merge: {member!r} is merged into both {target[member]!r} and "
+                    f"{new!r}. Name it in one of them only."
                 )
             target[member] = new
     for new in merge:
         if new in names and target.get(new, new) != new:
             raise SettingError(
-                f"dataset.merge: {new!r} becomes {target[new]!r} and is a target as well. Give the target a "
-                "name of its own."
+                f"dataset.merge: {new!r} becomes {target[new]!r} and is a target as well. Give the "
+                "target a name of its own."
             )
     order = list(dict.fromkeys(target.get(name, name) for name in names))
     if keep:

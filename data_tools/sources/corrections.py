@@ -1,6 +1,8 @@
-"""Corrections of a raw data set from a file: images and boxes that go, classes and boxes that change, boxes that come.
+"""Corrections of a raw data set from a file: images and boxes that go, classes and boxes that
+change, boxes that come.
 
-`eval.py` writes such a file (`suspects.csv`); `read.py` knows nothing of it, so the raw files stay as they are.
+`eval.py` writes such a file (`suspects.csv`); `read.py` knows nothing of it, so the raw files stay
+as they are.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ COLUMNS = (
     "action", "split", "image", "annotation_id", "class", "x", "y", "w", "h", "image_width",
     "image_height",
 )  # fmt: skip
-"""Columns of a file of corrections; any others are not looked at. `split` may be empty for all splits."""
+"""Columns of a file of corrections; any others are not looked at. `split` may be empty for all
+splits."""
 
 
 @dataclass
@@ -97,8 +100,9 @@ def apply_corrections(raw: RawDataset, file: str) -> RawDataset:
             for e in unused[:5]
         )
         raise DataError(
-            f"exclude={file}: {len(unused)} of its {len(corrections)} lines name no image or box of the "
-            f"data set: {lines}. It belongs to another data set or split, or was applied already."
+            f"exclude={file}: {len(unused)} of its {len(corrections)} lines name no image or box "
+            f"of the data set: {lines}. It belongs to another data set or split, or was applied "
+            "already."
         )
     return replace(raw, splits=tuple(splits))
 
@@ -184,8 +188,8 @@ def _correct_split(
             continue
         if len(found) > 1:
             raise DataError(
-                f"{path}: line {entry.line}: image {shown(entry.image)} is the name of {len(found)} images of "
-                f"{split.name}. Give it with its folder."
+                f"{path}: line {entry.line}: image {shown(entry.image)} is the name of "
+                f"{len(found)} images of {split.name}. Give it with its folder."
             )
         i, k = found[0], -1
         if entry.annotation_id is not None:
@@ -254,16 +258,17 @@ def _corners(entry: Correction, table: SampleTable, index: int, path: Path) -> n
     if table.relative:
         if not width or not height:
             raise DataError(
-                f"{path}: line {entry.line}: the raw boxes are relative, so the line needs image_width and "
-                "image_height."
+                f"{path}: line {entry.line}: the raw boxes are relative, so the line needs "
+                "image_width and image_height."
             )
         target = (1.0, 1.0)
     elif not width or not height or not all(target):
         return corners
     elif abs(width / height - target[0] / target[1]) > 0.01 * width / height:
         raise DataError(
-            f"{path}: line {entry.line}: the image is {target[0]:g} x {target[1]:g}, the line says {width:g} x "
-            f"{height:g}: it was turned or cut at conversion, so the box cannot be put back."
+            f"{path}: line {entry.line}: the image is {target[0]:g} x {target[1]:g}, the line says "
+            f"{width:g} x {height:g}: it was turned or cut at conversion, so the box cannot be put "
+            "back."
         )
     scale = np.array([target[1] / height, target[0] / width])
     return np.asarray(corners * np.tile(scale, 2))

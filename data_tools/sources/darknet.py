@@ -12,7 +12,9 @@ from data_tools.sources.settings import SplitSettings
 
 
 def darknet_splits(root: Path) -> tuple[str, dict[str, SplitSettings], str] | None:
-    """Return the name of `obj.data`, its splits, and the file of names; None without one that can be followed."""
+    """Return the name of `obj.data`, its splits, and the file of names; None without one that can
+    be followed.
+    """
     for path in sorted([*root.glob("*.data"), *root.glob("*/*.data")]):
         values = {}
         for line in read_text(path).splitlines():

@@ -1,6 +1,7 @@
 """What a YOLO `data.yaml` says: class names, key points, and where each split lies.
 
-Its paths are followed as the tools that write it do; label files are read in `data_tools/sources/yolo.py`.
+Its paths are followed as the tools that write it do; label files are read in
+`data_tools/sources/yolo.py`.
 """
 
 from __future__ import annotations
@@ -54,8 +55,8 @@ def read_data_yaml(path: Path, key: str = "dataset.names_file") -> DataYaml:
 def splits_of(data: DataYaml, root: Path) -> dict[str, SplitSettings]:
     """Return the splits that a `data.yaml` names, as settings relative to `root`.
 
-    A split is a folder of images, several folders, or a text file that lists images. Labels are where
-    the images are, with `labels` in place of the last `images` of the path.
+    A split is a folder of images, several folders, or a text file that lists images. Labels are
+    where the images are, with `labels` in place of the last `images` of the path.
 
     Raises:
         DataError: If a split's folder or file is not there, or lies outside `root`.
@@ -76,7 +77,9 @@ def splits_of(data: DataYaml, root: Path) -> dict[str, SplitSettings]:
 
 
 def _resolve(data: DataYaml, place: str, split: str) -> Path:
-    """Find a path of the file: below `path:`, beside the file, with or without its leading `../`."""
+    """Find a path of the file: below `path:`, beside the file, with or without its leading
+    `../`.
+    """
     place = place.replace("\\", "/")
     base = str(data.content.get("path") or "").replace("\\", "/")
     home = data.path.parent
@@ -106,8 +109,8 @@ def _inside(path: Path, root: Path, data: DataYaml, split: str) -> str:
         return path.resolve().relative_to(root.resolve()).as_posix()
     except ValueError as error:
         raise DataError(
-            f"{data.path}: `{split}:` leads to {path}, outside of dataset.root={root}. Set dataset.root to a "
-            "folder that holds both."
+            f"{data.path}: `{split}:` leads to {path}, outside of dataset.root={root}. Set "
+            "dataset.root to a folder that holds both."
         ) from error
 
 
@@ -119,7 +122,8 @@ def _settings(found: list[str], root: Path, data: DataYaml, split: str) -> Split
         read_text(root / lists[0])
         return SplitSettings(annotations="", images=".", list=lists[0])
     if len(found) == 1:
-        # The usual two folders are named as everywhere else; the rest follows from the pictures' paths.
+        # The usual two folders are named as everywhere else; the rest follows from the pictures'
+        # paths.
         return SplitSettings(annotations=labels_for(f"{found[0]}/")[:-1], images=found[0])
     return SplitSettings(annotations="", images=".", folders=found)
 

@@ -15,7 +15,9 @@ from data_tools.sources.settings import DatasetSettings
 
 
 def cut_fractions(dataset: DatasetSettings, sources: dict[str, SourceSplit]) -> None:
-    """Cut splits that share one source apart: a seeded order of the images, then consecutive shares."""
+    """Cut splits that share one source apart: a seeded order of the images, then consecutive
+    shares.
+    """
     groups: dict[tuple[str, str, str], list[str]] = {}
     for name in dataset.splits:
         split = dataset.splits[name]
@@ -25,7 +27,8 @@ def cut_fractions(dataset: DatasetSettings, sources: dict[str, SourceSplit]) -> 
         shares = [dataset.splits[name].fraction or 0.0 for name in members]
         if sum(shares) > 1 + 1e-9:
             raise SettingError(
-                f"dataset.splits: the fractions of {', '.join(members)} add up to {sum(shares):g}, more than 1."
+                f"dataset.splits: the fractions of {', '.join(members)} add up to {sum(shares):g}, "
+                "more than 1."
             )
         ends = np.cumsum(shares)
         for name, start, end in zip(members, ends - shares, ends, strict=True):

@@ -1,4 +1,5 @@
-"""Pictures with boxes of named classes, as annotation tools export them, and their way into a table.
+"""Pictures with boxes of named classes, as annotation tools export them, and their way into a
+table.
 
 What LabelMe, CVAT, Label Studio, CSV files and KITTI have in common; each has a reader of its own.
 """
@@ -120,7 +121,8 @@ def split_of(
         digests: What was read -> sha256.
         log: Where defects go.
         relative: The boxes are in 0..1 of the pictures' sizes.
-        whole_folder: All pictures of the folder belong to the split: one without an entry is reported.
+        whole_folder: All pictures of the folder belong to the split: one without an entry is
+            reported.
 
     Raises:
         DataError: If there is no entry at all.

@@ -1,6 +1,7 @@
 """Which picture a name means: by its path, its file name, or its name without folder and ending.
 
-Used by sources whose annotations name pictures loosely. What is ambiguous is said to be, never guessed.
+Used by sources whose annotations name pictures loosely. What is ambiguous is said to be, never
+guessed.
 """
 
 from __future__ import annotations
@@ -28,10 +29,11 @@ class PictureNames:
                 known.setdefault(form, []).append(file)
 
     def find(self, name: str) -> list[str]:
-        """Return the pictures that a name can mean, by the closest form that fits; several are a doubt.
+        """Return the pictures that a name can mean, by the closest form that fits; several are a
+        doubt.
 
-        The forms, closest first: the path, the path without ending, the path behind some folder that the
-        name has and the files lack, the file name, the name without folder and ending.
+        The forms, closest first: the path, the path without ending, the path behind some folder
+        that the name has and the files lack, the file name, the name without folder and ending.
         """
         name = name.strip().replace("\\", "/")
         while name.startswith("./"):
@@ -48,7 +50,9 @@ class PictureNames:
         return self._forms[1].get(name) or self._forms[2].get(name) or []
 
     def with_stem(self, stem: str) -> list[str]:
-        """Return the pictures with a path without ending, or else with a name without folder and ending."""
+        """Return the pictures with a path without ending, or else with a name without folder and
+        ending.
+        """
         return self._forms[0].get(stem) or self._forms[2].get(stem.rsplit("/", 1)[-1]) or []
 
 

@@ -83,9 +83,10 @@ def recognised(dataset: DatasetSettings) -> tuple[DatasetSettings, str]:
     if not found:
         listed = ", ".join(sorted(p.name for p in root.iterdir())[:12]) or "nothing"
         raise DataError(
-            f"{root}: no layout of data set is recognised. It holds {listed}. Known are COCO, YOLO, Darknet, "
-            "VOC, LabelMe, CVAT, Label Studio, Open Images, CSV and KITTI: name one, as "
-            f"dataset=coco dataset.root={shlex.quote(str(root))}, and say where its files lie with dataset.splits."
+            f"{root}: no layout of data set is recognised. It holds {listed}. Known are COCO, "
+            "YOLO, Darknet, VOC, LabelMe, CVAT, Label Studio, Open Images, CSV and KITTI: name "
+            f"one, as dataset=coco dataset.root={shlex.quote(str(root))}, and say where its files "
+            "lie with dataset.splits."
         )
     if len(found) > 1:
         lines = "\n".join(f"  {c.what}:\n    {c.command(root)}" for c in found)
@@ -109,7 +110,9 @@ def recognised(dataset: DatasetSettings) -> tuple[DatasetSettings, str]:
 
 
 def candidates(root: Path) -> Iterator[Candidate]:
-    """Yield every layout that a folder can be, the surest first; one that explains all ends the search."""
+    """Yield every layout that a folder can be, the surest first; one that explains all ends the
+    search.
+    """
     darknet = darknet_splits(root)
     if darknet is not None:
         name, splits, names = darknet
@@ -149,7 +152,9 @@ def candidates(root: Path) -> Iterator[Candidate]:
 
 
 def _named(root: Path, splits: dict[str, SplitSettings]) -> dict[str, SplitSettings]:
-    """Cut the only source as lists beside it say (`train.txt`, `val.txt`), or by shares as `dataset=coco`."""
+    """Cut the only source as lists beside it say (`train.txt`, `val.txt`), or by shares as
+    `dataset=coco`.
+    """
     if set(splits) != {""}:
         return {name: split for name, split in splits.items() if name}
     lists = {

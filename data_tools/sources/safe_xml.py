@@ -1,7 +1,8 @@
-"""XML from anywhere, read within bounds: no entities, nothing from outside, limited size, depth and count.
+"""XML from anywhere, read within bounds: no entities, nothing from outside, limited size, depth and
+count.
 
-Also reads the encodings that the parser lacks (GB2312, Shift-JIS, ...). What the elements mean is not known
-here.
+Also reads the encodings that the parser lacks (GB2312, Shift-JIS, ...). What the elements mean is
+not known here.
 """
 
 from __future__ import annotations

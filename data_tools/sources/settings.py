@@ -17,8 +17,8 @@ DATASET_KINDS = ("auto", "coco", "txt", "yolo", *NAMED_KINDS, "shapes")
 BOX_ORDERS = ("xyxy", "yxyx")
 YOLO_LINES = ("auto", "box", "polygon", "pose")
 LATER_SETTINGS = ("yolo_lines",)
-"""Settings that came later: a manifest names them only where they differ from their default, so that the
-fingerprint of sets that do not use them stays."""
+"""Settings that came later: a manifest names them only where they differ from their default, so
+that the fingerprint of sets that do not use them stays."""
 
 
 @dataclass
@@ -27,8 +27,8 @@ class SplitSettings:
 
     annotations: str = setting(
         "",
-        "the file (coco, cvat, label_studio, open_images, csv: JSON, XML or CSV; txt: the list) or the "
-        "folder (voc, labelme, kitti, yolo) of the annotations",
+        "the file (coco, cvat, label_studio, open_images, csv: JSON, XML or CSV; txt: the list) or "
+        "the folder (voc, labelme, kitti, yolo) of the annotations",
     )
     images: str = setting("", "folder of the images")
     list: str = setting("", "text file that names the split's images, one a line; empty takes all")
@@ -71,8 +71,9 @@ class DatasetSettings:
     first_class: int = setting(0, "txt: number of the first class in the files, 0 or 1")
     yolo_lines: str = setting(
         "auto",
-        "yolo: what a line of more than four numbers is: box (and a confidence), polygon, or pose (a box "
-        "and key points); auto goes by kpt_shape in `names_file` and by the numbers, and refuses doubt",
+        "yolo: what a line of more than four numbers is: box (and a confidence), polygon, or pose "
+        "(a box and key points); auto goes by kpt_shape in `names_file` and by the numbers, and "
+        "refuses doubt",
     )
     seed: int = setting(1, "shapes: seed of the drawn scenes")
     min_side: int = setting(160, "shapes: smallest image side in pixels")

@@ -1,8 +1,10 @@
-"""Drawn scenes with ground truth true to half a pixel: the data set that the project makes for itself.
+"""Drawn scenes with ground truth true to half a pixel: the data set that the project makes for
+itself.
 
-Scene k of a seed is a pure function of (seed, split, k). Other sources read files; this one draws. Each
-scene has a textured background, overlapping shapes of all sizes with random colours (so that only the
-form tells the class), now and then no object at all, and now and then a crowd of one class.
+Scene k of a seed is a pure function of (seed, split, k). Other sources read files; this one draws.
+Each scene has a textured background, overlapping shapes of all sizes with random colours (so that
+only the form tells the class), now and then no object at all, and now and then a crowd of one
+class.
 """
 
 from __future__ import annotations
@@ -119,8 +121,8 @@ def draw_scene(
         max_side: Largest image side in pixels.
 
     Returns:
-        The BGR image (H, W, 3) uint8; the shapes that can be told (at least 45 % visible); their visible
-        pixels; and the crowd as (class index, yxyx box, pixels), or None.
+        The BGR image (H, W, 3) uint8; the shapes that can be told (at least 45 % visible); their
+        visible pixels; and the crowd as (class index, yxyx box, pixels), or None.
     """
     height, width = (int(v) for v in rng.integers(min_side, max_side + 1, 2))
     image = _background(rng, height, width)

@@ -160,9 +160,10 @@ def _box(token: str, names: list[str], first_class: int, where: str, log: Defect
     is_one = first_class <= number < first_class + (len(names) or _MOST_CLASSES)
     if label in names and is_one and names.index(label) != number - first_class:
         raise DataError(
-            f"{where}: the class {label!r} is the name of class number {names.index(label) + first_class} and the "
-            f"number of {names[number - first_class]!r}. Leave dataset.names out if the file has names "
-            "only, or give names that are no numbers."
+            f"{where}: the class {label!r} is the name of class number "
+            f"{names.index(label) + first_class} and the number of "
+            f"{names[number - first_class]!r}. Leave dataset.names out if the file has names only, "
+            "or give names that are no numbers."
         )
     if label in names:
         return corners, names.index(label) + 1

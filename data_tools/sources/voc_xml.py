@@ -1,6 +1,7 @@
 """One XML file of Pascal VOC's layout: its picture's name and size, and its objects.
 
-Which files belong to a split, and where the pictures are, is the matter of `data_tools/sources/voc.py`.
+Which files belong to a split, and where the pictures are, is the matter of
+`data_tools/sources/voc.py`.
 """
 
 from __future__ import annotations
@@ -51,7 +52,9 @@ def declared_size(tree: Any) -> tuple[int, int]:
 
 
 def objects_of(tree: Any, xml_name: str, log: DefectLog) -> tuple[list[VocObject], int]:
-    """Return the objects of a file, and how many boxes were left out, each with a line in the log."""
+    """Return the objects of a file, and how many boxes were left out, each with a line in the
+    log.
+    """
     found: list[VocObject] = []
     lost = 0
     read = set()

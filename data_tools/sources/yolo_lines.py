@@ -1,6 +1,8 @@
-"""What the lines of YOLO's label files are: boxes, polygons, boxes with key points, or oriented boxes.
+"""What the lines of YOLO's label files are: boxes, polygons, boxes with key points, or oriented
+boxes.
 
-They look alike, so all lines of a split are judged together. Which files there are is `yolo.py`'s matter.
+They look alike, so all lines of a split are judged together. Which files there are is `yolo.py`'s
+matter.
 """
 
 from __future__ import annotations
@@ -70,13 +72,14 @@ def kind_of_lines(lines: Iterable[Line], key_points: tuple[int, int] | None, wan
     if _visibilities(values) or (_within_boxes(values) and count >= 6):
         raise DataError(
             f"{example}: they can be a box and key points. Say it by kpt_shape in data.yaml "
-            "(dataset.names_file), or with dataset.yolo_lines=pose; dataset.yolo_lines=polygon if they "
-            "are outlines."
+            "(dataset.names_file), or with dataset.yolo_lines=pose; dataset.yolo_lines=polygon if "
+            "they are outlines."
         )
     if count == 8 and _oriented(values):
         raise DataError(
-            f"{example}: they are oriented boxes (four corners of a turned rectangle), which the detectors "
-            "here cannot learn. dataset.yolo_lines=polygon takes the upright extent of each."
+            f"{example}: they are oriented boxes (four corners of a turned rectangle), which the "
+            "detectors here cannot learn. dataset.yolo_lines=polygon takes the upright extent of "
+            "each."
         )
     return "polygon"
 
@@ -90,7 +93,9 @@ def _visibilities(values: np.ndarray) -> bool:
 
 
 def _within_boxes(values: np.ndarray) -> bool:
-    """Whether all points lie in the box that the first four numbers would be: (L, C) -> yes or no."""
+    """Whether all points lie in the box that the first four numbers would be: (L, C) -> yes or
+    no.
+    """
     if values.shape[1] % 2:
         return False
     centre, size = values[:, None, :2], values[:, None, 2:4]

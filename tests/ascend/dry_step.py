@@ -2,8 +2,9 @@
 
     python -m tests.ascend.dry_step MODEL [key=value ...]
 
-It builds the step from the trainer's own parts, without data set and run folder, does it, and prints a line of JSON.
-A rank of a larger job (RANK_SIZE, RANK_ID) takes part alone: host and card exchange nothing in a dry run.
+It builds the step from the trainer's own parts, without data set and run folder, does it, and
+prints a line of JSON. A rank of a larger job (RANK_SIZE, RANK_ID) takes part alone: host and card
+exchange nothing in a dry run.
 """
 
 from __future__ import annotations
@@ -44,8 +45,9 @@ def main() -> None:
     gradients, apply = assemble.build_phase_cells(
         parts, assemble.Phase(0, tuple(settings.optim.freeze))
     )
-    # Without what puts statistics back: in a dry run every number is zero, so no step counts as finite and that
-    # graph would be compiled for each network. The tests of the whole command compile it.
+    # Without what puts statistics back: in a dry run every number is zero, so no step counts as
+    # finite and that graph would be compiled for each network. The tests of the whole command
+    # compile it.
     step = build_step(gradients, apply, settings.optim.accumulate, None, settings.runtime.jit_level)
     size, (height, width) = settings.batch_size, settings.model.image_size
     anchors = state.network.num_anchors

@@ -1,4 +1,6 @@
-"""What MindSpore's Ascend backend made of a run's graphs, read from the files that it writes about them."""
+"""What MindSpore's Ascend backend made of a run's graphs, read from the files that it writes about
+them.
+"""
 
 from __future__ import annotations
 

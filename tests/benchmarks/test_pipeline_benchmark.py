@@ -1,4 +1,6 @@
-"""The pipeline's benchmark runs as the contract says: a table, a verdict, and one JSON line at the end."""
+"""The pipeline's benchmark runs as the contract says: a table, a verdict, and one JSON line at the
+end.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Cases of `convert.py`: damaged raw sets, converted sets, parts, unfinished sets and published shards.
+"""Cases of `convert.py`: damaged raw sets, converted sets, parts, unfinished sets and published
+shards.
 
 Settings are in `cases_settings.py`.
 """

@@ -1,4 +1,5 @@
-"""How good input is made bad: bytes, JSON, XML, text, and values of settings; all from one generator.
+"""How good input is made bad: bytes, JSON, XML, text, and values of settings; all from one
+generator.
 
 Nothing here knows the commands; which file is mutated for which command is `fuzz_cases.py`.
 """
@@ -34,7 +35,8 @@ VALUES = (
     *("é漢字", "\u202eabc", "\U0001f600", "٣", "\t", "a\tb", "\x1b[31mred", "\x7f", "a\nb", "\r"),
     *(os.fsdecode(b"\xff\xfe"), "x" * 300, "y/" * 2500 + "z", "1_000", "0x10", "0b1", "1e5", "+1"),
 )
-"""Texts for the right-hand side of a setting: wrong types, no numbers, huge, empty, odd characters."""
+"""Texts for the right-hand side of a setting: wrong types, no numbers, huge, empty, odd
+characters."""
 
 JSON_VALUES: tuple[Any, ...] = (
     *(None, True, False, 0, 1, -1, 2**31, 2**63, 2**64, -(2**63), 10**30, 0.5, 1e308, -1e308),

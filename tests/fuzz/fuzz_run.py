@@ -1,10 +1,11 @@
-"""Runs cases and judges them: a clean exit code, a message, no traceback, no hang, no half-made output.
+"""Runs cases and judges them: a clean exit code, a message, no traceback, no hang, no half-made
+output.
 
     python tests/fuzz/fuzz_run.py --seed 1 --cases 200 --kinds raw,merge
 
-Each case runs in a fork of this process, which has everything imported: the same as a process of its
-own, without the wait for the imports. What goes wrong is printed with the case's number, which makes the
-case again: `--kinds KIND --only NUMBER --keep`.
+Each case runs in a fork of this process, which has everything imported: the same as a process of
+its own, without the wait for the imports. What goes wrong is printed with the case's number, which
+makes the case again: `--kinds KIND --only NUMBER --keep`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Makes `donor_*.npz` and `donor_names.json`: what torchvision, timm and mindcv compute with weights filled by name.
+"""Makes `donor_*.npz` and `donor_names.json`: what torchvision, timm and mindcv compute with
+weights filled by name.
 
     python -m venv /somewhere/torch
     /somewhere/torch/bin/pip install torch==2.14.1 torchvision==0.29.1 timm==1.0.31

@@ -1,4 +1,6 @@
-"""Small converted splits and stand-in networks for the tests of evaluation, prediction and export."""
+"""Small converted splits and stand-in networks for the tests of evaluation, prediction and
+export.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,9 @@ def write_split(
 def shapes_split(
     folder: Path, count: int = 11, split: str = "val", seed: int = 3
 ) -> ConvertedSplit:
-    """Write a split of small drawn scenes; the first image has the id 0, which is an id like any other."""
+    """Write a split of small drawn scenes; the first image has the id 0, which is an id like any
+    other.
+    """
     drawn = shape_samples(seed, split, count, min_side=96, max_side=150)
     samples = [replace(sample, image_id=number) for number, sample in enumerate(drawn)]
     return write_split(folder, samples, split)
@@ -91,7 +95,9 @@ def coco_dict(samples: Sequence[Sample], classes: Sequence[ClassInfo]) -> dict[s
 
 
 class PixelPredictor:
-    """A deterministic stand-in for a network: noisy boxes and scores drawn from the pixels' hash."""
+    """A deterministic stand-in for a network: noisy boxes and scores drawn from the pixels'
+    hash.
+    """
 
     def __init__(self, num_classes: int, anchors: int = 60) -> None:
         self.num_classes, self.anchors, self.calls = num_classes, anchors, 0

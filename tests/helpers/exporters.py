@@ -1,4 +1,6 @@
-"""One truth written in the formats of many tools: pictures with named boxes in pixels, edges from 0."""
+"""One truth written in the formats of many tools: pictures with named boxes in pixels, edges from
+0.
+"""
 
 from __future__ import annotations
 

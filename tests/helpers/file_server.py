@@ -21,7 +21,8 @@ class FileServer(ThreadingHTTPServer):
         requests: Path and Range header of every request, in order.
         files: Last part of a path to what it gives for it instead.
         etag: Version of the content.
-        cut: If not 0, the connection breaks after so many bytes of the file; with `heals` only once.
+        cut: If not 0, the connection breaks after so many bytes of the file; with `heals` only
+            once.
     """
 
     daemon_threads = True

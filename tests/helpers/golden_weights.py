@@ -1,4 +1,6 @@
-"""The weights and inputs behind the golden numbers, made again; and the golden numbers themselves."""
+"""The weights and inputs behind the golden numbers, made again; and the golden numbers
+themselves.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Builders of raw data sets for the tests: pictures, COCO, VOC, and a set with one of every defect."""
+"""Builders of raw data sets for the tests: pictures, COCO, VOC, and a set with one of every
+defect.
+"""
 
 from __future__ import annotations
 
@@ -130,7 +132,9 @@ def tree_bytes(folder: Path) -> dict[str, bytes]:
 
 
 def pathological(root: Path) -> None:
-    """A set with at least one of every defect that COCO's layout can have, and three good images."""
+    """A set with at least one of every defect that COCO's layout can have, and three good
+    images.
+    """
     images = [image_entry(n) for n in (1, 2, 3)]
     good = [box_entry(k, 1 + k % 3, [5, 6, 20.5, 10]) for k in range(1, 7)]
     images += [

@@ -1,4 +1,6 @@
-"""A training pipeline over a small converted split, with few anchors and an image that is not square."""
+"""A training pipeline over a small converted split, with few anchors and an image that is not
+square.
+"""
 
 from __future__ import annotations
 

@@ -26,7 +26,9 @@ def write_split(
     shards: int = 2,
     change: RowChange | None = None,
 ) -> ConvertedSplit:
-    """Write samples as a split, in order, in so many shards; `change` may damage rows on the way."""
+    """Write samples as a split, in order, in so many shards; `change` may damage rows on the
+    way.
+    """
     folder = root / split
     folder.mkdir(parents=True)
     labels = {category: label for label, category in enumerate(CATEGORY_IDS, 1)}

@@ -1,4 +1,6 @@
-"""Files as `torch.save` writes them, made without torch: from names and arrays, or from a pickle given as it is."""
+"""Files as `torch.save` writes them, made without torch: from names and arrays, or from a pickle
+given as it is.
+"""
 
 from __future__ import annotations
 

@@ -14,7 +14,8 @@ Doubles = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
 
 _MARGIN = 1e-4
-"""Slack on overlaps, far above what single precision rounds away: candidates may be too many, never too few."""
+"""Slack on overlaps, far above what single precision rounds away: candidates may be too many, never
+too few."""
 
 _CELL_MARGIN = 1e-2  # slack on rows and columns, in cells
 
@@ -23,7 +24,8 @@ class AnchorGrid:
     """Anchors as families of one shape each, whose centres form a grid.
 
     Args:
-        anchors_cyxhw_rel: (A, 4) float32 anchors: level by level, row by row, column by column, box by box.
+        anchors_cyxhw_rel: (A, 4) float32 anchors: level by level, row by row, column by column, box
+            by box.
         levels: Rows, columns and boxes per cell of each level.
 
     Raises:
@@ -91,9 +93,9 @@ class AnchorGrid:
     ) -> tuple[Indices, Indices]:
         """Find all anchors whose overlap (IoU) with a box is at least `least`, and some more.
 
-        For overlap t the boxes must share q = t / (1 + t) of their summed area. So along one axis they
-        must share q over the most that they can share along the other, which bounds the distance of
-        their centres: a range of rows and one of columns in each family.
+        For overlap t the boxes must share q = t / (1 + t) of their summed area. So along one axis
+        they must share q over the most that they can share along the other, which bounds the
+        distance of their centres: a range of rows and one of columns in each family.
 
         Args:
             boxes_yxyx_rel: (N, 4), positive area.
@@ -135,7 +137,9 @@ class AnchorGrid:
 def _range(
     middle: Doubles, reach: Doubles, start: Doubles, step: Doubles, cells: Indices
 ) -> tuple[Indices, Indices]:
-    """First and last cell whose centre is within `reach` of `middle`, within the grid: (N, families)."""
+    """First and last cell whose centre is within `reach` of `middle`, within the grid: (N,
+    families).
+    """
     low = np.ceil((middle - reach - start) / step - _CELL_MARGIN)
     high = np.floor((middle + reach - start) / step + _CELL_MARGIN)
     return np.maximum(low, 0).astype(np.int64), np.minimum(high, cells - 1).astype(np.int64)

@@ -1,7 +1,7 @@
 """Which anchor learns which box: one rule, in three forms that agree to the last anchor.
 
-For one image and few anchors over all of them, for many anchors by candidates (`grid_candidates.py`), for a
-whole batch at once. Regression targets are made in `codec.py`.
+For one image and few anchors over all of them, for many anchors by candidates
+(`grid_candidates.py`), for a whole batch at once. Regression targets are made in `codec.py`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ FloatArray = npt.NDArray[np.float32]
 Indices = npt.NDArray[np.intp]
 
 FORCED_SCORE = np.float32(2.0)
-"""Counts for a box's best anchor in place of their overlap, so that no overlap (at most 1) beats it."""
+"""Counts for a box's best anchor in place of their overlap, so that no overlap (at most 1) beats
+it."""
 
 MANY_ANCHORS = 10_000
 """From here on looking for candidates is faster than overlaps with all anchors."""
@@ -130,8 +131,8 @@ class Matcher:
     def _overlaps_by_anchor(self, boxes: FloatArray) -> FloatArray:
         """IoU, bit for bit that of `overlaps`, transposed: (N, 4) -> (A, N).
 
-        Anchors share few distinct vertical and horizontal extents: what they share with a box is worked
-        out once for each and then copied to the anchors, whole rows of boxes at a time.
+        Anchors share few distinct vertical and horizontal extents: what they share with a box is
+        worked out once for each and then copied to the anchors, whole rows of boxes at a time.
         """
         y1, x1, y2, x2 = np.ascontiguousarray(boxes.T)
         height = np.minimum(self._rows[1], y2)
@@ -150,7 +151,9 @@ class Matcher:
     def _candidates(
         self, grid: AnchorGrid, boxes: FloatArray
     ) -> tuple[Indices, Indices, FloatArray] | None:
-        """Boxes, rising, anchors and scores above the threshold; None if a box touches no anchor."""
+        """Boxes, rising, anchors and scores above the threshold; None if a box touches no
+        anchor.
+        """
         nearest = grid.nearest(boxes)
         reached = self._overlaps_of(boxes[:, None], nearest).max(axis=1)
         if reached.min() <= 0:

@@ -1,6 +1,8 @@
-"""Exact greedy non-maximum suppression of many classes at once, and the candidates that enter it, in order.
+"""Exact greedy non-maximum suppression of many classes at once, and the candidates that enter it,
+in order.
 
-The loops are compiled and stand in `nms_kernels.py`; which floor and limits hold belongs to `postprocess.py`.
+The loops are compiled and stand in `nms_kernels.py`; which floor and limits hold belongs to
+`postprocess.py`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The compiled loops of post-processing: candidates above a floor, their order, greedy suppression.
 
 Importing it imports Numba, and the first call compiles (kept on disk). Who calls it is `nms.py`.
-Indices are unsigned where the loop must become vector code: signed ones are checked for being negative.
+Indices are unsigned where the loop must become vector code: signed ones are checked for being
+negative.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ def candidates(scores: NDArray[np.float32], usable: NDArray[np.bool_], floor: np
     for a in range(num_anchors):
         if usable[a]:
             for c in range(1, num_columns):
-                # Written always and counted if it is one: quicker than a branch that is hard to foresee.
+                # Written always and counted if it is one: quicker than a branch that is hard to
+                # foresee.
                 is_above = floor < scores[a, c] < np.inf
                 above[n, 0], above[n, 1] = a, c
                 first[c + 1] += is_above
@@ -51,7 +53,9 @@ def candidates(scores: NDArray[np.float32], usable: NDArray[np.bool_], floor: np
 
 @compiled()
 def best_first(scores: NDArray[np.float32]) -> Any:
-    """Return the positions of the scores (N,), all >= 0, falling; equal ones as they come (int64)."""
+    """Return the positions of the scores (N,), all >= 0, falling; equal ones as they come
+    (int64).
+    """
     # The bits of a float >= 0 rise with its value: three passes of radix sort, 11 bits each, over
     # pairs of inverted bits (upper half) and position (lower half).
     pairs = np.empty(len(scores), np.uint64)

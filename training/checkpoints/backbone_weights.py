@@ -1,6 +1,8 @@
-"""Start a detector's backbone from an image classifier's checkpoint: MindSpore's, torchvision's, timm's, mindcv's.
+"""Start a detector's backbone from an image classifier's checkpoint: MindSpore's, torchvision's,
+timm's, mindcv's.
 
-Detector checkpoints are `weights.py`'s business; how a classifier names its layers is told in `donors.py`.
+Detector checkpoints are `weights.py`'s business; how a classifier names its layers is told in
+`donors.py`.
 """
 
 from __future__ import annotations
@@ -51,20 +53,20 @@ class BackboneReport(LoadReport):
 def load_backbone(network: SSD, weights: Arrays) -> BackboneReport:
     """Put a classifier's weights into the backbone; everything else keeps its own.
 
-    The features are then the donor's, to rounding, if the network pads and normalises as the donor does.
-    Where batch norms add another number to the variance, their factors make up for it.
+    The features are then the donor's, to rounding, if the network pads and normalises as the donor
+    does. Where batch norms add another number to the variance, their factors make up for it.
 
     Args:
         network: The detector.
         weights: As `read_weights` returns them.
 
     Returns:
-        What was loaded (the detector's names), left out (the classifier's, its last layers) and kept
-        (the detector's, its head).
+        What was loaded (the detector's names), left out (the classifier's, its last layers) and
+        kept (the detector's, its head).
 
     Raises:
-        CheckpointError: If the network has no such backbone, or a weight of it is missing, of another shape,
-            not finite, or has no place in it. Nothing is loaded then.
+        CheckpointError: If the network has no such backbone, or a weight of it is missing, of
+            another shape, not finite, or has no place in it. Nothing is loaded then.
     """
     import mindspore as ms
     from mindspore import ops
@@ -125,8 +127,8 @@ def _require_fit(
         if network.classifier == "mobilenet_v3_large" and network.model.tail == "halved":
             hint = " Classifiers have the full tail: set model.tail=full."
         raise CheckpointError(
-            f"{source} has shape {weights[source].shape}, {name} of {network.model.name} {shape}: this is another "
-            f"backbone.{hint or ' Give a classifier with the right one.'}"
+            f"{source} has shape {weights[source].shape}, {name} of {network.model.name} {shape}: "
+            f"this is another backbone.{hint or ' Give a classifier with the right one.'}"
         )
     if not np.isfinite(weights[source]).all():
         raise CheckpointError(f"weight {source} of the checkpoint is not finite: it is of no use.")
@@ -149,15 +151,18 @@ def _refuse_homeless(network: SSD, donor: Donor, used: set[str], weights: Arrays
     if homeless:
         hint = " Use model=ssd300_vgg16." if network.model.name == "ssd_vgg16" else ""
         raise CheckpointError(
-            f"The backbone of {network.model.name} has no place for {len(homeless)} weights of the checkpoint, the "
-            f"first {homeless[0]}: without them its features would not be the donor's.{hint}"
+            f"The backbone of {network.model.name} has no place for {len(homeless)} weights of the "
+            f"checkpoint, the first {homeless[0]}: without them its features would not be the "
+            f"donor's.{hint}"
         )
 
 
 def _factors(
     network: SSD, donor: Donor, values: Mapping[str, npt.NDArray[np.float32]]
 ) -> dict[str, npt.NDArray[np.float32]]:
-    """The gammas that make batch norms with our eps compute what the donor's compute with theirs."""
+    """The gammas that make batch norms with our eps compute what the donor's compute with
+    theirs.
+    """
     found: dict[str, npt.NDArray[np.float32]] = {}
     if donor.eps is None:
         return found
@@ -186,7 +191,8 @@ def _notes(network: SSD, donor: Donor, zeros: list[str]) -> list[str]:
     ):
         if getattr(model, key) != wanted:
             notes.append(
-                f"{house}'s features are those of model.{key}={wanted}; here it is {getattr(model, key)}: {effect}."
+                f"{house}'s features are those of model.{key}={wanted}; here it is "
+                f"{getattr(model, key)}: {effect}."
             )
     if zeros:
         notes.append(f"the donor has no biases: {len(zeros)} are 0.")

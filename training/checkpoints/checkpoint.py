@@ -92,7 +92,8 @@ class Card:
 
 
 def hash_of_card(content: Mapping[str, Any]) -> str:
-    """Return the sha256 of everything on a card but this hash: the step, both files' hashes, all the rest.
+    """Return the sha256 of everything on a card but this hash: the step, both files' hashes, all
+    the rest.
 
     It finds what was edited or put together of two; who reckons it anew can still forge a card.
     """
@@ -167,9 +168,11 @@ def write_arrays(arrays: Mapping[str, NDArray[Any]], path: Path) -> None:
 
     Args:
         arrays: Name to array (float32 or integer, any shape).
-        path: The file; `.ckpt` makes it one of MindSpore's checkpoints, `.safetensors` one of those.
+        path: The file; `.ckpt` makes it one of MindSpore's checkpoints, `.safetensors` one of
+            those.
     """
-    # MindSpore's own writer deletes the old file first and never flushes: give it a name of its own.
+    # MindSpore's own writer deletes the old file first and never flushes: give it a name of its
+    # own.
     temporary = path.with_name(f".{path.name}.tmp{path.suffix}")
     temporary.unlink(missing_ok=True)
     if path.suffix == ".safetensors":
@@ -206,7 +209,8 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     except (ValueError, RuntimeError, TypeError, OSError, SafetensorError) as error:
         kind = "safetensors file" if path.suffix == ".safetensors" else "MindSpore checkpoint"
         raise CheckpointError(
-            f"{path}: damaged, or no {kind} ({first_line(error)}). Copy it again, or use an earlier one."
+            f"{path}: damaged, or no {kind} ({first_line(error)}). Copy it again, or use an "
+            "earlier one."
         ) from error
 
 
@@ -222,15 +226,15 @@ def parse_card(path: Path) -> Card:
             raise ValueError("it has no format")
         if content["format"] != FORMAT:
             raise CheckpointError(
-                f"{path}: format {shown(content['format'])}; this version reads {FORMAT!r}. Use the version "
-                "that wrote it."
+                f"{path}: format {shown(content['format'])}; this version reads {FORMAT!r}. Use "
+                "the version that wrote it."
             )
         card = build(Card, content)
         if card.card_sha256 and card.card_sha256 != hash_of_card(content):
             raise CheckpointError(
-                f"{path}: changed after it was written: its own hash does not fit what it says (step, seed, "
-                "settings, classes, metrics, the files' hashes). Use the card that was written with the "
-                "checkpoint, or an earlier checkpoint."
+                f"{path}: changed after it was written: its own hash does not fit what it says "
+                "(step, seed, settings, classes, metrics, the files' hashes). Use the card that "
+                "was written with the checkpoint, or an earlier checkpoint."
             )
         names = card.class_infos
         if names and len(names) != card.num_classes - 1:
@@ -242,6 +246,6 @@ def parse_card(path: Path) -> Card:
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(
-            f"{path}: not a checkpoint's card, or damaged ({error}). Copy it again with its checkpoint; "
-            "a published checkpoint has no card: then move the file away."
+            f"{path}: not a checkpoint's card, or damaged ({error}). Copy it again with its "
+            "checkpoint; a published checkpoint has no card: then move the file away."
         ) from error

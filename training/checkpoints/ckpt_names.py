@@ -1,4 +1,5 @@
-"""The names in a `.ckpt` of MindSpore's, before its own reader takes the last of two alike without a word.
+"""The names in a `.ckpt` of MindSpore's, before its own reader takes the last of two alike without
+a word.
 
 The numbers are read in `weight_files.py`.
 """
@@ -12,7 +13,8 @@ from data_tools.core.errors import CheckpointError
 from data_tools.core.json_dataclass import shown
 
 _SLICED = 1 << 26
-"""Elements above which MindSpore writes a tensor in several pieces of one name: 512 MiB of the widest."""
+"""Elements above which MindSpore writes a tensor in several pieces of one name: 512 MiB of the
+widest."""
 
 
 def refuse_names_twice(path: Path) -> None:
@@ -39,8 +41,8 @@ def refuse_names_twice(path: Path) -> None:
         piece = value.tag == before and math.prod(value.tensor.dims) > _SLICED
         if value.tag in seen and not piece:
             raise CheckpointError(
-                f"{path} holds the weight {shown(value.tag)} twice: nobody can say which one is meant. Get the file "
-                "from where it was made."
+                f"{path} holds the weight {shown(value.tag)} twice: nobody can say which one is "
+                "meant. Get the file from where it was made."
             )
         seen.add(value.tag)
         before = value.tag

@@ -1,7 +1,8 @@
-"""Weights of other houses under our names: backbones from image classifiers, and torchvision's two detectors.
+"""Weights of other houses under our names: backbones from image classifiers, and torchvision's two
+detectors.
 
-Where other houses put their layers is told by `classifier_names.py` and `torchvision_detectors.py`. Into the
-network they are put in `backbone_weights.py` and `weights.py`.
+Where other houses put their layers is told by `classifier_names.py` and `torchvision_detectors.py`.
+Into the network they are put in `backbone_weights.py` and `weights.py`.
 """
 
 from __future__ import annotations
@@ -62,7 +63,8 @@ class Donor:
 
 
 def houses_of(backbone: str, weights: Arrays) -> tuple[str, ...]:
-    """Say which houses name a backbone as some weights are named; ResNet-50 and VGG-16 torchvision and timm alike.
+    """Say which houses name a backbone as some weights are named; ResNet-50 and VGG-16 torchvision
+    and timm alike.
 
     Args:
         backbone: As for `find_donor`.
@@ -90,7 +92,8 @@ def find_donor(backbone: str, weights: Arrays) -> Donor:
     best, most = Donor("mindspore", {row[0]: row[0] for row in rows}), 0
     for place, house in enumerate(("mindspore", *HOUSES)):
         names = {row[0]: theirs for row in rows if (theirs := row[place]) is not None}
-        # torch has running_var or, without batch norm, biases; MindSpore has gamma, or nothing but weights.
+        # torch has running_var or, without batch norm, biases; MindSpore has gamma, or nothing but
+        # weights.
         torch = house in ("torchvision", "timm")
         leaves = ("weight", "running_var", "bias") if torch else ("weight", "gamma")
         found = sum(f"{theirs}.{leaf}" in weights for theirs in names.values() for leaf in leaves)

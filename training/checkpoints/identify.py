@@ -30,7 +30,8 @@ class Signature:
         shapes: Parameter name to shape.
         class_head: Pattern of the parameters that depend on the class count.
         num_classes: The class count of `shapes`.
-        classifier: The image classifier that the backbone is of, as in `SSD.classifier`; empty if of none.
+        classifier: The image classifier that the backbone is of, as in `SSD.classifier`; empty if
+            of none.
     """
 
     shapes: dict[str, tuple[int, ...]]
@@ -77,8 +78,8 @@ def identify(weights: Mapping[str, npt.NDArray[np.generic]]) -> tuple[str, int]:
     shared = weights.keys() & shapes.keys()
     if not shared:
         raise CheckpointError(
-            f"These {len(weights)} weights ({shown(', '.join(list(weights)[:3]))}, ...) are of none of our "
-            f"models: {', '.join(names)}. Give a checkpoint of one of those."
+            f"These {len(weights)} weights ({shown(', '.join(list(weights)[:3]))}, ...) are of "
+            f"none of our models: {', '.join(names)}. Give a checkpoint of one of those."
         )
     lacking = [n for n in shapes if n not in weights]
     surplus = [n for n in weights if n not in shapes]

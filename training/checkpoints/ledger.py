@@ -1,7 +1,7 @@
 """The ledger of conversions: what `FILE.parity.json` says, in one form for every import and export.
 
-Who compares what fills it in: `training/exporting/parity.py`, `training/commands/import_checkpoint.py`,
-`training/run/first_weights.py`.
+Who compares what fills it in: `training/exporting/parity.py`,
+`training/commands/import_checkpoint.py`, `training/run/first_weights.py`.
 """
 
 from __future__ import annotations

@@ -89,13 +89,16 @@ def check_resumable(card: Card, settings: TrainSettings, expected: Card, name: s
     if soft and not settings.checkpoint.accept_changes:
         raise CheckpointError(
             f"{name} was made with other data or settings:\n{listed}\n"
-            "Use the same settings, another output, or checkpoint.accept_changes=true if you mean it."
+            "Use the same settings, another output, or checkpoint.accept_changes=true if you mean "
+            "it."
         )
     return soft
 
 
 def _filled(old: Any, defaults: Any) -> Any:
-    """Give what an older card does not know yet its default: a new setting's default is how it was before."""
+    """Give what an older card does not know yet its default: a new setting's default is how it was
+    before.
+    """
     if not isinstance(old, dict) or not isinstance(defaults, dict):
         return old
     known = {key: _filled(value, defaults.get(key)) for key, value in old.items()}

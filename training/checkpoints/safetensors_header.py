@@ -1,7 +1,7 @@
 """The header of a safetensors file, checked before its numbers are read.
 
-The library reads the numbers (`weight_files.py`). It keeps the last of two tensors of one name without a
-word, and has no words for what else can be wrong.
+The library reads the numbers (`weight_files.py`). It keeps the last of two tensors of one name
+without a word, and has no words for what else can be wrong.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from data_tools.core.errors import CheckpointError
 from data_tools.core.json_dataclass import shown
 
 LARGEST_HEADER = 8_000_000
-"""Bytes. The format allows 100 MB, but a detector's thousand tensors take 0.1 MB, and parsing takes many times that."""
+"""Bytes. The format allows 100 MB, but a detector's thousand tensors take 0.1 MB, and parsing takes
+many times that."""
 
 _MOST_AXES = 16
 
@@ -34,11 +35,12 @@ def check_header(path: Path) -> dict[str, Any]:
         path: The file.
 
     Returns:
-        The header: tensor name to `dtype`, `shape` and `data_offsets`, and `__metadata__` if there is one.
+        The header: tensor name to `dtype`, `shape` and `data_offsets`, and `__metadata__` if there
+        is one.
 
     Raises:
-        CheckpointError: If it is larger than the file or the format allows, no JSON, names a tensor twice,
-            or its tensors overlap, leave gaps, or do not fill the file.
+        CheckpointError: If it is larger than the file or the format allows, no JSON, names a tensor
+            twice, or its tensors overlap, leave gaps, or do not fill the file.
     """
     size = path.stat().st_size
     with open(path, "rb") as file:

@@ -56,7 +56,8 @@ class CheckpointStore:
             card: The card, without hashes.
             weights: The detector's weights by published name.
             state: Everything else.
-            after_write: Called with each file's name once it is in place (tests cut the power here).
+            after_write: Called with each file's name once it is in place (tests cut the power
+                here).
 
         Returns:
             The checkpoint.
@@ -67,8 +68,8 @@ class CheckpointStore:
         checkpoint = Checkpoint(self.folder, card, self.ending)
         with self._tell_if_disk_fails(f"the checkpoint of step {card.step}"):
             self.folder.mkdir(parents=True, exist_ok=True)
-            # A step saved before (a run resumed from an older one) loses its card first, and its files
-            # where they are of the other format.
+            # A step saved before (a run resumed from an older one) loses its card first, and its
+            # files where they are of the other format.
             checkpoint.card_path.unlink(missing_ok=True)
             for ending in set(ENDINGS.values()) - {self.ending}:
                 for name in (f"{stem(card.step)}.state{ending}", f"{stem(card.step)}{ending}"):
@@ -87,7 +88,8 @@ class CheckpointStore:
         return checkpoint
 
     def mark(self, checkpoint: Checkpoint, metrics: dict[str, Any], best: dict[str, Any]) -> None:
-        """Add an evaluation to a checkpoint's card; copy it to `best.ckpt` (or `best.safetensors`) if it is the best.
+        """Add an evaluation to a checkpoint's card; copy it to `best.ckpt` (or `best.safetensors`)
+        if it is the best.
 
         Args:
             checkpoint: The checkpoint that was evaluated.
@@ -158,8 +160,9 @@ class CheckpointStore:
                 report(f"damaged checkpoint passed over: {problem}")
             if not found.card.card_sha256:
                 report(
-                    f"{found.card_path}: a card of before cards had a hash: whether its step, seed, settings "
-                    "or metrics were changed cannot be checked; the files' own hashes fit"
+                    f"{found.card_path}: a card of before cards had a hash: whether its step, "
+                    "seed, settings or metrics were changed cannot be checked; the files' own "
+                    "hashes fit"
                 )
             return found
         cardless = self._cardless()
@@ -170,9 +173,9 @@ class CheckpointStore:
             listed = "\n".join(f"  {problem}" for problem in problems)
             raise CheckpointError(
                 f"{self.folder}: resume=true cannot open any of the checkpoints in it:\n{listed}\n"
-                "Nothing was changed. Go on with the version of this program that wrote them, put back "
-                "the files from a copy, or start anew: with another output, or with overwrite=true, "
-                "which deletes them."
+                "Nothing was changed. Go on with the version of this program that wrote them, put "
+                "back the files from a copy, or start anew: with another output, or with "
+                "overwrite=true, which deletes them."
             )
         return None
 
@@ -216,7 +219,9 @@ class CheckpointStore:
                     path.rename(_free_name(path))
 
     def sweep(self) -> None:
-        """Remove what a kill in the middle of a save left: files without a card, temporary names."""
+        """Remove what a kill in the middle of a save left: files without a card, temporary
+        names.
+        """
         for name in self._cardless():
             for ending in FILE_ENDINGS:
                 (self.folder / f"{name}{ending}").unlink(missing_ok=True)

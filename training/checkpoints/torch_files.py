@@ -1,7 +1,9 @@
-"""torch's `.pth` files, read without running what a pickle says: tensors, dictionaries, numbers and text.
+"""torch's `.pth` files, read without running what a pickle says: tensors, dictionaries, numbers and
+text.
 
-Both formats are known, the zip archive of torch 1.6 and later and the stream of pickles before it. torch is not needed.
-The pickle inside is interpreted in `torch_pickle.py`; which network the tensors are of, `identify.py` tells.
+Both formats are known, the zip archive of torch 1.6 and later and the stream of pickles before it.
+torch is not needed. The pickle inside is interpreted in `torch_pickle.py`; which network the
+tensors are of, `identify.py` tells.
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ Arrays = dict[str, npt.NDArray[np.generic]]
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
 _LARGEST_HEAD = 32 << 20
-"""Bytes of the pickles before the numbers; those of a thousand tensors take a tenth of a million."""
+"""Bytes of the pickles before the numbers; those of a thousand tensors take a tenth of a
+million."""
 _MOST_TENSORS = 100_000
 _INNER = ("state_dict", "model_state_dict", "model", "model_ema", "module")
 """Under which of these training scripts keep the weights beside other things."""
@@ -44,15 +47,15 @@ def read_torch(path: Path) -> Arrays:
     """Read the tensors of a file that `torch.save` wrote.
 
     Args:
-        path: A `.pth` or `.pt` file: a dictionary of tensors, or one that holds such a dictionary under
-            `model`, `state_dict` and the like.
+        path: A `.pth` or `.pt` file: a dictionary of tensors, or one that holds such a dictionary
+            under `model`, `state_dict` and the like.
 
     Returns:
         Name to array, in the order of the file; bfloat16 as float32.
 
     Raises:
-        CheckpointError: If the file is damaged, no such file, or holds anything but tensors, dictionaries,
-            numbers and text; nothing of it is run.
+        CheckpointError: If the file is damaged, no such file, or holds anything but tensors,
+            dictionaries, numbers and text; nothing of it is run.
     """
     try:
         with open(path, "rb") as file:
@@ -63,8 +66,8 @@ def read_torch(path: Path) -> Arrays:
             return _read_legacy(file, path.stat().st_size)
     except Refused as error:
         raise CheckpointError(
-            f"{path}: {error}. Only files of plain weights are read (what torch.save(model.state_dict()) "
-            "writes); nothing in this one was run."
+            f"{path}: {error}. Only files of plain weights are read (what "
+            "torch.save(model.state_dict()) writes); nothing in this one was run."
         ) from None
     except (
         zipfile.BadZipFile,
@@ -79,7 +82,8 @@ def read_torch(path: Path) -> Arrays:
         ValueError,
     ) as error:
         raise CheckpointError(
-            f"{path}: no torch file, or damaged ({shown(str(error))[1:-1]}). Copy or download it again."
+            f"{path}: no torch file, or damaged ({shown(str(error))[1:-1]}). Copy or download it "
+            "again."
         ) from error
 
 
@@ -110,7 +114,9 @@ def _read_zip(file: BinaryIO) -> Arrays:
 
 
 def _read_legacy(file: BinaryIO, size: int) -> Arrays:
-    """Five pickles - magic, protocol, machine, content, keys - then the numbers, storage by storage."""
+    """Five pickles - magic, protocol, machine, content, keys - then the numbers, storage by
+    storage.
+    """
     # In memory a pickle cannot ask for more than there is.
     head = io.BytesIO(file.read(_LARGEST_HEAD))
     if head.getbuffer()[:1] != b"\x80":
@@ -182,7 +188,9 @@ def _view(name: str, tensor: TensorView, values: npt.NDArray[Any]) -> npt.NDArra
 
 
 def _walk(tree: Any, inside: bool = False) -> list[tuple[str, TensorView]]:
-    """The tensors of a state dictionary by name; of one that lies under `model` and the like, if there are none."""
+    """The tensors of a state dictionary by name; of one that lies under `model` and the like, if
+    there are none.
+    """
     if not isinstance(tree, dict):
         raise Refused(f"it holds {kind_of(tree)}, not a dictionary of tensors")
     found = [(name, value) for name, value in tree.items() if isinstance(value, TensorView)]

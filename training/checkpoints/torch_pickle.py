@@ -1,7 +1,7 @@
 """A pickle of weights, interpreted: dictionaries, lists, numbers, text, and views on storages.
 
-Nothing is imported or called: names stand for themselves, and only those that a state dictionary needs are
-known. Which file the pickle is in, and the numbers, are the business of `torch_files.py`.
+Nothing is imported or called: names stand for themselves, and only those that a state dictionary
+needs are known. Which file the pickle is in, and the numbers, are the business of `torch_files.py`.
 """
 
 from __future__ import annotations
@@ -62,9 +62,12 @@ class TensorView:
 
 
 def interpret(file: BinaryIO) -> Any:
-    """Do what one pickle says, as far as it makes dictionaries, lists, numbers, text and tensors of it."""
-    # A name with a backslash makes Python warn about its own reading of it: on the terminal, and as an error of
-    # its own kind where warnings are errors. Such a name is refused below like any other that is not known.
+    """Do what one pickle says, as far as it makes dictionaries, lists, numbers, text and tensors of
+    it.
+    """
+    # A name with a backslash makes Python warn about its own reading of it: on the terminal, and as
+    # an error of its own kind where warnings are errors. Such a name is refused below like any
+    # other that is not known.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         return _interpret(file)
@@ -134,7 +137,8 @@ def _interpret(file: BinaryIO) -> Any:
             arguments, function = stack.pop(), stack.pop()
             stack.append(_reduce(function, arguments))
         elif name == "BUILD":
-            # torch hangs `_metadata` on a state dictionary: versions of layers, which nobody needs here.
+            # torch hangs `_metadata` on a state dictionary: versions of layers, which nobody needs
+            # here.
             state = stack.pop()
             if not (isinstance(stack[-1], dict) and isinstance(state, dict)):
                 raise Refused("its pickle sets the state of an object")
@@ -174,7 +178,8 @@ def _put(target: Any, items: list[Any]) -> None:
 
 
 def _storage(identity: Any) -> Storage:
-    # ("storage", class, key, device, count), and in files before 1.6 a sixth for views, None but in ancient ones.
+    # ("storage", class, key, device, count), and in files before 1.6 a sixth for views, None but in
+    # ancient ones.
     if not isinstance(identity, tuple) or len(identity) not in (5, 6) or identity[0] != "storage":
         raise Refused("its pickle refers to something outside that is no storage")
     _, kind, key, _, count = identity[:5]
@@ -189,7 +194,9 @@ def _storage(identity: Any) -> Storage:
 
 
 def _reduce(function: Any, arguments: Any) -> Any:
-    """The three calls that a state dictionary needs; the names stand for themselves, nothing is called."""
+    """The three calls that a state dictionary needs; the names stand for themselves, nothing is
+    called.
+    """
     if not isinstance(function, Global) or not isinstance(arguments, tuple):
         raise Refused("its pickle calls something that is no name")
     called = str(function)

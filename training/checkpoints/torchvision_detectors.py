@@ -1,4 +1,5 @@
-"""torchvision's SSDlite320 and SSD300 under our names, and ours under theirs: bit for bit, both ways.
+"""torchvision's SSDlite320 and SSD300 under our names, and ours under theirs: bit for bit, both
+ways.
 
 The files are read in `weight_files.py`; what is exported is written by `training/exporting/`.
 """
@@ -17,7 +18,8 @@ from training.checkpoints.donors import COUNTER, TORCH_LEAVES
 Weights = dict[str, npt.NDArray[np.generic]]
 
 SETTINGS = {"ssdlite_mobilenet_v3": "ssdlite320_torchvision", "ssd300_vgg16": "ssd300_vgg16"}
-"""Our network to the file of `conf/model` with torchvision's padding, default boxes and normalisation."""
+"""Our network to the file of `conf/model` with torchvision's padding, default boxes and
+normalisation."""
 
 ORIGINALS = {
     "ssdlite_mobilenet_v3": "ssdlite320_mobilenet_v3_large",
@@ -48,8 +50,8 @@ def from_torchvision(network: str, weights: Mapping[str, npt.NDArray[np.generic]
         weights: All tensors of the file; the counters of batch norms are left out.
 
     Returns:
-        Our names to values, in our order; what has no place here keeps its own name, for the report of
-        whoever loads them.
+        Our names to values, in our order; what has no place here keeps its own name, for the report
+        of whoever loads them.
 
     Raises:
         CheckpointError: If a weight is missing.
@@ -59,8 +61,8 @@ def from_torchvision(network: str, weights: Mapping[str, npt.NDArray[np.generic]
     missing = [theirs for theirs in names.values() if theirs not in rest]
     if missing:
         raise CheckpointError(
-            f"these are weights of torchvision's {ORIGINALS[network]}, but {len(missing)} are missing, the first "
-            f"{missing[0]}. The file is of a changed model, or cut short."
+            f"these are weights of torchvision's {ORIGINALS[network]}, but {len(missing)} are "
+            f"missing, the first {missing[0]}. The file is of a changed model, or cut short."
         )
     found = {ours: turned(ours, rest.pop(theirs)) for ours, theirs in names.items()}
     return {**found, **rest}
@@ -107,7 +109,8 @@ def _ssdlite() -> Iterator[tuple[str, str]]:
         assert torchvision is not None
         parts = torchvision.split(".")
         number, rest = int(parts[1]), parts[2:]
-        # Their extractor is cut within block 13, whose widening is the last layer of the first half.
+        # Their extractor is cut within block 13, whose widening is the last layer of the first
+        # half.
         if number < 13:
             theirs = ["0", str(number), *rest]
         elif number > 13:

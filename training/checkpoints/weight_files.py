@@ -1,7 +1,7 @@
 """Weights in files: read, checked against a hash, and saved under the published names.
 
-What becomes of them in a network is `weights.py`; optimizer state and everything else that a run needs to go
-on is `checkpoint.py`.
+What becomes of them in a network is `weights.py`; optimizer state and everything else that a run
+needs to go on is `checkpoint.py`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ EXTRAS = (
     *("global_step", "learning_rate", "momentum", "momentum_", "loss_scale", "scale_sense"),
     *("epoch_num", "step_num", "current_iterator_step", "last_overflow_iterator_step"),
 )
-"""What MindSpore's optimizers, loss scales and checkpoint callback save beside weights without `PREFIX`."""
+"""What MindSpore's optimizers, loss scales and checkpoint callback save beside weights without
+`PREFIX`."""
 EXTRA_PREFIXES = ("moments.", "moment1.", "moment2.", "velocity.", "ema.", "optimizer.")
 TORCH_ENDINGS = (".pth", ".pt")
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
@@ -46,16 +47,18 @@ def read_weights(path: str | os.PathLike[str], *, sha256: str | None = None) -> 
     """Read the weights of a checkpoint, ours or published, and nothing but the weights.
 
     Args:
-        path: A `.ckpt` (MindSpore's own format), `.safetensors`, or torch's `.pth` or `.pt` file. None of
-            them is let run code.
+        path: A `.ckpt` (MindSpore's own format), `.safetensors`, or torch's `.pth` or `.pt` file.
+            None of them is let run code.
         sha256: What the file must hash to, 64 hexadecimal digits; None = not checked.
 
     Returns:
         Parameter name, without the leading `network.`, to value, in the order of the file. What a
-        trainer adds (`moments.*`, `global_step`, ...) is left out. A detector of torchvision bears our names.
+        trainer adds (`moments.*`, `global_step`, ...) is left out. A detector of torchvision bears
+        our names.
 
     Raises:
-        CheckpointError: If the file is missing, empty, damaged, of another kind, or hashes otherwise.
+        CheckpointError: If the file is missing, empty, damaged, of another kind, or hashes
+            otherwise.
     """
     return read_with_rest(path, sha256=sha256)[0]
 
@@ -83,15 +86,16 @@ def read_with_rest(
     names = _names_of_weights(raw)
     if not names:
         raise CheckpointError(
-            f"{path} holds no weights, only {shown(', '.join(list(raw)[:5]))}. Give the detector's own file, "
-            "such as step-N.ckpt, not a file of other state."
+            f"{path} holds no weights, only {shown(', '.join(list(raw)[:5]))}. Give the detector's "
+            "own file, such as step-N.ckpt, not a file of other state."
         )
     weights = {n.removeprefix(PREFIX): raw[n] for n in names}
     return weights, tuple(n for n in raw if n not in names)
 
 
 def is_torchvision(path: str | os.PathLike[str]) -> bool:
-    """Whether a file holds a detector under torchvision's names, and so with its padding and default boxes.
+    """Whether a file holds a detector under torchvision's names, and so with its padding and
+    default boxes.
 
     Raises:
         CheckpointError: If it cannot be read.
@@ -181,8 +185,8 @@ def refuse_page(path: Path) -> None:
         start = file.read(512).lstrip().lower()
     if start.startswith((b"<!doctype", b"<html", b"<?xml", b'{"error')):
         raise CheckpointError(
-            f"{path} is a page of text, no weights: the address led to a web page, perhaps one that asks to log "
-            "in. Fetch the file itself."
+            f"{path} is a page of text, no weights: the address led to a web page, perhaps one "
+            "that asks to log in. Fetch the file itself."
         )
 
 
@@ -220,5 +224,6 @@ def _read_safetensors(path: Path) -> Weights:
         return dict(load_file(path))
     except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
         raise CheckpointError(
-            f"{path} is no safetensors file, or damaged ({first_line(error)}). Copy or download it again."
+            f"{path} is no safetensors file, or damaged ({first_line(error)}). Copy or download it "
+            "again."
         ) from error

@@ -45,7 +45,9 @@ class LoadReport:
         return text
 
     def lines(self) -> list[str]:
-        """Return every name under what became of it, a skipped one with the reason, ready to print."""
+        """Return every name under what became of it, a skipped one with the reason, ready to
+        print.
+        """
         lines = []
         for what, names in (("loaded", self.loaded), ("missing", self.missing)):
             if names:
@@ -88,15 +90,15 @@ def load_weights(
     Args:
         network: The detector.
         weights: As `weight_files.read_weights` returns them.
-        head: `strict`: names and shapes must be the same. `new`: the class head keeps its own values
-            (another data set, another class count); everything else must fit.
+        head: `strict`: names and shapes must be the same. `new`: the class head keeps its own
+            values (another data set, another class count); everything else must fit.
 
     Returns:
         What was loaded, left out, and kept.
 
     Raises:
-        CheckpointError: If a weight is missing, unknown, of another shape or not finite. The message
-            says which model the weights are of. Nothing is loaded then.
+        CheckpointError: If a weight is missing, unknown, of another shape or not finite. The
+            message says which model the weights are of. Nothing is loaded then.
     """
     import mindspore as ms
     from mindspore import ops
@@ -115,7 +117,8 @@ def load_weights(
     for name in loaded:
         if not np.isfinite(weights[name]).all():
             raise CheckpointError(
-                f"weight {name} of the checkpoint is not finite: it is of no use. Take an earlier one."
+                f"weight {name} of the checkpoint is not finite: it is of no use. Take an earlier "
+                "one."
             )
     for name in loaded:
         # set_data and load_param_into_net are silently ignored by graphs already compiled.

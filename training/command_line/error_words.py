@@ -19,7 +19,8 @@ from data_tools.core.json_dataclass import first_line, in_words, shown
 from data_tools.core.words import printable
 
 REFUSED = (UserError, OSError, MemoryError)
-"""What a user can mend: a message is enough. Anything else is our mistake and keeps its traceback."""
+"""What a user can mend: a message is enough. Anything else is our mistake and keeps its
+traceback."""
 
 _WANT_OF_MEMORY = (
     *(
@@ -95,7 +96,9 @@ def in_plain_words(
 
 
 def hint_of(settings_class: type, key: str) -> Any:
-    """Return the type of a setting, also of one inside a dict or list; None if there is no such setting."""
+    """Return the type of a setting, also of one inside a dict or list; None if there is no such
+    setting.
+    """
     hint: Any = settings_class
     for part in key.replace("[", ".").replace("]", "").split("."):
         arguments = [a for a in typing.get_args(hint) if a is not type(None)]
@@ -117,7 +120,8 @@ def message(error: Exception) -> str:
 
 @contextlib.contextmanager
 def clear_errors() -> Iterator[None]:
-    """End the process with a clear message and 1 where something the user gave is wrong, or the machine refuses.
+    """End the process with a clear message and 1 where something the user gave is wrong, or the
+    machine refuses.
 
     For commands without Hydra; also a decorator of their `main`.
     """
@@ -135,8 +139,9 @@ def in_words_of_system(error: Exception) -> str:
         reason = first_line(error)[:200] if str(error) else "the machine gave no more"
         if limit != resource.RLIM_INFINITY:
             return (
-                f"not enough memory ({reason}): this shell allows {limit >> 20} MB of addresses (ulimit -v). "
-                "Raise the limit (training takes 4 GB and more), or use smaller batches, images or counts."
+                f"not enough memory ({reason}): this shell allows {limit >> 20} MB of addresses "
+                "(ulimit -v). Raise the limit (training takes 4 GB and more), or use smaller "
+                "batches, images or counts."
             )
         return f"not enough memory ({reason}). Use smaller batches, images or counts."
     if isinstance(error, OSError) and error.strerror:

@@ -1,4 +1,5 @@
-"""The streams of a command: what comes from data cannot give orders to a terminal, whichever module prints it.
+"""The streams of a command: what comes from data cannot give orders to a terminal, whichever module
+prints it.
 
 How a text is made safe is in `data_tools/core/words.py`.
 """

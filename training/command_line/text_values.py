@@ -1,8 +1,9 @@
-"""Text settings as they were typed: a path `1.10`, a class `true`, any alphabet, quoted for Hydra's grammar.
+"""Text settings as they were typed: a path `1.10`, a class `true`, any alphabet, quoted for Hydra's
+grammar.
 
-Left alone, that grammar reads `out=1.10` as the number 1.1 and knows no letters outside ASCII. What is
-typed here is told by the setting's own type; numbers and truth values stay as they are. Which settings
-there are is checked in `overrides.py`.
+Left alone, that grammar reads `out=1.10` as the number 1.1 and knows no letters outside ASCII. What
+is typed here is told by the setting's own type; numbers and truth values stay as they are. Which
+settings there are is checked in `overrides.py`.
 """
 
 from __future__ import annotations
@@ -22,15 +23,16 @@ _ENCODED_NAME = re.compile(r"name_([0-9a-f]+)_as_typed")
 def as_typed(hint: Any, value: str) -> str:
     """Return the value of an override such that Hydra takes its texts as they were typed.
 
-    Text that is wholly in quotes loses them, as in Hydra; a list's texts need them around commas only.
+    Text that is wholly in quotes loses them, as in Hydra; a list's texts need them around commas
+    only.
 
     Args:
         hint: Type of the setting, `list[str]` for instance.
         value: What stands behind the `=`.
 
     Returns:
-        The value in Hydra's grammar. It says the same to `decoded_names` and Hydra; unchanged where the
-        setting holds no text, or the value is not of the setting's form (Hydra then says so).
+        The value in Hydra's grammar. It says the same to `decoded_names` and Hydra; unchanged where
+        the setting holds no text, or the value is not of the setting's form (Hydra then says so).
 
     Raises:
         SettingError: If quotes or brackets of a list or mapping do not close.
@@ -64,7 +66,9 @@ def sweep_as_typed(hint: Any, value: str) -> str:
 
 
 def mapping(value: str) -> dict[str, str] | None:
-    """Return `{name: value, ...}` with its names and the text of its values as typed; None if it is none."""
+    """Return `{name: value, ...}` with its names and the text of its values as typed; None if it is
+    none.
+    """
     inside = _inside(value, "{}")
     return None if inside is None else dict(_pairs(inside))
 

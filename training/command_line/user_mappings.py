@@ -1,7 +1,8 @@
-"""Settings with names of the user's own below them, as `dataset.merge={vehicle: [car, bus]}`: their form.
+"""Settings with names of the user's own below them, as `dataset.merge={vehicle: [car, bus]}`: their
+form.
 
-Hydra takes new names only after a plus, and answers a wrong form with its own types; here both are mended
-before it sees them. Everything else of a command line is `overrides.py`.
+Hydra takes new names only after a plus, and answers a wrong form with its own types; here both are
+mended before it sees them. Everything else of a command line is `overrides.py`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from training.command_line.text_values import mapping, split_outside, unquoted
 
 
 def free_settings(settings_class: type, prefix: str = "") -> dict[str, bool]:
-    """Return the settings that map names of the user's own, and whether to lists (else to numbers)."""
+    """Return the settings that map names of the user's own, and whether to lists (else to
+    numbers).
+    """
     found: dict[str, bool] = {}
     for name, hint in typing.get_type_hints(settings_class).items():
         if dataclasses.is_dataclass(hint):
@@ -38,8 +41,9 @@ def check_free(prefix: str, key: str, value: str, free: dict[str, bool]) -> tupl
         free: From `free_settings`.
 
     Returns:
-        Prefix, key and value. `SETTING.NAME=VALUE` becomes `SETTING={NAME: VALUE}`, since Hydra's keys
-        have letters of ASCII only and end at a point; what it adds to stays, and needs no plus.
+        Prefix, key and value. `SETTING.NAME=VALUE` becomes `SETTING={NAME: VALUE}`, since Hydra's
+        keys have letters of ASCII only and end at a point; what it adds to stays, and needs no
+        plus.
 
     Raises:
         SettingError: If the value is no mapping from names to lists, or to numbers.

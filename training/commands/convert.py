@@ -1,4 +1,5 @@
-"""What `python convert.py` runs: the converter, with the chosen model's default boxes for the audit.
+"""What `python convert.py` runs: the converter, with the chosen model's default boxes for the
+audit.
 
 The conversion itself is in `data_tools`, which knows no models; this is the seam between the two.
 """

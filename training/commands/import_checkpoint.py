@@ -72,11 +72,11 @@ def import_checkpoint(
     """Read a checkpoint whatever its name says, and load it into the network it belongs to.
 
     Args:
-        path: A `.ckpt`, `.safetensors` or `.pth` file, bare weights or saved by the published trainer, or
-            `hub:NAME`.
+        path: A `.ckpt`, `.safetensors` or `.pth` file, bare weights or saved by the published
+            trainer, or `hub:NAME`.
         sha256: What the file must hash to; None = not checked.
-        out: Where to write the bare weights under the published names, and `OUT.parity.json`; None = only the
-            ledger, as `FILE.parity.json`.
+        out: Where to write the bare weights under the published names, and `OUT.parity.json`; None
+            = only the ledger, as `FILE.parity.json`.
 
     Returns:
         What it is.
@@ -108,7 +108,9 @@ def import_checkpoint(
 def _put_on_record(
     imported: Imported, network: SSD, origin: str, file: Path, weights: Weights
 ) -> None:
-    """Write `FILE.parity.json`: where the weights come from, and that the file holds them bit by bit."""
+    """Write `FILE.parity.json`: where the weights come from, and that the file holds them bit by
+    bit.
+    """
     values = {p.name: p.asnumpy() for p in network.get_parameters()}
     theirs = our_names(imported.model) if imported.house == "torchvision" else {}
     largest = max(float(np.abs(weights[n] - value).max(initial=0)) for n, value in values.items())

@@ -1,4 +1,5 @@
-"""`python -m training.report`: versions, device and settings, for a bug report; `--ascend`: is a host ready?
+"""`python -m training.report`: versions, device and settings, for a bug report; `--ascend`: is a
+host ready?
 
 It reads what is there and changes nothing; a run's own block of facts is `watching/announce.py`.
 """
@@ -67,7 +68,8 @@ def device_check() -> str:
 
 
 def ascend_report(checks: Sequence[Check]) -> list[str]:
-    """Return a line for each thing that was looked for, and the command that mends it where it is missing.
+    """Return a line for each thing that was looked for, and the command that mends it where it is
+    missing.
 
     Args:
         checks: What was found, see `training/process/ascend_checks.py`.
@@ -89,7 +91,9 @@ def ascend_report(checks: Sequence[Check]) -> list[str]:
 
 @clear_errors()
 def main() -> None:
-    """Print the report; with `--ascend` only what a host of Ascend cards has and lacks, exit code 1 if it lacks."""
+    """Print the report; with `--ascend` only what a host of Ascend cards has and lacks, exit code 1
+    if it lacks.
+    """
     if sys.argv[1:] == ["--ascend"]:
         checks = check_host(look_at_host())
         print("\n".join(ascend_report(checks)))

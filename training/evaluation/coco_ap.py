@@ -1,4 +1,5 @@
-"""COCO's twelve numbers, precision curves and per-class AP from matches: pycocotools' figures, faster.
+"""COCO's twelve numbers, precision curves and per-class AP from matches: pycocotools' figures,
+faster.
 
 Matching is done in `coco_matching.py`; VOC's measure is in `voc_ap.py`.
 """

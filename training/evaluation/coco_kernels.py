@@ -1,7 +1,8 @@
 """The compiled loops of COCO's evaluation: matching within an image and category, and accumulation.
 
-Importing it imports Numba, and the first call compiles (kept on disk). Who calls it is `coco_matching.py` and
-`coco_ap.py`. A row of flags over the T overlap thresholds is one uint16 with bit t for threshold t.
+Importing it imports Numba, and the first call compiles (kept on disk). Who calls it is
+`coco_matching.py` and `coco_ap.py`. A row of flags over the T overlap thresholds is one uint16 with
+bit t for threshold t.
 """
 
 from __future__ import annotations
@@ -74,7 +75,8 @@ def match(
 
     Returns:
         (D,) int32 place in its image and category, (D, A) flags of matched, (D, A) flags of matched
-        with a box that does not count, (D,) box matched at the first threshold over all areas or -1.
+        with a box that does not count, (D,) box matched at the first threshold over all areas or
+        -1.
     """
     num_areas, num_thresholds = ignored.shape[1], len(thresholds)
     rank = np.empty(len(order), np.int32)

@@ -1,7 +1,7 @@
 """COCO's matching of detections with ground truth, all images and categories at once.
 
-Figures are made from the matches in `coco_ap.py`; the loops are compiled and stand in `coco_kernels.py`. The rules
-are those of pycocotools, to the bit.
+Figures are made from the matches in `coco_ap.py`; the loops are compiled and stand in
+`coco_kernels.py`. The rules are those of pycocotools, to the bit.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class Matches:
         category: (D,) position of the category.
         score: (D,) its score.
         area: (D,) its own area, in pixels.
-        rank: (D,) its place, from 0, among those of its image and category; from `MAX_DETECTIONS` on a
-            detection neither counts nor matches.
+        rank: (D,) its place, from 0, among those of its image and category; from `MAX_DETECTIONS`
+            on a detection neither counts nor matches.
         outside: (D, A) its own area lies outside the range.
         matched: (D, A) flags: it matched a box.
         matched_ignored: (D, A) flags: the box it matched does not count (crowd, or area outside).
@@ -54,7 +54,8 @@ class Matches:
         by_score: (D,) rows by falling score; equal scores by image, then as they come.
         order: (D,) rows by category and falling score; equal scores by image, then as they come.
         num_boxes: (C, A) boxes that count, for each category.
-        found_score: (G,) score of the detection that matched each box at 0.5, over all areas, -1 if none.
+        found_score: (G,) score of the detection that matched each box at 0.5, over all areas, -1 if
+            none.
     """
 
     image: _Ints
@@ -81,7 +82,9 @@ class Matches:
         return (self.area < low) | (self.area > high)
 
     def matched_at(self, threshold: int, area: int = 0) -> _Bools:
-        """(D,) whether a detection matched a box, crowds included, at a threshold (its position)."""
+        """(D,) whether a detection matched a box, crowds included, at a threshold (its
+        position).
+        """
         return (self.matched[:, area] >> threshold & 1).astype(bool)
 
 
@@ -90,9 +93,9 @@ def match(
 ) -> Matches:
     """Match every detection, best first, with the free box it overlaps most.
 
-    Boxes that count come before boxes that do not; a crowd may be matched any number of times, and the
-    overlap with it is the share of the detection that lies in it. Among equal overlaps the box that
-    stands last in the file wins, as in pycocotools.
+    Boxes that count come before boxes that do not; a crowd may be matched any number of times, and
+    the overlap with it is the share of the detection that lies in it. Among equal overlaps the box
+    that stands last in the file wins, as in pycocotools.
 
     Args:
         truth: The boxes.

@@ -1,4 +1,5 @@
-"""Which class is taken for which: the confusion matrix of detections from a threshold up, with background.
+"""Which class is taken for which: the confusion matrix of detections from a threshold up, with
+background.
 
 Why a single detection is wrong is `error_causes.py`'s matter.
 """
@@ -24,8 +25,8 @@ class Confusion:
     """Boxes and detections in pairs, counted by their classes.
 
     Args:
-        counts: (C + 1, C + 1) rows: class of the box, columns: class of the detection. The last row is
-            detections without a box, the last column boxes without a detection.
+        counts: (C + 1, C + 1) rows: class of the box, columns: class of the detection. The last row
+            is detections without a box, the last column boxes without a detection.
         threshold: Lowest score that took part.
     """
 
@@ -38,9 +39,9 @@ def confusion(
 ) -> Confusion:
     """Pair detections with boxes at an overlap of 0.5 and count the pairs.
 
-    First come the pairs of one class, as COCO makes them. Then each detection that is left, best first,
-    takes the box that is left, of any class, that it overlaps most. Detections on a crowd of their class,
-    and beyond the limit of an image and class, are left out, as are crowds.
+    First come the pairs of one class, as COCO makes them. Then each detection that is left, best
+    first, takes the box that is left, of any class, that it overlaps most. Detections on a crowd of
+    their class, and beyond the limit of an image and class, are left out, as are crowds.
     """
     num_classes = len(truth.category_ids)
     rows = matches.by_score

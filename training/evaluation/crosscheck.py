@@ -59,8 +59,8 @@ def compare_with_pycocotools(annotations_path: Path, result: EvaluationResult) -
     differ = {n: (ours[n], theirs[n]) for n in NAMES if abs(ours[n] - theirs[n]) > 1e-9}
     if differ and len(result.detections):
         raise DataError(
-            f"pycocotools computes other numbers (ours, theirs): {differ}. That is a mistake of this project: "
-            "please report it with detections.json and annotations.json."
+            f"pycocotools computes other numbers (ours, theirs): {differ}. That is a mistake of "
+            "this project: please report it with detections.json and annotations.json."
         )
     largest = max(abs(ours[n] - theirs[n]) for n in NAMES)
     return f"pycocotools agrees: twelve numbers, largest difference {largest:.1e}"

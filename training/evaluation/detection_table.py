@@ -1,6 +1,7 @@
 """Detections of a whole split as flat arrays: gathering, ordering, and COCO's results file.
 
-What they are worth is computed in `coco_ap.py` and `voc_ap.py`; a single image's are `postprocess.Detections`.
+What they are worth is computed in `coco_ap.py` and `voc_ap.py`; a single image's are
+`postprocess.Detections`.
 """
 
 from __future__ import annotations

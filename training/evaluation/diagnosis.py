@@ -1,7 +1,8 @@
-"""What is to be done about an AP: causes, confusion, thresholds, calibration and own sizes of one evaluation.
+"""What is to be done about an AP: causes, confusion, thresholds, calibration and own sizes of one
+evaluation.
 
-Only joins the measures of this room. They cost more than the figures of `scoring.py`, so the trainer does
-without them.
+Only joins the measures of this room. They cost more than the figures of `scoring.py`, so the
+trainer does without them.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ class Diagnosis:
         confusion: The confusion matrix at `threshold`.
         judged: Right and wrong detections, best first.
         threshold: The best threshold of all classes together.
-        sections: `errors`, `confusion`, `calibration`, `sizes` (if asked for), and `thresholds` with
-            its curve.
+        sections: `errors`, `confusion`, `calibration`, `sizes` (if asked for), and `thresholds`
+            with its curve.
     """
 
     causes: ErrorCauses
@@ -75,9 +76,9 @@ def sizes_section(result: EvaluationResult, sizes: Sequence[float]) -> dict[str,
 
     Args:
         result: An evaluation.
-        sizes: Rising sides in pixels. A box of area A belongs between the two that enclose the square
-            root of A; one exactly on a side belongs to both classes, as in COCO. 32 and 96 are
-            COCO's small, medium and large, here called `0-32`, `32-96` and `96-`.
+        sizes: Rising sides in pixels. A box of area A belongs between the two that enclose the
+            square root of A; one exactly on a side belongs to both classes, as in COCO. 32 and 96
+            are COCO's small, medium and large, here called `0-32`, `32-96` and `96-`.
     """
     sides = [0.0, *map(float, sizes)]
     areas = [side**2 for side in sides]

@@ -1,7 +1,7 @@
 """The compiled loops behind the causes of errors and the confusion matrix.
 
-Importing it imports Numba, and the first call compiles (kept on disk). Who calls it is `error_causes.py` and
-`confusion.py`. Detections and boxes are visited image by image.
+Importing it imports Numba, and the first call compiles (kept on disk). Who calls it is
+`error_causes.py` and `confusion.py`. Detections and boxes are visited image by image.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ def best_overlaps(
         usable: (G,) whether a box is looked at.
 
     Returns:
-        (D, 2) largest overlap with a box of its own and of another class, and (D, 2) which box that is,
-        -1 for none; of equal overlaps the first box wins.
+        (D, 2) largest overlap with a box of its own and of another class, and (D, 2) which box that
+        is, -1 for none; of equal overlaps the first box wins.
     """
     best = np.zeros((len(image), 2), np.float64)
     which = np.full((len(image), 2), -1, np.int64)
@@ -146,8 +146,8 @@ def evidence(
         limit: Overlap from which a detection speaks for a box of its class.
 
     Returns:
-        (G,) best score of a detection of its own class there, 0 for none, and (G,) the largest product
-        of score and overlap of a detection of any class.
+        (G,) best score of a detection of its own class there, 0 for none, and (G,) the largest
+        product of score and overlap of a detection of any class.
     """
     own = np.zeros(len(truth_image), np.float64)
     anything = np.zeros(len(truth_image), np.float64)

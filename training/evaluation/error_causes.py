@@ -39,10 +39,10 @@ class ErrorCauses:
     """What is wrong with each detection and box of an evaluation.
 
     Args:
-        cause: (D,) position in `CAUSES`, `CORRECT`, or `LEFT_OUT` (on a crowd, or beyond the limit of
-            detections).
-        box: (D,) the box that it found (correct) or should have (class, location), or the one it names
-            again (duplicate); -1 otherwise.
+        cause: (D,) position in `CAUSES`, `CORRECT`, or `LEFT_OUT` (on a crowd, or beyond the limit
+            of detections).
+        box: (D,) the box that it found (correct) or should have (class, location), or the one it
+            names again (duplicate); -1 otherwise.
         overlap: (D,) overlap with that box, else with any.
         missed: (G,) boxes that nothing found and that no class or location error explains.
     """
@@ -57,8 +57,9 @@ def error_causes(truth: GroundTruth, table: DetectionTable, matches: Matches) ->
     """Say why each detection is wrong and which boxes are missed, at an overlap of 0.5.
 
     A wrong detection is of the first kind that fits: `location`, its overlap with a box of its own
-    class is 0.1..0.5; `class`, 0.5 or more with a box of another class; `duplicate`, 0.5 or more with
-    a box of its own class that a better one found; `background`, at most 0.1 with any box; else `both`.
+    class is 0.1..0.5; `class`, 0.5 or more with a box of another class; `duplicate`, 0.5 or more
+    with a box of its own class that a better one found; `background`, at most 0.1 with any box;
+    else `both`.
 
     Args:
         truth: The boxes; crowds are not looked at.
@@ -120,16 +121,17 @@ def ap_costs(
     """Compute AP50 as it is, and what it gains where the errors of one cause alone are put right.
 
     Putting right means: `class`, the detection gets the class of its box; `location`, it gets the
-    place of its box; `both`, `duplicate` and `background` detections go; `missed` boxes do not count.
-    Of all class and location errors about one box that nothing found, the best one is put right and
-    the others go, as do those about a box that was found; so the numbers are those of the paper's tool.
+    place of its box; `both`, `duplicate` and `background` detections go; `missed` boxes do not
+    count. Of all class and location errors about one box that nothing found, the best one is put
+    right and the others go, as do those about a box that was found; so the numbers are those of the
+    paper's tool.
 
     Args:
         truth: The boxes.
         matches: Who found what.
         causes: From `error_causes`.
-        area_range: (2,) Only boxes of such an area count, bounds included. Detections of other boxes
-            are left out, as are wrong ones whose own area lies outside.
+        area_range: (2,) Only boxes of such an area count, bounds included. Detections of other
+            boxes are left out, as are wrong ones whose own area lies outside.
 
     Returns:
         (C,) AP50 of each class, -1 where no box counts, and by cause the (C,) gain.
@@ -175,14 +177,17 @@ def ap_costs(
             now_totals = totals - np.bincount(truth.category[gone], minlength=num_classes)
             now_counted = counted
         fixed = average(category, now_hit, now_counted, now_totals, order)
-        # A class whose every box was missed has nothing left to measure: nothing lowers its AP any more.
+        # A class whose every box was missed has nothing left to measure: nothing lowers its AP any
+        # more.
         fixed[(now_totals == 0) & (totals > 0)] = 1.0
         gains[name] = np.where(totals > 0, fixed - base, 0.0)
     return base, gains
 
 
 def _rescuers(matches: Matches, causes: ErrorCauses) -> _Ints:
-    """Return, for each box that nothing found, the best of the class and location errors about it."""
+    """Return, for each box that nothing found, the best of the class and location errors about
+    it.
+    """
     near = (causes.cause == _CLASS) | (causes.cause == _LOCATION)
     rows = matches.by_score[near[matches.by_score]]
     if len(rows):

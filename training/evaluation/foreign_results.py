@@ -1,6 +1,8 @@
-"""Anybody's detections from a file: COCO results, also in a wrapper, with float ids or names in place of ids.
+"""Anybody's detections from a file: COCO results, also in a wrapper, with float ids or names in
+place of ids.
 
-The strict format that this project writes is `detection_table.py`'s; scoring is `scoring.py`'s matter.
+The strict format that this project writes is `detection_table.py`'s; scoring is `scoring.py`'s
+matter.
 """
 
 from __future__ import annotations
@@ -19,8 +21,8 @@ from training.evaluation.ground_truth import GroundTruth
 _WRAPPERS = ("annotations", "detections", "predictions", "results")
 _CLASS_FIELDS = ("category_id", "category_name", "category", "class", "label")
 _EXPECTED = (
-    "Expected COCO results: a list of objects with image_id, category_id, bbox [x, y, width, height] in "
-    "pixels and score (or such a list under 'annotations')"
+    "Expected COCO results: a list of objects with image_id, category_id, bbox [x, y, width, "
+    "height] in pixels and score (or such a list under 'annotations')"
 )
 
 
@@ -37,7 +39,8 @@ def read_foreign_results(path: str | Path, truth: GroundTruth) -> DetectionTable
         The detections sorted by image; within an image in the file's order.
 
     Raises:
-        DataError: If the file is missing or an entry is none; the message names the first such entry.
+        DataError: If the file is missing or an entry is none; the message names the first such
+            entry.
     """
     try:
         content = read_json(Path(path))
@@ -109,7 +112,9 @@ def _whole(value: Any) -> int | None:
 
 
 class _ImageIds:
-    """Finds an image by its id or, if a text is no id, by its file name with or without folder and ending."""
+    """Finds an image by its id or, if a text is no id, by its file name with or without folder and
+    ending.
+    """
 
     def __init__(self, truth: GroundTruth) -> None:
         self.ids = set(truth.image_ids.tolist())

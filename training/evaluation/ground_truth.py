@@ -1,6 +1,7 @@
 """The ground truth of a split as flat arrays, read from a COCO annotation file.
 
-Matching detections with it is done in `coco_matching.py`; boxes are `[x, y, w, h]` here, as in the file.
+Matching detections with it is done in `coco_matching.py`; boxes are `[x, y, w, h]` here, as in the
+file.
 """
 
 from __future__ import annotations

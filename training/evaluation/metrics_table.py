@@ -23,7 +23,8 @@ def metrics_table(metrics: dict[str, Any]) -> str:
     lines += [f"{name:12}{_number(coco[name]):>10}{_number(published[name]):>12}" for name in NAMES]
     lines.append(f"{'images':12}{coco['num_images']:>10}{published['num_images']:>12}")
     lines.append(
-        f"VOC AP at 0.5: {_number(voc['AP2007'])} (2007, 11 points), {_number(voc['AP2010'])} (2010 on)"
+        f"VOC AP at 0.5: {_number(voc['AP2007'])} (2007, 11 points), {_number(voc['AP2010'])} "
+        "(2010 on)"
     )
     lines += _diagnosis_lines(metrics)
     classes = metrics["per_class"]

@@ -23,8 +23,8 @@ class EvaluationResult:
     """Figures of one evaluation, and what they were made of.
 
     Args:
-        metrics: `metrics.json` without hashes: `coco`, `published`, `voc`, `per_class`, `thresholds`. Numbers are in
-            0..1, and -1 where there is nothing to measure.
+        metrics: `metrics.json` without hashes: `coco`, `published`, `voc`, `per_class`,
+            `thresholds`. Numbers are in 0..1, and -1 where there is nothing to measure.
         detections: Detections of the `coco` protocol over all ranks, sorted by image.
         truth: The ground truth they were scored against.
         matches: What each detection matched, for pictures of the worst images.
@@ -51,8 +51,8 @@ def score(
     Args:
         truth: Ground truth of every image.
         coco: Detections of the `coco` protocol.
-        published: Detections of the `published` protocol, over every image; those of images that the
-            published tools drop are left out here.
+        published: Detections of the `published` protocol, over every image; those of images that
+            the published tools drop are left out here.
         seconds: Passed through.
     """
     matches = match(truth, coco)

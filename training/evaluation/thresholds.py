@@ -1,6 +1,8 @@
-"""Precision, recall and F1 over the score, the best threshold of each class, and how far scores can be trusted.
+"""Precision, recall and F1 over the score, the best threshold of each class, and how far scores can
+be trusted.
 
-All at an overlap of 0.5, from matches of `coco_matching.py`. Who uses a threshold is `inference/detector.py`.
+All at an overlap of 0.5, from matches of `coco_matching.py`. Who uses a threshold is
+`inference/detector.py`.
 """
 
 from __future__ import annotations
@@ -131,8 +133,8 @@ def thresholds_section(found: Judged, names: list[str]) -> dict[str, Any]:
 def calibration_section(found: Judged) -> dict[str, Any]:
     """Return `calibration` of `metrics.json`: is a score of 0.7 right seven times in ten?
 
-    `expected_error` is the mean distance between score and share of hits over ten bins of equal width,
-    weighted by their detections (the usual ECE); `largest_error` is that of the worst bin.
+    `expected_error` is the mean distance between score and share of hits over ten bins of equal
+    width, weighted by their detections (the usual ECE); `largest_error` is that of the worst bin.
     """
     place = np.clip((found.score * BINS).astype(np.int64), 0, BINS - 1)
     count = np.bincount(place, minlength=BINS)

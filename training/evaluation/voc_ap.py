@@ -1,7 +1,8 @@
-"""VOC's average precision: 11-point (2007) and area under the curve (2010 on), at an overlap of 0.5.
+"""VOC's average precision: 11-point (2007) and area under the curve (2010 on), at an overlap of
+0.5.
 
-COCO's measure is in `coco_ap.py`. Boxes are continuous here (a 1-based inclusive VOC box has lost its
-pixel of difference at conversion), so overlaps need no extra pixel to be the devkit's.
+COCO's measure is in `coco_ap.py`. Boxes are continuous here (a 1-based inclusive VOC box has lost
+its pixel of difference at conversion), so overlaps need no extra pixel to be the devkit's.
 """
 
 from __future__ import annotations

@@ -42,7 +42,8 @@ def finish(
     _free_batch(graph)
     for value in (inputs[0], *graph.output):
         _set_batch(value, batch_size)
-    # Initializers need not be listed as inputs since IR 4; listed, they keep runtimes from folding them.
+    # Initializers need not be listed as inputs since IR 4; listed, they keep runtimes from folding
+    # them.
     kept = [value for value in graph.input if value.name not in weights]
     del graph.input[:]
     graph.input.extend(kept)
@@ -109,8 +110,8 @@ def append_nms(
 ) -> Any:
     """Put score floor, per-class NMS and the choice of the best into the graph.
 
-    The outputs become `boxes` (N, K, 4), `scores` (N, K), `labels` (N, K) from 1 on, and `count` (N,):
-    detections best first, then lower label, then earlier anchor; zeros behind the last.
+    The outputs become `boxes` (N, K, 4), `scores` (N, K), `labels` (N, K) from 1 on, and `count`
+    (N,): detections best first, then lower label, then earlier anchor; zeros behind the last.
 
     Args:
         model: ModelProto with outputs `boxes` and `scores`, finished.
@@ -145,8 +146,8 @@ def append_nms(
     node("NonMaxSuppression", ["all_boxes", "class_scores", constant("anchors", [num_anchors]),
                                constant("iou", [iou], np.float32),
                                constant("floor", [floor], np.float32)], ["picked"])  # fmt: skip
-    # Picked scores go back to their places in a table of zeros, where the best of an image are found;
-    # equal scores come out by place, which is label-major.
+    # Picked scores go back to their places in a table of zeros, where the best of an image are
+    # found; equal scores come out by place, which is label-major.
     node("GatherND", ["class_scores", "picked"], ["picked_scores"])
     node("Shape", ["class_scores"], ["table_shape"])
     zero = helper.make_tensor("zero", TensorProto.FLOAT, [1], [0.0])

@@ -1,4 +1,5 @@
-"""Do a detector's classes fit a data set's? Which of its scores are of them, and a predict function of those alone.
+"""Do a detector's classes fit a data set's? Which of its scores are of them, and a predict function
+of those alone.
 
 What the classes of a file are is told in `model_file.py`.
 """
@@ -18,8 +19,9 @@ from training.inference.model_file import ModelFile
 def check_classes(file: ModelFile, split: ConvertedSplit, accept: bool) -> list[int] | None:
     """Refuse a detector whose classes are not those of the data set.
 
-    A file that does not know its classes' names passes if their number agrees. One with more classes passes if
-    all of the set's are among them, by id and name: torchvision's 90 for COCO's 80.
+    A file that does not know its classes' names passes if their number agrees. One with more
+    classes passes if all of the set's are among them, by id and name: torchvision's 90 for COCO's
+    80.
 
     Returns:
         The columns of its scores that are the background and the set's classes; None if all are.
@@ -43,8 +45,8 @@ def check_classes(file: ModelFile, split: ConvertedSplit, accept: bool) -> list[
         return None
     k = next(i for i, (a, b) in enumerate(zip(names, expected, strict=True)) if a != b)
     raise CheckpointError(
-        f"label {k + 1} is {names[k]!r} in {file.path} and {expected[k]!r} in {split.folder}. If that "
-        "is the same thing by another name, set accept_other_classes=true."
+        f"label {k + 1} is {names[k]!r} in {file.path} and {expected[k]!r} in {split.folder}. If "
+        "that is the same thing by another name, set accept_other_classes=true."
     )
 
 

@@ -23,7 +23,8 @@ def thresholds_by_label(section: Any, classes: Sequence[ClassInfo]) -> tuple[flo
         classes: The detector's classes.
 
     Returns:
-        (C,) scores; a class without one of its own has that of all classes. Empty if there are none.
+        (C,) scores; a class without one of its own has that of all classes. Empty if there are
+        none.
     """
     if not isinstance(section, dict):
         return ()
@@ -51,8 +52,8 @@ def require_thresholds(found: tuple[float, ...], path: str | Path) -> tuple[floa
     """
     if not found:
         raise SettingError(
-            f"threshold=auto: {path} knows no thresholds: it was never evaluated, or nothing it found was "
-            "right. Run eval.py checkpoint=... data=... once (that stores them in the checkpoint's card; "
-            "an exported file takes them from there), or give a number in 0..1."
+            f"threshold=auto: {path} knows no thresholds: it was never evaluated, or nothing it "
+            "found was right. Run eval.py checkpoint=... data=... once (that stores them in the "
+            "checkpoint's card; an exported file takes them from there), or give a number in 0..1."
         )
     return found

@@ -1,4 +1,5 @@
-"""The classes of COCO in the order of the published models' labels, ours and torchvision's: for checkpoints without a card.
+"""The classes of COCO in the order of the published models' labels, ours and torchvision's: for
+checkpoints without a card.
 
 Everything else takes its classes from the manifest of a data set or from a checkpoint's card.
 """
@@ -35,9 +36,11 @@ def coco_classes() -> tuple[ClassInfo, ...]:
 
 
 def coco_classes_by_id() -> tuple[ClassInfo, ...]:
-    """Return the 90 classes of detectors whose labels are COCO's ids, as torchvision's: with the ids that no class has.
+    """Return the 90 classes of detectors whose labels are COCO's ids, as torchvision's: with the
+    ids that no class has.
 
-    Those are called `N/A 12`, ...: a label of its own each, since such a detector has a score for it.
+    Those are called `N/A 12`, ...: a label of its own each, since such a detector has a score for
+    it.
     """
     names = dict(_CATEGORIES)
     last = max(names)

@@ -77,8 +77,8 @@ def find_images(pattern: str, recursive: bool = False) -> Found:
         if path.is_dir():
             kind = f"the folder holds no picture or video ({len(files)} other files)"
         raise DataError(
-            f"images={pattern}: {kind}. Pictures end in {' '.join(sorted(IMAGE_SUFFIXES))}, videos in "
-            f"{' '.join(sorted(VIDEO_ENDINGS))}."
+            f"images={pattern}: {kind}. Pictures end in {' '.join(sorted(IMAGE_SUFFIXES))}, videos "
+            f"in {' '.join(sorted(VIDEO_ENDINGS))}."
         )
     return Found(images, videos, root, len(files) - len(images) - len(videos))
 

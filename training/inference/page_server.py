@@ -1,4 +1,5 @@
-"""The HTTP server behind the local page: one page, pictures in, JSON out, with a limit on everything.
+"""The HTTP server behind the local page: one page, pictures in, JSON out, with a limit on
+everything.
 
 What an answer is decided by is `serve.py`'s matter; the page is `serve_page.py`.
 """
@@ -24,16 +25,19 @@ MOST_CONNECTIONS = 512
 """Connections at a time; one more is answered with 503."""
 
 HEADER_SECONDS = 30.0
-"""A request's first line and headers must be here by then, however they trickle; an idle connection ends then."""
+"""A request's first line and headers must be here by then, however they trickle; an idle connection
+ends then."""
 
 BODY_SECONDS = 120.0
 """A whole picture must be here by then, waiting for room included."""
 
 PENDING_BYTES = 64_000_000
-"""Bytes of pictures that wait for their detection at a time; further ones wait in the network. One always fits."""
+"""Bytes of pictures that wait for their detection at a time; further ones wait in the network. One
+always fits."""
 
 DISCARDED_BYTES = 1_000_000_000
-"""So much of a refused body is read and thrown away: a client that sends before it listens sees the answer."""
+"""So much of a refused body is read and thrown away: a client that sends before it listens sees the
+answer."""
 
 _PIECE = 1 << 16
 _LENGTH_DIGITS = 15
@@ -42,8 +46,8 @@ _M_MMAP_THRESHOLD = -3  # of malloc.h
 _HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": (
-        "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src blob: data:; "
-        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src blob: "
+        "data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
@@ -254,7 +258,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         body = json.dumps({"error": reason}).encode()
         self._send(status, "application/json", body)
-        # Closing now would reset the connection of a client that still sends, and lose it the answer.
+        # Closing now would reset the connection of a client that still sends, and lose it the
+        # answer.
         left = min(self._unread, DISCARDED_BYTES)
         while left > 0 and (piece := self.rfile.read1(min(left, _PIECE))):
             left -= len(piece)
@@ -298,7 +303,8 @@ def _cut(connection: socket.socket) -> None:
 
 
 def _return_large_memory() -> None:
-    """Let glibc give every large block back once it is free, in place of keeping some for each thread.
+    """Let glibc give every large block back once it is free, in place of keeping some for each
+    thread.
 
     Measured with 200 uploads of 14 MB at a time: the peak rises by 90 MB in place of 590.
     """

@@ -128,7 +128,8 @@ class PredictionFiles:
 
 
 def picture_name(name: str) -> str:
-    """Return what the picture of an image is called; formats that not every viewer opens become PNG.
+    """Return what the picture of an image is called; formats that not every viewer opens become
+    PNG.
 
     >>> picture_name("a/b.jpg"), picture_name("c.gif")
     ('a/b.jpg', 'c.gif.png')
@@ -158,8 +159,8 @@ def refuse_collisions(found: Found, out: Path) -> None:
     for path in (*found.images, *found.videos):
         if ".." in Path(found.name(path)).parts:
             raise SettingError(
-                f"images: the picture of {path} would lie outside of out={out}. Name the folder without `..` "
-                "behind a wildcard."
+                f"images: the picture of {path} would lie outside of out={out}. Name the folder "
+                "without `..` behind a wildcard."
             )
     sources = {path.resolve() for path in (*found.images, *found.videos)}
     targets = [(path, out / picture_name(found.name(path))) for path in found.images]

@@ -1,7 +1,8 @@
-"""The local page of `predict.py serve=true`: takes a picture, answers with detections, keeps nothing.
+"""The local page of `predict.py serve=true`: takes a picture, answers with detections, keeps
+nothing.
 
-The page itself is in `serve_page.py`, the HTTP server with its limits in `page_server.py`. Nothing that is sent is
-ever written to disk.
+The page itself is in `serve_page.py`, the HTTP server with its limits in `page_server.py`. Nothing
+that is sent is ever written to disk.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from training.inference.page_server import PageServer, is_loopback
 from training.inference.serve_page import local_page
 
 MAX_PIXELS = 60_000_000
-"""Pictures that decode to more are refused before they are decoded: a small file can hold a huge one."""
+"""Pictures that decode to more are refused before they are decoded: a small file can hold a huge
+one."""
 
 _FLOOR = 0.02  # the page's slider goes down to this; below are only guesses
 

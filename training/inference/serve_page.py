@@ -1,6 +1,8 @@
-"""The local page as one HTML text: its parts put together with what the running detector is and takes.
+"""The local page as one HTML text: its parts put together with what the running detector is and
+takes.
 
-How it looks and behaves is in `local_page.html`, `local_page.css` and `local_page.js`; the server is `serve.py`.
+How it looks and behaves is in `local_page.html`, `local_page.css` and `local_page.js`; the server
+is `serve.py`.
 """
 
 from __future__ import annotations
@@ -14,8 +16,9 @@ def local_page(settings: dict[str, Any]) -> str:
     """Return the page; it takes nothing from elsewhere.
 
     Args:
-        settings: What the script knows: `model` and `limits` in words, `threshold`, the lowest one (`floor`), the
-            largest upload in bytes (`limit`), and the best threshold of each label (`auto`), if known.
+        settings: What the script knows: `model` and `limits` in words, `threshold`, the lowest one
+            (`floor`), the largest upload in bytes (`limit`), and the best threshold of each label
+            (`auto`), if known.
     """
     folder = resources.files("training.inference")
     parts = {k: (folder / f"local_page.{k}").read_text("utf-8") for k in ("html", "css", "js")}

@@ -1,6 +1,8 @@
-"""The compiled loop of the bootstrap: AP of a set in which every image stands a given number of times.
+"""The compiled loop of the bootstrap: AP of a set in which every image stands a given number of
+times.
 
-Importing it imports Numba, and the first call compiles (kept on disk). Who calls it is `compare_runs.py`.
+Importing it imports Numba, and the first call compiles (kept on disk). Who calls it is
+`compare_runs.py`.
 """
 
 from __future__ import annotations
@@ -69,7 +71,8 @@ def weighted_precision(
             while found:
                 if found & 1:
                     true[t] += weight
-                    # Of copies that all are right the last one has the highest precision and recall.
+                    # Of copies that all are right the last one has the highest precision and
+                    # recall.
                     precision[t, count[t]] = true[t] / (seen - left_out[t] + np.spacing(1.0))
                     reached[t, count[t]] = true[t]
                     count[t] += 1

@@ -29,7 +29,9 @@ _Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class JudgedRun:
-    """One run's detections as the bootstrap needs them; see `bootstrap_kernels.weighted_precision`."""
+    """One run's detections as the bootstrap needs them; see
+    `bootstrap_kernels.weighted_precision`.
+    """
 
     first: _Ints
     image: npt.NDArray[np.int32]
@@ -89,8 +91,8 @@ def bootstrap(
 
     Returns:
         `AP`, `AP50` and `per_class` (their AP): for each `a`, `b`, `difference`, `low`, `high`,
-        `better` (share of the draws in which B is above A, equal ones half) and `verdict`: `B`, `A`, or
-        `undecided` if the interval holds 0. -1 and None where no box counts.
+        `better` (share of the draws in which B is above A, equal ones half) and `verdict`: `B`,
+        `A`, or `undecided` if the interval holds 0. -1 and None where no box counts.
     """
     runs = [judge_run(truth, table) for table in tables]
     counts = ~truth.iscrowd

@@ -1,6 +1,8 @@
-"""`report.html` of an evaluation: its figures, what they mean, and its images, those with most errors first.
+"""`report.html` of an evaluation: its figures, what they mean, and its images, those with most
+errors first.
 
-How a page looks and is written is `data_tools/pages/`'s matter; the measures are those of `training/evaluation/`.
+How a page looks and is written is `data_tools/pages/`'s matter; the measures are those of
+`training/evaluation/`.
 """
 
 from __future__ import annotations
@@ -62,9 +64,9 @@ def evaluation_page(
     pictures = list(_pictures(result, diagnosis, errors, split, most_images))
     small = sum(p.jpeg is None for p in pictures) if split is not None else 0
     note = (
-        f"{len(pictures)} of {result.truth.num_images} images, those with most errors from a score of "
-        f"{diagnosis.threshold:.2f} up first. Up to {_BOXES_AN_IMAGE} detections an image from a score of "
-        f"{_faintest(diagnosis):g} up."
+        f"{len(pictures)} of {result.truth.num_images} images, those with most errors from a score "
+        f"of {diagnosis.threshold:.2f} up first. Up to {_BOXES_AN_IMAGE} detections an image from "
+        f"a score of {_faintest(diagnosis):g} up."
         + (f" {small} have no thumbnail, to keep the file small." if small else "")
     )
     return Page(
@@ -79,7 +81,8 @@ def evaluation_page(
                 diagnosis.sections["confusion"]["matrix"],
                 "class of the box",
                 "class of the detection",
-                "Large figures off the diagonal: two classes that look alike, or are labelled alike.",
+                "Large figures off the diagonal: two classes that look alike, or are labelled "
+                "alike.",
             )
         ],
         pictures=pictures,

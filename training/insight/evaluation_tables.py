@@ -67,7 +67,8 @@ def tables(result: EvaluationResult, diagnosis: Diagnosis) -> list[Table]:
             ]
             for name, cause in sections["errors"]["causes"].items()
         ],
-        "AP50 that would be gained if the errors of this cause alone were put right. Begin with the largest.",
+        "AP50 that would be gained if the errors of this cause alone were put right. Begin with "
+        "the largest.",
     )  # fmt: skip
     columns = [
         ("class", TEXT), ("AP", PERCENT), ("AP50", PERCENT), ("AP75", PERCENT), ("small", PERCENT),
@@ -123,8 +124,8 @@ def suspects_table(result: EvaluationResult, suspects: Sequence[Suspect]) -> lis
         ("score", NUMBER), ("overlap", NUMBER),
     ]  # fmt: skip
     note = (
-        "Labels that may be wrong. Look at suspects.png, delete the lines of suspects.csv that are right, and "
-        "convert again with exclude=suspects.csv."
+        "Labels that may be wrong. Look at suspects.png, delete the lines of suspects.csv that are "
+        "right, and convert again with exclude=suspects.csv."
     )
     return [Table("Suspected labels", columns, rows, note)]
 

@@ -1,4 +1,5 @@
-"""Contact sheet of the labels most in doubt: each with its box and the detection that raises the doubt.
+"""Contact sheet of the labels most in doubt: each with its box and the detection that raises the
+doubt.
 
 Which labels those are is found in `suspects.py`.
 """
@@ -24,7 +25,9 @@ from training.watching.visualize import caption_of, find_rows
 def write_suspects_sheet(
     path: Path, split: ConvertedSplit, result: EvaluationResult, suspects: Sequence[Suspect]
 ) -> None:
-    """Draw suspects, ranked as given: what is labelled as a solid box, what was found as a dashed one."""
+    """Draw suspects, ranked as given: what is labelled as a solid box, what was found as a dashed
+    one.
+    """
     truth = result.truth
     ids = truth.image_ids[[s.image for s in suspects]]
     reader, rows = RowReader(split), find_rows(split, np.unique(ids))

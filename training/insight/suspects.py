@@ -1,7 +1,9 @@
-"""Labels that an evaluation gives reason to doubt, ranked, in a form that `convert.py exclude=FILE` takes.
+"""Labels that an evaluation gives reason to doubt, ranked, in a form that `convert.py exclude=FILE`
+takes.
 
-A detector is no judge: every line is a question to a person, who looks at `suspects.png` and deletes lines or
-changes their `action`. Applying the answers is `data_tools/sources/corrections.py`'s matter.
+A detector is no judge: every line is a question to a person, who looks at `suspects.png` and
+deletes lines or changes their `action`. Applying the answers is
+`data_tools/sources/corrections.py`'s matter.
 """
 
 from __future__ import annotations
@@ -69,11 +71,11 @@ def find_suspects(
 ) -> list[Suspect]:
     """List labels in doubt, the most doubtful first.
 
-    `no_box`: a confident detection of nothing that is labelled; the label may be missing. `never_found`:
-    only the faintest detections, of any class, are there, though the class is found elsewhere.
-    `other_class`: a confident detection of another class, and none of the box's own as sure.
-    `sloppy_edges`: a confident detection of the box whose edges lie elsewhere, or a box that is not found
-    for that reason.
+    `no_box`: a confident detection of nothing that is labelled; the label may be missing.
+    `never_found`: only the faintest detections, of any class, are there, though the class is found
+    elsewhere. `other_class`: a confident detection of another class, and none of the box's own as
+    sure. `sloppy_edges`: a confident detection of the box whose edges lie elsewhere, or a box that
+    is not found for that reason.
 
     Args:
         truth: The boxes; crowds and difficult ones are not doubted.
@@ -122,9 +124,9 @@ def find_suspects(
 def confident_scores(found: Judged) -> _Floats:
     """Return the lowest score (C,) of each class from which `SURE` of its detections are right.
 
-    It is not below the best threshold: from there down most detections are wrong, whatever the share
-    above is. A class with few right detections takes the score of all classes together; where no score is
-    that sure, none is (2.0).
+    It is not below the best threshold: from there down most detections are wrong, whatever the
+    share above is. A class with few right detections takes the score of all classes together; where
+    no score is that sure, none is (2.0).
     """
     everything = _sure_from(found.score, found.hit, int(found.num_boxes.sum()))
     result = np.full(len(found.num_boxes), everything)
@@ -145,7 +147,9 @@ def _sure_from(score: _Floats, hit: npt.NDArray[np.bool_], num_boxes: int) -> fl
 
 
 def class_recall(truth: GroundTruth, matches: Matches) -> _Floats:
-    """(C,) share of the boxes of each class that were found by a detection of any score; 0 without boxes."""
+    """(C,) share of the boxes of each class that were found by a detection of any score; 0 without
+    boxes.
+    """
     counts = ~truth.iscrowd
     total = np.bincount(truth.category[counts], minlength=len(truth.category_ids))
     found = counts & (matches.found_score >= 0)
@@ -156,7 +160,9 @@ def class_recall(truth: GroundTruth, matches: Matches) -> _Floats:
 def _best_evidence(
     truth: GroundTruth, table: DetectionTable, matches: Matches
 ) -> tuple[_Floats, _Floats]:
-    """Return the best score of its own class at each box (G,), and the most that any detection says of it."""
+    """Return the best score of its own class at each box (G,), and the most that any detection says
+    of it.
+    """
     order = np.argsort(matches.image, kind="stable")
     first = np.searchsorted(matches.image[order], np.arange(truth.num_images + 1))
     own, anything = loops().evidence(
@@ -183,8 +189,8 @@ def write_suspects(
 ) -> None:
     """Write the list as CSV, ready for `convert.py exclude=FILE`.
 
-    `action` is what would follow if the doubt is right: `add` the missing box, `drop` the one that is
-    never found, change the `class`, or move the `box`.
+    `action` is what would follow if the doubt is right: `add` the missing box, `drop` the one that
+    is never found, change the `class`, or move the `box`.
     """
     names = truth.unique_names
     text = io.StringIO()

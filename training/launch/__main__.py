@@ -1,7 +1,7 @@
 """Start a job of several ranks with msrun, watch it, and end it as a whole: the launcher's command.
 
-What is started is laid out in `job.py`; what a rank does is `run/trainer.py`; who has failed and why is
-found out in `watch.py`.
+What is started is laid out in `job.py`; what a rank does is `run/trainer.py`; who has failed and
+why is found out in `watch.py`.
 """
 
 from __future__ import annotations
@@ -77,7 +77,8 @@ def launch(job: Job, settings: TrainSettings) -> int:
 
 
 def remove_after_death(folder: str) -> subprocess.Popen[bytes]:
-    """Start a process that removes a folder once this one is gone, however that came about, or says so.
+    """Start a process that removes a folder once this one is gone, however that came about, or says
+    so.
 
     It waits for the end of a pipe that only this process holds open: no signal must reach it.
     """

@@ -17,8 +17,8 @@ from pathlib import Path
 from training.process.rank_status import FINISHED, JOB_VARIABLE, read_status
 
 _SCHEDULER_BEFORE = (
-    " The job's scheduler on this machine was gone before: if no rank here says why, look at the other machines and "
-    "at scheduler.log."
+    " The job's scheduler on this machine was gone before: if no rank here says why, look at the "
+    "other machines and at scheduler.log."
 )
 STOPPED_SECONDS = 20.0
 """How long a rank may be stopped (SIGSTOP, a debugger) before the job counts as hung."""
@@ -106,8 +106,9 @@ class JobWatch:
         self._look_at_scheduler(scheduler)
 
     def _look_at_scheduler(self, there: bool) -> None:
-        # It leaves after the ranks. Without it they go on for a while, then fail one by one; msrun kills it as
-        # well once a rank has failed, so it is to blame only where no rank was gone before.
+        # It leaves after the ranks. Without it they go on for a while, then fail one by one; msrun
+        # kills it as well once a rank has failed, so it is to blame only where no rank was gone
+        # before.
         self.scheduler_seen |= there
         at_work = [view for view in self.views.values() if view.doing != FINISHED]
         if self.scheduler_seen and not there and at_work and all(view.alive for view in at_work):
@@ -130,13 +131,15 @@ class JobWatch:
             ended: True once msrun is gone: whoever has not finished then has failed.
         """
         if self.scheduler_lost and self.alone:
-            # It leaves by itself when a rank has not answered for long: a stopped one is the reason, then.
+            # It leaves by itself when a rank has not answered for long: a stopped one is the
+            # reason, then.
             for view in self.views.values():
                 if view.stopped_since is not None:
                     return _stopped(view, time.monotonic())
             return (
-                "the scheduler, msrun's process that keeps count of the ranks, is gone while they were at "
-                f"work; no rank has failed. The whole job is ended. Its log: {self.ranks_dir / 'scheduler.log'}"
+                "the scheduler, msrun's process that keeps count of the ranks, is gone while they "
+                "were at work; no rank has failed. The whole job is ended. Its log: "
+                f"{self.ranks_dir / 'scheduler.log'}"
             )
         gone = [
             view
@@ -145,7 +148,8 @@ class JobWatch:
         ]
         if gone:
             reasons = "\n".join(self._why_gone(view) for view in self._culprits(gone))
-            # Where other machines take part, it also leaves because of one of them, which is known only there.
+            # Where other machines take part, it also leaves because of one of them, which is known
+            # only there.
             return reasons + (_SCHEDULER_BEFORE if self.scheduler_lost else "")
         return find_hung(list(self.views.values()), time.monotonic(), self.hang_seconds)
 
@@ -240,8 +244,9 @@ def find_hung(views: list[RankView], now: float, hang_seconds: float) -> str | N
         waiting_for = len(views) > 1 and _is_behind(view, views, furthest)
         if silent > hang_seconds + view.patience and waiting_for:
             return (
-                f"rank {view.rank} hangs: {view.doing} (step {view.step}) since {silent:.0f} s, while "
-                f"the others wait for it; the whole job is ended. Limit: runtime.hang_seconds."
+                f"rank {view.rank} hangs: {view.doing} (step {view.step}) since {silent:.0f} s, "
+                "while the others wait for it; the whole job is ended. Limit: "
+                "runtime.hang_seconds."
             )
     return None
 
@@ -249,8 +254,8 @@ def find_hung(views: list[RankView], now: float, hang_seconds: float) -> str | N
 def _stopped(view: RankView, now: float) -> str:
     since = now - (now if view.stopped_since is None else view.stopped_since)
     return (
-        f"rank {view.rank} is stopped (a signal or a debugger) at step {view.step} since {since:.0f} s; "
-        "the whole job is ended."
+        f"rank {view.rank} is stopped (a signal or a debugger) at step {view.step} since "
+        f"{since:.0f} s; the whole job is ended."
     )
 
 

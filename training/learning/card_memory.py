@@ -1,6 +1,7 @@
 """Whether a step fits into a card's memory, from MindSpore's own estimates in its dry run.
 
-`docs/ascend.md` holds the same figures as a table; `tests/ascend/test_dry_run.py` measures them anew.
+`docs/ascend.md` holds the same figures as a table; `tests/ascend/test_dry_run.py` measures them
+anew.
 """
 
 from __future__ import annotations
@@ -20,20 +21,23 @@ PEAK_GB = {
     "ssd300_vgg16": (32, 2.6),
     "ssdlite_mobilenet_v3": (24, 1.4),
 }
-"""Images of a step, and the peak of its memory in 2**30 bytes: fp16 with `runtime.half_norms`, jit_level O1."""
+"""Images of a step, and the peak of its memory in 2**30 bytes: fp16 with `runtime.half_norms`,
+jit_level O1."""
 
 FLOAT32_TIMES = 2.0
-"""What float32 activations take of that: with norms in float32 it was 5.2 GB for ssd300, 37.1 for ssd_resnet50_fpn."""
+"""What float32 activations take of that: with norms in float32 it was 5.2 GB for ssd300, 37.1 for
+ssd_resnet50_fpn."""
 
 RESERVED_GB = 4.0
 """What a card keeps for itself, for HCCL's buffers, and for what lies between the tensors."""
 
 
 def memory_needed(settings: TrainSettings) -> float | None:
-    """Estimate the peak of a step's memory on a card in 2**30 bytes; None for a network not measured.
+    """Estimate the peak of a step's memory on a card in 2**30 bytes; None for a network not
+    measured.
 
-    In proportion to the images that are computed at a time: weights, moments and gradients are a small
-    part of it.
+    In proportion to the images that are computed at a time: weights, moments and gradients are a
+    small part of it.
     """
     known = PEAK_GB.get(settings.model.name)
     if known is None:
@@ -77,7 +81,8 @@ def check_memory(settings: TrainSettings, index: int, cards: Sequence[CardUse]) 
     if settings.runtime.precision == "fp32":
         ways.append("runtime.precision=fp16")
     raise SettingError(
-        f"batch_size={settings.batch_size}: a step of {settings.model.name} takes about {needed:.0f} GB by "
-        f"MindSpore's estimate, card {index} has {card.total_mb / 1024:.0f} GB and needs {RESERVED_GB:.0f} of "
-        f"them itself. Use {' or '.join(ways) or 'a smaller network'}; docs/ascend.md has the table."
+        f"batch_size={settings.batch_size}: a step of {settings.model.name} takes about "
+        f"{needed:.0f} GB by MindSpore's estimate, card {index} has {card.total_mb / 1024:.0f} GB "
+        f"and needs {RESERVED_GB:.0f} of them itself. Use "
+        f"{' or '.join(ways) or 'a smaller network'}; docs/ascend.md has the table."
     )

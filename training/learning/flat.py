@@ -1,7 +1,7 @@
 """Many tensors as one vector: laid end to end, and cut and put back, in a handful of kernels.
 
-A card is kept waiting by every kernel that the host starts, so what touches all weights touches one vector.
-What is computed on such vectors is in `optimizer.py`, `reduce.py` and `statistics.py`.
+A card is kept waiting by every kernel that the host starts, so what touches all weights touches one
+vector. What is computed on such vectors is in `optimizer.py`, `reduce.py` and `statistics.py`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ GROUP = 32
 class Layout(nn.Cell):
     """Where each tensor lies in the vector that holds them all, in their order.
 
-    A loop over the tensors would be unrolled by the compiler and, with some hundred of them, exceed its
-    call depth; a map over them is one node.
+    A loop over the tensors would be unrolled by the compiler and, with some hundred of them, exceed
+    its call depth; a map over them is one node.
 
     Args:
         shapes: Shapes of the tensors, at least one.
@@ -35,8 +35,8 @@ class Layout(nn.Cell):
             ops.HyperMap(),
             ops.Map(),
         )  # the second stays on the outermost tuple
-        # In two rounds: MindSpore's split goes through its sizes in a loop, whose turns count as calls
-        # within calls, and those of some hundred tensors are too many.
+        # In two rounds: MindSpore's split goes through its sizes in a loop, whose turns count as
+        # calls within calls, and those of some hundred tensors are too many.
         self.groups = tuple(
             tuple(self.sizes[k : k + GROUP]) for k in range(0, len(self.sizes), GROUP)
         )

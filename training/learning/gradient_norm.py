@@ -1,4 +1,5 @@
-"""The global norm of gradients that lie end to end in one vector, in the two ways that suit CPU and card.
+"""The global norm of gradients that lie end to end in one vector, in the two ways that suit CPU and
+card.
 
 What is done with it - the finite check, clipping - is in `step.py`.
 """
@@ -28,7 +29,9 @@ class NormByTensor(nn.Cell):
 
 
 class NormOfVector(nn.Cell):
-    """The global norm in one sum: for a card, whose sums are trees and whose kernels are to be few."""
+    """The global norm in one sum: for a card, whose sums are trees and whose kernels are to be
+    few.
+    """
 
     def construct(self, flat: Tensor, factor: Tensor) -> Tensor:
         """Return the norm of `factor` times the vector: ()."""

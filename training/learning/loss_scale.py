@@ -14,18 +14,21 @@ SCALE_FLOOR = 2.0**-14
 """Below this the scale is not to blame for what is not finite."""
 
 POSITIVES_PER_IMAGE = 64
-"""Four times what COCO's images have: at random weights the loss of the negatives weighs more than theirs.
+"""Four times what COCO's images have: at random weights the loss of the negatives weighs more than
+theirs.
 
-It need not be exact, since the scale finds its size by itself. With 16, ssd300's first step overflowed."""
+It need not be exact, since the scale finds its size by itself. With 16, ssd300's first step
+overflowed."""
 
 
 def share_of(images: int) -> float:
     """Return what the loss sum of so many images is multiplied by beside the scale.
 
-    A sum over a batch is hundreds of times the loss that a scale is chosen for. Its true divisor, the
-    positives of all ranks, is known only after the all-reduce, so the number to expect stands in. Of the
-    global batch: what half precision rounds is then the same on one device and on many, and whether a
-    batch is cut into parts. A power of two: it changes no bit of a gradient that is not rounded away.
+    A sum over a batch is hundreds of times the loss that a scale is chosen for. Its true divisor,
+    the positives of all ranks, is known only after the all-reduce, so the number to expect stands
+    in. Of the global batch: what half precision rounds is then the same on one device and on many,
+    and whether a batch is cut into parts. A power of two: it changes no bit of a gradient that is
+    not rounded away.
 
     Args:
         images: Images of a step on all devices.
@@ -54,7 +57,9 @@ class LossScale(nn.Cell):
         self.good = Parameter(Tensor(0.0, ms.float32), name="loss_scale_good_steps")
 
     def factor(self) -> Tensor:
-        """Return what the loss sum is multiplied by, and the gradients are divided by: () float32."""
+        """Return what the loss sum is multiplied by, and the gradients are divided by: ()
+        float32.
+        """
         return self.scale * self.share
 
     def adjust(self, finite: Tensor) -> None:

@@ -1,6 +1,7 @@
 """The sum of gradients over all ranks, inside the compiled step, in few large messages.
 
-What the host sums and gathers is in `training/process/world.py`; both go through `training/collective.py`.
+What the host sums and gathers is in `training/process/world.py`; both go through
+`training/collective.py`.
 """
 
 from __future__ import annotations
@@ -57,7 +58,9 @@ class Reduce(nn.Cell):
             self.all_reduce = sum_in_graph()
 
     def construct(self, sums: Tensor, gradients: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-        """Return the loss sums, and the gradients end to end as one vector, summed over all ranks."""
+        """Return the loss sums, and the gradients end to end as one vector, summed over all
+        ranks.
+        """
         if self.alone:
             return sums, self.layout.join(gradients)
         first = self.buckets[0]

@@ -1,7 +1,9 @@
-"""Sinking: rows of a data set go into the device's queue, and steps run without reading anything back.
+"""Sinking: rows of a data set go into the device's queue, and steps run without reading anything
+back.
 
-`open_channel` is the seam: on Ascend the rows travel through MindSpore's own device queue; its CPU backend
-has none, so there the host hands them over. The step, its order and its results are the same code.
+`open_channel` is the seam: on Ascend the rows travel through MindSpore's own device queue; its CPU
+backend has none, so there the host hands them over. The step, its order and its results are the
+same code.
 """
 
 from __future__ import annotations
@@ -25,8 +27,8 @@ from training.learning.step_result import RESULT_SIZE
 class SunkStep(nn.Cell):
     """A step whose rate and decay come with its row and whose result stays on the device.
 
-    After a step that was not finite, unless half precision just overflowed, no later one changes anything:
-    the host finds the weights as that step found them, however late it looks.
+    After a step that was not finite, unless half precision just overflowed, no later one changes
+    anything: the host finds the weights as that step found them, however late it looks.
 
     Args:
         gradients: Loss and gradients of a batch.
@@ -75,7 +77,9 @@ class Channel(Protocol):
     """Runs a function on the rows of a source, one after the other."""
 
     def step(self) -> float:
-        """Start the function on the next row; return the seconds that the host waited for the row."""
+        """Start the function on the next row; return the seconds that the host waited for the
+        row.
+        """
 
     def close(self) -> None:
         """Stop sending; rows that were not used are lost."""
@@ -93,7 +97,8 @@ def open_channel(function: Callable[..., Any], source: SinkSource, device: str) 
 
 
 class HostChannel:
-    """Rows from the data engine, handed over by the host: MindSpore's CPU backend cannot fetch them.
+    """Rows from the data engine, handed over by the host: MindSpore's CPU backend cannot fetch
+    them.
 
     It has no kernel for `InitDataSetQueue` and `GetNext`, and `ms.data_sink` refuses CPU.
     """
@@ -118,11 +123,14 @@ class HostChannel:
 
 
 class DeviceQueue:
-    """Rows that the data engine sends into the device's queue, out of which the graph takes them."""
+    """Rows that the data engine sends into the device's queue, out of which the graph takes
+    them.
+    """
 
     def __init__(self, function: Callable[..., Any], source: SinkSource) -> None:
         self.dataset = build_dataset(source)
-        # With a signature the queue's shapes are known, so no step waits on the host to ask for them.
+        # With a signature the queue's shapes are known, so no step waits on the host to ask for
+        # them.
         signature = tuple(Tensor(column) for column in source[0])
         with prefetch():
             self.sink = ms.data_sink(

@@ -39,7 +39,8 @@ class Statistics(nn.Cell):
     def settle(self, finite: Tensor) -> Tensor:
         """Keep the statistics if the step was finite, else put the copy back; all on the device.
 
-        It takes a kernel for each statistic, so only steps whose results nobody reads in between do it.
+        It takes a kernel for each statistic, so only steps whose results nobody reads in between do
+        it.
         """
         kept = ops.select(finite, self.layout.join(self.live), self.last_good * 1.0)
         self.layout.put(self.live, kept)

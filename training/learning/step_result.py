@@ -27,7 +27,8 @@ class StepResult:
         applied: False if the update was left out because something was not finite.
         loss_scale: Loss scale this step used; 1 without mixed precision.
         stop: True if any rank asked to stop after this step.
-        launch_seconds: What the host took to start its kernels; the rest of a step it waits for the device.
+        launch_seconds: What the host took to start its kernels; the rest of a step it waits for the
+            device.
     """
 
     loss: float

@@ -1,6 +1,7 @@
 """Default boxes: where they sit and how large they are, from the settings alone (NumPy).
 
-Matching and encoding are in `training/boxes/codec.py`; the feature map sizes come from the network's file.
+Matching and encoding are in `training/boxes/codec.py`; the feature map sizes come from the
+network's file.
 """
 
 from __future__ import annotations
@@ -53,8 +54,8 @@ def default_boxes(model: ModelSettings) -> npt.NDArray[np.float32]:
         model: The network's settings.
 
     Returns:
-        (A, 4) float32 `[cy, cx, h, w]`, relative to the image: level by level, row by row, column by
-        column, box by box.
+        (A, 4) float32 `[cy, cx, h, w]`, relative to the image: level by level, row by row, column
+        by column, box by box.
     """
     height, width = model.image_size
     parts = []
@@ -118,7 +119,9 @@ def boxes_per_cell(anchors: AnchorSettings) -> list[int]:
 
 
 def _scale_sizes(anchors: AnchorSettings, index: int) -> npt.NDArray[np.float64]:
-    """(K, 2) relative sizes of one level: the square, each ratio lying and standing, a larger square."""
+    """(K, 2) relative sizes of one level: the square, each ratio lying and standing, a larger
+    square.
+    """
     count = len(anchors.aspect_ratios)
     if anchors.scales:
         scales = list(anchors.scales)

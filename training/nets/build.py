@@ -23,9 +23,9 @@ def build_network(model: ModelSettings, num_classes: int, *, seed: int = 0) -> S
         seed: The first weights are a pure function of (seed, parameter name).
 
     Returns:
-        A Cell. Input (N, 3, H, W) float32 normalised RGB. Output: raw regression (N, A, 4) and class
-        scores (N, A, num_classes), logits once `set_train(True)`. Parameters bear the published
-        names without the leading `network.`.
+        A Cell. Input (N, 3, H, W) float32 normalised RGB. Output: raw regression (N, A, 4) and
+        class scores (N, A, num_classes), logits once `set_train(True)`. Parameters bear the
+        published names without the leading `network.`.
     """
     require(
         type(num_classes) is int and num_classes >= 2,

@@ -1,8 +1,8 @@
 """A faster depthwise convolution for training on CPU, put into a network that is already built.
 
 MindSpore's own takes about half of a training step of the MobileNets on CPU. Layers, parameters and
-results stay what they are, up to rounding; inference and export keep MindSpore's operator. The loops
-themselves are in `depthwise_kernels.py`.
+results stay what they are, up to rounding; inference and export keep MindSpore's operator. The
+loops themselves are in `depthwise_kernels.py`.
 """
 
 from __future__ import annotations
@@ -93,8 +93,8 @@ class DepthwiseKernels:
 class BufferPool:
     """Memory for results, used again as soon as nobody holds the result that was there.
 
-    MindSpore copies a result and lets go of it. Fresh memory for each would be zeroed by the kernel of
-    the system first, which takes longer than the convolution.
+    MindSpore copies a result and lets go of it. Fresh memory for each would be zeroed by the kernel
+    of the system first, which takes longer than the convolution.
     """
 
     def __init__(self) -> None:
@@ -137,7 +137,9 @@ def paddings(
 
 
 def build_operator(kernels: DepthwiseKernels, stride: int, symmetric: bool = False) -> Any:
-    """Return a primitive (x, weight) -> y, with its gradients, for a stride and a way of padding."""
+    """Return a primitive (x, weight) -> y, with its gradients, for a stride and a way of
+    padding.
+    """
 
     def filtered(x: Any, weight: Any) -> Any:
         return [x[0], x[1], same_side(x[2], stride), same_side(x[3], stride)]

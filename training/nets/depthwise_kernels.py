@@ -1,10 +1,12 @@
-"""Depthwise convolution and its two gradients as compiled loops over planes (one channel of one image).
+"""Depthwise convolution and its two gradients as compiled loops over planes (one channel of one
+image).
 
-Importing it imports Numba, and the first call compiles (kept on disk). Who calls it is `depthwise.py`.
+Importing it imports Numba, and the first call compiles (kept on disk). Who calls it is
+`depthwise.py`.
 
-A plane is copied into a buffer with a border of zeros, cut by column modulo stride, so that every tap of
-the kernel is one run over contiguous floats. Planes do not depend on each other: any division of the
-work gives the same bits.
+A plane is copied into a buffer with a border of zeros, cut by column modulo stride, so that every
+tap of the kernel is one run over contiguous floats. Planes do not depend on each other: any
+division of the work gives the same bits.
 """
 
 from __future__ import annotations
@@ -115,7 +117,9 @@ def forward(
 def input_gradient(
     dout: Array, weight: Array, dx: Array, stride: int, top: int, left: int, begin: int, end: int
 ) -> None:
-    """Write the gradient by the input, `dx`, of the planes begin .. end - 1; shapes as in `forward`."""
+    """Write the gradient by the input, `dx`, of the planes begin .. end - 1; shapes as in
+    `forward`.
+    """
     channels, kernel, _ = weight.shape
     height, width = dout.shape[1:]
     buffer = buffer_for(height, width, kernel, stride)
@@ -132,8 +136,8 @@ def input_gradient(
         gather(buffer, dx[p], top, left)
 
 
-# Only here may the compiler reorder a sum, which it must to use vectors; the rows' sums are then added
-# in float64.
+# Only here may the compiler reorder a sum, which it must to use vectors; the rows' sums are then
+# added in float64.
 @compiled("contract", "reassoc")
 def dot(a: Array, b: Array) -> np.float32:
     """Inner product of two vectors of one length."""
@@ -147,7 +151,9 @@ def dot(a: Array, b: Array) -> np.float32:
 def weight_gradient(
     x: Array, dout: Array, dweight: Array, stride: int, top: int, left: int, begin: int, end: int
 ) -> None:
-    """Write the gradient by the weights of the channels begin .. end - 1; shapes as in `forward`."""
+    """Write the gradient by the weights of the channels begin .. end - 1; shapes as in
+    `forward`.
+    """
     channels, kernel, _ = dweight.shape
     height, width = dout.shape[1:]
     buffer = buffer_for(height, width, kernel, stride)

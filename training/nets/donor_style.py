@@ -1,8 +1,9 @@
-"""Padding and activations as other houses have them, put into a network that is built but not yet compiled.
+"""Padding and activations as other houses have them, put into a network that is built but not yet
+compiled.
 
-The layers themselves are written as the published models have them, with `same` padding (`layers.py`). For
-kernels of odd side symmetric padding gives maps of the same size; with a stride of 2 the kernels lie one pixel
-apart. Parameters stay what they are.
+The layers themselves are written as the published models have them, with `same` padding
+(`layers.py`). For kernels of odd side symmetric padding gives maps of the same size; with a stride
+of 2 the kernels lie one pixel apart. Parameters stay what they are.
 """
 
 from __future__ import annotations

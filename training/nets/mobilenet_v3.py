@@ -1,4 +1,5 @@
-"""MobileNetV3-Large as the backbone of SSDLite, with the halved tail that detectors use, or the full one.
+"""MobileNetV3-Large as the backbone of SSDLite, with the halved tail that detectors use, or the
+full one.
 
 Heads and extra levels are not here.
 """
@@ -103,7 +104,8 @@ class MobileNetV3(nn.Cell):
 
     Args:
         norm: Makes the normalisation layer.
-        tail: `halved` or `full`: the channels after block 12, as detectors or as classifiers have them.
+        tail: `halved` or `full`: the channels after block 12, as detectors or as classifiers have
+            them.
     """
 
     def __init__(self, norm: Norm, tail: str = "halved") -> None:

@@ -45,11 +45,11 @@ def make_norm(mode: str, eps: float = 1e-3, momentum: float = 0.97) -> Norm:
 class SyncBatchNorm2d(nn.BatchNorm2d):
     """Batch normalisation whose statistics are those of the batch over all devices.
 
-    Every image's mean and variance of each channel go to all devices, which then combine them in the
-    same order: the statistics, and with them the whole forward pass, are bit for bit those of one
-    device with the whole batch. (Statistics that differ in the last bit flip a ReLU here and there,
-    and after ten steps the weights have little in common.) Differentiation goes through the exchange.
-    (`nn.SyncBatchNorm` exists for Ascend only.)
+    Every image's mean and variance of each channel go to all devices, which then combine them in
+    the same order: the statistics, and with them the whole forward pass, are bit for bit those of
+    one device with the whole batch. (Statistics that differ in the last bit flip a ReLU here and
+    there, and after ten steps the weights have little in common.) Differentiation goes through the
+    exchange. (`nn.SyncBatchNorm` exists for Ascend only.)
     """
 
     def __init__(self, channels: int, eps: float, momentum: float) -> None:

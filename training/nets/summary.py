@@ -199,8 +199,8 @@ def _level_table(model: ModelSettings) -> list[str]:
             f"{_box(small):>16}{_box(large):>16}{bound + str(seen):>8}{seen / longest:>12.2f}"
         )
     lines.append(
-        "step, boxes (height x width) and sees in pixels; sees: image rows that can influence a cell "
-        "(>=: the whole image), over its tallest box; below 1 it cannot see all of that box."
+        "step, boxes (height x width) and sees in pixels; sees: image rows that can influence a "
+        "cell (>=: the whole image), over its tallest box; below 1 it cannot see all of that box."
     )
     return lines
 

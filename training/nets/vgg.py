@@ -1,4 +1,5 @@
-"""VGG-16 without batch norm as the backbone of SSD, under the published names; and its scaled L2 norm.
+"""VGG-16 without batch norm as the backbone of SSD, under the published names; and its scaled L2
+norm.
 
 Heads and extra levels are not here.
 """
@@ -49,8 +50,8 @@ class VGG16(nn.Cell):
 class ScaledL2Norm(nn.Cell):
     """Scales every position's channels to length 1, then each channel by a factor that is learnt.
 
-    The map of block 4 has much larger values than the ones behind it; the paper starts the factors at 20
-    (arXiv:1512.02325, section 3.1, after ParseNet).
+    The map of block 4 has much larger values than the ones behind it; the paper starts the factors
+    at 20 (arXiv:1512.02325, section 3.1, after ParseNet).
     """
 
     def __init__(self, channels: int, start: float = 20.0) -> None:
@@ -65,7 +66,8 @@ class ScaledL2Norm(nn.Cell):
 
 
 def classifier_layer(name: str) -> str | None:
-    """What VGG-16 classifiers of MindSpore call a parameter: they count layers, activations and poolings too.
+    """What VGG-16 classifiers of MindSpore call a parameter: they count layers, activations and
+    poolings too.
 
     >>> classifier_layer("backbone.b2.0.weight"), classifier_layer("b6_1.weight")
     ('layers.5.weight', None)

@@ -1,7 +1,7 @@
 """What a host of Ascend cards lacks, in words, each with the command that mends it.
 
-What is there is read by `ascend_host.py`; `python -m training.report --ascend` prints the list, and `runtime.py`
-stops at the first thing without which no step can run.
+What is there is read by `ascend_host.py`; `python -m training.report --ascend` prints the list, and
+`runtime.py` stops at the first thing without which no step can run.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ def check_host(host: AscendHost, environ: Mapping[str, str] | None = None) -> li
         Check("driver", host.driver or "not found", bool(host.driver),
               "install the driver package of your card: ./Ascend-hdk-*-npu-driver_*.run --full"),
         Check("firmware", host.firmware or "not found", bool(host.firmware),
-              "install the firmware package: ./Ascend-hdk-*-npu-firmware_*.run --full, then reboot"),
+              "install the firmware package: ./Ascend-hdk-*-npu-firmware_*.run --full, then "
+              "reboot"),
         Check("device files", ", ".join(f"/dev/davinci{k}" for k in host.devices) or "none",
               bool(host.devices),
               "without them no card is visible: check npu-smi info; in a container add "

@@ -1,7 +1,8 @@
-"""What a host of Ascend cards has: driver, firmware, CANN, its Python packages, cards; read from files, fast.
+"""What a host of Ascend cards has: driver, firmware, CANN, its Python packages, cards; read from
+files, fast.
 
-It imports neither MindSpore nor CANN, so it can say what is missing before either fails. The words of the report
-are `ascend_checks.py`; choosing a device is `runtime.py`.
+It imports neither MindSpore nor CANN, so it can say what is missing before either fails. The words
+of the report are `ascend_checks.py`; choosing a device is `runtime.py`.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ CANN_PACKAGES = ("te", "hccl")
 PIP_NAMES = {"attr": "attrs", "absl": "absl-py", "yaml": "pyyaml"}
 SIMULATION_VARIABLE = "MS_SIMULATION_LEVEL"
 VARIABLES = ("ASCEND_HOME_PATH", "ASCEND_OPP_PATH", "LD_LIBRARY_PATH", "PATH", SIMULATION_VARIABLE)
-"""Variables of the environment that are looked at; no others, since an environment may hold secrets."""
+"""Variables of the environment that are looked at; no others, since an environment may hold
+secrets."""
 QUERY_SECONDS = 10
 
 
@@ -64,7 +66,8 @@ class AscendHost:
         kernels: Chips whose operator kernels are installed, e.g. `ascend910b`.
         devices: Numbers of the device files /dev/davinci*.
         cards: What npu-smi says; empty where it is not installed or does not answer.
-        missing_packages: Python modules of `COMPILER_PACKAGES` and `CANN_PACKAGES` that are not there.
+        missing_packages: Python modules of `COMPILER_PACKAGES` and `CANN_PACKAGES` that are not
+            there.
         addresses: Addresses of the cards' own network, from /etc/hccn.conf.
     """
 
@@ -118,7 +121,9 @@ def look_at_host(root: Path = Path("/"), environ: Mapping[str, str] | None = Non
 def versions_of_host(
     root: Path = Path("/"), environ: Mapping[str, str] | None = None
 ) -> dict[str, str]:
-    """Return the versions of driver, firmware and CANN that are there; nothing on a machine without any."""
+    """Return the versions of driver, firmware and CANN that are there; nothing on a machine without
+    any.
+    """
     environ = ascend_environment() if environ is None else environ
     ascend = root / "usr/local/Ascend"
     home = environ.get("ASCEND_HOME_PATH", "")
@@ -188,8 +193,8 @@ def ask_cards(environ: Mapping[str, str] | None = None) -> tuple[CardUse, ...]:
 def parse_cards(text: str) -> tuple[CardUse, ...]:
     """Read the tables of `npu-smi info`: two lines a card, then a line a process.
 
-    A line of the first kind has number, chip and health; of the second the bus address and, last, used and
-    total memory; of the third card, chip, process id and name.
+    A line of the first kind has number, chip and health; of the second the bus address and, last,
+    used and total memory; of the third card, chip, process id and name.
     """
     cards: dict[int, CardUse] = {}
     users: dict[int, list[tuple[int, str]]] = {}

@@ -21,7 +21,8 @@ class DiskError(UserError):
         error: What the system said.
 
     Attributes:
-        saved_step: The step that a resumed run goes on after; the trainer knows it. -1 if there is none.
+        saved_step: The step that a resumed run goes on after; the trainer knows it. -1 if there is
+            none.
     """
 
     def __init__(self, path: Path, error: OSError) -> None:

@@ -1,4 +1,5 @@
-"""Paths for MindSpore's readers and writers of graphs, which take few signs: no blank, no bracket, no other alphabet.
+"""Paths for MindSpore's readers and writers of graphs, which take few signs: no blank, no bracket,
+no other alphabet.
 
 Checkpoints need none of this: they are read and written under any name.
 """
@@ -19,7 +20,8 @@ _PLAIN = re.compile(r"[0-9A-Za-z_./-]+")
 
 @contextlib.contextmanager
 def plain_folder(near: Path) -> Iterator[Path]:
-    """Make a temporary folder whose path MindSpore takes: in `near` if its path is such, else the system's.
+    """Make a temporary folder whose path MindSpore takes: in `near` if its path is such, else the
+    system's.
 
     Raises:
         SettingError: If the system has no such folder either.
@@ -32,14 +34,16 @@ def plain_folder(near: Path) -> Iterator[Path]:
                 yield Path(folder)
             return
     raise SettingError(
-        f"TMPDIR={tempfile.gettempdir()}: MindSpore writes graphs only to paths of the letters A to Z, digits and "
-        "the signs _ - . and /. Set TMPDIR to such a folder."
+        f"TMPDIR={tempfile.gettempdir()}: MindSpore writes graphs only to paths of the letters A "
+        "to Z, digits and the signs _ - . and /. Set TMPDIR to such a folder."
     )
 
 
 @contextlib.contextmanager
 def plain_path(path: Path) -> Iterator[Path]:
-    """Give a path by which MindSpore reads a file: its own, or a link to it in a temporary folder."""
+    """Give a path by which MindSpore reads a file: its own, or a link to it in a temporary
+    folder.
+    """
     if _PLAIN.fullmatch(str(path.resolve())):
         yield path
         return

@@ -1,4 +1,5 @@
-"""What launcher and ranks agree on: variables of the environment, and the file in which a rank says how far it is.
+"""What launcher and ranks agree on: variables of the environment, and the file in which a rank says
+how far it is.
 
 The ranks write it; `launch/watch.py` reads it and decides who has failed.
 """
@@ -68,7 +69,8 @@ class ReadStatus:
         step: The step it works on.
         doing: What it does, in words.
         patience: Seconds this may take on top of the launcher's limit.
-        told: `time.monotonic()` when it said so: one clock for all processes of a machine, and none that jumps.
+        told: `time.monotonic()` when it said so: one clock for all processes of a machine, and none
+            that jumps.
     """
 
     step: int

@@ -1,7 +1,7 @@
 """The process before anything is built: environment, device, threads and seeds.
 
-Nothing here knows of data, models or other ranks. `prepare_environment` must run before MindSpore is
-imported for the first time; commands call it first.
+Nothing here knows of data, models or other ranks. `prepare_environment` must run before MindSpore
+is imported for the first time; commands call it first.
 """
 
 from __future__ import annotations
@@ -41,8 +41,9 @@ class Environment:
 def prepare_environment() -> Environment:
     """Set the environment variables that MindSpore reads while it is imported.
 
-    The bundled oneDNN takes a reference kernel for convolutions on AVX-512 machines unless it is held
-    to AVX2: a training step is then about ten times slower. A value that the user has set stays.
+    The bundled oneDNN takes a reference kernel for convolutions on AVX-512 machines unless it is
+    held to AVX2: a training step is then about ten times slower. A value that the user has set
+    stays.
 
     Returns:
         Notes that say what was set, one a line.
@@ -65,8 +66,8 @@ def prepare_environment() -> Environment:
 def start_device(runtime: RuntimeSettings) -> None:
     """Choose the device and set threads; on CPU also run the first operation of the process.
 
-    On a card no operation may run before the ranks have joined (`world.start_world`). A second call in a
-    process chooses nothing anew.
+    On a card no operation may run before the ranks have joined (`world.start_world`). A second call
+    in a process chooses nothing anew.
 
     Args:
         runtime: The runtime settings.
@@ -80,8 +81,8 @@ def start_device(runtime: RuntimeSettings) -> None:
         obstacle = first_obstacle(look_at_host(), device_index())
         if obstacle is not None:
             raise SettingError(
-                f"runtime.device='Ascend': {obstacle}. All that is missing: python -m training.report "
-                "--ascend; the steps: docs/ascend.md. Or set runtime.device=CPU."
+                f"runtime.device='Ascend': {obstacle}. All that is missing: python -m "
+                "training.report --ascend; the steps: docs/ascend.md. Or set runtime.device=CPU."
             )
     set_device(runtime.device, device_index())
     if runtime.device == "Ascend":
@@ -103,7 +104,8 @@ def set_up_card(deterministic: bool, exact: bool) -> None:
 
     Args:
         deterministic: Reproducible kernels and all-reduces, which are slower.
-        exact: float32 means float32: CANN's convolutions round to 19 bits (HF32) unless told not to.
+        exact: float32 means float32: CANN's convolutions round to 19 bits (HF32) unless told not
+            to.
     """
     import mindspore as ms
 
@@ -182,13 +184,15 @@ def versions() -> dict[str, str]:
 
 
 def cores() -> int:
-    """Return the cores that this process may use: those it is bound to, not those of the machine."""
+    """Return the cores that this process may use: those it is bound to, not those of the
+    machine.
+    """
     return len(os.sched_getaffinity(0))
 
 
 def _first_operation() -> Any:
-    # With NumPy 2 the first eager operation of a process raises and every later one works. It has to
-    # happen before communication starts, or a rank forgets to sign off from the scheduler.
+    # With NumPy 2 the first eager operation of a process raises and every later one works. It has
+    # to happen before communication starts, or a rank forgets to sign off from the scheduler.
     import mindspore as ms
 
     with contextlib.redirect_stderr(io.StringIO()):

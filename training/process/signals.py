@@ -24,8 +24,9 @@ def hold_ctrl_c() -> None:
     """Let Ctrl-C reach Python's own handler, whatever handler MindSpore puts on SIGINT.
 
     At every compiled call MindSpore 2.10 installs one that answers Ctrl-C with a SIGTERM to its own
-    process, so a command could not tell the two apart and ended with 143. Here every thread blocks SIGINT,
-    so that no handler runs; one thread waits for it and wakes the handler that Python knows.
+    process, so a command could not tell the two apart and ended with 143. Here every thread blocks
+    SIGINT, so that no handler runs; one thread waits for it and wakes the handler that Python
+    knows.
 
     Call it before anything starts threads (NumPy, OpenCV, MindSpore): they inherit what is blocked.
     """
@@ -90,7 +91,9 @@ class StopRequest:
             raise Interrupted
 
     def took(self, seconds: float, steps: int = 1) -> None:
-        """Note how long a call of some steps took, so that the last one ends before the deadline."""
+        """Note how long a call of some steps took, so that the last one ends before the
+        deadline.
+        """
         self._longest_s = max(seconds, 0.9 * self._longest_s)
         self.measured_s, self.measured_steps = (
             self.measured_s + seconds,
@@ -106,7 +109,9 @@ class StopRequest:
         self._evaluation_s = max(seconds, self._evaluation_s)
 
     def expect_evaluation(self, seconds: float) -> None:
-        """Note how long an evaluation at the stop will take, judged by the steps; one that was made counts instead."""
+        """Note how long an evaluation at the stop will take, judged by the steps; one that was made
+        counts instead.
+        """
         self._expected_s = seconds
 
     @property
@@ -140,7 +145,9 @@ class StopRequest:
         return max(0, int((self.deadline - time.monotonic() - reserved) / seconds_a_step))
 
     def plan(self) -> tuple[float, float]:
-        """Return the seconds left without saving at the end, and the seconds that an evaluation should take."""
+        """Return the seconds left without saving at the end, and the seconds that an evaluation
+        should take.
+        """
         assert self.deadline is not None
         left = self.deadline - time.monotonic() - self._save_s
         return left, self._evaluation_s or 1.5 * self._expected_s
@@ -148,8 +155,9 @@ class StopRequest:
     def no_time_to_evaluate(self, world: World, *, at_stop: bool = False) -> str:
         """Say why an evaluation would end after the limit; call it on every rank.
 
-        The clock of rank 0 decides, so that all ranks do the same. How long the first evaluation of a
-        start takes is not known: it is always begun, but for one at the stop that should take longer.
+        The clock of rank 0 decides, so that all ranks do the same. How long the first evaluation of
+        a start takes is not known: it is always begun, but for one at the stop that should take
+        longer.
 
         Args:
             world: This rank.

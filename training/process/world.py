@@ -1,6 +1,7 @@
 """Who this process is among the ranks of a job, and the few collectives the host needs.
 
-Gradients are reduced inside the compiled step (`learning/step.py`); launching and watching is `launch/__main__.py`.
+Gradients are reduced inside the compiled step (`learning/step.py`); launching and watching is
+`launch/__main__.py`.
 """
 
 from __future__ import annotations
@@ -97,7 +98,9 @@ class World:
 
 
 def launched_ranks() -> int:
-    """Return how many ranks the launcher started, read from the environment; 1 without a launcher."""
+    """Return how many ranks the launcher started, read from the environment; 1 without a
+    launcher.
+    """
     if os.environ.get("MS_ROLE") == "MS_WORKER":
         return int(os.environ.get("MS_WORKER_NUM", "1"))
     return int(os.environ.get("RANK_SIZE", "1"))
@@ -126,8 +129,8 @@ def end_with_parent() -> None:
 def start_world() -> World:
     """Join the job that a launcher started; without one, be alone.
 
-    The device must be set before (`runtime.start_device`); on CPU the first operation is done by then, on a
-    card none may be.
+    The device must be set before (`runtime.start_device`); on CPU the first operation is done by
+    then, on a card none may be.
     In msrun's scheduler process this call blocks until all ranks are gone.
     """
     if launched_ranks() == 1 and not is_scheduler():

@@ -34,8 +34,9 @@ from training.weights.origin import licence_of
 def with_model_of_first_weights(settings: TrainSettings) -> TrainSettings:
     """Return the settings with what the first weights say about the network.
 
-    With `init.model=checkpoint` the network is the one of `init.checkpoint`, if that is given. A backbone of the registry
-    (`init.backbone=hub:NAME`) brings the normalisation and padding that its donor trained it with.
+    With `init.model=checkpoint` the network is the one of `init.checkpoint`, if that is given. A
+    backbone of the registry (`init.backbone=hub:NAME`) brings the normalisation and padding that
+    its donor trained it with.
 
     Raises:
         CheckpointError: If the file is missing, of no network we know, or cannot be had.
@@ -49,8 +50,8 @@ def with_model_of_first_weights(settings: TrainSettings) -> TrainSettings:
         path = init.checkpoint
         if path.endswith(EXPORTED):
             raise CheckpointError(
-                f"checkpoint={path}: an exported file cannot be trained on. Give the checkpoint that it was "
-                "exported from."
+                f"checkpoint={path}: an exported file cannot be trained on. Give the checkpoint "
+                "that it was exported from."
             )
         return dataclasses.replace(settings, model=open_model_file(path).model)
     if init.checkpoint or not (init.backbone or "").startswith(PREFIX):
@@ -64,8 +65,8 @@ def with_model_of_first_weights(settings: TrainSettings) -> TrainSettings:
         if entry.network != own:
             return _from_scratch(
                 settings,
-                f"{init.backbone} is a {entry.network}, the backbone of model={settings.model.name} "
-                + (f"a {own}." if own else "no classifier's."),
+                f"{init.backbone} is a {entry.network}, the backbone of "
+                f"model={settings.model.name} " + (f"a {own}." if own else "no classifier's."),
             )
         try:
             fetch(entry)
@@ -78,7 +79,8 @@ def with_model_of_first_weights(settings: TrainSettings) -> TrainSettings:
 
 def _from_scratch(settings: TrainSettings, why: str) -> TrainSettings:
     print(
-        f"note: {why} The whole network starts from nothing, the backbone too (init.if_unavailable=scratch)."
+        f"note: {why} The whole network starts from nothing, the backbone too "
+        "(init.if_unavailable=scratch)."
     )
     return dataclasses.replace(settings, init=dataclasses.replace(settings.init, backbone=None))
 
@@ -106,15 +108,16 @@ def _fitting(entry: Entry, model: ModelSettings) -> dict[str, Any]:
 
 
 def load_initial_weights(parts: RunComponents, say: Callable[[str], None]) -> dict[str, Any] | None:
-    """Load what `init.checkpoint` or `init.backbone` names, and list what was loaded, skipped and missing.
+    """Load what `init.checkpoint` or `init.backbone` names, and list what was loaded, skipped and
+    missing.
 
     Args:
         parts: The run; its network changes in place.
         say: Prints a line on the main rank.
 
     Returns:
-        The ledger of it, for `first_weights.parity.json` in the run's folder: which weight is whose, and
-        what was changed; None if all weights are random.
+        The ledger of it, for `first_weights.parity.json` in the run's folder: which weight is
+        whose, and what was changed; None if all weights are random.
 
     Raises:
         CheckpointError: If nothing fits, or not everything does with `init.head=strict`.

@@ -1,7 +1,9 @@
-"""`schedule_to=max_minutes`: a recipe short enough that its learning rate falls to the end in the time there is.
+"""`schedule_to=max_minutes`: a recipe short enough that its learning rate falls to the end in the
+time there is.
 
-The time of a step is measured in the first steps of the run; from then on the run is one of so many epochs, which
-its settings and checkpoints say, so that a resumed run is the same. When a run stops is `process/signals.py`.
+The time of a step is measured in the first steps of the run; from then on the run is one of so many
+epochs, which its settings and checkpoints say, so that a resumed run is the same. When a run stops
+is `process/signals.py`.
 """
 
 from __future__ import annotations
@@ -42,7 +44,8 @@ def shortened(settings: TrainSettings, epochs: float) -> TrainSettings:
 
 
 def taken_over(settings: TrainSettings, card: dict[str, Any]) -> TrainSettings:
-    """Return the settings of a run that goes on from a checkpoint, whose length may have been fitted.
+    """Return the settings of a run that goes on from a checkpoint, whose length may have been
+    fitted.
 
     Args:
         settings: As given; `schedule_to` may still ask for a fit.
@@ -106,6 +109,7 @@ def fit(
     )
     parts.total_steps = min(parts.schedule.total_steps, settings.max_steps or whole)
     return (
-        f"schedule_to=max_minutes: {seconds_a_step:.3f} s a step, so the run has {parts.total_steps} steps "
-        f"({parts.settings.epochs:.2f} epochs) in place of {whole}, and its learning rate falls over those"
+        f"schedule_to=max_minutes: {seconds_a_step:.3f} s a step, so the run has "
+        f"{parts.total_steps} steps ({parts.settings.epochs:.2f} epochs) in place of {whole}, and "
+        "its learning rate falls over those"
     )

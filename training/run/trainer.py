@@ -114,7 +114,9 @@ class Trainer:
             print(text, flush=True)
 
     def begin(self) -> None:
-        """Build everything, find the point to start from, and compare notes with the other ranks."""
+        """Build everything, find the point to start from, and compare notes with the other
+        ranks.
+        """
         settings, world = self.settings, self.world
         self.status.tell(0, "building", patience=120)
         if world.is_main:
@@ -158,7 +160,9 @@ class Trainer:
                 self.say(f"step {self.step + 1} compiles the network first, which takes a while")
 
     def close_reporter(self) -> None:
-        """Close what an error left open; what the disk does not take of it is not worth another error."""
+        """Close what an error left open; what the disk does not take of it is not worth another
+        error.
+        """
         with suppress(DiskError):
             self.reporter.close()
 
@@ -193,8 +197,8 @@ class Trainer:
 
     def call_length(self, longest: int, until: int) -> int:
         """Return how many steps the next call has; it ends where something is due."""
-        # The first step of a phase compiles, and is a call of its own. Alone, a run that should stop
-        # goes on by single steps; ranks may not, as they could differ on it.
+        # The first step of a phase compiles, and is a call of its own. Alone, a run that should
+        # stop goes on by single steps; ranks may not, as they could differ on it.
         if self.step == self.phase_begun or (self.world.size == 1 and self.stop.wanted):
             return 1
         return self.due.call_length(self.step, min(longest, until - self.step))
@@ -231,8 +235,8 @@ class Trainer:
                 except DiskError as error:
                     full = error  # the weights are those after the call's last step: on to it
         if full is not None:
-            # A log line less is no reason to lose the steps since the last checkpoint as well. Where
-            # there is no room for one either, its own error says so.
+            # A log line less is no reason to lose the steps since the last checkpoint as well.
+            # Where there is no room for one either, its own error says so.
             self.keeper.save(self.step)
             raise full
         # The order matters: a line is logged before its step is saved.

@@ -63,7 +63,8 @@ def how_often(parts: RunComponents) -> list[str]:
     if weights is None:
         return [f"sampler {pipeline.sampler}: no class is rare, so every image comes once an epoch"]
     return [
-        f"sampler {pipeline.sampler}: an image comes {weights.min():.2f} to {weights.max():.2f} times an epoch"
+        f"sampler {pipeline.sampler}: an image comes {weights.min():.2f} to {weights.max():.2f} "
+        "times an epoch"
     ]
 
 
@@ -77,6 +78,6 @@ def steps_to_do(parts: RunComponents, step: int) -> str:
             f"step {step} of max_steps={limit} is done; a larger max_steps goes on. {parts.output}"
         )
     return (
-        f"finished: all {parts.total_steps} steps are done, in {parts.output}. To train on, start a new run "
-        "from its best checkpoint (checkpoint=RUN/checkpoints/best.ckpt)."
+        f"finished: all {parts.total_steps} steps are done, in {parts.output}. To train on, start "
+        "a new run from its best checkpoint (checkpoint=RUN/checkpoints/best.ckpt)."
     )

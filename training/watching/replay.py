@@ -39,21 +39,22 @@ def replay(path: Path, settings: TrainSettings) -> int:
     split = open_split(recorded.data, recorded.split)
     if split.fingerprint != record.data_fingerprint:
         raise DataError(
-            f"{split.folder}: fingerprint {split.fingerprint[:16]}..., the black box was written with "
-            f"{record.data_fingerprint[:16]}... Give the run's data with data=DIR."
+            f"{split.folder}: fingerprint {split.fingerprint[:16]}..., the black box was written "
+            f"with {record.data_fingerprint[:16]}... Give the run's data with data=DIR."
         )
     from training.process.runtime import start_device
 
     start_device(recorded.runtime)
     batches = rebuild(recorded, split, record)
     print(
-        f"step {record.step + 1}: {len(batches)} rank(s) rebuilt bit for bit (sha256 of every batch agrees)"
+        f"step {record.step + 1}: {len(batches)} rank(s) rebuilt bit for bit (sha256 of every "
+        "batch agrees)"
     )
     suspects = find_suspects(recorded, split, record, batches, path.parent / record.weights)
     if not suspects:
         print(
-            "no image is to blame: either none has a loss that is not finite, or all have. Then the "
-            "weights are: lower optim.lr, lengthen the warm-up, or set optim.clip_norm."
+            "no image is to blame: either none has a loss that is not finite, or all have. Then "
+            "the weights are: lower optim.lr, lengthen the warm-up, or set optim.clip_norm."
         )
     for suspect in suspects:
         rank = f"rank {suspect.rank}, " if len(batches) > 1 else ""
@@ -82,8 +83,8 @@ def read_record(path: Path) -> Record:
             raise ValueError(f"weights {record.weights!r} leave the folder")
     except (OSError, ValueError) as error:
         raise CheckpointError(
-            f"replay={path}: not a black box, or damaged ({error}). Give a RUN/blackbox/step-N.json as "
-            "the run wrote it, with the step-N.ckpt beside it."
+            f"replay={path}: not a black box, or damaged ({error}). Give a "
+            "RUN/blackbox/step-N.json as the run wrote it, with the step-N.ckpt beside it."
         ) from error
     return record
 
@@ -104,8 +105,8 @@ def rebuild(settings: TrainSettings, split: ConvertedSplit, record: Record) -> l
         if digest(batch) != expected.sha256:
             raise DataError(
                 f"rank {rank}: the batch of step {record.step + 1} came out differently: images "
-                f"{batch.image_ids.tolist()}, recorded {list(expected.image_ids)}. Use the versions and "
-                "settings of the run."
+                f"{batch.image_ids.tolist()}, recorded {list(expected.image_ids)}. Use the "
+                "versions and settings of the run."
             )
         batches.append(batch)
     return batches

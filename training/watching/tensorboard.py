@@ -20,8 +20,8 @@ _FLUSH_SECONDS = 60.0
 class TensorBoard:
     """TensorBoard events of a run; does nothing when it is off.
 
-    tensorboardX's own `SummaryWriter` writes in a thread. When that meets a full disk it dies, and the
-    next events wait for it for ever; so events are written here and now.
+    tensorboardX's own `SummaryWriter` writes in a thread. When that meets a full disk it dies, and
+    the next events wait for it for ever; so events are written here and now.
 
     Args:
         folder: Where the event files go.

@@ -39,7 +39,8 @@ class Triggers:
         return every > 0 and (step % every == 0 or step == self.total)
 
     def call_length(self, step: int, most: int) -> int:
-        """Return how many steps may run in one call: up to the first that needs the weights as they are.
+        """Return how many steps may run in one call: up to the first that needs the weights as they
+        are.
 
         Args:
             step: Steps done.

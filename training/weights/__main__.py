@@ -26,7 +26,9 @@ from training.weights.hub_card import HubCard, entry_from, entry_of, lint, read_
 
 
 def show_list() -> None:
-    """Print every entry in a line: name, what it is, figure, licence, whether it is in the cache."""
+    """Print every entry in a line: name, what it is, figure, licence, whether it is in the
+    cache.
+    """
     cache = default_cache()
     rows = [("name", "what", "figure", "licence", "hash", "here")]
     for entry in registry().values():
@@ -39,7 +41,8 @@ def show_list() -> None:
     for row in rows:
         print("  ".join(text.ljust(width) for text, width in zip(row, widths)).rstrip())
     print(
-        "Figures are their publishers', percent; what they are: python -m training.weights where NAME."
+        "Figures are their publishers', percent; what they are: python -m training.weights where "
+        "NAME."
     )
 
 

@@ -1,4 +1,5 @@
-"""What is in a fetched file: weights, all finite, of the network that its entry names, or a reason to refuse it.
+"""What is in a fetched file: weights, all finite, of the network that its entry names, or a reason
+to refuse it.
 
 Formats are read in `training/checkpoints/`; hashes are compared in `fetch.py`.
 """
@@ -44,8 +45,8 @@ def check_content(file: Path, entry: Entry, suffix: str) -> None:
         network, classes = identify(weights)
         if (network, classes) != (entry.network, entry.classes):
             raise CheckpointError(
-                f"these are weights of {network} with {classes} classes, expected {entry.network} with "
-                f"{entry.classes}"
+                f"these are weights of {network} with {classes} classes, expected {entry.network} "
+                f"with {entry.classes}"
             )
     else:
         _check_backbone(weights, entry)
@@ -59,7 +60,8 @@ def _check_backbone(weights: Weights, entry: Entry) -> None:
         layers = find_donor(entry.network, weights).layers
         lacking = next((n for n in sorted(layers) if f"{n}.weight" not in weights), "")
         raise CheckpointError(
-            f"these are no weights of {entry.network} as {entry.donor} names them: {lacking or 'a layer'} is missing"
+            f"these are no weights of {entry.network} as {entry.donor} names them: "
+            f"{lacking or 'a layer'} is missing"
         )
 
 

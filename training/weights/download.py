@@ -1,7 +1,7 @@
 """One file over HTTP: resumed where it broke off, never longer than it should be, with progress.
 
-Proxies are those of the usual variables (`HTTPS_PROXY`, `NO_PROXY`), which the standard library reads. What
-the bytes are worth is checked in `fetch.py`.
+Proxies are those of the usual variables (`HTTPS_PROXY`, `NO_PROXY`), which the standard library
+reads. What the bytes are worth is checked in `fetch.py`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ class _SameScheme(urllib.request.HTTPRedirectHandler):
     ) -> Any:
         if urlsplit(newurl).scheme != urlsplit(req.full_url).scheme:
             raise CheckpointError(
-                f"{req.full_url}: is redirected to {shown(newurl)[1:-1]}, which is another scheme. Not followed."
+                f"{req.full_url}: is redirected to {shown(newurl)[1:-1]}, which is another scheme. "
+                "Not followed."
             )
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
@@ -118,11 +119,12 @@ def _once(address: str, part: Path, size: int | None, timeout_s: float, name: st
             return False
         if 300 <= error.code < 400:
             raise CheckpointError(
-                f"{address}: is redirected to {shown(error.headers.get('Location'))[1:-1]}, which is another scheme "
-                "or no end. Not followed."
+                f"{address}: is redirected to {shown(error.headers.get('Location'))[1:-1]}, which "
+                "is another scheme or no end. Not followed."
             ) from None
         raise CheckpointError(
-            f"{address}: the server says {error.code} {error.reason}. The file may have moved: look at its source."
+            f"{address}: the server says {error.code} {error.reason}. The file may have moved: "
+            "look at its source."
         ) from None
     except urllib.error.URLError as error:
         raise NotReached(f"{address}: {_words(error.reason)}.") from None

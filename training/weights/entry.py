@@ -1,6 +1,7 @@
 """The registry: one YAML file an entry in `conf/weights/`, read and checked.
 
-Fetching is `fetch.py`'s; what the cache knows of a file beside its entry (a pinned hash) is `cache.py`'s.
+Fetching is `fetch.py`'s; what the cache knows of a file beside its entry (a pinned hash) is
+`cache.py`'s.
 """
 
 from __future__ import annotations
@@ -92,7 +93,8 @@ def read_entry(path: Path) -> Entry:
     """Read one file of the registry.
 
     Raises:
-        SettingError: If it cannot be read, or a key or value is not accepted; the message names the file.
+        SettingError: If it cannot be read, or a key or value is not accepted; the message names the
+            file.
     """
     import yaml  # type: ignore[import-untyped]
 
@@ -102,7 +104,8 @@ def read_entry(path: Path) -> Entry:
         raise SettingError(f"{path}: cannot be read ({first_line(error)}).") from error
     if not isinstance(values, dict) or not NAME.fullmatch(path.stem):
         raise SettingError(
-            f"{path}: expected `key: value` lines in a file called NAME.yaml, NAME of small letters, digits, _ and dots."
+            f"{path}: expected `key: value` lines in a file called NAME.yaml, NAME of small "
+            "letters, digits, _ and dots."
         )
     try:
         return build(Entry, {**values, "name": path.stem})

@@ -1,6 +1,8 @@
-"""From a name to a file that may be used: cached, or fetched, and checked before it lies in the cache.
+"""From a name to a file that may be used: cached, or fetched, and checked before it lies in the
+cache.
 
-The bytes come from `download.py`; where the file lies, `cache.py` says; what it must be, its entry does.
+The bytes come from `download.py`; where the file lies, `cache.py` says; what it must be, its entry
+does.
 """
 
 from __future__ import annotations
@@ -54,7 +56,8 @@ def local_path(name_or_path: str | Path, kind: str = "detector") -> Path:
 def fetch(
     entry: Entry, cache: Cache | None = None, *, say: Say = say, timeout_s: float = TIMEOUT_S
 ) -> Path:
-    """Return the file of an entry, from the cache or from its address; its hash is checked either way.
+    """Return the file of an entry, from the cache or from its address; its hash is checked either
+    way.
 
     Args:
         entry: What to fetch.
@@ -63,8 +66,8 @@ def fetch(
         timeout_s: Longest silence of a server, seconds.
 
     Raises:
-        CheckpointError: If it cannot be reached (the message says where to put a file fetched by other means),
-            or is not what it should be; then it is removed.
+        CheckpointError: If it cannot be reached (the message says where to put a file fetched by
+            other means), or is not what it should be; then it is removed.
         SettingError: If the cache's folder cannot be written to.
     """
     cache = cache or default_cache()
@@ -90,8 +93,8 @@ def _check_cached(path: Path, expected: str) -> None:
     actual = sha256_of_file(path)
     if actual != expected:
         raise CheckpointError(
-            f"{path}: sha256 {actual}, expected {expected}: it was changed or damaged since it was fetched. Remove "
-            "the file; then it is fetched again."
+            f"{path}: sha256 {actual}, expected {expected}: it was changed or damaged since it was "
+            "fetched. Remove the file; then it is fetched again."
         )
 
 
@@ -117,7 +120,9 @@ def _fetch(entry: Entry, cache: Cache, say: Say, timeout_s: float) -> None:
 
 
 def _accept(entry: Entry, cache: Cache, file: Path, say: Say) -> None:
-    """Check a whole file, and pin its hash if none is known; remove it if it is not what it should be."""
+    """Check a whole file, and pin its hash if none is known; remove it if it is not what it should
+    be.
+    """
     try:
         size, sha256 = file.stat().st_size, sha256_of_file(file)
         expected = cache.expected(entry)
@@ -134,20 +139,23 @@ def _accept(entry: Entry, cache: Cache, file: Path, say: Say) -> None:
     except CheckpointError as error:
         file.unlink(missing_ok=True)
         raise CheckpointError(
-            f"{PREFIX}{entry.name} from {address_of(entry)}: {str(error).rstrip('.')}. It was not kept."
+            f"{PREFIX}{entry.name} from {address_of(entry)}: {str(error).rstrip('.')}. It was not "
+            "kept."
         ) from error
     if expected is None:
         cache.pin(entry, sha256)
         say(
-            f"warning: no source states the sha256 of {PREFIX}{entry.name}; this file has {sha256}. From now on only "
-            "it is accepted; compare it with another machine's if you can."
+            f"warning: no source states the sha256 of {PREFIX}{entry.name}; this file has "
+            f"{sha256}. From now on only it is accepted; compare it with another machine's if you "
+            "can."
         )
 
 
 def address_of(entry: Entry) -> str:
     """The address to fetch from: the entry's, or the mirror that the variables name.
 
-    `SSD_WEIGHTS_MIRROR` stands for scheme and host of every address, `HF_ENDPOINT` for https://huggingface.co.
+    `SSD_WEIGHTS_MIRROR` stands for scheme and host of every address, `HF_ENDPOINT` for
+    https://huggingface.co.
 
     Raises:
         SettingError: If a variable holds no http or https address.
@@ -172,7 +180,8 @@ def _require_safe(address: str, expected: str | None) -> None:
     here = parts.hostname in ("localhost", "127.0.0.1", "::1")
     if parts.scheme == "http" and expected is None and not here:
         raise CheckpointError(
-            f"{address}: plain http, and no hash of the file is known: not fetched. Use an https mirror."
+            f"{address}: plain http, and no hash of the file is known: not fetched. Use an https "
+            "mirror."
         )
 
 
@@ -180,7 +189,8 @@ def by_hand(entry: Entry, cache: Cache, reason: str) -> str:
     """Say what to fetch, from where, and where to put it."""
     expected = entry.sha256 or (f"{entry.sha256_starts}..." if entry.sha256_starts else "not known")
     return (
-        f"{PREFIX}{entry.name} is not in the cache and could not be fetched: {reason}. On a machine with a network "
-        f"fetch {entry.address} (sha256 {expected}) and put it at {cache.path(entry)}; then run the same command. "
-        f"A proxy is taken from HTTPS_PROXY, a mirror from {MIRROR}."
+        f"{PREFIX}{entry.name} is not in the cache and could not be fetched: {reason}. On a "
+        f"machine with a network fetch {entry.address} (sha256 {expected}) and put it at "
+        f"{cache.path(entry)}; then run the same command. A proxy is taken from HTTPS_PROXY, a "
+        f"mirror from {MIRROR}."
     )

@@ -1,7 +1,7 @@
 """A Hub card as it is: what it promises, where its files are, and what is wrong with it.
 
-Cards are Markdown with lines `key: value` between two rules; addresses stand in angle brackets, the files in
-an indented list. Fetching is `fetch.py`'s matter.
+Cards are Markdown with lines `key: value` between two rules; addresses stand in angle brackets, the
+files in an indented list. Fetching is `fetch.py`'s matter.
 """
 
 from __future__ import annotations
@@ -151,13 +151,15 @@ def _lint_words(card: HubCard) -> list[str]:
     backbone, model = card.values.get("backbone-name"), card.values.get("model-name")
     if backbone and re.fullmatch(r"ssd\d*", backbone):
         found.append(
-            f"backbone-name is {backbone}, which is a detector (model-name {model}), not a backbone."
+            f"backbone-name is {backbone}, which is a detector (model-name {model}), not a "
+            "backbone."
         )
     if "shape" not in "".join(card.values):
         found.append("input-shape is missing.")
     elif re.search(r"\b(224|227)\b", card.values.get("input-shape", "")) and detects:
         found.append(
-            f"input-shape {card.values['input-shape']} is a classifier's; SSD's networks take 300, 320 or 640 pixels."
+            f"input-shape {card.values['input-shape']} is a classifier's; SSD's networks take 300, "
+            "320 or 640 pixels."
         )
     if not card.figures:
         found.append("no accuracy: nothing says how good the weights are.")
@@ -167,7 +169,8 @@ def _lint_words(card: HubCard) -> list[str]:
             found.append(f"{key} is {shown(value)}, no number.")
         elif float(number[0]) > _BEST_AP:
             found.append(
-                f"{key} {value} cannot be the AP of an SSD on COCO; the largest published is below 40."
+                f"{key} {value} cannot be the AP of an SSD on COCO; the largest published is below "
+                "40."
             )
         if "map" not in f"{key} {value}".lower():
             found.append(f"{key} {value}: does not say which measure it is.")
@@ -220,8 +223,8 @@ def entry_from(card: HubCard, network: str, classes: int = 81) -> Entry:
         raise DataError(f"{card.path}: offers no ckpt file: there is nothing to load here.")
     if asset.sha256 == EMPTY_SHA256:
         raise DataError(
-            f"{card.path}: asset-sha256 is the hash of an empty file: whoever wrote the card hashed a failed "
-            "download. It proves nothing; ask for the right one."
+            f"{card.path}: asset-sha256 is the hash of an empty file: whoever wrote the card "
+            "hashed a failed download. It proves nothing; ask for the right one."
         )
     if not re.fullmatch("[0-9a-f]{64}", asset.sha256):
         raise DataError(f"{card.path}: asset-sha256 is {shown(asset.sha256)}, no sha256.")

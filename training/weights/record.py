@@ -1,7 +1,8 @@
-"""The ledger of a fetched file, beside it in the cache: whose weights these are, and which is which in our networks.
+"""The ledger of a fetched file, beside it in the cache: whose weights these are, and which is which
+in our networks.
 
-Nothing is compared here: that a file holds what its entry promises was checked in `check.py`, and what becomes of
-the weights in a network is put on record where they are loaded.
+Nothing is compared here: that a file holds what its entry promises was checked in `check.py`, and
+what becomes of the weights in a network is put on record where they are loaded.
 """
 
 from __future__ import annotations
@@ -58,7 +59,9 @@ def _names_of_detector(path: Path, entry: Entry, weights: Weights) -> dict[str, 
 
 
 def _names_of_backbone(entry: Entry, weights: Weights) -> dict[str, str]:
-    """Names in classifiers of MindSpore, from which every network here derives its own, to the donor's."""
+    """Names in classifiers of MindSpore, from which every network here derives its own, to the
+    donor's.
+    """
     donor = find_donor(entry.network, weights)
     leaves = ("weight", "bias", "gamma", "beta", "moving_mean", "moving_variance")
     return {

@@ -1,9 +1,11 @@
-"""Build stand-ins for CANN's libraries, so that MindSpore's own Ascend backend loads on a machine without CANN.
+"""Build stand-ins for CANN's libraries, so that MindSpore's own Ascend backend loads on a machine
+without CANN.
 
     python tests/ascend/stand_ins/build.py OUT
 
-OUT/cann/lib64 gets one library that defines every symbol which the wheel leaves open, and empty ones of the other
-names that the plugin is linked against. Nothing is downloaded, nothing is computed: kernels are not run in a dry run.
+OUT/cann/lib64 gets one library that defines every symbol which the wheel leaves open, and empty
+ones of the other names that the plugin is linked against. Nothing is downloaded, nothing is
+computed: kernels are not run in a dry run.
 """
 
 from __future__ import annotations
@@ -156,7 +158,9 @@ def generated(wanted: set[str], operators: set[str], ours: set[str]) -> str:
 
 
 def build(out: Path) -> str:
-    """Build everything below `out`, one process at a time; return a line that says what was built."""
+    """Build everything below `out`, one process at a time; return a line that says what was
+    built.
+    """
     out.parent.mkdir(parents=True, exist_ok=True)
     with out.with_name(f"{out.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -168,7 +172,8 @@ def build_alone(out: Path) -> str:
     missing = [tool for tool in ("gcc", "g++", "nm", "c++filt") if shutil.which(tool) is None]
     if missing:
         raise SystemExit(
-            f"error: {', '.join(missing)} not found. On Debian or Ubuntu: apt-get install build-essential"
+            f"error: {', '.join(missing)} not found. On Debian or Ubuntu: apt-get install "
+            "build-essential"
         )
     home = mindspore_lib()
     if not (home / "plugin/ascend").is_dir():
@@ -221,7 +226,9 @@ def build_alone(out: Path) -> str:
 
 
 def fingerprint(home: Path) -> str:
-    """What the stand-ins are made from, in a few words: sources, and the wheel's version and place."""
+    """What the stand-ins are made from, in a few words: sources, and the wheel's version and
+    place.
+    """
     sources = b"".join((HERE / name).read_bytes() for name in ("build.py", "cann.cpp", "cores.c"))
     version = (home.parent / "version.py").read_bytes()
     return hashlib.sha256(sources + version + str(home).encode() + sys.version.encode()).hexdigest()
@@ -238,7 +245,8 @@ def environment(out: Path, cores: int = 24) -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join([str(out / "python"), *([python] if python else [])]),
         "LD_PRELOAD": str(out / "cores.so"),
         "SSD_STAND_IN_CORES": str(cores),
-        # Level 0 stops before the backend; 1 selects kernels, plans memory and schedules; 2 and 3 need more of CANN.
+        # Level 0 stops before the backend; 1 selects kernels, plans memory and schedules; 2 and 3
+        # need more of CANN.
         "MS_SIMULATION_LEVEL": "1",
     }
 

@@ -1,4 +1,6 @@
-"""Windows and what they do to boxes: inside, of positive area, with their own labels, floors honoured."""
+"""Windows and what they do to boxes: inside, of positive area, with their own labels, floors
+honoured.
+"""
 
 from __future__ import annotations
 
@@ -128,7 +130,9 @@ def test_crops_keep_to_scale_and_aspect(image: tuple[int, int, Truth], seed: int
 
 
 def test_the_published_floor_is_not_enforced() -> None:
-    """The documented defect: with one box, crops below the floor pass (they never do in `paper`)."""
+    """The documented defect: with one box, crops below the floor pass (they never do in
+    `paper`).
+    """
     box = np.array([[20, 20, 80, 80]], np.float32)
     only = dataclasses.replace(PUBLISHED, crop_min_overlaps=[0.9])
     canvas = Window(0, 0, 100, 100)

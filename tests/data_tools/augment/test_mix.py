@@ -114,7 +114,9 @@ def test_a_window_of_a_mosaic_shows_the_image_at_its_scale() -> None:
 
 
 def slow_warp(plane: np.ndarray, matrix: np.ndarray, fill: float) -> np.ndarray:
-    """Each output pixel asks where its centre comes from and mixes the four pixels around, in float64."""
+    """Each output pixel asks where its centre comes from and mixes the four pixels around, in
+    float64.
+    """
     back = np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))
     rows, columns = plane.shape
     out = np.empty(plane.shape)

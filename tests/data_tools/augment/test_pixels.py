@@ -1,4 +1,6 @@
-"""Rendered pixels are those of the plain way: cut out, resize, colour one change after the other, mirror."""
+"""Rendered pixels are those of the plain way: cut out, resize, colour one change after the other,
+mirror.
+"""
 
 from __future__ import annotations
 

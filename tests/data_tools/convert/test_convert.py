@@ -1,4 +1,6 @@
-"""The converter end to end: right rows, every defect handled, all or nothing, the same for any workers."""
+"""The converter end to end: right rows, every defect handled, all or nothing, the same for any
+workers.
+"""
 
 from __future__ import annotations
 
@@ -227,7 +229,9 @@ def test_done_changed_and_overwritten(tmp_path: Path, capsys: pytest.CaptureFixt
 def test_overwrite_keeps_one_whole_set_at_every_moment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
 ) -> None:
-    """Stop where a kill would hurt most: before the old set moves aside, and before the new one appears."""
+    """Stop where a kill would hurt most: before the old set moves aside, and before the new one
+    appears.
+    """
     write_plain_coco(tmp_path, 12)
     out = tmp_path / "out"
     run(coco_settings(tmp_path, out))
@@ -473,7 +477,9 @@ def test_a_finished_shard_that_a_power_cut_emptied_is_made_again(
 
 
 def test_a_split_that_loses_its_boxes_is_an_error(tmp_path: Path) -> None:
-    """Images that lose all boxes are out; a split that loses all, or more than half of many, is refused."""
+    """Images that lose all boxes are out; a split that loses all, or more than half of many, is
+    refused.
+    """
     few = [box_entry(k, k, [100, 100, 5, 5]) for k in (1, 2)]
     write_coco(tmp_path, [image_entry(k) for k in (1, 2, 3)], few)
     with pytest.raises(DataError, match=r"2 of its 2 boxes.*\n  box_outside: 2 "):

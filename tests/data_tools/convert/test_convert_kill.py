@@ -1,4 +1,6 @@
-"""Real processes: killed at random moments, on full and read-only disks, two at once. Nothing is lost."""
+"""Real processes: killed at random moments, on full and read-only disks, two at once. Nothing is
+lost.
+"""
 
 from __future__ import annotations
 

@@ -68,7 +68,9 @@ def test_audit_finds_what_the_converter_finds(
 def test_audit_counts_sides_and_aspects_of_every_split(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Histograms by hand, crowds left out, in the JSON and on the terminal; the picture has all splits."""
+    """Histograms by hand, crowds left out, in the JSON and on the terminal; the picture has all
+    splits.
+    """
     boxes = [[0, 0, 16, 16], [0, 0, 4, 4], [0, 0, 40, 10], [0, 0, 10, 30]]
     entries = [box_entry(k, 1, [float(v) for v in box]) for k, box in enumerate(boxes, 1)]
     entries.append(box_entry(9, 1, [0, 0, 40, 40], iscrowd=1))

@@ -1,4 +1,6 @@
-"""A set that grew is the one that converting all at once makes, in everything but the cut into shards."""
+"""A set that grew is the one that converting all at once makes, in everything but the cut into
+shards.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What differs between two converted sets is named: every change that was made, and nothing else."""
+"""What differs between two converted sets is named: every change that was made, and nothing
+else.
+"""
 
 from __future__ import annotations
 

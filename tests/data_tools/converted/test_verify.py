@@ -1,4 +1,6 @@
-"""Verification finds any change of any byte, names the shard and its images, and never dies of it."""
+"""Verification finds any change of any byte, names the shard and its images, and never dies of
+it.
+"""
 
 from __future__ import annotations
 

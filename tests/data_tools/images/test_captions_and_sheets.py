@@ -141,7 +141,7 @@ def test_where_to_look() -> None:
         pictures=[Path("a b/c.png"), Path("x/d.csv")], tensorboard=Path("my run"), then="more"
     )
     assert line == (
-        "look at it: pictures: a b/c.png; TensorBoard: pip install tensorboard, then tensorboard --logdir "
-        "'my run'; more"
+        "look at it: pictures: a b/c.png; TensorBoard: pip install tensorboard, then tensorboard "
+        "--logdir 'my run'; more"
     )
     assert where_to_look() == "look at it: there are no pictures"

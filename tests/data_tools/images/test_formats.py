@@ -1,4 +1,6 @@
-"""Formats are told by signature: what reaches a decoder, what is refused in words, which way up pictures are."""
+"""Formats are told by signature: what reaches a decoder, what is refused in words, which way up
+pictures are.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What the structure of an image file tells: true facts, and every file that OpenCV refuses is flagged."""
+"""What the structure of an image file tells: true facts, and every file that OpenCV refuses is
+flagged.
+"""
 
 from __future__ import annotations
 

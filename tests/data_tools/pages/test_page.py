@@ -1,4 +1,6 @@
-"""HTML reports: one file that needs nothing else, whatever its texts are; in a real browser (slow)."""
+"""HTML reports: one file that needs nothing else, whatever its texts are; in a real browser
+(slow).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The pipeline's front is a real `mindspore.dataset`: same batches, same errors, nothing left running."""
+"""The pipeline's front is a real `mindspore.dataset`: same batches, same errors, nothing left
+running.
+"""
 
 from __future__ import annotations
 

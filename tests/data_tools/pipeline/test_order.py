@@ -1,4 +1,6 @@
-"""The order of a run: each image once an epoch, the same for any number of devices and any start."""
+"""The order of a run: each image once an epoch, the same for any number of devices and any
+start.
+"""
 
 from __future__ import annotations
 

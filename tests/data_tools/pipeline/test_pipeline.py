@@ -1,4 +1,6 @@
-"""Batches are the same bits for any workers, ranks and starts; every image comes as often as it should."""
+"""Batches are the same bits for any workers, ranks and starts; every image comes as often as it
+should.
+"""
 
 from __future__ import annotations
 

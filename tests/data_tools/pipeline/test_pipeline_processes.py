@@ -1,4 +1,6 @@
-"""Real processes that are interrupted, killed or starved of memory: a message, and nothing left behind."""
+"""Real processes that are interrupted, killed or starved of memory: a message, and nothing left
+behind.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Samplers: weights are the papers' formulas, an epoch draws them exactly, and is the same for ranks and starts."""
+"""Samplers: weights are the papers' formulas, an epoch draws them exactly, and is the same for
+ranks and starts.
+"""
 
 from __future__ import annotations
 
@@ -92,7 +94,8 @@ def test_over_many_epochs_the_mean_is_the_weight() -> None:
     assert weights is not None
     order = TrainOrder(60, 3, 60, weights=weights)
     counts = sum(np.bincount(order.rows(epoch), minlength=60) for epoch in range(2000))
-    # A count of an epoch is one of two neighbours: deviation at most 1/2, of the mean 1/2/sqrt(2000).
+    # A count of an epoch is one of two neighbours: deviation at most 1/2, of the mean
+    # 1/2/sqrt(2000).
     np.testing.assert_allclose(counts / 2000, weights, atol=5 * 0.5 / sqrt(2000))
 
 

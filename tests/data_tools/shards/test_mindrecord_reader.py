@@ -1,4 +1,6 @@
-"""Rows read straight from the pages are the library's own, whatever is in them; damage is an error."""
+"""Rows read straight from the pages are the library's own, whatever is in them; damage is an
+error.
+"""
 
 from __future__ import annotations
 

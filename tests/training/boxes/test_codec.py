@@ -1,4 +1,6 @@
-"""Matching is the slow rule's to the last anchor, the goldens agree, and decoding undoes encoding."""
+"""Matching is the slow rule's to the last anchor, the goldens agree, and decoding undoes
+encoding.
+"""
 
 from __future__ import annotations
 

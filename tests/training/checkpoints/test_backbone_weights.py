@@ -70,7 +70,8 @@ def test_backbone_is_loaded_and_nothing_else(network: Any) -> None:
     report = load_backbone(network, weights)
     assert report.skipped == ("classifier.weight",)
     assert report.lines()[-1] == (
-        "    classifier.weight: shape (1000, 10), nothing of the detector's backbone is made from it"
+        "    classifier.weight: shape (1000, 10), nothing of the detector's backbone is made from "
+        "it"
     )
     assert len(report.loaded) + len(report.missing) == len(before)
     for parameter in network.get_parameters():

@@ -231,7 +231,9 @@ def test_a_card_of_another_format_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_run_goes_on_in_the_other_format(tmp_path: Path) -> None:
-    """As with resume=true and another checkpoint.format: what is there stays until it is too old."""
+    """As with resume=true and another checkpoint.format: what is there stays until it is too
+    old.
+    """
     first = CheckpointStore(tmp_path, keep=2)
     for step in (1, 2):
         first.mark(save(first, step), {"coco": {}}, {"step": step, "AP": 0.1})

@@ -1,6 +1,7 @@
 """Networks of other houses: what ours compute with their weights is what theirs computed.
 
-The numbers were made by the libraries themselves, with weights filled by name: `tests/golden/make_donor_goldens.py`.
+The numbers were made by the libraries themselves, with weights filled by name:
+`tests/golden/make_donor_goldens.py`.
 """
 
 from __future__ import annotations
@@ -81,7 +82,9 @@ FAST = ("mobilenet_v1.timm", "mobilenet_v2.torchvision", "mobilenet_v3_large.tor
 def test_features_of_a_backbone_are_the_donors(
     donor: str, backbone_goldens: dict[str, np.ndarray]
 ) -> None:
-    """With the settings of the registry's entry; every weight of the donor is loaded, or left out for a reason."""
+    """With the settings of the registry's entry; every weight of the donor is loaded, or left out
+    for a reason.
+    """
     entry = registry()[donor]
     model = model_settings(NETWORKS[entry.network], **entry.model)
     network = build_network(model, 3)

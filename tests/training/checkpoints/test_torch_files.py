@@ -1,4 +1,6 @@
-"""torch's files, read without running them: what is read, what is refused, and what a fuzzer makes of it."""
+"""torch's files, read without running them: what is read, what is refused, and what a fuzzer makes
+of it.
+"""
 
 from __future__ import annotations
 

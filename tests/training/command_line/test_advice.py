@@ -1,4 +1,6 @@
-"""What a user is told to do next: never to convert over a finished set, and what lies where a file was looked for."""
+"""What a user is told to do next: never to convert over a finished set, and what lies where a file
+was looked for.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Causes of errors and the confusion matrix: hand-made cases, and a slow reading of their definitions."""
+"""Causes of errors and the confusion matrix: hand-made cases, and a slow reading of their
+definitions.
+"""
 
 from __future__ import annotations
 
@@ -158,7 +160,9 @@ def test_base_is_the_ap50_of_coco(seed: int) -> None:
 
 
 def hand_made(detections: list[tuple[int, list[float], float]]) -> tuple[Any, Any, Any]:
-    """One image with a cat (class 1) at 0..100, a dog (2) at 200..300 and a crowd of cats at 500..600."""
+    """One image with a cat (class 1) at 0..100, a dog (2) at 200..300 and a crowd of cats at
+    500..600.
+    """
     boxes = [(1, [0, 0, 100, 100], 0), (2, [200, 0, 100, 100], 0), (1, [500, 0, 100, 100], 1)]
     truth = from_coco(
         [{"id": 5}],

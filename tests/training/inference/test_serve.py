@@ -1,4 +1,6 @@
-"""The local page: what it answers, what it refuses, and (slow) that a real browser shows the boxes."""
+"""The local page: what it answers, what it refuses, and (slow) that a real browser shows the
+boxes.
+"""
 
 from __future__ import annotations
 
@@ -250,7 +252,8 @@ def test_other_paths_methods_and_missing_length(port: int) -> None:
 
 
 def test_other_sites_may_not_use_the_page(port: int) -> None:
-    # A name that resolves to this machine, and a page from elsewhere, both through the user's browser.
+    # A name that resolves to this machine, and a page from elsewhere, both through the user's
+    # browser.
     assert ask(port, "GET", "/", Host="evil.example:80")[0] == 403
     assert ask(port, "POST", "/detect", png(), Origin="http://evil.example")[0] == 403
     own = f"http://127.0.0.1:{port}"
@@ -351,7 +354,8 @@ def test_several_pictures_a_choice_of_classes_and_what_is_saved(
         "window.kept = []; save = (blob, name) => blob.text().then(t => kept.push([name, t]))"
     )
     browser.run(
-        "document.getElementById('save-all').click(); document.getElementById('save-picture').click()"
+        "document.getElementById('save-all').click(); "
+        "document.getElementById('save-picture').click()"
     )
     browser.wait_for("return kept.length === 2")
     kept = dict(browser.run("return kept"))
@@ -400,7 +404,8 @@ def test_dropping_a_picture_on_the_page(port: int, browser: Browser) -> None:
     browser.run(
         f"const file = new File([new Uint8Array([{values}])], 'p.png', {{type: 'image/png'}});"
         "const carried = new DataTransfer(); carried.items.add(file);"
-        "document.body.dispatchEvent(new DragEvent('drop', {dataTransfer: carried, bubbles: true}));"
+        "document.body.dispatchEvent(new DragEvent('drop', {dataTransfer: carried, bubbles: "
+        "true}));"
     )
     browser.wait_for("return document.getElementById('canvas').dataset.boxes === '1'")
     assert browser.run("return document.getElementById('canvas').width") == 700

@@ -37,7 +37,8 @@ def test_every_draw_is_the_ap_of_its_images(seed: int) -> None:
     truth, a = random_case(seed)
     _, b = random_case(seed)
     rng = np.random.default_rng(seed)
-    # Equal scores on different images, not within one: there copies are taken detection by detection.
+    # Equal scores on different images, not within one: there copies are taken detection by
+    # detection.
     for run in (a, b):
         for number in {row["image_id"] for row in run}:
             rows = [row for row in run if row["image_id"] == number]

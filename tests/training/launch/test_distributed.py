@@ -1,4 +1,6 @@
-"""Jobs of several real processes: ended as a whole, joined over machines. Their sums: test_equal_ranks.py."""
+"""Jobs of several real processes: ended as a whole, joined over machines. Their sums:
+test_equal_ranks.py.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Watching ranks: on a clock that does not jump, with the right one blamed, and nothing left after a kill."""
+"""Watching ranks: on a clock that does not jump, with the right one blamed, and nothing left after
+a kill.
+"""
 
 from __future__ import annotations
 

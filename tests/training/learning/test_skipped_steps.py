@@ -1,6 +1,7 @@
 """Half precision, and steps that are left out: overflows, and batches that are not finite.
 
-One run with a loss scale that is far too large at first, whose 14th, 16th and 17th batch are poisoned.
+One run with a loss scale that is far too large at first, whose 14th, 16th and 17th batch are
+poisoned.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Depthwise convolution for training on CPU, beside an oracle in float64 and beside MindSpore's own."""
+"""Depthwise convolution for training on CPU, beside an oracle in float64 and beside MindSpore's
+own.
+"""
 
 from __future__ import annotations
 
@@ -135,7 +137,9 @@ def test_half_precision_keeps_the_operators_of_mindspore() -> None:
 
 
 class Loss(nn.Cell):
-    """Five depthwise layers with something between them, and a sum whose terms count differently."""
+    """Five depthwise layers with something between them, and a sum whose terms count
+    differently.
+    """
 
     def __init__(self) -> None:
         super().__init__()

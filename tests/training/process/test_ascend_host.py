@@ -1,4 +1,6 @@
-"""What a host of Ascend cards has and lacks, on faked files: driver, CANN, packages, npu-smi's tables."""
+"""What a host of Ascend cards has and lacks, on faked files: driver, CANN, packages, npu-smi's
+tables.
+"""
 
 from __future__ import annotations
 
@@ -138,7 +140,8 @@ def test_what_stands_in_the_way_of_a_step(host: AscendHost, environ: dict[str, s
     used = dataclasses.replace(host.cards[1], health="OK")
     told = obstacle(1, cards=(used,))
     assert "in use by python (4711), 25536 MB are free" in told
-    # Where CANN is another package than its own, what only speaks of its version is no reason to stop.
+    # Where CANN is another package than its own, what only speaks of its version is no reason to
+    # stop.
     assert obstacle(cann="", driver="", firmware="", kernels=()) == ""
 
 

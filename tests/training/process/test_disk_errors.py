@@ -84,8 +84,8 @@ def test_the_words() -> None:
         raise no_space()
     caught.value.saved_step = 12
     assert str(caught.value) == (
-        "RUN/log.jsonl: could not be written (No space left on device). Step 12 is saved; make room "
-        "and run again with resume=true."
+        "RUN/log.jsonl: could not be written (No space left on device). Step 12 is saved; make "
+        "room and run again with resume=true."
     )
     what = "No step is saved; mend this and run again"
     with pytest.raises(UserError, match=what), disk_errors(Path("x")):

@@ -15,8 +15,9 @@ from training.process.ascend_host import AscendHost
 from training.process.settings import RuntimeSettings
 
 SHOW = (
-    "import json, os; from training.process.runtime import prepare_environment; e = prepare_environment();"
-    "print(json.dumps([os.environ['ONEDNN_MAX_CPU_ISA'], os.environ['GLOG_v'], list(e.notes)]))"
+    "import json, os; from training.process.runtime import prepare_environment; e = "
+    "prepare_environment();print(json.dumps([os.environ['ONEDNN_MAX_CPU_ISA'], "
+    "os.environ['GLOG_v'], list(e.notes)]))"
 )
 
 
@@ -34,8 +35,8 @@ def test_the_fast_path_is_chosen_unless_the_user_chose() -> None:
     ours = in_new_process(SHOW)
     assert '["AVX2", "3", ["ONEDNN_MAX_CPU_ISA=AVX2 (set by us' in ours
     assert "mindspore" not in in_new_process(
-        "import sys; from training.process.runtime import prepare_environment; prepare_environment();"
-        "print([m for m in sys.modules if m.startswith('mindspore')])"
+        "import sys; from training.process.runtime import prepare_environment; "
+        "prepare_environment();print([m for m in sys.modules if m.startswith('mindspore')])"
     )
     theirs = in_new_process(SHOW, ONEDNN_MAX_CPU_ISA="AVX512_CORE", GLOG_v="1")
     assert (

@@ -1,4 +1,6 @@
-"""`schedule_to=max_minutes`: the recipe is cut to the time there is, once, and then is a recipe like any other."""
+"""`schedule_to=max_minutes`: the recipe is cut to the time there is, once, and then is a recipe
+like any other.
+"""
 
 from __future__ import annotations
 

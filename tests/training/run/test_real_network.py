@@ -1,4 +1,6 @@
-"""SSD300 on two ranks: what a network of 255 weight tensors meets and the tests' small one does not."""
+"""SSD300 on two ranks: what a network of 255 weight tensors meets and the tests' small one does
+not.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Exact resume with real processes: killed, interrupted and damaged on the way, equal at the end."""
+"""Exact resume with real processes: killed, interrupted and damaged on the way, equal at the
+end.
+"""
 
 from __future__ import annotations
 

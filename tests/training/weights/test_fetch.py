@@ -1,4 +1,6 @@
-"""Weights by name from a server on this machine: fetched, resumed, checked, refused, and cached once."""
+"""Weights by name from a server on this machine: fetched, resumed, checked, refused, and cached
+once.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
-"""SSD300 of the paper (arXiv:1512.02325): VGG-16, a scaled L2 norm, dense predictors, 8,732 default boxes.
+"""SSD300 of the paper (arXiv:1512.02325): VGG-16, a scaled L2 norm, dense predictors, 8,732 default
+boxes.
 
-Backbone and head live in `training/nets`; the published MindSpore variation of it is `ssd_vgg16.py`.
+Backbone and head live in `training/nets`; the published MindSpore variation of it is
+`ssd_vgg16.py`.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ EXTRAS = (
     (256, 128, 256, False),
     (256, 128, 256, False),
 )
-"""Channels before, between and after the two convolutions of each extra level; whether it halves the map."""
+"""Channels before, between and after the two convolutions of each extra level; whether it halves
+the map."""
 
 
 class SSD300VGG16(SSD):

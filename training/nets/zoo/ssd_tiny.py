@@ -1,6 +1,7 @@
 """SSD tiny: a small detector of our own that a CPU can train from nothing within minutes.
 
-Dense 3x3 convolutions only: on CPUs they run far nearer to the peak than depthwise ones. Not published.
+Dense 3x3 convolutions only: on CPUs they run far nearer to the peak than depthwise ones. Not
+published.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from training.nets.ssd import SSD
 STEM = ((32, 7, 4), (32, 3, 1))
 """Channels, kernel and stride of the layers before the first level.
 
-One large convolution of stride 4 instead of two small ones of stride 2: on a CPU the gradient of an early
-layer's weights costs by its output's size, and those two took four tenths of a training step.
+One large convolution of stride 4 instead of two small ones of stride 2: on a CPU the gradient of an
+early layer's weights costs by its output's size, and those two took four tenths of a training step.
 """
 
 STAGES = (
@@ -60,7 +61,9 @@ class SSDTiny(SSD):
         return maps
 
     def in_backbone(self, name: str) -> bool:
-        """All but the heads: no classifier has these layers, but they learn what backbones learn."""
+        """All but the heads: no classifier has these layers, but they learn what backbones
+        learn.
+        """
         return not name.startswith("multi_box.")
 
 

@@ -1,8 +1,8 @@
 """SSD300 with VGG-16: the paper's network with the published variations, a predictor a level.
 
-Published variations: no activation after `b6` and later, depthwise-separable predictors, no L2 norm.
-Its dropout after `b6` and `b7` is left out, as the paper does: random masks would make a resumed run
-differ, and in inference it does nothing.
+Published variations: no activation after `b6` and later, depthwise-separable predictors, no L2
+norm. Its dropout after `b6` and `b7` is left out, as the paper does: random masks would make a
+resumed run differ, and in inference it does nothing.
 """
 
 from __future__ import annotations
