@@ -220,6 +220,7 @@ class TrainSettings:
     evaluate_split: str = setting("val", "split to evaluate on")
     evaluate_every_epochs: float = setting(10.0, "epochs between evaluations; 0 = only at the end")
     evaluate_at_end: bool = setting(True, "evaluate the last weights")
+    evaluate_loss: bool = setting(True, "evaluations also tell the loss on the evaluation split")
     model: ModelSettings = setting(ModelSettings(), "the network")
     loss: LossSettings = setting(LossSettings(), "the loss")
     augment: AugmentSettings = setting(AugmentSettings(), "augmentation")

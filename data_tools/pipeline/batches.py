@@ -81,6 +81,15 @@ class TrainBatch:
     stage_seconds: npt.NDArray[np.float64]
 
 
+def target_layout(count: int, encoder: Encoder) -> Layout:
+    """Return the layout of the targets of so many images."""
+    anchors = encoder.num_anchors
+    return {
+        "loc_targets": ((count, anchors, 4), "float32"),
+        "labels": ((count, anchors), "int32"),
+    }
+
+
 class WorkerBuffers:
     """The memory of one worker, kept from batch to batch."""
 
@@ -117,11 +126,10 @@ class TrainBatchBuilder:
 
     @property
     def layout(self) -> Layout:
-        count, anchors = self.order.batch_size, self.encoder.num_anchors
+        count = self.order.batch_size
         return {
             "images": ((count, 3, *self.image_size), "uint8"),
-            "loc_targets": ((count, anchors, 4), "float32"),
-            "labels": ((count, anchors), "int32"),
+            **target_layout(count, self.encoder),
             "image_ids": ((count,), "int64"),
             "stage_seconds": ((len(STAGES),), "float64"),
         }

@@ -11,9 +11,11 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
+from data_tools.augment.boxes_in_view import Truth, Window, seen_through
 from data_tools.augment.render import resize
 from data_tools.core.reusable_memory import Arrays, Layout
 from data_tools.images.decode import decode_bgr
+from data_tools.pipeline.batches import Encoder, target_layout
 from data_tools.shards.reader import RowReader
 
 
@@ -26,12 +28,16 @@ class EvalBatch:
         image_ids: (N,) int64, -1 where padded.
         heights: (N,) int32, the stored image's rows, 0 where padded.
         widths: (N,) int32, the stored image's columns, 0 where padded.
+        loc_targets: (N, A, 4) float32 as in training, if there is an encoder; else None. Zeros where padded.
+        labels: (N, A) int32 as in training, if there is an encoder; else None. -1 where padded.
     """
 
     images: npt.NDArray[np.uint8]
     image_ids: npt.NDArray[np.int64]
     heights: npt.NDArray[np.int32]
     widths: npt.NDArray[np.int32]
+    loc_targets: npt.NDArray[np.float32] | None = None
+    labels: npt.NDArray[np.int32] | None = None
 
 
 @dataclass
@@ -39,11 +45,16 @@ class EvalMaker:
     rows: RowReader
     batches: npt.NDArray[np.int64]
     image_size: tuple[int, int]
+    encoder: Encoder | None = None
 
     @property
     def layout(self) -> Layout:
         count = self.batches.shape[1]
+        targets: Layout = {}
+        if self.encoder is not None:
+            targets = target_layout(count, self.encoder)
         return {
+            **targets,
             "images": ((count, 3, *self.image_size), "uint8"),
             "image_ids": ((count,), "int64"),
             "heights": ((count,), "int32"),
@@ -56,6 +67,7 @@ class EvalMaker:
     def fill(self, number: int, arrays: Arrays) -> None:
         for name, padding in (("images", 0), ("image_ids", -1), ("heights", 0), ("widths", 0)):
             cast(Any, arrays[name]).fill(padding)
+        truths = []
         for place, index in enumerate(self.batches[number].tolist()):
             if index < 0:
                 continue
@@ -66,4 +78,25 @@ class EvalMaker:
             resized = resize(image, self.image_size)
             arrays["images"][place] = resized[:, :, ::-1].transpose(2, 0, 1)
             arrays["image_ids"][place] = row.image_id
-            arrays["heights"][place], arrays["widths"][place] = image.shape[:2]
+            height, width = arrays["heights"][place], arrays["widths"][place] = image.shape[:2]
+            truth = Truth(row.boxes_yxyx_px, row.labels, row.iscrowd)
+            truths.append((place, truth, Window(0, 0, height, width)))
+        if self.encoder is not None:
+            self._encode(self.encoder, truths, arrays)
+
+    def _encode(
+        self, encoder: Encoder, truths: list[tuple[int, Truth, Window]], arrays: Arrays
+    ) -> None:
+        # As a training image that is shown whole.
+        loc_targets, labels = cast(Any, arrays["loc_targets"]), cast(Any, arrays["labels"])
+        loc_targets.fill(0)
+        labels.fill(-1)
+        if not truths:
+            return
+        places, boxes, windows = zip(*truths, strict=True)
+        seen, image_of = seen_through(boxes, windows, [False] * len(places))
+        image_of = np.asarray(places, np.intp)[image_of]
+        encoder.encode_batch(
+            seen.boxes_yxyx, seen.labels, seen.iscrowd, image_of, loc_targets, labels
+        )
+        labels[cast(Any, arrays["image_ids"]) < 0] = -1

@@ -104,6 +104,11 @@ class TrainPipeline:
         return build_dataset(BatchSource(self.make_batches, start_step, stop_step))
 
     @property
+    def encoder(self) -> Encoder:
+        """Boxes to targets."""
+        return self._maker.encoder
+
+    @property
     def num_workers(self) -> int:
         """Batches that are made at the same time."""
         return worker_count(self._settings.workers)
@@ -158,6 +163,7 @@ class EvalPipeline:
         rank: This device.
         world_size: Number of devices; all have the same number of batches.
         workers: Batches made at the same time, in threads; 0 takes one for each core.
+        encode: Boxes to targets, which batches then have as well; None leaves them out.
     """
 
     def __init__(
@@ -169,9 +175,10 @@ class EvalPipeline:
         rank: int = 0,
         world_size: int = 1,
         workers: int = 2,
+        encode: Encoder | None = None,
     ) -> None:
         rows = evaluation_rows(split.num_images, batch_size, rank, world_size)
-        self._maker = EvalMaker(RowReader(split), rows, image_size)
+        self._maker = EvalMaker(RowReader(split), rows, image_size, encode)
         self._count = workers
         self._workers: Workers | None = None
 

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import json
 import time
+import typing
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 
 from data_tools.core.errors import DataError
 from data_tools.core.progress import Progress
-from data_tools.pipeline.pipeline import EvalBatch, EvalPipeline
+from data_tools.pipeline.pipeline import Encoder, EvalBatch, EvalPipeline
 from data_tools.shards.manifest import ConvertedSplit
 from training.boxes.postprocess import PUBLISHED, Detections, Protocol, coco_protocol, detect
 from training.eval_settings import EvaluateSettings
@@ -29,6 +31,18 @@ PredictFn = Callable[
 ]
 """images (N, 3, H, W) uint8 RGB -> boxes yxyx relative (N, A, 4) and scores (N, A, C + 1)."""
 
+
+class Judge(typing.Protocol):
+    """A network that also compares what it says with the targets of a batch."""
+
+    @property
+    def encoder(self) -> Encoder:
+        """Makes the targets of the batches."""
+
+    def __call__(self, batch: EvalBatch) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Return boxes and scores of a batch that has targets, as `PredictFn` does."""
+
+
 Gather = Callable[[bytes], list[bytes]]
 """One rank's bytes -> every rank's, in the order of ranks, on every rank."""
 
@@ -37,7 +51,7 @@ _WAITING = 2
 
 
 def evaluate(
-    predict_fn: PredictFn,
+    predict_fn: PredictFn | None,
     split: ConvertedSplit,
     image_size: tuple[int, int],
     settings: EvaluateSettings,
@@ -46,6 +60,7 @@ def evaluate(
     world_size: int = 1,
     gather: Gather | None = None,
     show_progress: bool = True,
+    judge: Judge | None = None,
 ) -> EvaluationResult:
     """Score a network on every image of a split, each once over all ranks.
 
@@ -61,6 +76,7 @@ def evaluate(
         world_size: Number of ranks.
         gather: Collects bytes from all ranks; needed when `world_size` is above 1.
         show_progress: Print a progress bar (rank 0 only).
+        judge: Called in place of `predict_fn`, with whole batches and their targets.
 
     Returns:
         The figures.
@@ -70,6 +86,8 @@ def evaluate(
     """
     if world_size > 1 and gather is None:
         raise ValueError("evaluate: world_size > 1 needs gather")
+    if (predict_fn is None) == (judge is None):
+        raise ValueError("evaluate: needs predict_fn or judge")
     pipeline = EvalPipeline(
         split,
         image_size,
@@ -77,6 +95,7 @@ def evaluate(
         rank=rank,
         world_size=world_size,
         workers=settings.workers,
+        encode=judge.encoder if judge is not None else None,
     )
     protocols = (coco_protocol(settings), PUBLISHED)
     category_ids = [c.category_id for c in split.classes]
@@ -87,7 +106,11 @@ def evaluate(
     )
     with progress:
         image_ids, tables, seconds = collect(
-            predict_fn, pipeline.batches(), protocols, category_ids, progress
+            judge or (lambda batch: cast(PredictFn, predict_fn)(batch.images)),
+            pipeline.batches(),
+            protocols,
+            category_ids,
+            progress,
         )
     image_ids, tables = _gather_ranks(image_ids, tables, gather)
     truth = read_ground_truth(split.annotations_path)
@@ -96,7 +119,7 @@ def evaluate(
 
 
 def collect(
-    predict_fn: PredictFn,
+    predict: Callable[[EvalBatch], tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]],
     batches: Iterator[EvalBatch],
     protocols: tuple[Protocol, ...],
     category_ids: list[int],
@@ -105,7 +128,7 @@ def collect(
     """Run the network over batches and post-process each in a thread meanwhile.
 
     Args:
-        predict_fn: The network.
+        predict: The network.
         batches: Full batches; images with id -1 are padding.
         protocols: How to make detections; all see the same network output.
         category_ids: Category id of label 1, 2, ...
@@ -137,7 +160,7 @@ def collect(
             seconds["wait"] += read - begun
             if batch is None:
                 break
-            boxes, scores = predict_fn(batch.images)
+            boxes, scores = predict(batch)
             seconds["network"] += time.perf_counter() - read
             waiting.append(pool.submit(_detect_batch, batch, boxes, scores, protocols))
             while len(waiting) > _WAITING:

@@ -22,6 +22,7 @@ class DetectionCell(nn.Cell):
         model: Its settings.
         anchors_cyxhw_rel: (A, 4) default boxes; None returns the raw regression.
         normalize: Whether the input is pixels in 0..255.
+        keeps_raw: Return the raw regression and the logits as well, for a loss.
     """
 
     def __init__(
@@ -30,10 +31,12 @@ class DetectionCell(nn.Cell):
         model: ModelSettings,
         anchors_cyxhw_rel: npt.NDArray[np.float32] | None,
         normalize: bool,
+        keeps_raw: bool = False,
     ) -> None:
         super().__init__(auto_prefix=False)
         self.network = network
         self.takes_pixels = normalize
+        self.keeps_raw = keeps_raw
         self.normalize = Normalize(model.mean, model.std)
         self.decodes = anchors_cyxhw_rel is not None
         if anchors_cyxhw_rel is not None:
@@ -44,11 +47,18 @@ class DetectionCell(nn.Cell):
             self.centre_scale = Tensor(anchors[..., 2:] * np.float32(centre))
             self.size_scale = size
 
-    def construct(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def construct(self, images: Tensor) -> tuple[Tensor, ...]:
         """(N, 3, H, W) -> boxes or regression (N, A, 4) and scores (N, A, C + 1)."""
         if self.takes_pixels:
             images = self.normalize(images)
+        if self.keeps_raw:
+            loc, logits = self.network.raw(images)
+            return (*self.decode(loc, self.network.scores_of(logits)), loc, logits)
         loc, scores = self.network(images)
+        return self.decode(loc, scores)
+
+    def decode(self, loc: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """Regression to boxes, unless the raw one is wanted; both float32."""
         loc = ops.cast(loc, ms.float32)
         scores = ops.cast(scores, ms.float32)
         if not self.decodes:

@@ -80,13 +80,16 @@ def pad_batch(images: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.uint8]
     return full
 
 
-def detection_cell(network: Any, *, normalize: bool = True, decode: bool = True) -> Any:
+def detection_cell(
+    network: Any, *, normalize: bool = True, decode: bool = True, keeps_raw: bool = False
+) -> Any:
     """Wrap a network with normalisation before and decoding behind it.
 
     Args:
         network: A detector of `training.nets`.
         normalize: Take uint8 or float pixels in 0..255 instead of normalised input.
         decode: Return boxes `[y1, x1, y2, x2]` relative and clipped instead of raw regression.
+        keeps_raw: Return the raw regression and the logits as well, behind boxes and scores.
 
     Returns:
         A Cell in inference mode: (N, 3, H, W) -> (N, A, 4) and (N, A, C + 1) float32. Its parameters
@@ -96,4 +99,4 @@ def detection_cell(network: Any, *, normalize: bool = True, decode: bool = True)
 
     model: ModelSettings = network.model
     anchors = default_boxes(model) if decode else None
-    return DetectionCell(network, model, anchors, normalize).set_train(False)
+    return DetectionCell(network, model, anchors, normalize, keeps_raw).set_train(False)

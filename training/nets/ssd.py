@@ -71,11 +71,18 @@ class SSD(nn.Cell):
             Raw regression (N, A, 4) and class scores (N, A, num_classes), both float32; logits
             instead of scores while training.
         """
-        loc, logits = self.multi_box(self.features(x))
-        loc = ops.cast(loc, ms.float32)
-        logits = ops.cast(logits, ms.float32)
+        loc, logits = self.raw(x)
         if self.training:
             return loc, logits
+        return loc, self.scores_of(logits)
+
+    def raw(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, 3, H, W) normalised -> raw regression (N, A, 4) and logits (N, A, num_classes), float32."""
+        loc, logits = self.multi_box(self.features(x))
+        return ops.cast(loc, ms.float32), ops.cast(logits, ms.float32)
+
+    def scores_of(self, logits: Tensor) -> Tensor:
+        """Logits (N, A, num_classes) -> class scores in 0..1."""
         if self.softmax:
-            return loc, ops.softmax(logits, -1)
-        return loc, ops.sigmoid(logits)
+            return ops.softmax(logits, -1)
+        return ops.sigmoid(logits)

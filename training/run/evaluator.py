@@ -17,13 +17,14 @@ from training.learning.assemble import RunComponents
 from training.learning.state import copy_weights
 from training.nets.build import build_network
 from training.process.disk_errors import disk_errors
+from training.run.validation_loss import LossAndDetections
 from training.watching.tensorboard import TensorBoard
 
 _MOST_CLASSES = 10
 
 
 class Evaluator:
-    """Scores the run's weights on its evaluation split.
+    """Scores the run's weights on its evaluation split; `loss` is the latest loss on it, None without one.
 
     Weights are copied into a second network: the training one stays in training mode, and averages
     of weights (ema) are evaluated without touching the weights that train.
@@ -39,6 +40,8 @@ class Evaluator:
         self.parts = parts
         self.split = self._open()
         self.predict: Any = None
+        self.judge: LossAndDetections | None = None
+        self.loss: float | None = None
         self.network: Any = None
         self.result: Any = None
 
@@ -71,7 +74,12 @@ class Evaluator:
         settings, world = self.parts.settings, self.parts.world
         if self.network is None:
             self.network = build_network(settings.model, self.parts.split.num_classes)
-            self.predict = build_predictor(self.network, settings.evaluate.batch_size)
+            if settings.evaluate_loss:
+                self.judge = LossAndDetections(
+                    self.network, self.parts.loss, self.parts.pipeline.encoder
+                )
+            else:
+                self.predict = build_predictor(self.network, settings.evaluate.batch_size)
         copy_weights(world.broadcast(self.parts.state.detector_weights()), self.network)
         height, width = settings.model.image_size
         self.result = evaluate(
@@ -82,7 +90,9 @@ class Evaluator:
             rank=world.rank,
             world_size=world.size,
             gather=world.gather_bytes if world.size > 1 else None,
+            judge=self.judge,
         )
+        self.loss = self.judge.take(world) if self.judge is not None else None
         metrics: dict[str, Any] = self.result.metrics
         coco = metrics["coco"]
         say(

@@ -161,6 +161,6 @@ class SaveAndEvaluate:
         if self.parts.world.is_main and self.saved is not None and self.saved_step == step:
             self.store.mark(self.saved, metrics, self.best)
         if self.parts.world.is_main:
-            self.reporter.evaluation(step, metrics)
+            self.reporter.evaluation(step, metrics, self.evaluator.loss)
             self.evaluator.publish(step, metrics, self.reporter.tensorboard)
         self.stop.evaluated(time.monotonic() - begun)

@@ -20,12 +20,12 @@ _NAMED_CLASSES = 12  # more names in a legend cannot be told apart
 
 
 def write_training_curves(path: Path, entries: Iterable[dict[str, Any]]) -> None:
-    """Draw loss and learning rate, and AP where it was measured, over the steps of a run.
+    """Draw losses and learning rate, and AP where it was measured, over the steps of a run.
 
     Args:
         path: PNG to write.
         entries: Objects of `log.jsonl` (`watch.read_log`): with `step` and `loss`, `lr`; evaluations carry their numbers
-            as `AP`, `AP50` at the top, in `coco`, or in `metrics`.
+            as `AP`, `AP50` at the top, in `coco`, or in `metrics`. Any may have the validation's `val_loss`.
     """
     entries = list(entries)
     steps = [e for e in entries if "loss" in e and "step" in e]
@@ -36,6 +36,13 @@ def write_training_curves(path: Path, entries: Iterable[dict[str, Any]]) -> None
     losses = np.array([e["loss"] for e in steps], float)
     axes[0].plot(x, losses, linewidth=0.7, alpha=0.45, color="tab:blue")
     axes[0].plot(x, _smooth(losses), color="tab:blue", label="loss")
+    held_out = {
+        e["step"]: e["val_loss"] for e in entries if e.get("val_loss") is not None and "step" in e
+    }
+    if held_out:
+        at = sorted(held_out)
+        axes[0].plot(at, [held_out[step] for step in at], "o-", color="tab:red", label="validation")
+        axes[0].legend()
     finite = losses[np.isfinite(losses)]
     if len(finite) and finite.min() > 0:
         axes[0].set_yscale("log")

@@ -24,6 +24,7 @@ from training.process.disk_errors import disk_errors
 
 LOG = "log.jsonl"
 EVALUATIONS = "evaluations.jsonl"
+_LONGEST_LINE = 1 << 16  # bytes
 
 
 class LogFile:
@@ -56,6 +57,25 @@ class LogFile:
         """Return how many steps were left out, over all starts of the run."""
         lines = read_log(self.path) if self.path.is_file() else []
         return sum("skipped" in line for line in lines)
+
+    def amend(self, step: int, more: dict[str, Any]) -> None:
+        """Add to the last line, if it is that of `step`; a kill meanwhile leaves the line as it was, or cut."""
+        if not self.enabled or not self.path.is_file():
+            return
+        with disk_errors(self.path), open(self.path, "r+b") as file:
+            file.seek(0, 2)
+            start = max(0, file.tell() - _LONGEST_LINE)
+            file.seek(start)
+            tail = file.read()
+            begin = tail.rstrip(b"\n").rfind(b"\n") + 1
+            try:
+                line = parse_json(tail[begin:])
+            except ValueError:
+                return
+            if isinstance(line, dict) and line.get("step") == step:
+                file.seek(start + begin)
+                file.write(json.dumps({**line, **more}).encode() + b"\n")
+                file.truncate()
 
     def write(self, line: dict[str, Any]) -> None:
         """Append a line; it is on its way to the disk when this returns."""

@@ -39,6 +39,7 @@ class Reporter:
     ) -> None:
         self.parts, self.say, self.steps_left = parts, say, steps_left
         self.epoch_losses: list[tuple[float, float, float]] = []
+        self.epoch_mean: tuple[int, float] | None = None
         self.main = parts.world.is_main
         self.log = LogFile(parts.output / LOG, self.main)
         self.evaluations = LogFile(parts.output / EVALUATIONS, self.main)
@@ -86,7 +87,8 @@ class Reporter:
         self.terminal.step(done.result.loss, done.rate, done.waited, speed, self.skipped)
         log = self.parts.settings.log
         # Every skipped step has its line: a log that jumps over one would hide why weights stood still.
-        if step % log.every_steps == 0 or last or step == 1 or skipped:
+        seldom = last or step == 1 or skipped or self.due.evaluation(step)
+        if step % log.every_steps == 0 or seldom:
             self.write_line(step, done)
         elif step == self.compiled_at:
             self.meter.restart(done.ended)  # compiling is no throughput
@@ -104,6 +106,7 @@ class Reporter:
         if self.epoch_losses:
             loss, loc, cls = np.mean(np.array(self.epoch_losses, np.float64), axis=0)
             steps = len(self.epoch_losses)
+            self.epoch_mean = step // self.parts.steps_per_epoch, float(loss)
             part = "" if steps == self.parts.steps_per_epoch else f" over its last {steps} steps"
             self.say(
                 f"epoch {step // self.parts.steps_per_epoch}: mean loss {loss:.4f} "
@@ -144,10 +147,24 @@ class Reporter:
             self.say(f"pipeline: {describe_stage_costs(costs, measured['compute'], size, workers)}")
         self.meter.restart(done.ended)
 
-    def evaluation(self, step: int, metrics: dict[str, Any]) -> None:
-        """Write an evaluation's numbers; one of the same step is replaced."""
+    def evaluation(self, step: int, metrics: dict[str, Any], loss: float | None = None) -> None:
+        """Write an evaluation's numbers; one of the same step is replaced.
+
+        Args:
+            step: Steps done.
+            metrics: The figures.
+            loss: The loss on the evaluation split, None if it was not computed.
+        """
         self.evaluations.rewind(step - 1)
         numbers = {"step": step, "epoch": self.epoch(step), **metrics["coco"]}
+        if loss is not None:
+            numbers["val_loss"] = finite_or_none(loss)
+            self.log.amend(step, {"val_loss": numbers["val_loss"]})
+            self.tensorboard.scalars({"val/loss": loss}, step)
+            beside = ""
+            if self.epoch_mean is not None:
+                beside = f"; training, mean of epoch {self.epoch_mean[0]}: {self.epoch_mean[1]:.4f}"
+            self.say(f"  validation loss {loss:.4f}{beside}")
         self.evaluations.write(numbers)
 
     def epoch(self, step: int) -> float:

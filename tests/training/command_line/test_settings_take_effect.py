@@ -17,7 +17,7 @@ import pytest
 from mindspore import Tensor, nn
 from numpy.typing import NDArray
 
-import training.inference.predictor
+import training.run.validation_loss
 from tests.helpers.run_helpers import SMALL, events_in, make_set, read_run
 from training.checkpoints.checkpoint import read_arrays, stem
 from training.command_line.configure import compose
@@ -97,12 +97,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Finished:
         "log.tensorboard=true", "log.histograms_every=2",
     )  # fmt: skip
     seen: list[nn.Cell] = []
-    real = training.inference.predictor.build_predictor
+    real = training.run.validation_loss.detection_cell
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            training.inference.predictor,
-            "build_predictor",
-            lambda network, size: seen.append(network) or real(network, size),
+            training.run.validation_loss,
+            "detection_cell",
+            lambda network, **how: seen.append(network) or real(network, **how),
         )
         assert run(settings) == 0
     folder = output / "checkpoints"

@@ -74,6 +74,11 @@ def test_a_run_leaves_what_it_promises(finished: TrainSettings) -> None:
         assert all(np.isfinite(value) for value in line.values())
     assert lines[0]["lr"] == 0.001
     assert lines[4]["epoch"] == 1.0
+    assert [line["step"] for line in lines if "val_loss" in line] == [6]
+    evaluated = read_log(output / "evaluations.jsonl")[-1]
+    assert evaluated["val_loss"] == lines[-1]["val_loss"] > 0
+    scalars = {value.tag for _, value in events_in(output / "tensorboard")}
+    assert "val/loss" in scalars
     summary = json.loads((output / "summary.json").read_text())
     assert summary["steps"] == 6
     assert summary["final_loss"] == lines[-1]["loss"]
@@ -391,6 +396,7 @@ def test_a_run_says_its_epochs_its_classes_and_where_its_pictures_are(
     text = capsys.readouterr().out
     lines = read_log(tmp_path / "run" / "log.jsonl")
     assert "step 1 compiles the network first" in text
+    assert "  validation loss " in text and "; training, mean of epoch 1: " in text
     assert "epoch 1: mean loss " in text and "AP by class: " in text
     assert f"look at it: pictures: curves.png, predictions.png in {tmp_path / 'run'}" in text
     assert len(lines) > 0

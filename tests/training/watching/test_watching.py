@@ -248,13 +248,15 @@ def test_the_trainer_leaves_the_evaluation_to_the_resumed_run(
         return None
 
     stub = SimpleNamespace
-    trainer.parts = stub(total_steps=9, world=World())
+    trainer.parts = stub(total_steps=9, world=World(), settings=settings)
     trainer.due = stub(
         save=lambda step: False, evaluation=lambda step: True, call_length=lambda step, most: 1
     )
     trainer.reporter = stub(step=nothing, restart=nothing, evaluation=nothing, tensorboard=None)
     trainer.keeper.open(
-        trainer.parts, stub(evaluate=evaluate, publish=nothing, split=None), trainer.reporter
+        trainer.parts,
+        stub(evaluate=evaluate, publish=nothing, split=None, loss=None),
+        trainer.reporter,
     )
     monkeypatch.setattr(SaveAndEvaluate, "save", lambda self, step: done.append(f"saved {step}"))
     left = [trainer.one_call(stub(longest=1, call=call), 9) for _ in range(3)]
