@@ -163,13 +163,16 @@ def read_card(checkpoint: str | Path) -> Card | None:
     return parse_card(path)
 
 
-def write_arrays(arrays: Mapping[str, NDArray[Any]], path: Path) -> None:
+def write_arrays(
+    arrays: Mapping[str, NDArray[Any]], path: Path, header: dict[str, str] | None = None
+) -> None:
     """Write named arrays, flushed to the disk, then renamed.
 
     Args:
         arrays: Name to array (float32 or integer, any shape).
         path: The file; `.ckpt` makes it one of MindSpore's checkpoints, `.safetensors` one of
             those.
+        header: What a safetensors file says of itself; MindSpore\'s has no place for it.
     """
     # MindSpore's own writer deletes the old file first and never flushes: give it a name of its
     # own.
@@ -178,9 +181,8 @@ def write_arrays(arrays: Mapping[str, NDArray[Any]], path: Path) -> None:
     if path.suffix == ".safetensors":
         from safetensors.numpy import save_file
 
-        save_file(
-            {k: np.ascontiguousarray(v).reshape(np.shape(v)) for k, v in arrays.items()}, temporary
-        )
+        plain = {k: np.ascontiguousarray(v).reshape(np.shape(v)) for k, v in arrays.items()}
+        save_file(plain, temporary, header)
     else:
         import mindspore as ms
 

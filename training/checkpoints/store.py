@@ -24,6 +24,7 @@ from training.checkpoints.checkpoint import (
     stem,
     write_arrays,
 )
+from training.checkpoints.header_card import header_of
 from training.process.disk_errors import remedy
 
 BEST = "best"
@@ -74,11 +75,11 @@ class CheckpointStore:
             for ending in set(ENDINGS.values()) - {self.ending}:
                 for name in (f"{stem(card.step)}.state{ending}", f"{stem(card.step)}{ending}"):
                     (self.folder / name).unlink(missing_ok=True)
-            for path, arrays in (
-                (checkpoint.weights_path, weights),
-                (checkpoint.state_path, state),
+            for path, arrays, header in (
+                (checkpoint.weights_path, weights, header_of(card)),
+                (checkpoint.state_path, state, None),
             ):
-                write_arrays(arrays, path)
+                write_arrays(arrays, path, header)
                 card.files[path.name] = sha256_of_file(path)
                 after_write(path.name)
             card.write(checkpoint.card_path)

@@ -65,6 +65,8 @@ def evaluate_detector(command: EvalCommand) -> int:
         print(
             f"{file.path}: {file.model.name}, {file.num_classes - 1} classes, image {file.image_size}"
         )
+        if not file.classes:
+            print(f"note: its classes have no names: they are taken for those of {split.folder}")
         if file.graph_nms:
             print(graph_nms_note(file, command.evaluate))
     world.barrier()

@@ -71,6 +71,11 @@ class ModelFile:
         if self.classes:
             return self.classes
         if count == len(coco_classes()):
+            print(
+                f"note: nobody says how the {count} classes of {self.path} are called: they are taken for COCO's, as in "
+                "the published files. If it was trained on another set, give class_names=FILE, or its card "
+                f"{self.path.with_suffix('.json').name} beside it."
+            )
             return coco_classes()
         print(
             f"note: nobody says how the classes of {self.path} are called (there is no card "

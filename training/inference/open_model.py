@@ -14,11 +14,12 @@ from data_tools.core.files import neighbours, sha256_of_file
 from data_tools.core.sample import ClassInfo
 from training.boxes.nms import warm_up
 from training.evaluation.evaluate import PredictFn
-from training.inference.coco_classes import coco_classes_by_id
+from training.inference.coco_classes import coco_classes, coco_classes_by_id
 from training.inference.exported import load_exported, read_metadata
 from training.inference.file_metadata import parse_metadata
 from training.inference.model_file import EXPORTED, WEIGHTS, ModelFile
 from training.nets.settings import model_settings, settings_from_dict
+from training.weights.entry import PREFIX
 from training.weights.fetch import local_path
 
 
@@ -33,6 +34,7 @@ def open_model_file(path: str | Path, model_name: str | None = None) -> ModelFil
     Raises:
         CheckpointError: If it is missing, damaged, or of no kind we know.
     """
+    by_name = str(path).startswith(PREFIX)
     path = local_path(path)
     if path.is_dir():
         path = _best_of(path)
@@ -44,7 +46,7 @@ def open_model_file(path: str | Path, model_name: str | None = None) -> ModelFil
         raise CheckpointError(
             f"checkpoint={path}: unknown kind of file; expected {', '.join(WEIGHTS + EXPORTED)}."
         )
-    return _open_checkpoint(path, model_name)
+    return _open_checkpoint(path, model_name, by_name)
 
 
 def _best_of(folder: Path) -> Path:
@@ -73,8 +75,9 @@ def _best_of(folder: Path) -> Path:
     )
 
 
-def _open_checkpoint(path: Path, model_name: str | None) -> ModelFile:
+def _open_checkpoint(path: Path, model_name: str | None, by_name: bool) -> ModelFile:
     from training.checkpoints.checkpoint import read_card
+    from training.checkpoints.header_card import read_header_card
     from training.checkpoints.identify import identify
     from training.checkpoints.safetensors_header import check_header
     from training.checkpoints.torchvision_detectors import SETTINGS
@@ -99,6 +102,11 @@ def _open_checkpoint(path: Path, model_name: str | None) -> ModelFile:
         said = check_header(path).get("__metadata__", {})
         if "model" in said:  # written by export.py
             return parse_metadata(path, said, sha256)[0]
+        known = read_header_card(path, said)
+        if known is not None:
+            return ModelFile(
+                path, known.model, known.num_classes, known.classes, sha256, known.data_fingerprint
+            )
     weights = read_weights(path)
     try:
         name, num_classes = identify(weights)
@@ -109,7 +117,16 @@ def _open_checkpoint(path: Path, model_name: str | None) -> ModelFile:
         model_name = model_name or SETTINGS[name]
         if num_classes == len(coco_classes_by_id()) + 1:
             classes = coco_classes_by_id()
-    return ModelFile(path, model_settings(model_name or name), num_classes, classes, sha256, "")
+    model = model_settings(model_name or name)
+    if by_name and not classes and num_classes == len(coco_classes()) + 1:
+        classes = coco_classes()  # the registry's detectors of so many classes are COCO's
+    if not classes:
+        height, width = model.image_size
+        print(
+            f"note: {path} has no card ({path.with_suffix('.json').name}) beside it: it is taken for {model.name} as "
+            f"published, {height} x {width}. If it was trained with other settings, copy its card as well."
+        )
+    return ModelFile(path, model, num_classes, classes, sha256, "")
 
 
 def load_predictor(file: ModelFile, batch_size: int) -> PredictFn:

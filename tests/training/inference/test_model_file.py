@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,10 @@ import pytest
 from data_tools.core.errors import CheckpointError, DataError
 from data_tools.core.files import sha256_of_file
 from tests.helpers.eval_fixtures import CLASSES, shapes_split
-from training.checkpoints.checkpoint import Card
+from training.checkpoints.checkpoint import Card, parse_card, read_arrays
+from training.checkpoints.header_card import KEY, read_header_card
+from training.checkpoints.safetensors_header import check_header
+from training.checkpoints.store import CheckpointStore
 from training.checkpoints.weight_files import save_weights
 from training.inference.model_file import read_class_names
 from training.inference.open_model import load_network, open_model_file
@@ -72,9 +77,48 @@ def test_without_a_card_weights_tell_the_model(tmp_path: Path) -> None:
         file.named_classes(str(tmp_path / "names.txt"))
 
 
-def test_published_class_count_means_coco(checkpoint: Path) -> None:
+def test_a_safetensors_checkpoint_without_its_card_knows_its_classes(
+    tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    card = parse_card(checkpoint.with_suffix(".json"))
+    card.files = {}
+    store = CheckpointStore(tmp_path, keep=1, format="safetensors")
+    saved = store.save(card, read_arrays(checkpoint), {})
+    (tmp_path / "copy").mkdir()
+    copy = shutil.copy(saved.weights_path, tmp_path / "copy")
+    capsys.readouterr()
+    file, with_card = open_model_file(copy), open_model_file(saved.weights_path)
+    assert (file.model, file.classes) == (with_card.model, CLASSES)
+    assert file.image_size == (64, 64) and file.data_fingerprint == "f" * 64
+    assert file.named_classes() == CLASSES and capsys.readouterr().out == ""
+    load_network(file)
+    assert read_header_card(Path(copy), {"format": "other"}) is None
+    said = check_header(Path(copy))["__metadata__"]
+    known = json.loads(said[KEY])
+    for key, value in (("classes", [{}]), ("num_classes", 9), ("model", None), ("classes", 5)):
+        with pytest.raises(CheckpointError, match="its header says of the network is damaged"):
+            read_header_card(Path(copy), {KEY: json.dumps(known | {key: value})})
+    for text in ("[]", "{", "null"):
+        with pytest.raises(CheckpointError, match="is damaged"):
+            read_header_card(Path(copy), {KEY: text})
+
+
+def test_a_ckpt_without_its_card_says_what_is_guessed(
+    tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = shutil.copy(checkpoint, tmp_path / "moved.ckpt")
+    open_model_file(copy)  # it was trained at 64 x 64, which its weights do not tell
+    said = capsys.readouterr().out
+    assert "moved.json" in said and "ssd_tiny as published, 160 x 160" in said
+
+
+def test_published_class_count_means_coco_and_says_so(
+    checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = dataclasses.replace(open_model_file(checkpoint), num_classes=81, classes=())
     names = file.named_classes()
+    said = capsys.readouterr().out
+    assert "80 classes of" in said and "taken for COCO's" in said and "class_names=FILE" in said
     assert (names[0].name, names[79].name, names[79].category_id) == ("person", "toothbrush", 90)
 
 
