@@ -15,7 +15,7 @@ from data_tools.sources.data_yaml import with_data_yaml
 
 
 def run(settings: ConvertSettings, default_boxes: npt.ArrayLike | None = None) -> int:
-    """Do what the settings ask for: convert, extend, audit, verify, merge, compare, preview, unpack or upgrade.
+    """Do what the settings ask for: convert, extend, audit, verify, merge, compare, look for leaks, preview, unpack or upgrade.
 
     Args:
         settings: Settings of the command.
@@ -40,6 +40,10 @@ def run(settings: ConvertSettings, default_boxes: npt.ArrayLike | None = None) -
         from data_tools.converted.diff import run_diff
 
         return run_diff(settings)
+    if settings.leaks:
+        from data_tools.converted.leaks import run_leaks
+
+        return run_leaks(settings)
     if settings.upgrade:
         from data_tools.converted.upgrade import run_upgrade
 

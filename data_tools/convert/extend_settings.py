@@ -41,7 +41,7 @@ def like_parent(
         if any(part != parts[0] for part in parts):
             raise ValueError("its splits were made with different settings")
         dataset = build(DatasetSettings, {**parts[0]["dataset"], "root": settings.dataset.root})
-        image = build(ImageSettings, parts[0]["image"])
+        image = build(ImageSettings, {**parts[0]["image"], "hashes": settings.image.hashes})
         policy = build(PolicySettings, parts[0]["policy"])
     except (KeyError, ValueError) as error:
         raise DataError(

@@ -38,6 +38,7 @@ class Base:
         totals: Counts, see `TOTALS`.
         defects: Defects of its images.
         changes: Counts of what was done to its images.
+        hashes: Hashes of its pictures, see `Manifest`.
     """
 
     shards: tuple[ShardInfo, ...] = ()
@@ -46,6 +47,7 @@ class Base:
     totals: dict[str, int] = field(default_factory=dict)
     defects: tuple[Defect, ...] = ()
     changes: dict[str, int] = field(default_factory=dict)
+    hashes: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
 def assemble_split(
@@ -76,10 +78,13 @@ def assemble_split(
     shards = list(kept.shards)
     found = list(kept.defects)
     changes, totals = Counter(kept.changes), Counter(kept.totals)
+    hashes = {kind: dict(texts) for kind, texts in kept.hashes.items()}
     for state in states:
         result = read_result(state)
         if result.shard is not None:
             shards.append(result.shard)
+            for kind, text in result.hashes.items():
+                hashes.setdefault(kind, {})[result.shard.file] = text
         found += result.defects
         changes.update(result.changes)
         totals.update(result.totals)
@@ -106,6 +111,7 @@ def assemble_split(
             REPORT: sha256_of_file(folder / REPORT),
         },
         tool_version=str(getattr(data_tools, "__version__", "")),
+        hashes=hashes,
     )
     manifest.write(folder)
     return report

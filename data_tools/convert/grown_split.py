@@ -89,6 +89,7 @@ def grow(
         totals=parent.manifest.totals,
         defects=tuple(defects),
         changes=changes,
+        hashes=parent.manifest.hashes,
     )
     if len(match.old) < len(truth) or len(new) < len(match.new):
         split = _with_report(split, report, reported, truth, match, set(fresh.file_names))

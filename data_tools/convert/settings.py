@@ -15,6 +15,7 @@ from data_tools.sources.settings import LATER_SETTINGS, DatasetSettings
 IMAGE_CHECKS = ("fast", "full")
 UNPACK_FORMATS = ("coco", "yolo", "voc", "labelme")
 EXIF_CHOICES = ("auto", "apply", "ignore")
+HASHES = ("none", "bytes", "pictures")
 
 
 @dataclass
@@ -36,10 +37,17 @@ class ImageSettings:
         "EXIF orientation: apply turns the image upright, ignore leaves it, auto applies it unless "
         "the declared size says that the boxes belong to the image as stored",
     )
+    hashes: str = setting(
+        "bytes",
+        "hashes in the manifest, by which leaks=[SET,SET] compares sets without their pictures: of the bytes, "
+        "also of what pictures show (decodes each; finds copies that were altered), or none; the "
+        "fingerprint does not depend on it",
+    )
 
     def __post_init__(self) -> None:
         require_choice("image.check", self.check, IMAGE_CHECKS)
         require_choice("image.exif", self.exif, EXIF_CHOICES)
+        require_choice("image.hashes", self.hashes, HASHES)
         require(
             self.max_side == 0 or self.max_side >= 16, "image.max_side", self.max_side, "0 or >= 16"
         )
@@ -129,6 +137,11 @@ class ConvertSettings:
         [],
         "two folders of converted sets, before and after, to compare: images, boxes, classes; to `out`",
     )
+    leaks: list[str] = setting(
+        [],
+        "two converted sets (or splits): which pictures of the first are in the second, from their "
+        "manifests' hashes, or the shards where those have none; to `out`",
+    )
     format: str = setting("coco", "unpack: " + ", ".join(UNPACK_FORMATS))
     check: bool = setting(False, "audit the raw data set and write nothing but the report")
     check_model: str = setting(
@@ -151,7 +164,7 @@ class ConvertSettings:
         require(0 <= self.shards <= 99999, "shards", self.shards, "0..99999")
         modes = [
             m
-            for m in ("merge", "verify", "preview", "upgrade", "unpack", "extend", "diff")
+            for m in ("merge", "verify", "preview", "upgrade", "unpack", "extend", "diff", "leaks")
             if getattr(self, m)
         ]
         modes += ["check"] if self.check else []
@@ -177,9 +190,11 @@ class ConvertSettings:
             for kind, action in asdict(self.policy).items()
             if not POLICIES[kind].since or action != POLICIES[kind].actions[0]
         }
+        image = asdict(self.image)
+        del image["hashes"]
         return {
             "dataset": dataset,
-            "image": asdict(self.image),
+            "image": image,
             "policy": policy,
             "shards": self.shards,
         }

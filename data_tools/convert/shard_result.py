@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
@@ -31,6 +31,7 @@ class ShardResult:
         totals: Counts of images and boxes.
         defects: Defects found in the images.
         changes: Counts of what was done to images.
+        hashes: Hashes of the rows, kind -> text, see `shards/stored_hashes.py`.
     """
 
     plan: str
@@ -40,6 +41,7 @@ class ShardResult:
     totals: dict[str, int]
     defects: tuple[Defect, ...]
     changes: dict[str, int]
+    hashes: dict[str, str] = field(default_factory=dict)
 
 
 def write_result(path: Path, result: Mapping[str, Any]) -> None:

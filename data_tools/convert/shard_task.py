@@ -23,8 +23,10 @@ from data_tools.convert.settings import ImageSettings
 from data_tools.convert.shard_result import write_result
 from data_tools.core.errors import DataError
 from data_tools.core.sample import Sample
+from data_tools.images.picture_hash import bytes_hash, picture_hash
 from data_tools.shards.manifest import ShardInfo
 from data_tools.shards.schema import row_from_sample
+from data_tools.shards.stored_hashes import BYTES, IDS, PICTURES, pack_hashes, pack_id
 from data_tools.shards.writer import ROOM_BYTES, ShardWriter
 from data_tools.sources.box_checks import boxes_fit, fit_boxes
 from data_tools.sources.classes import ClassMap
@@ -34,6 +36,9 @@ from data_tools.sources.table import SampleTable
 Tick = Callable[[int, int], None]
 """Called with the images done and the defects found since the last call."""
 
+_KINDS: dict[str, tuple[str, ...]] = {
+    "none": (), "bytes": (IDS, BYTES), "pictures": (IDS, BYTES, PICTURES),
+}  # fmt: skip
 _TICK_ROWS = 16
 """Images between two calls: often enough for the eye, seldom enough to cost nothing."""
 
@@ -106,6 +111,7 @@ def _write_rows(task: ShardTask, path: Path, tick: Tick) -> dict[str, Any]:
     truth = ShardTruth(task.classes.classes)
     fits, offsets = boxes_fit(task.table).tolist(), task.table.offsets.tolist()
     labels = task.classes.labels(task.table.category_ids)
+    hashes: dict[str, list[bytes]] = {kind: [] for kind in _KINDS[task.image.hashes]}
     writer: ShardWriter | None = None
     shard: ShardInfo | None = None
     told, told_defects = 0, 0
@@ -116,6 +122,7 @@ def _write_rows(task: ShardTask, path: Path, tick: Tick) -> dict[str, Any]:
             if row is not None:
                 writer = writer or ShardWriter(path, task.page_bytes)
                 writer.write([row])
+                _hash(row, hashes)
             if (index + 1) % _TICK_ROWS == 0 or index + 1 == len(task.table):
                 tick(index + 1 - told, len(log.defects) - told_defects)
                 told, told_defects = index + 1, len(log.defects)
@@ -129,7 +136,17 @@ def _write_rows(task: ShardTask, path: Path, tick: Tick) -> dict[str, Any]:
         **truth.as_dict(),
         "defects": [defect.as_dict() for defect in log.defects],
         "changes": dict(sorted(changes.items())),
+        "hashes": {kind: pack_hashes(values) for kind, values in hashes.items()},
     }
+
+
+def _hash(row: dict[str, Any], hashes: dict[str, list[bytes]]) -> None:
+    data = row["image"]
+    if BYTES in hashes:
+        hashes[IDS].append(pack_id(int(row["image_id"])))
+        hashes[BYTES].append(bytes_hash(data))
+    if PICTURES in hashes:
+        hashes[PICTURES].append(picture_hash(data, int(row["height"]), int(row["width"])))
 
 
 class Truth(Protocol):

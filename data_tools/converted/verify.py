@@ -16,6 +16,7 @@ from data_tools.core.errors import DataError
 from data_tools.core.files import sha256_of_file
 from data_tools.core.progress import Progress
 from data_tools.images.inspect import inspect
+from data_tools.images.picture_hash import bytes_hash
 from data_tools.shards.manifest import (
     ANNOTATIONS,
     MANIFEST,
@@ -26,6 +27,7 @@ from data_tools.shards.manifest import (
 from data_tools.shards.mindrecord_reader import ShardError, ShardFile
 from data_tools.shards.reader import Row, RowReader
 from data_tools.shards.schema import PUBLISHED_FORMAT
+from data_tools.shards.stored_hashes import BYTES, IDS, stored_hashes, unpack_id
 from data_tools.sources.coco import read_annotations
 from data_tools.sources.table import SampleTable
 
@@ -127,6 +129,8 @@ def verify_split(folder: Path) -> Iterator[str]:
                 bar.update(0)
         if not bad and truth is not None:
             yield from _check_rows(ConvertedSplit(folder, manifest), truth, bar)
+        if not bad:
+            yield from _check_hashes(ConvertedSplit(folder, manifest))
     expected = {MANIFEST, *manifest.files}
     expected |= {name for shard in manifest.shards for name in shard.digests}
     for path in sorted(folder.iterdir()):
@@ -206,6 +210,26 @@ def _check_rows(split: ConvertedSplit, truth: SampleTable, bar: Progress) -> Ite
         if problem:
             yield f"{reader.shard_of(index)}: image {row.image_id} (row {index}): {problem}"
         bar.update(1)
+
+
+def _check_hashes(split: ConvertedSplit) -> Iterator[str]:
+    """Compare the hashes of pictures in the manifest, where it has them, with the rows."""
+    if not split.manifest.hashes:
+        return
+    ids, known = stored_hashes(split.manifest, IDS), stored_hashes(split.manifest, BYTES)
+    if ids is None or known is None:
+        partly = any(
+            len(texts) < len(split.manifest.shards) for texts in split.manifest.hashes.values()
+        )
+        if not partly:  # a set that an older version began has hashes of its newer shards only
+            yield f"{split.folder / MANIFEST}: its hashes of pictures are not one for each row"
+        return
+    expected = dict(zip((unpack_id(data) for data in ids), known, strict=True))
+    reader = RowReader(split)
+    for index in range(len(reader)):
+        row = reader[index]
+        if expected.get(row.image_id) != bytes_hash(row.image.tobytes()):
+            yield f"{split.folder / MANIFEST}: image {row.image_id}: its hash is that of another picture"
 
 
 def _row_problem(row: Row, truth: SampleTable, index: int, label_of: dict[int, int]) -> str:

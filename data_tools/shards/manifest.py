@@ -65,6 +65,8 @@ class Manifest:
         files: sha256 of the other files of the folder, such as `annotations.json`.
         format: Row format, `schema.FORMAT` or `schema.PUBLISHED_FORMAT`.
         tool_version: Version of this project that wrote it; no part of the fingerprint.
+        hashes: Hashes of the rows' pictures, see `stored_hashes.py`: kind -> data file -> text. They follow from
+            the shards and are no part of the fingerprint; sets of older versions have none.
     """
 
     split: str
@@ -76,12 +78,13 @@ class Manifest:
     files: dict[str, str] = field(default_factory=dict)
     format: str = FORMAT
     tool_version: str = ""
+    hashes: dict[str, dict[str, str]] = field(default_factory=dict)
 
     @property
     def fingerprint(self) -> str:
-        """sha256 over all fields but the tool version, as canonical JSON."""
+        """sha256 over all fields but the tool version and the hashes of pictures, as canonical JSON."""
         content = dataclasses.asdict(self)
-        del content["tool_version"]
+        del content["tool_version"], content["hashes"]
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
         return hashlib.sha256(canonical.encode()).hexdigest()
 
@@ -98,6 +101,8 @@ class Manifest:
     def write(self, folder: Path) -> None:
         """Write `manifest.json` into `folder` whole or not at all (temporary name, fsync, rename)."""
         content = {**dataclasses.asdict(self), "fingerprint": self.fingerprint}
+        if not self.hashes:
+            del content["hashes"]  # older versions can read a set without them
         write_atomic(folder / MANIFEST, json.dumps(content, indent=1, sort_keys=True) + "\n")
 
 

@@ -48,7 +48,7 @@ CHOICES = {
         "box_order",
         "format",
     ),
-    *("yolo_lines", "jit_level"),
+    *("yolo_lines", "hashes"),
     *("check_model", "padding", "rectifier", "tail", "larger_square", "names", "if_unavailable"),
 }
 TEXTS = [
