@@ -146,7 +146,7 @@ def data_wait(options: argparse.Namespace, step_seconds: float) -> float:
     from data_tools.augment.settings import AugmentSettings
     from data_tools.pipeline.pipeline import TrainPipeline
     from data_tools.pipeline.settings import PipelineSettings
-    from training.boxes.corners import build_encoder
+    from training.boxes.corners import build_targets
     from training.nets.settings import model_settings
 
     model = model_settings(options.model)
@@ -157,7 +157,7 @@ def data_wait(options: argparse.Namespace, step_seconds: float) -> float:
             PipelineSettings(),
             AugmentSettings(),
             (int(model.image_size[0]), int(model.image_size[1])),
-            build_encoder(model),
+            build_targets(model),
             seed=1,
             batch_size=options.batch,
         )

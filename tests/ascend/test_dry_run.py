@@ -35,7 +35,10 @@ ZOO = {
     "coco_ssdlite": 1765,
 }
 # Networks without a recipe of their own, at the usual batch.
-OTHERS = {"ssd300_vgg16": (["loss=multibox", "batch_size=32"], 540)}
+OTHERS = {
+    "ssd300_vgg16": (["loss=multibox", "batch_size=32"], 540),
+    "ssd_light": (["loss=varifocal", "batch_size=32"], 900),
+}
 TINY = ["+experiment=demo", "runtime=ascend", "model.image_size=[128,128]", "batch_size=4"]
 # Every setting that changes the graph, each with those beside it that it can be combined with.
 STEPS = {
@@ -46,6 +49,8 @@ STEPS = {
     "multibox": ["loss=multibox", "model.scores=softmax", "optim.decay=weights"],
     "frozen norms, factors": ["model.norm=frozen", "optim.lr_factors={backbone: 0.1}"],
     "freeze, nesterov": ["optim.freeze=[backbone]", "optim.nesterov=true", "optim.ema=null"],
+    "quality, ciou": ["loss.kind=quality", "loss.box=ciou"],
+    "tal, diou": ["model.assign=tal", "model.max_boxes=20", "loss.kind=focal", "loss.box=diou"],
     "parts": ["optim.accumulate=2", "optim.clip_norm=null"],
 }
 RANKS = {

@@ -10,10 +10,23 @@ import numpy.typing as npt
 
 from data_tools.core.boxes import yxyx_from_cyxhw
 from training.boxes.codec import BoxEncoder
+from training.boxes.object_list import ObjectList
 from training.nets.anchors import Level, default_boxes, levels
 from training.nets.settings import AnchorSettings, ModelSettings
 
 Single = np.float32
+
+
+def build_targets(model: ModelSettings, crowd_ignore: float = 0.5) -> BoxEncoder | ObjectList:
+    """Return what makes the pipeline's targets: matched anchors, or the objects that the graph matches.
+
+    Args:
+        model: The network's settings.
+        crowd_ignore: See `PipelineSettings.crowd_ignore`.
+    """
+    if model.assign == "tal":
+        return ObjectList(model.max_boxes)
+    return build_encoder(model, crowd_ignore)
 
 
 def build_encoder(model: ModelSettings, crowd_ignore: float = 0.5) -> BoxEncoder:

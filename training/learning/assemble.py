@@ -14,7 +14,7 @@ from mindspore import nn
 
 from data_tools.pipeline.pipeline import TrainPipeline
 from data_tools.shards.manifest import ConvertedSplit
-from training.boxes.corners import build_encoder
+from training.boxes.corners import build_targets
 from training.checkpoints.checkpoint import Card
 from training.learning.gradient_norm import NormByTensor, NormOfVector
 from training.learning.loss_scale import LossScale, share_of
@@ -160,7 +160,7 @@ def build_pipeline(settings: TrainSettings, split: ConvertedSplit, world: World)
         dataclasses.replace(settings.pipeline, workers=workers),
         settings.augment,
         (int(height), int(width)),
-        build_encoder(settings.model, settings.pipeline.crowd_ignore),
+        build_targets(settings.model, settings.pipeline.crowd_ignore),
         seed=settings.seed,
         batch_size=settings.batch_size,
         rank=world.rank,
@@ -221,7 +221,11 @@ def build_state(
     state = TrainState(
         network, Momentum(weights, dataclasses.replace(optim, lr_factors=factors)), scaler, average
     )
-    return state, Normalize(settings.model.mean, settings.model.std), build_loss(settings.loss)
+    return (
+        state,
+        Normalize(settings.model.mean, settings.model.std),
+        build_loss(settings.loss, settings.model, settings.pipeline.crowd_ignore),
+    )
 
 
 def lower_precision(network: nn.Cell, precision: str, half_norms: bool = False) -> nn.Cell:

@@ -20,6 +20,7 @@ PEAK_GB = {
     "ssd_vgg16": (32, 3.1),
     "ssd300_vgg16": (32, 2.6),
     "ssdlite_mobilenet_v3": (24, 1.4),
+    "ssd_light": (32, 3.2),
 }
 """Images of a step, and the peak of its memory in 2**30 bytes: fp16 with `runtime.half_norms`,
 jit_level O1."""

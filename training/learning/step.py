@@ -16,7 +16,6 @@ from mindspore import Parameter, Tensor, nn, ops
 from numpy.typing import NDArray
 
 from training.learning.loss_scale import LossScale
-from training.learning.losses import regression
 from training.learning.optimizer import Update, WeightAverage
 from training.learning.reduce import Reduce
 from training.learning.statistics import Statistics
@@ -29,7 +28,7 @@ class Gradients(nn.Cell):
     Args:
         network: The detector, in training mode.
         normalize: uint8 (N, 3, H, W) to what the network takes.
-        loss: (loc, logits, loc_targets, labels) to (loss_sum, num_positives).
+        loss: Its `parts` turns (loc, logits, loc_targets, labels) to (loss_sum, loc_sum, num_positives).
         weights: The parameters to differentiate by.
     """
 
@@ -45,9 +44,8 @@ class Gradients(nn.Cell):
     ) -> tuple[Tensor, Tensor]:
         """Return the scaled loss sum, and (loss_sum, loc_sum, positives) as a (3,) vector."""
         loc, logits = self.network(self.normalize(images))
-        loss_sum, positives = self.loss(loc, logits, loc_targets, labels)
-        loc_sum, _ = regression(loc, loc_targets, labels)
-        sums = ops.stack((loss_sum, self.loss.loc_weight * loc_sum, positives))
+        loss_sum, loc_sum, positives = self.loss.parts(loc, logits, loc_targets, labels)
+        sums = ops.stack((loss_sum, loc_sum, positives))
         return loss_sum * scale, sums
 
     def construct(

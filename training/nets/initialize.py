@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 PUBLISHED_SIGMA = 0.02
 """Deviation of the published first weights, cut at two deviations."""
 
+LAST_SIGMA = 0.01
+"""Deviation of the first weights of layers that a network wants to start near nothing (arXiv:1708.02002, 4.1)."""
+
 
 def initialize(network: SSD, model: ModelSettings, seed: int) -> None:
     """Set every trainable weight of a network that has not been compiled yet.
@@ -46,7 +49,10 @@ def initialize(network: SSD, model: ModelSettings, seed: int) -> None:
                 values = _prior_bias(shape[0], network.num_classes, model.head_prior)
         else:
             rng = np.random.Generator(np.random.Philox(key=[seed, zlib.crc32(name.encode())]))
-            values = random_weight(model.init, shape, rng)
+            if any(fnmatchcase(name, pattern) for pattern in network.last_layers):
+                values = rng.standard_normal(shape, dtype=np.float32) * np.float32(LAST_SIGMA)
+            else:
+                values = random_weight(model.init, shape, rng)
         parameter.set_data(ms.Tensor(values))
 
 

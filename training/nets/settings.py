@@ -13,6 +13,10 @@ from data_tools.core.errors import SettingError
 from data_tools.core.json_dataclass import build
 from data_tools.core.settings_fields import require, require_choice, require_positive, setting
 
+ASSIGNMENTS = ("published", "tal")
+LOSS_KINDS = ("focal", "multibox", "varifocal", "quality")
+BOX_LOSSES = ("smooth_l1", "giou", "diou", "ciou")
+
 CONFIG_DIR = Path(__file__).resolve().parents[2] / "conf" / "model"
 
 
@@ -111,7 +115,17 @@ class ModelSettings:
     head_prior: float = setting(
         0.0, "first score of an object class at every box, e.g. 0.01; 0 = biases 0, as published"
     )
-    match_threshold: float = setting(0.5, "least overlap (IoU) of a box and an object it learns")
+    assign: str = setting(
+        "published",
+        "which boxes learn an object: published (by their overlap with it) or tal (task-aligned: those that "
+        "find it best so far, chosen in every step; with loss.box=giou, diou or ciou)",
+    )
+    match_threshold: float = setting(
+        0.5, "assign=published: least overlap (IoU) of a box and an object it learns"
+    )
+    max_boxes: int = setting(
+        100, "assign=tal: objects of a training image that are learned; of more, the largest"
+    )
     prior_scaling: list[float] = setting(
         [0.1, 0.2], "units of the regression: centre (in box sizes) and log size"
     )
@@ -138,6 +152,8 @@ class ModelSettings:
         require_choice("model.scores", self.scores, ("sigmoid", "softmax"))
         require_choice("model.init", self.init, ("published", "he"))
         require(0 <= self.head_prior < 1, "model.head_prior", self.head_prior, "0 <= prior < 1")
+        require_choice("model.assign", self.assign, ASSIGNMENTS)
+        require(1 <= self.max_boxes <= 10_000, "model.max_boxes", self.max_boxes, "1..10000")
         require(
             0 < self.match_threshold < 1,
             "model.match_threshold",
@@ -163,14 +179,28 @@ class ModelSettings:
 class LossSettings:
     """What is minimised; it is divided by the positives of the global batch in the step."""
 
-    kind: str = setting("focal", "focal (sigmoid) or multibox (softmax, hard negatives)")
-    gamma: float = setting(2.0, "focal: how strongly easy boxes are played down; 0 = not at all")
-    alpha: float = setting(0.75, "focal: weight of the right class, 1 - alpha of every other")
+    kind: str = setting(
+        "focal",
+        "focal (sigmoid), multibox (softmax, hard negatives), or with the found box's overlap in place of 1 as "
+        "the score to reach: varifocal, quality (quality focal loss)",
+    )
+    gamma: float = setting(
+        2.0, "focal, varifocal, quality: how strongly easy boxes are played down; 0 = not at all"
+    )
+    alpha: float = setting(
+        0.75,
+        "focal: weight of the right class, 1 - alpha of every other; varifocal: of every wrong one",
+    )
     negatives: float = setting(3.0, "multibox: hard negatives per positive, in each image")
+    box: str = setting(
+        "smooth_l1",
+        "regression: smooth_l1 (of offsets), or one minus an overlap of boxes: giou, diou, ciou",
+    )
     loc_weight: float = setting(1.0, "weight of the box regression beside the classes")
 
     def __post_init__(self) -> None:
-        require_choice("loss.kind", self.kind, ("focal", "multibox"))
+        require_choice("loss.kind", self.kind, LOSS_KINDS)
+        require_choice("loss.box", self.box, BOX_LOSSES)
         require(self.gamma >= 0, "loss.gamma", self.gamma, "a number >= 0")
         require(0 < self.alpha < 1, "loss.alpha", self.alpha, "0 < alpha < 1")
         require_positive("loss.negatives", self.negatives)
@@ -178,11 +208,18 @@ class LossSettings:
 
 
 def require_matching(model: ModelSettings, loss: LossSettings) -> None:
-    """Refuse a loss that trains other scores than the network gives.
+    """Refuse a loss that trains other scores than the network gives, or cannot learn from its assignment.
 
     Raises:
-        SettingError: If one is made for the sigmoid and the other for softmax.
+        SettingError: If one is made for the sigmoid and the other for softmax, or if `model.assign=tal`
+            meets a regression of offsets.
     """
+    require(
+        model.assign == "published" or loss.box != "smooth_l1",
+        "loss.box",
+        loss.box,
+        "giou, diou or ciou with model.assign=tal",
+    )
     require(
         (loss.kind == "multibox") == (model.scores == "softmax"),
         "model.scores",

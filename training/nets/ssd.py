@@ -27,6 +27,9 @@ class SSD(nn.Cell):
 
     class_head = "multi_box.multi_cls_layers.*.3.*"
 
+    last_layers: tuple[str, ...] = ()
+    """Patterns (fnmatch) of weights that start near nothing, whatever `model.init` says."""
+
     classifier = ""
     """The image classifier that its backbone is of, as `init.backbone` may name one; empty if of none."""
 

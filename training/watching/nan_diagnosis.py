@@ -21,6 +21,7 @@ from data_tools.pipeline.pipeline import TrainBatch, train_order
 from data_tools.shards.manifest import ConvertedSplit
 from data_tools.shards.reader import Row, RowReader
 from training.boxes.codec import BoxEncoder
+from training.boxes.object_list import ObjectList
 from training.settings import TrainSettings
 from training.watching.blackbox import Record
 
@@ -64,12 +65,12 @@ def find_suspects(
     Returns:
         At most 5 images; none if all are suspect by their loss alone, since then no image is.
     """
-    from training.boxes.corners import build_encoder
+    from training.boxes.corners import build_targets
 
     found = []
     losses = image_losses(settings, record.num_classes, batches, weights_path)
     # Not the pipeline's own encoder, which may be what is wrong.
-    encoder = build_encoder(settings.model, settings.pipeline.crowd_ignore)
+    encoder = build_targets(settings.model, settings.pipeline.crowd_ignore)
     reader = RowReader(split)
     names = {info.label: info.name for info in split.classes}
     for rank, batch in enumerate(batches):
@@ -143,7 +144,7 @@ def bad_anchors(batch: TrainBatch, position: int) -> NDArray[np.int64]:
 
 
 def matched_boxes(
-    row: Row, augment: AugmentSettings, rng: np.random.Generator, encoder: BoxEncoder
+    row: Row, augment: AugmentSettings, rng: np.random.Generator, encoder: BoxEncoder | ObjectList
 ) -> NDArray[np.int64]:
     """Find the stored box that each anchor of a training image was matched to.
 

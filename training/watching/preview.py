@@ -93,7 +93,11 @@ def draw_image(
     height, width = image_bgr.shape[:2]
     size = np.array([height, width, height, width], np.float32)
     scaling = tuple(settings.model.prior_scaling)
-    boxes = decode_boxes(batch.loc_targets[place], anchors_cyxhw_rel, scaling)[positive] * size
+    targets = batch.loc_targets[place]
+    # With model.assign=tal the targets are the objects, and anchors are chosen in the step.
+    listed = settings.model.assign == "tal"
+    boxes = targets if listed else decode_boxes(targets, anchors_cyxhw_rel, scaling)
+    boxes = boxes[positive] * size
     # Anchors of one object decode to its box up to rounding: draw it once.
     _, first = np.unique(np.round(boxes), axis=0, return_index=True)
     shown = labels[positive[first]]
@@ -104,13 +108,14 @@ def draw_image(
 
     def with_anchors(image: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
         image = image.copy()
-        for anchor in positive:
+        for anchor in () if listed else positive:
             corners = yxyx_from_cyxhw(anchors_cyxhw_rel[anchor][None])[0] * size * scale
             y1, x1, y2, x2 = (int(v) for v in corners.round())
             cv2.rectangle(image, (x1, y1), (x2, y2), colour_of(int(labels[anchor])), 1)
         return image
 
     ignored = int((labels < 0).sum())
-    note = f"{len(first)} boxes, {len(positive)} anchors, {ignored} not counted"
+    anchors = "anchors are chosen in the step" if listed else f"{len(positive)} anchors"
+    note = f"{len(first)} boxes, {anchors}, {ignored} not counted"
     left = scaled_to_cell(image_bgr, cells, with_boxes)
     return left, scaled_to_cell(image_bgr, cells, with_anchors), note

@@ -25,6 +25,8 @@ COMMANDS = {
 CHOICES = {
     *(
         "kind",
+        "box",
+        "assign",
         "scores",
         "norm",
         "schedule",

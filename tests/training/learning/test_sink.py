@@ -227,7 +227,7 @@ def test_a_sunk_batch_that_is_not_finite_is_named_and_rebuilt(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data, output = make_set(tmp_path / "data"), tmp_path / "run"
-    real = training.learning.assemble.build_encoder
+    real = training.learning.assemble.build_targets
     seen: list[int] = []
 
     def faulty(*arguments: Any) -> Any:
@@ -243,7 +243,7 @@ def test_a_sunk_batch_that_is_not_finite_is_named_and_rebuilt(
 
         return SimpleNamespace(encode_batch=encode, num_anchors=inner.num_anchors)
 
-    monkeypatch.setattr(training.learning.assemble, "build_encoder", faulty)
+    monkeypatch.setattr(training.learning.assemble, "build_targets", faulty)
     options = (f"data={data}", f"output={output}", "runtime.sink_steps=6", "max_steps=40")
     with pytest.raises(NotFiniteError, match=r"the loss is not finite.*weights were not changed"):
         run(settings_of(*options, "augment=none", "checkpoint.every_steps=40"))

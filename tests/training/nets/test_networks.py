@@ -27,6 +27,7 @@ SMALL = {
     "ssd_resnet50_fpn": 128,
     "ssdlite_mobilenet_v3": 96,
     "ssd_tiny": 64,
+    "ssd_light": 64,
 }
 """A side at which each network is quick."""
 

@@ -287,8 +287,8 @@ def fail_on(image_labels: Any, spoil: Callable[..., None], monkeypatch: pytest.M
                 if labels[mine].tobytes() == image_labels.tobytes():
                     spoil(self.inner, boxes[mine], targets[place], found[place])
 
-    real = training.learning.assemble.build_encoder
-    monkeypatch.setattr(training.learning.assemble, "build_encoder", lambda *a: Faulty(real(*a)))
+    real = training.learning.assemble.build_targets
+    monkeypatch.setattr(training.learning.assemble, "build_targets", lambda *a: Faulty(real(*a)))
 
 
 def test_a_bad_box_is_found_by_replay(
@@ -362,7 +362,7 @@ def test_the_box_of_every_anchor_is_found_again(data: Path) -> None:
     """Under windows and mirrors: the anchors with a box are the positive ones, of its label."""
     settings = settings_of(f"data={data}", "augment=paper")
     split = open_split(data, "train")
-    encoder = training.learning.assemble.build_encoder(settings.model)
+    encoder = training.learning.assemble.build_targets(settings.model)
     pipeline = training.learning.assemble.build_pipeline(settings, split, World())
     reader, dropped = RowReader(split), 0
     for step in range(8):

@@ -1,0 +1,111 @@
+"""Box regression by overlap: decoded boxes, their IoU, and one minus GIoU, DIoU or CIoU, in float32.
+
+The regression of offsets (smooth L1) is in `losses.py`; NumPy's decoding is `training/boxes/codec.py`.
+"""
+
+from __future__ import annotations
+
+import math
+
+from mindspore import Tensor, nn, ops
+
+from training.nets.anchors import default_boxes
+from training.nets.settings import ModelSettings
+
+EPSILON = 1e-9
+"""Added to areas and squared lengths, relative to the image, before they divide: a 30,000th of its side."""
+
+FARTHEST = 1e3
+"""A centre farther from its default box than so many of its sides counts as so far: overlaps stay finite."""
+
+LARGEST = 8.0
+"""Natural logarithm of a box's side over its default box's beyond which it counts as that large or small."""
+
+
+class Decode(nn.Cell):
+    """Regressions to boxes, as `codec.decode_boxes` but for values that no box in an image has.
+
+    Args:
+        model: The network's settings: default boxes and units of the regression.
+    """
+
+    def __init__(self, model: ModelSettings) -> None:
+        super().__init__(auto_prefix=False)
+        anchors = default_boxes(model)[None]  # (1, A, 4) cyxhw
+        self.centres, self.sizes = Tensor(anchors[..., :2]), Tensor(anchors[..., 2:])
+        self.centre_scale, self.size_scale = (float(value) for value in model.prior_scaling)
+
+    def construct(self, loc: Tensor) -> Tensor:
+        """(N, A, 4) -> (N, A, 4) float32 yxyx relative to the image, not clipped, sides above 0."""
+        offset = ops.clamp(loc[:, :, :2] * self.centre_scale, -FARTHEST, FARTHEST)
+        centre = self.centres + offset * self.sizes
+        grown = ops.clamp(loc[:, :, 2:] * self.size_scale, -LARGEST, LARGEST)
+        half = 0.5 * self.sizes * ops.exp(grown)
+        return ops.concat((centre - half, centre + half), -1)
+
+
+def shared_and_union(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Areas that boxes share and cover: two (..., 4) yxyx that broadcast -> two (...)."""
+    height = ops.relu(ops.minimum(a[..., 2], b[..., 2]) - ops.maximum(a[..., 0], b[..., 0]))
+    width = ops.relu(ops.minimum(a[..., 3], b[..., 3]) - ops.maximum(a[..., 1], b[..., 1]))
+    shared = height * width
+    return shared, area(a) + area(b) - shared + EPSILON
+
+
+def area(boxes: Tensor) -> Tensor:
+    """(..., 4) yxyx -> (...)."""
+    return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
+
+
+class OverlapLoss(nn.Cell):
+    """One minus a generalised overlap of each found box with the wanted one.
+
+    GIoU takes off the share of the smallest box around both that neither covers (arXiv:1902.09630); DIoU
+    the squared distance of the centres over that box's diagonal, and CIoU also a difference of aspect ratios
+    (arXiv:1911.08287, whose weight of the latter has no gradient).
+
+    Args:
+        kind: `giou`, `diou` or `ciou`.
+    """
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(auto_prefix=False)
+        self.kind = kind
+
+    def construct(self, found: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+        """Compare boxes.
+
+        Args:
+            found: (..., 4) float32 yxyx, sides above 0.
+            wanted: (..., 4) float32 yxyx.
+
+        Returns:
+            The loss (...), 0 for equal boxes, and their IoU (...); both finite.
+        """
+        shared, union = shared_and_union(found, wanted)
+        overlap = shared / union
+        high = ops.maximum(found[..., 2], wanted[..., 2]) - ops.minimum(
+            found[..., 0], wanted[..., 0]
+        )
+        wide = ops.maximum(found[..., 3], wanted[..., 3]) - ops.minimum(
+            found[..., 1], wanted[..., 1]
+        )
+        if self.kind == "giou":
+            around = high * wide + EPSILON
+            return 1.0 - overlap + (around - union) / around, overlap
+        dy = 0.5 * (found[..., 0] + found[..., 2] - wanted[..., 0] - wanted[..., 2])
+        dx = 0.5 * (found[..., 1] + found[..., 3] - wanted[..., 1] - wanted[..., 3])
+        diagonal = ops.square(high) + ops.square(wide) + EPSILON
+        loss = 1.0 - overlap + (ops.square(dy) + ops.square(dx)) / diagonal
+        if self.kind == "diou":
+            return loss, overlap
+        turned = slant(wanted) - slant(found)
+        difference = (4.0 / math.pi**2) * ops.square(turned)
+        weight = ops.stop_gradient(difference / (1.0 - overlap + difference + EPSILON))
+        return loss + weight * difference, overlap
+
+
+def slant(boxes: Tensor) -> Tensor:
+    """Angle of a box's diagonal, radians: (..., 4) yxyx -> (...)."""
+    high, wide = boxes[..., 2] - boxes[..., 0], boxes[..., 3] - boxes[..., 1]
+    return ops.atan(wide / (high + EPSILON))
