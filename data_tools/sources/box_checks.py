@@ -48,7 +48,9 @@ def check_table(
             action = log.add(
                 kind,
                 file or table.file_names[image_of[k]],
-                detail.format(box=values, category=int(table.category_ids[k])),
+                detail.format(
+                    box=values, category=log.called("category", int(table.category_ids[k]))
+                ),
                 image_id=int(table.image_ids[image_of[k]]),
                 annotation_id=int(table.annotation_ids[k]),
             )
@@ -60,7 +62,9 @@ def check_table(
     known = np.isin(table.category_ids, np.array(sorted(categories), np.int64))
     report(~known, "unknown_category", "there is no category {category}")
     # pycocotools takes annotation id 0 for "no match": such a box would count as missed for ever.
-    numbers[numbers == 0] = int(numbers.max(initial=0)) + 1
+    # Zero everywhere, as some exporters write it, is no id at all.
+    zero = numbers == 0
+    numbers[zero] = int(numbers.max(initial=0)) + 1 + np.arange(int(zero.sum()))
     with np.errstate(invalid="ignore"):
         finite = (np.abs(box) < _LARGEST_PX).all(axis=1)
     report(~finite, "box_not_finite", "[y1, x1, y2, x2] = {box}")

@@ -6,11 +6,16 @@ Finding them is the business of `sources/`, `convert/prepare_image.py` and `box_
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from data_tools.core.errors import DataError
+
+IdArray = npt.NDArray[np.int64]
 
 
 class PolicyError(DataError):
@@ -192,6 +197,37 @@ class DefectLog:
     def __init__(self, policy: Mapping[str, str]) -> None:
         self.policy = policy
         self.defects: list[Defect] = []
+        # Of image, category and annotation: id -> what the source calls it, where that is another.
+        self.names: dict[str, dict[int, str]] = {"image": {}, "category": {}, "annotation": {}}
+
+    def called(self, what: str, number: int) -> str:
+        """What the source calls an image, category or annotation: its text in quotes, or its number."""
+        text = self.names[what].get(number)
+        return str(number) if text is None else repr(text)
+
+    def renumber(self, final: Mapping[str, Callable[[IdArray], IdArray]]) -> None:
+        """Give the images and annotations of the defects so far their final ids, and name their texts."""
+        for k, defect in enumerate(self.defects):
+            image_id, annotation_id = (
+                None if number is None else int(final[what](np.array([number], np.int64))[0])
+                for what, number in (
+                    ("image", defect.image_id),
+                    ("annotation", defect.annotation_id),
+                )
+            )
+            detail = defect.detail + self._texts(image_id, annotation_id)
+            self.defects[k] = replace(
+                defect, image_id=image_id, annotation_id=annotation_id, detail=detail
+            )
+
+    def _texts(self, image_id: int | None, annotation_id: int | None) -> str:
+        texts = (
+            (what, self.names[what].get(number))
+            for what, number in (("image", image_id), ("annotation", annotation_id))
+            if number is not None
+        )
+        named = [f"{what} {text!r}" for what, text in texts if text is not None]
+        return f" ({', '.join(named)})" if named else ""
 
     def action(self, kind: str) -> str:
         """Return the policy's action for a kind."""
@@ -222,6 +258,7 @@ class DefectLog:
             defects at once: go on as with `skip`.
         """
         action = action or self.action(kind)
+        detail += self._texts(image_id, annotation_id)
         self.defects.append(Defect(kind, action, file, image_id, annotation_id, detail))
         return action
 

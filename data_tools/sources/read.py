@@ -115,6 +115,7 @@ def _same_file(
         if dataset.kind in ("coco", *NAMED_KINDS[1:]) and same:
             log = DefectLog(source.log.policy)
             log.defects.extend(source.log.defects)
+            log.names = source.log.names
             return replace(source, log=log)
     return None
 

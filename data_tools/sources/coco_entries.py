@@ -1,0 +1,223 @@
+"""The entries of a COCO JSON as arrays: the usual ones typed at once, the others field by field.
+
+What the single fields may hold is told in `coco_fields.py`; `coco.py` makes a table of the arrays.
+"""
+
+from __future__ import annotations
+
+from array import array
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+
+from data_tools.core.errors import DataError
+from data_tools.sources import coco_fields as fields
+from data_tools.sources.coco_ids import LARGEST_ID, Ids
+from data_tools.sources.defects import DefectLog
+from data_tools.sources.image_files import safe_name
+from data_tools.sources.jsonstream import JsonLists, no_text, parse, read_lists
+
+CROWD, IGNORED = 1, 2
+"""Bits of the flags."""
+
+
+_Id = Annotated[int, msgspec.Meta(gt=-LARGEST_ID, lt=LARGEST_ID)]
+_Pixels = Annotated[int, msgspec.Meta(gt=0, lt=1 << 30)]
+_Flag = bool | Annotated[int, msgspec.Meta(ge=0, le=1)]
+
+
+# Entries as nearly all are; what differs is read, and judged, field by field.
+
+
+class _Image(msgspec.Struct):
+    id: _Id
+    file_name: str
+    height: _Pixels
+    width: _Pixels
+
+
+class _Annotation(msgspec.Struct):
+    image_id: _Id
+    category_id: _Id
+    bbox: tuple[float, float, float, float]
+    area: float
+    id: _Id = -1
+    iscrowd: _Flag = 0
+    ignore: _Flag = 0
+
+
+class CocoEntries:
+    """Turns the entries of one file into arrays."""
+
+    def __init__(self, path: Path, name: str, log: DefectLog) -> None:
+        self._path, self.name, self.log = path, name, log
+        self.categories: dict[int, str] = {}
+        self.sha256 = ""
+        self.image_ids, self.category_ids, self.annotation_ids = Ids(), Ids(), Ids()
+        self.images: dict[int, tuple[str, int, int]] = {}
+        # A million annotations: a row of four and one of five numbers each, nothing else is kept.
+        self.integers = array("q")  # image, category, annotation, flags
+        self.numbers = array("d")  # x, y, w, h, area
+
+    def read(self) -> None:
+        """Read the whole file.
+
+        Raises:
+            DataError: If it is not JSON or not of COCO's layout.
+        """
+        names = ("images", "annotations", "categories")
+        lists = read_lists(self._path, names)
+        missing = [key for key in names if key not in lists.keys]
+        if missing:
+            raise DataError(
+                f"{self._path}: not COCO's layout: it has no {' and no '.join(missing)}; its keys are "
+                f"{sorted(lists.keys)}. Expected an object with images, annotations and categories."
+            )
+        self.sha256 = lists.sha256
+        self._read_categories(lists)
+        self._read_images(lists)
+        self._read_annotations(lists)
+        for key, kept in (("categories", self.categories), ("images", self.images)):
+            if not kept:
+                refused = [d for d in self.log.defects if d.detail.startswith(f"{key}: ")]
+                if not refused:
+                    raise DataError(
+                        f"{self._path}: the list of {key} is empty. Give a file with the whole ground truth, "
+                        "such as COCO's instances_*.json."
+                    )
+                raise DataError(
+                    f"{self._path}: none of its {len(refused)} {key} can be used; the first: "
+                    f"{refused[0].detail}. See all of them with check=true."
+                )
+
+    def _parse(self, raw: msgspec.Raw) -> Any:
+        try:
+            return parse(raw)
+        except UnicodeDecodeError as error:
+            raise no_text(self._path, error) from error
+
+    def _malformed(self, list_name: str, entry: Any, error: Exception) -> None:
+        if isinstance(entry, msgspec.Raw):  # Python cannot read it either
+            entry = bytes(memoryview(entry)[:160]).decode(errors="replace")
+        shown = (
+            {k: v for k, v in entry.items() if k != "segmentation"} if _is_dict(entry) else entry
+        )
+        missing = f"no field {error}" if isinstance(error, KeyError) else str(error)
+        self.log.add("malformed_entry", self.name, f"{list_name}: {missing}: {str(shown)[:160]}")
+
+    def _read_categories(self, lists: JsonLists) -> None:
+        found: dict[int, str] = {}
+        for raw in lists.entries["categories"]:
+            entry: Any = raw
+            try:
+                entry = self._parse(raw)
+                number = self.category_ids.number(entry["id"])
+                name = fields.class_name(entry["name"])
+            except (KeyError, TypeError, ValueError, RecursionError) as error:
+                self._malformed("categories", entry, error)
+                continue
+            if found.get(number, name) != name or (number not in found and name in found.values()):
+                raise DataError(
+                    f"{self._path}: category {entry['id']!r} {name!r} collides with another of the same id "
+                    "or name. Give each category an id and a name of its own."
+                )
+            found[number] = name
+        self.categories = found
+
+    def _read_images(self, lists: JsonLists) -> None:
+        decode = msgspec.json.Decoder(_Image).decode
+        for raw in lists.entries["images"]:
+            try:
+                one = decode(raw)
+            except (ValueError, RecursionError):
+                self._image(raw)
+                continue
+            self._keep_image(one.id, one.file_name, one.height, one.width)
+
+    def _image(self, raw: msgspec.Raw) -> None:
+        entry: Any = raw
+        try:
+            entry = self._parse(raw)
+            number = self.image_ids.number(entry["id"])
+            name = entry.get("file_name")
+            if name is None and isinstance(entry.get("coco_url"), str):
+                name = "/".join(entry["coco_url"].split("/")[-2:])  # LVIS has only the address
+            if name is None:
+                raise KeyError("file_name")
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+            self._malformed("images", entry, error)
+            return
+        sides = (fields.pixels(entry.get("height")), fields.pixels(entry.get("width")))
+        self._keep_image(number, name, *sides)
+
+    def _keep_image(self, number: int, name: Any, height: int, width: int) -> None:
+        if number in self.images:
+            first = self.images[number][0]
+            self.log.add(
+                "duplicate_image_id",
+                self.name,
+                f"{name!r} has the id of {first!r}",
+                image_id=number,
+            )
+            return
+        safe = safe_name(name)
+        if safe is None:
+            self.log.add("path_escape", self.name, f"file name {name!r}", image_id=number)
+            safe = ""
+        self.images[number] = (safe, height, width)
+
+    def _read_annotations(self, lists: JsonLists) -> None:
+        decode = msgspec.json.Decoder(_Annotation).decode
+        integers, numbers = self.integers, self.numbers
+        for raw in lists.entries["annotations"]:
+            try:
+                one = decode(raw)
+            except (ValueError, RecursionError):
+                self._annotation(raw)
+                continue
+            flags = (CROWD if one.iscrowd else 0) | (IGNORED if one.ignore else 0)
+            integers.extend((one.image_id, one.category_id, one.id, flags))
+            numbers.extend(one.bbox)
+            numbers.append(one.area)
+
+    def _annotation(self, raw: msgspec.Raw) -> None:
+        entry: Any = raw
+        try:
+            entry = self._parse(raw)
+            image_id = self.image_ids.number(entry["image_id"])
+            category_id = self.category_ids.number(entry["category_id"])
+            flags = CROWD if fields.flag(entry.get("iscrowd")) else 0
+            if fields.flag(entry.get("ignore")):
+                flags |= IGNORED
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+            self._malformed("annotations", entry, error)
+            return
+        try:
+            number = self.annotation_ids.number(entry.get("id"))
+        except ValueError:  # nothing needs these ids: one that is none is as one that is missing
+            number = -1
+        where: dict[str, Any] = {
+            "image_id": image_id,
+            "annotation_id": number if number != -1 else None,
+        }
+        try:
+            if entry.get("bbox") in (None, []):
+                bbox = fields.outline_extent(entry.get("segmentation"))
+                what = "an outline or mask without a box"
+                if self.log.add("extent_taken", self.name, what, **where) != "keep":
+                    return
+            else:
+                bbox = fields.box(entry["bbox"])
+        except (ValueError, RecursionError) as error:
+            shown = f"bbox {str(entry.get('bbox'))[:80]}"
+            if entry.get("segmentation") and entry.get("bbox") in (None, []):
+                shown += f", {error}"
+            self.log.add("malformed_box", self.name, shown, **where)
+            return
+        self.integers.extend((image_id, category_id, number, flags))
+        self.numbers.extend((*bbox, fields.area(entry.get("area"))))
+
+
+def _is_dict(value: Any) -> bool:
+    return isinstance(value, dict)
