@@ -172,7 +172,7 @@ def write_arrays(
         arrays: Name to array (float32 or integer, any shape).
         path: The file; `.ckpt` makes it one of MindSpore's checkpoints, `.safetensors` one of
             those.
-        header: What a safetensors file says of itself; MindSpore\'s has no place for it.
+        header: What a safetensors file says of itself; MindSpore's has no place for it.
     """
     # MindSpore's own writer deletes the old file first and never flushes: give it a name of its
     # own.
