@@ -1,4 +1,4 @@
-"""Targets for an assignment that the graph makes: the objects of an image themselves, in a table of fixed size.
+"""Targets for an assignment that the graph makes: an image's objects, in a table of fixed size.
 
 Targets per anchor are made in `codec.py`; the assignment is `training/learning/assignment.py`.
 """
@@ -35,7 +35,7 @@ class ObjectList:
         labels: npt.NDArray[np.integer],
         iscrowd: npt.NDArray[np.bool_] | None = None,
     ) -> tuple[FloatArray, IntArray]:
-        """List the objects of one image: (N, 4), (N,) 1..C, (N,) -> (M, 4) and (M,); see `encode_batch`."""
+        """List the objects of one image: (N, 4), (N,), (N,) -> (M, 4), (M,); see `encode_batch`."""
         targets = np.empty((1, self.max_boxes, 4), np.float32)
         found = np.empty((1, self.max_boxes), np.int32)
         crowd = np.zeros(len(labels), np.bool_) if iscrowd is None else iscrowd

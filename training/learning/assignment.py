@@ -1,6 +1,7 @@
-"""Task-aligned assignment in the graph: which anchors learn which object, decided anew in every step.
+"""Task-aligned assignment in the graph: which anchors learn which object, anew in every step.
 
-The assignment by overlap alone is made while reading, `training/boxes/matching.py`. Nothing here has a gradient.
+The assignment by overlap alone is made while reading, `training/boxes/matching.py`. Nothing here
+has a gradient.
 """
 
 from __future__ import annotations
@@ -14,21 +15,22 @@ from training.nets.anchors import default_boxes
 from training.nets.settings import ModelSettings
 
 SMALLEST = 1e-4
-"""Added to overlaps, so that also objects which no box has found yet choose among the boxes in them."""
+"""Added to overlaps, so that objects which no box has found yet choose too."""
 
 TOP = 13
 """Boxes that an object chooses at most (arXiv:2108.07755, section 4.1)."""
 
 
 class TaskAligned(nn.Cell):
-    """TOOD's assignment (arXiv:2108.07755): an object goes to the boxes with score and overlap both high.
+    """TOOD's assignment (arXiv:2108.07755): to the boxes with score and overlap both high.
 
-    Candidates of an object are the anchors whose centres lie in it, and the nearest centre. Their alignment
-    is t = s * u^6, of the score s of its class and the overlap u. The 13 largest are positive; an anchor that
-    several objects chose keeps the one that it overlaps most. The quality of a positive is t, scaled so that the
-    object's best has the object's largest overlap.
+    Candidates of an object are the anchors whose centres lie in it, and the nearest centre. Their
+    alignment is t = s * u^6, of the score s of its class and the overlap u. The 13 largest are
+    positive; an anchor that several objects chose keeps the one that it overlaps most. The quality
+    of a positive is t, scaled so that the object's best has the object's largest overlap.
 
-    Anchors of which more than `crowd_ignore` lies on one crowd region are not counted unless positive.
+    Anchors of which more than `crowd_ignore` lies on one crowd region are not counted unless
+    positive.
 
     Args:
         model: The network's settings.
@@ -58,8 +60,8 @@ class TaskAligned(nn.Cell):
             labels: (N, M) int32: 1..C-1 an object, 0 none, -1 a crowd region.
 
         Returns:
-            (N, A) int32 labels as `build_loss` takes them, (N, A, 4) the box to learn, zeros where none,
-            and (N, A) float32 quality, 0 where the label is not positive.
+            (N, A) int32 labels as `build_loss` takes them, (N, A, 4) the box to learn, zeros where
+            none, and (N, A) float32 quality, 0 where the label is not positive.
         """
         count = labels.shape[1]
         box = boxes.expand_dims(2)  # (N, M, 1, 4)

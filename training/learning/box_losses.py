@@ -1,6 +1,7 @@
-"""Box regression by overlap: decoded boxes, their IoU, and one minus GIoU, DIoU or CIoU, in float32.
+"""Box regression by overlap: decoded boxes, IoU, and one minus GIoU, DIoU or CIoU, in float32.
 
-The regression of offsets (smooth L1) is in `losses.py`; NumPy's decoding is `training/boxes/codec.py`.
+The regression of offsets (smooth L1) is in `losses.py`; NumPy's decoding is
+`training/boxes/codec.py`.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ from training.nets.anchors import default_boxes
 from training.nets.settings import ModelSettings
 
 EPSILON = 1e-9
-"""Added to areas and squared lengths, relative to the image, before they divide: a 30,000th of its side."""
+"""Added to relative areas and squared lengths before they divide: (a 30,000th of a side)^2."""
 
 FARTHEST = 1e3
-"""A centre farther from its default box than so many of its sides counts as so far: overlaps stay finite."""
+"""A centre farther from its default box than so many of its sides counts as so far."""
 
 LARGEST = 8.0
-"""Natural logarithm of a box's side over its default box's beyond which it counts as that large or small."""
+"""Natural logarithm of a box's side over its default box's; what is beyond counts as that."""
 
 
 class Decode(nn.Cell):
@@ -60,9 +61,9 @@ def area(boxes: Tensor) -> Tensor:
 class OverlapLoss(nn.Cell):
     """One minus a generalised overlap of each found box with the wanted one.
 
-    GIoU takes off the share of the smallest box around both that neither covers (arXiv:1902.09630); DIoU
-    the squared distance of the centres over that box's diagonal, and CIoU also a difference of aspect ratios
-    (arXiv:1911.08287, whose weight of the latter has no gradient).
+    GIoU takes off the share of the smallest box around both that neither covers (arXiv:1902.09630);
+    DIoU the squared distance of the centres over that box's diagonal, and CIoU also a difference of
+    aspect ratios (arXiv:1911.08287, whose weight of the latter has no gradient).
 
     Args:
         kind: `giou`, `diou` or `ciou`.

@@ -1,7 +1,7 @@
-"""Losses of a detector: the scores' part by kind, the boxes' part, and an assignment in the graph if there is one.
+"""Losses of a detector: the scores' part by kind, the boxes' part, and an assignment in the graph.
 
-They return sums. Dividing by the positives of the global batch is the step's business. Overlaps of boxes are in
-`box_losses.py`, the assignment in `assignment.py`.
+They return sums. Dividing by the positives of the global batch is the step's business. Overlaps of
+boxes are in `box_losses.py`, the assignment in `assignment.py`.
 """
 
 from __future__ import annotations
@@ -23,16 +23,19 @@ def build_loss(
 
     Args:
         loss: Which loss and its constants.
-        model: The network's settings; needed for scores that mean overlaps and for `loss.box` but smooth_l1.
-        crowd_ignore: With `model.assign=tal`: share of an anchor on a crowd region above which it does not count.
+        model: The network's settings; needed for scores that mean overlaps and for `loss.box` but
+            smooth_l1.
+        crowd_ignore: With `model.assign=tal`: share of an anchor on a crowd region above which it
+            does not count.
 
     Returns:
-        A Cell `(loc, logits, loc_targets, labels) -> (loss_sum, num_positives)`: loc and loc_targets
-        (N, A, 4) float32, logits (N, A, C) float32, labels (N, A) int32 with 0 for background, 1..C-1
-        for an object, -1 for anchors that do not count. With `model.assign=tal` loc_targets (N, M, 4) are
-        the objects themselves, yxyx relative, and labels (N, M) theirs, 0 where there is none, -1 for a crowd
-        region. Both results are float32 scalars; losses whose scores mean overlaps count each positive by
-        the overlap that it should say. `parts` returns the boxes' part as well.
+        A Cell `(loc, logits, loc_targets, labels) -> (loss_sum, num_positives)`: loc and
+        loc_targets (N, A, 4) float32, logits (N, A, C) float32, labels (N, A) int32 with 0 for
+        background, 1..C-1 for an object, -1 for anchors that do not count. With `model.assign=tal`
+        loc_targets (N, M, 4) are the objects themselves, yxyx relative, and labels (N, M) theirs, 0
+        where there is none, -1 for a crowd region. Both results are float32 scalars; losses whose
+        scores mean overlaps count each positive by the overlap that it should say. `parts` returns
+        the boxes' part as well.
     """
     if loss.kind == "multibox":
         scores: Any = MultiboxScores(loss.negatives)
@@ -67,7 +70,7 @@ class OffsetLoss(nn.Cell):
     def parts(
         self, loc: Tensor, logits: Tensor, loc_targets: Tensor, labels: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the sum of the loss, the boxes' part of it, and the positives; arguments as in `build_loss`."""
+        """Return the sum of the loss, the boxes' part of it, and the positives; see `build_loss`."""
         class_sum = self.scores(logits, labels)
         loc_sum, num_positives = regression(loc, loc_targets, labels)
         return class_sum + self.loc_weight * loc_sum, self.loc_weight * loc_sum, num_positives
@@ -105,7 +108,7 @@ class BoxLoss(nn.Cell):
     def parts(
         self, loc: Tensor, logits: Tensor, loc_targets: Tensor, labels: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the sum of the loss, the boxes' part of it, and the positives; arguments as in `build_loss`."""
+        """Return the sum of the loss, the boxes' part of it, and the positives; see `build_loss`."""
         found = self.decode(loc)
         if self.assigns:
             labels, wanted, quality = self.assign(
@@ -141,10 +144,10 @@ class BoxLoss(nn.Cell):
 class OverlapScores(nn.Cell):
     """Scores that should say how well the box found fits: varifocal or quality focal loss.
 
-    The score of a positive's class should be its quality q, all others 0; of the background's logit nothing is
-    asked. Varifocal (arXiv:2008.13367, equation 2): q times the cross entropy with q where q > 0, alpha
-    p^gamma times that with 0 elsewhere. Quality focal (arXiv:2006.04388, equation 6): |q - p|^gamma times the
-    cross entropy with q.
+    The score of a positive's class should be its quality q, all others 0; of the background's logit
+    nothing is asked. Varifocal (arXiv:2008.13367, equation 2): q times the cross entropy with q
+    where q > 0, alpha p^gamma times that with 0 elsewhere. Quality focal (arXiv:2006.04388,
+    equation 6): |q - p|^gamma times the cross entropy with q.
 
     Args:
         kind: `varifocal` or `quality`.
@@ -163,7 +166,8 @@ class OverlapScores(nn.Cell):
         positive = ops.cast(labels > 0, ms.float32)
         counted = ops.cast(labels >= 0, ms.float32)
         target = pick(logits, labels)
-        # As if every class were wrong, then the right class of positives put right; see `FocalScores`.
+        # As if every class were wrong, then the right class of positives put right; see
+        # `FocalScores`.
         wrong = wrong_score(logits, self.gamma).sum(-1) - wrong_score(logits[:, :, 0], self.gamma)
         entropy = softplus(target) - quality * target
         if self.varifocal:
@@ -225,8 +229,9 @@ class MultiboxScores(nn.Cell):
         # Losses are never negative, so -1 sorts everything else to the end.
         hardness = ops.select(negative, entropy, ops.full_like(entropy, -1.0))
         _, order = ops.sort(hardness, -1, True)
-        # The inverse permutation by a scatter, not by sorting the order: MindSpore warns that a card sorts
-        # float32 inexactly, and ranks above 2048 are no longer whole numbers in half precision.
+        # The inverse permutation by a scatter, not by sorting the order: MindSpore warns that a
+        # card sorts float32 inexactly, and ranks above 2048 are no longer whole numbers in half
+        # precision.
         places = ops.broadcast_to(ops.arange(hardness.shape[1]).astype(ms.int32), hardness.shape)
         rank = ops.tensor_scatter_elements(
             ops.zeros_like(places), order.astype(ms.int32), places, 1
@@ -274,10 +279,10 @@ def power(x: Tensor, gamma: float) -> Tensor:
     return ops.exp(gamma * ops.log1p(ops.maximum(x, Tensor(1e-6, ms.float32)) - 1.0))
 
 
-# MindSpore's CPU kernels of `softplus` and `log` round the last few elements of each thread's share in
-# another way than the rest, and the shares change with the number of calls and with what was measured to
-# be fastest: a run that is resumed would part from one that is not. `log1p` and `exp` round every element
-# alike.
+# MindSpore's CPU kernels of `softplus` and `log` round the last few elements of each thread's share
+# in another way than the rest, and the shares change with the number of calls and with what was
+# measured to be fastest: a run that is resumed would part from one that is not. `log1p` and `exp`
+# round every element alike.
 
 
 def softplus(x: Tensor) -> Tensor:

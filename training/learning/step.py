@@ -1,6 +1,7 @@
 """One training step, compiled: loss, gradients, all-reduce, finite check, clipping, update, average.
 
-What is read, logged or saved around it is in `training/run/loop.py`. Parameters change only inside this graph.
+What is read, logged or saved around it is in `training/run/loop.py`. Parameters change only inside
+this graph.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ class Gradients(nn.Cell):
     Args:
         network: The detector, in training mode.
         normalize: uint8 (N, 3, H, W) to what the network takes.
-        loss: Its `parts` turns (loc, logits, loc_targets, labels) to (loss_sum, loc_sum, num_positives).
+        loss: Its `parts` turns (loc, logits, loc_targets, labels) to (loss_sum, loc_sum,
+            num_positives).
         weights: The parameters to differentiate by.
     """
 
@@ -68,9 +70,10 @@ class Apply(nn.Cell):
         scaler: The loss scale.
         average: The moving average, or None.
         clip_norm: Largest global gradient norm, or None.
-        norm: Takes the gradients as one vector and their divisor's inverse, returns their global norm.
-        statistics: Batch-norm statistics that go back within the graph when the step is left out; None
-            leaves them to the caller.
+        norm: Takes the gradients as one vector and their divisor's inverse, returns their global
+            norm.
+        statistics: Batch-norm statistics that go back within the graph when the step is left out;
+            None leaves them to the caller.
     """
 
     def __init__(

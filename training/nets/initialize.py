@@ -22,7 +22,7 @@ PUBLISHED_SIGMA = 0.02
 """Deviation of the published first weights, cut at two deviations."""
 
 LAST_SIGMA = 0.01
-"""Deviation of the first weights of layers that a network wants to start near nothing (arXiv:1708.02002, 4.1)."""
+"""Deviation of first weights in layers that start near nothing (arXiv:1708.02002, 4.1)."""
 
 
 def initialize(network: SSD, model: ModelSettings, seed: int) -> None:
@@ -62,8 +62,8 @@ def random_weight(
     """Random values of a convolution weight (out, in, height, width).
 
     Args:
-        kind: `published`: truncated normal, sigma 0.02. `he`: normal with variance 2 / fan-out, where
-            the fan-out of a depthwise filter is its own size.
+        kind: `published`: truncated normal, sigma 0.02. `he`: normal with variance 2 / fan-out,
+            where the fan-out of a depthwise filter is its own size.
         shape: The weight's shape.
         rng: The source of randomness.
 

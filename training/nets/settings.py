@@ -117,8 +117,8 @@ class ModelSettings:
     )
     assign: str = setting(
         "published",
-        "which boxes learn an object: published (by their overlap with it) or tal (task-aligned: those that "
-        "find it best so far, chosen in every step; with loss.box=giou, diou or ciou)",
+        "which boxes learn an object: published (by their overlap with it) or tal (task-aligned: "
+        "those that find it best so far, chosen in every step; with loss.box=giou, diou or ciou)",
     )
     match_threshold: float = setting(
         0.5, "assign=published: least overlap (IoU) of a box and an object it learns"
@@ -181,8 +181,8 @@ class LossSettings:
 
     kind: str = setting(
         "focal",
-        "focal (sigmoid), multibox (softmax, hard negatives), or with the found box's overlap in place of 1 as "
-        "the score to reach: varifocal, quality (quality focal loss)",
+        "focal (sigmoid), multibox (softmax, hard negatives), or with the found box's overlap in "
+        "place of 1 as the score to reach: varifocal, quality (quality focal loss)",
     )
     gamma: float = setting(
         2.0, "focal, varifocal, quality: how strongly easy boxes are played down; 0 = not at all"
@@ -208,11 +208,11 @@ class LossSettings:
 
 
 def require_matching(model: ModelSettings, loss: LossSettings) -> None:
-    """Refuse a loss that trains other scores than the network gives, or cannot learn from its assignment.
+    """Refuse a loss that trains other scores than the network gives, or not by its assignment.
 
     Raises:
-        SettingError: If one is made for the sigmoid and the other for softmax, or if `model.assign=tal`
-            meets a regression of offsets.
+        SettingError: If one is made for the sigmoid and the other for softmax, or if
+            `model.assign=tal` meets a regression of offsets.
     """
     require(
         model.assign == "published" or loss.box != "smooth_l1",

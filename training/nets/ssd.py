@@ -1,6 +1,7 @@
 """The frame of every detector: feature maps -> head -> regression and scores.
 
-Backbones and heads live next door; `zoo/` puts them together. Decoding is `training/boxes/codec.py`'s.
+Backbones and heads live next door; `zoo/` puts them together. Decoding is
+`training/boxes/codec.py`'s.
 """
 
 from __future__ import annotations

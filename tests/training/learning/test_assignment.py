@@ -1,4 +1,4 @@
-"""Task-aligned assignment in the graph against a slow oracle: who learns what, and how well it should fit."""
+"""Task-aligned assignment in the graph against a slow oracle: who learns what, and how well."""
 
 from __future__ import annotations
 

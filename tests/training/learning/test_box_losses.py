@@ -1,4 +1,4 @@
-"""Losses of boxes: GIoU, DIoU, CIoU and scores that mean overlaps, against slow oracles; finite whatever comes."""
+"""GIoU, DIoU, CIoU and scores that mean overlaps against slow oracles; finite whatever comes."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""SSD light: our own network of 1.2 million parameters with a pyramid that goes down and up, one box a cell.
+"""SSD light: our own, 1.2 million parameters, a pyramid down and up, one box a cell.
 
-Few, dense convolutions, as CPUs like them; no published weights. What it is made of: blocks as in CSPNet
-(arXiv:1911.11929), a second path from fine to coarse as in PANet (arXiv:1803.01534), separate features for
-classes and boxes as in FCOS (arXiv:1904.01355).
+Few, dense convolutions, as CPUs like them; no published weights. What it is made of: blocks as in
+CSPNet (arXiv:1911.11929), a second path from fine to coarse as in PANet (arXiv:1803.01534),
+separate features for classes and boxes as in FCOS (arXiv:1904.01355).
 """
 
 from __future__ import annotations
