@@ -19,6 +19,7 @@ from data_tools.audit.coverage import SIZES, BestMatches, best_matches, coverage
 from data_tools.audit.findings import SplitAudit
 from data_tools.audit.picture import draw_audit
 from data_tools.audit.report import render, write_csv
+from data_tools.convert.copy_policy import apply_copy_policy
 from data_tools.convert.plan import measure_files
 from data_tools.convert.prepare_image import prepare_image
 from data_tools.convert.settings import ConvertSettings
@@ -57,7 +58,7 @@ def run_audit(settings: ConvertSettings, default_boxes: npt.ArrayLike | None) ->
         DataError: If the data set cannot be read at all, or `check_out` not be written.
     """
     source = read_source(settings.dataset, settings.content()["policy"])
-    raw = apply_corrections(source, settings.exclude)
+    raw = apply_copy_policy(apply_corrections(source, settings.exclude), settings, always=True)
     audits = [audit_split(split, raw, settings) for split in raw.splits]
     names = [entry.name for entry in raw.classes.classes]
     anchors = None if default_boxes is None else np.asarray(default_boxes, np.float32)

@@ -13,7 +13,7 @@ from typing import Any
 from data_tools.audit.findings import SplitAudit
 from data_tools.convert.settings import ConvertSettings
 from data_tools.core.words import csv_cell
-from data_tools.sources.defects import KINDS, Defect
+from data_tools.sources.defects import KINDS, Defect, DefectLog
 
 
 def write_csv(path: Path, audits: list[SplitAudit]) -> None:
@@ -60,7 +60,9 @@ def _cells(defects: list[Defect]) -> list[str]:
 def render(report: dict[str, Any], settings: ConvertSettings) -> str:
     """Return the report as a table for the terminal."""
     lines: list[str] = []
-    policy = settings.content()["policy"]
+    log = DefectLog(
+        settings.content()["policy"]
+    )  # knows the defaults of kinds that are not named there
     for name, split in report["splits"].items():
         found, usable = split["found"], split["usable"]
         lines += [
@@ -73,7 +75,7 @@ def render(report: dict[str, Any], settings: ConvertSettings) -> str:
             lines.append(f"  {'defect':<26}{'count':>7}  {'policy':<8}meaning")
         for kind, actions in split["defects"].items():
             lines.append(
-                f"  {kind:<26}{sum(actions.values()):>7}  {policy[kind]:<8}{KINDS[kind].meaning}"
+                f"  {kind:<26}{sum(actions.values()):>7}  {log.action(kind):<8}{KINDS[kind].meaning}"
             )
         lines.append(_class_lines(split["boxes_by_class"]))
         sizes = ", ".join(f"{count} {size}" for size, count in split["boxes_by_size"].items())

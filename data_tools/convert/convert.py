@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from data_tools.convert.copy_policy import apply_copy_policy
 from data_tools.convert.finish_split import assemble_split
 from data_tools.convert.parts import finish_part, part_folder, read_part
 from data_tools.convert.plan import Plan, SplitPlan, differences, make_plan
@@ -45,7 +46,7 @@ def run_convert(settings: ConvertSettings) -> int:
         out = part_folder(out, settings.part, settings.parts)
     refuse_foreign(out, settings.overwrite)
     source = read_source(settings.dataset, settings.content()["policy"])
-    raw = apply_corrections(source, settings.exclude)
+    raw = apply_copy_policy(apply_corrections(source, settings.exclude), settings)
     plan, tables = make_plan(settings, raw)
     for split in plan.splits:
         raise_errors(split.defects)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from data_tools.convert.convert import convert_shards, refuse_foreign
+from data_tools.convert.copy_policy import apply_copy_policy
 from data_tools.convert.extend_settings import like_parent, refuse_other_settings, with_parent
 from data_tools.convert.finish_split import assemble_split
 from data_tools.convert.grown_split import Grown, grow
@@ -65,6 +66,7 @@ def run_extend(settings: ConvertSettings) -> int:
     raw = apply_corrections(
         read_source(settings.dataset, settings.content()["policy"]), settings.exclude
     )
+    raw = apply_copy_policy(raw, settings)
     raw = replace(raw, classes=with_parent(raw.classes, parents, settings.dataset.classes))
     plan, tables = make_plan(settings, raw)
     for split in plan.splits:

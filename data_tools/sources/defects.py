@@ -120,6 +120,30 @@ KINDS: Mapping[str, Kind] = {
         "file",
         since=1,
     ),
+    "duplicate_image": Kind(
+        "a picture has equal bytes or equal pixels as an earlier one of its split; `skip` keeps the first",
+        ("keep", "skip", "error"),
+        "image",
+        since=1,
+    ),
+    "similar_image": Kind(
+        "a picture is nearly equal to an earlier one of its split (re-encoded, scaled, or the next frame)",
+        ("keep", "skip", "error"),
+        "image",
+        since=1,
+    ),
+    "copies_disagree": Kind(
+        "copies of a picture have different boxes; `skip` leaves all of them out",
+        ("keep", "skip", "error"),
+        "image",
+        since=1,
+    ),
+    "leak": Kind(
+        "a picture is in a smaller split too, or one nearly equal; `skip` leaves it out of the larger split",
+        ("keep", "skip", "error"),
+        "image",
+        since=1,
+    ),
     "unknown_image": Kind(
         "an annotation names an image that is not there", ("skip", "error"), "box"
     ),

@@ -1,0 +1,165 @@
+"""Copies of pictures in a raw data set, and what the policies `duplicate_image`, `similar_image`, `copies_disagree`, `leak` do.
+
+Every picture must be read and decoded to know, so this happens where a policy asks for it, and in the audit. The search itself
+is in `images/copies.py`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+
+from data_tools.convert.copy_boxes import box_difference
+from data_tools.convert.prepare_image import PreparedImage, prepare_image
+from data_tools.convert.settings import ConvertSettings, ImageSettings
+from data_tools.core.progress import Progress
+from data_tools.images.copies import BYTES, NEAR, PIXELS, Copy, find_copies
+from data_tools.images.decode import PictureError, decode_file
+from data_tools.images.picture_hash import FLAT, bytes_hash, picture_hash, pixels_hash
+from data_tools.shards.writer import MAX_PAGE_BYTES
+from data_tools.sources.defects import DefectLog
+from data_tools.sources.read import RawDataset
+
+COPY_KINDS = ("duplicate_image", "similar_image", "copies_disagree", "leak")
+
+_CHUNK = 64
+"""Pictures in memory at once."""
+
+
+class _Pictures:
+    """All pictures of a raw data set, one split after the other, read as the converter would store them."""
+
+    def __init__(self, raw: RawDataset, image: ImageSettings) -> None:
+        self.raw = raw
+        self.image = replace(image, max_side=0, quality=0)
+        self.starts: list[int] = np.cumsum([0, *(len(s.table) for s in raw.splits)]).tolist()
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    def place(self, index: int) -> tuple[int, int]:
+        """The split and the row of a picture."""
+        split = int(np.searchsorted(self.starts, index, side="right")) - 1
+        return split, index - self.starts[split]
+
+    def prepared(self, index: int) -> PreparedImage | None:
+        """The picture; None where it cannot be used, which is reported elsewhere."""
+        split, row = self.place(index)
+        sample = self.raw.splits[split].table[row]
+        return prepare_image(sample, self.image, DefectLog({}), MAX_PAGE_BYTES)
+
+    def hashes(self, index: int) -> tuple[bytes, bytes]:
+        """Hash of the bytes and of the picture; what is no picture is a copy of nothing."""
+        image = self.prepared(index)
+        if image is None:
+            return index.to_bytes(17, "little"), FLAT
+        return bytes_hash(image.data), picture_hash(image.data, image.height, image.width)
+
+    def pixels(self, index: int) -> bytes | None:
+        """Hash of the pixels."""
+        image = self.prepared(index)
+        try:
+            return None if image is None else pixels_hash(decode_file(image.data))
+        except PictureError:
+            return None
+
+    def name(self, index: int) -> str:
+        """File name."""
+        split, row = self.place(index)
+        return self.raw.splits[split].table.file_names[row]
+
+    def difference(self, copy: Copy) -> str:
+        """In what the boxes of a copy and its original differ; empty where they do not."""
+        images = self.prepared(copy.index), self.prepared(copy.original)
+        if images[0] is None or images[1] is None:
+            return ""
+        boxes, labels = [], []
+        for image in (images[0], images[1]):
+            size = np.array([image.height, image.width] * 2, np.float64)
+            boxes.append(np.clip(image.sample.boxes_yxyx_px / size, 0, 1))
+            known = self.raw.classes.labels(image.sample.category_ids).tolist()
+            labels.append([self.raw.classes.classes[label - 1].name for label in known])
+        size_px = (images[0].height, images[0].width) if copy.how in (BYTES, PIXELS) else None
+        return box_difference(boxes[0], labels[0], boxes[1], labels[1], size_px)
+
+
+def apply_copy_policy(
+    raw: RawDataset, settings: ConvertSettings, *, always: bool = False
+) -> RawDataset:
+    """Find copies of pictures within and across splits, note each as a defect, and leave out what the policy says.
+
+    Of copies within a split the first is kept. A picture of several splits is a leak of the larger split, so that the
+    smaller ones, which measure, stay as they are.
+
+    Args:
+        raw: The data set.
+        settings: Settings of the command.
+        always: Look even if the policies only keep.
+
+    Returns:
+        The data set with these defects; the same one where nothing was looked for.
+    """
+    policy = settings.content()["policy"]
+    if not always and all(policy.get(kind, "keep") == "keep" for kind in COPY_KINDS):
+        return raw
+    pictures = _Pictures(raw, settings.image)
+    hashes = []
+    cpus = len(os.sched_getaffinity(0))
+    with ThreadPoolExecutor(cpus) as pool, Progress("looking for copies", len(pictures)) as bar:
+        for first in range(0, len(pictures), _CHUNK):
+            rows = range(first, min(first + _CHUNK, len(pictures)))
+            hashes += list(pool.map(pictures.hashes, rows))
+            bar.update(len(rows))
+    counts = [len(split.table) for split in raw.splits]
+    by_size = sorted(range(len(counts)), key=lambda k: (-counts[k], k))
+    rank = np.repeat([by_size.index(k) for k in range(len(counts))], counts).tolist()
+    found = find_copies(rank, [h for h, _ in hashes], [h for _, h in hashes], pictures.pixels)
+    logs = [DefectLog(policy) for _ in raw.splits]
+    for split, log in zip(raw.splits, logs, strict=True):
+        log.defects.extend(split.defects)
+    dropped: set[int] = set()
+    for index, kind, detail in _findings(pictures, found.within, found.across):
+        place, row = pictures.place(index)
+        number = int(raw.splits[place].table.image_ids[row])
+        if logs[place].add(kind, pictures.name(index), detail, image_id=number) != "keep":
+            dropped.add(index)
+    splits = []
+    for k, (split, log) in enumerate(zip(raw.splits, logs, strict=True)):
+        keep = [row for row in range(counts[k]) if pictures.starts[k] + row not in dropped]
+        table = split.table if len(keep) == counts[k] else split.table.take(keep)
+        splits.append(replace(split, table=table, defects=tuple(log.defects)))
+    return replace(raw, splits=tuple(splits))
+
+
+def _findings(
+    pictures: _Pictures, within: tuple[Copy, ...], across: tuple[Copy, ...]
+) -> Iterator[tuple[int, str, str]]:
+    """Index, kind and detail of each defect."""
+    disagree: set[int] = set()
+    for copies, kind in ((within, ""), (across, "leak")):
+        for copy in copies:
+            split, _ = pictures.place(copy.original)
+            where = f"{pictures.name(copy.original)} of {pictures.raw.splits[split].name}"
+            how = f"{copy.how} to" if copy.how == NEAR else f"{copy.how} as"
+            bits = f" ({copy.bits} of 256 bits of the hash differ)" if copy.bits else ""
+            yield (
+                copy.index,
+                kind or ("similar_image" if copy.how == NEAR else "duplicate_image"),
+                f"{how} {where}{bits}",
+            )
+            words = pictures.difference(copy)
+            if words:
+                yield from _disagreement(pictures, copy, words, disagree)
+
+
+def _disagreement(
+    pictures: _Pictures, copy: Copy, words: str, seen: set[int]
+) -> Iterator[tuple[int, str, str]]:
+    for index, other in ((copy.index, copy.original), (copy.original, copy.index)):
+        if index not in seen:
+            seen.add(index)
+            yield index, "copies_disagree", f"a copy of {pictures.name(other)}; {words}"
