@@ -19,6 +19,7 @@ from data_tools.audit.coverage import SIZES, BestMatches, best_matches, coverage
 from data_tools.audit.findings import SplitAudit
 from data_tools.audit.picture import draw_audit
 from data_tools.audit.report import render, write_csv
+from data_tools.audit.sequences import find_sequences, sequence_lines
 from data_tools.convert.copy_policy import apply_copy_policy
 from data_tools.convert.plan import measure_files
 from data_tools.convert.prepare_image import prepare_image
@@ -62,10 +63,12 @@ def run_audit(settings: ConvertSettings, default_boxes: npt.ArrayLike | None) ->
     audits = [audit_split(split, raw, settings) for split in raw.splits]
     names = [entry.name for entry in raw.classes.classes]
     anchors = None if default_boxes is None else np.asarray(default_boxes, np.float32)
+    sequences = find_sequences({a.name: [entry[0] for entry in a.files] for a in audits})
     report = {
         "model": settings.check_model if anchors is not None else None,
         "classes": names,
         "splits": {a.name: describe(a, names, anchors) for a in audits},
+        "sequences": sequences,
     }
     folder = Path(settings.check_out)
     try:
@@ -79,6 +82,8 @@ def run_audit(settings: ConvertSettings, default_boxes: npt.ArrayLike | None) ->
             "folder."
         ) from error
     print(render(report, settings))
+    for line in sequence_lines(sequences, settings.dataset):
+        print(line)
     print(f"written: {folder}/audit.json, audit.csv (a line a file), audit.png")
     stopped = any(d.action == "error" for a in audits for d in a.defects)
     if stopped:

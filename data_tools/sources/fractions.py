@@ -1,13 +1,16 @@
-"""Cuts splits that share one source apart: a seeded order of the images, then consecutive shares.
+"""Cuts splits that share one source apart: a seeded order of images or groups of them, then consecutive shares.
 
 Sources are read in `read.py`; which shares is the user's choice (`dataset.splits.NAME.fraction`).
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 
 from data_tools.core.errors import SettingError
 from data_tools.sources.image_files import SourceSplit
@@ -19,6 +22,11 @@ def cut_fractions(dataset: DatasetSettings, sources: dict[str, SourceSplit]) -> 
     shares.
     """
     groups: dict[tuple[str, str, str], list[str]] = {}
+    if dataset.group and all(split.fraction is None for split in dataset.splits.values()):
+        raise SettingError(
+            f"dataset.group={dataset.group}: no split is a `fraction`, so nothing is cut. Give the splits one, "
+            "dataset.splits.NAME.fraction=0.8, or leave it out."
+        )
     for name in dataset.splits:
         split = dataset.splits[name]
         if split.fraction is not None:
@@ -35,7 +43,71 @@ def cut_fractions(dataset: DatasetSettings, sources: dict[str, SourceSplit]) -> 
             if name not in sources:
                 continue
             table = sources[name].table
+            if dataset.group:
+                rows = grouped_share(
+                    group_keys(table.file_names, dataset.group),
+                    dataset.split_seed,
+                    start,
+                    min(end, 1.0),
+                )
+                sources[name] = replace(sources[name], table=table.take(rows))
+                continue
             rng = np.random.Generator(np.random.Philox(key=dataset.split_seed))
             order = rng.permutation(len(table))
             first, last = round(start * len(table)), round(min(end, 1.0) * len(table))
             sources[name] = replace(sources[name], table=table.take(np.sort(order[first:last])))
+
+
+def group_keys(file_names: Sequence[str], pattern: str) -> list[str]:
+    """Return the group of each image: what a regular expression finds in its name.
+
+    An image in whose name it finds nothing is a group of its own.
+
+    Args:
+        file_names: Paths relative to the folder of the images.
+        pattern: The expression; if it has brackets, what they hold is the group, else all that it finds.
+
+    Raises:
+        SettingError: If it is no expression, or finds nothing in any name.
+
+    >>> group_keys(["a_1.jpg", "a_2.jpg", "b.jpg"], r"^(.*)_")
+    ['a', 'a', '/b.jpg']
+    """
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise SettingError(
+            f"dataset.group={pattern}: no regular expression ({error}). For names such as walk_0001.jpg it is "
+            r"'dataset.group=^(.*)_\d+'."
+        ) from error
+    found = [expression.search(name) for name in file_names]
+    if file_names and not any(found):
+        raise SettingError(
+            f"dataset.group={pattern}: found in none of the {len(file_names)} names, such as {file_names[0]}."
+        )
+    # No path begins with a slash: a name on its own is never another image's group.
+    return [
+        f"/{name}" if match is None else "\0".join(g or "" for g in match.groups()) or match[0]
+        for name, match in zip(file_names, found, strict=True)
+    ]
+
+
+def grouped_share(keys: Sequence[str], seed: int, start: float, end: float) -> npt.NDArray[np.intp]:
+    """Return the images of one share of a cut that keeps groups whole, in ascending order.
+
+    The groups are put in a seeded order of their own, whatever the order of the images; a group belongs to the share that
+    its middle image falls into, so a share is off by half a group at each end at most.
+
+    Args:
+        keys: The group of each of the I images.
+        seed: Decides the order.
+        start: Where the share begins, 0..1 of the images.
+        end: Where it ends; 1 takes the rest.
+    """
+    names, group_of, sizes = np.unique(list(keys), return_inverse=True, return_counts=True)
+    order = np.random.Generator(np.random.Philox(key=seed)).permutation(len(names))
+    ends = np.cumsum(sizes[order])
+    middle = np.empty(len(names))
+    middle[order] = (ends - sizes[order] / 2) / max(len(keys), 1)
+    chosen = (middle >= start - 1e-12) & ((middle < end - 1e-12) | (end >= 1.0))
+    return np.flatnonzero(chosen[group_of])

@@ -16,7 +16,7 @@ NAMED_KINDS = ("voc", "labelme", "cvat", "label_studio", "open_images", "csv", "
 DATASET_KINDS = ("auto", "coco", "txt", "yolo", *NAMED_KINDS, "shapes")
 BOX_ORDERS = ("xyxy", "yxyx")
 YOLO_LINES = ("auto", "box", "polygon", "pose")
-LATER_SETTINGS = ("yolo_lines",)
+LATER_SETTINGS = ("yolo_lines", "group")
 """Settings that came later: a manifest names them only where they differ from their default, so
 that the fingerprint of sets that do not use them stays."""
 
@@ -52,6 +52,11 @@ class DatasetSettings:
     splits: dict[str, SplitSettings] = setting({}, "name of a split -> where it lies")
     only: list[str] = setting([], "splits to convert; empty converts all of `splits`")
     split_seed: int = setting(0, "seed of the splits that are a `fraction`")
+    group: str = setting(
+        "",
+        "regular expression: images in whose names it finds the same (its brackets, if it has any) stay on one "
+        "side of a cut by `fraction`: frames of one video, pictures of one patient",
+    )
     names: list[str] = setting(
         [],
         "class names in the order of the source's numbers (txt, yolo, shards of published tools)",
