@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from data_tools.audit.findings import SplitAudit
 
@@ -111,20 +112,27 @@ def _draw_coverage(axes: Any, coverage: dict[str, dict[str, float]] | None, mode
         axes.set_axis_off()
         return
     sizes = list(coverage)
-    good = np.array([coverage[s]["at_least_0.5"] for s in sizes])
-    near = np.array([coverage[s]["at_least_0.4"] for s in sizes]) - good
-    lost = np.array([coverage[s]["unmatched"] for s in sizes])
-    parts = (
-        (good, _BLUE, "at least 0.5"),
-        (near, _ORANGE, "0.4 to 0.5"),
-        (np.maximum(1 - good - near - lost, 0), _GREY, "below 0.4, forced"),
-        (lost, _RED, "unmatched"),
-    )
+    colours = (_BLUE, _ORANGE, _GREY, _RED)
     bottom = np.zeros(len(sizes))
-    for values, colour, label in parts:
+    for (label, values), colour in zip(bar_parts(coverage).items(), colours, strict=True):
         axes.bar(range(len(sizes)), values, bottom=bottom, color=colour, label=label)
         bottom += values
     names = [f"{size}\n{int(coverage[size]['objects'])}" for size in sizes]
     axes.set_xticks(range(len(sizes)), names)
     axes.set_ylim(0, 1)
     axes.legend(fontsize=8, loc="lower right")
+
+
+def bar_parts(coverage: dict[str, dict[str, float]]) -> dict[str, npt.NDArray[np.float64]]:
+    """Return the parts of each size's bar, label -> a share for each size; nothing for a size without objects."""
+    rows = coverage.values()
+    good = np.array([row["at_least_0.5"] for row in rows])
+    near = np.array([row["at_least_0.4"] for row in rows]) - good
+    lost = np.array([row["unmatched"] for row in rows])
+    there = np.array([row["objects"] > 0 for row in rows])
+    return {
+        "at least 0.5": good,
+        "0.4 to 0.5": near,
+        "below 0.4, forced": np.maximum(1 - good - near - lost, 0) * there,
+        "unmatched": lost,
+    }

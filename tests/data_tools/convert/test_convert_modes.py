@@ -13,6 +13,7 @@ import pytest
 
 from data_tools.audit.audit import run_audit
 from data_tools.audit.coverage import best_matches, coverage_table, size_of
+from data_tools.audit.picture import bar_parts
 from data_tools.command import run
 from data_tools.convert.settings import ConvertSettings, PolicySettings
 from data_tools.converted.verify import run_verify
@@ -135,6 +136,8 @@ def test_coverage_by_hand() -> None:
         "unmatched": 0.25,
         "mean_overlap": 0.47,
     }
+    bars = np.array(list(bar_parts(coverage_table(matches, areas * 0 + 1.0)).values()))
+    np.testing.assert_allclose(bars.sum(axis=0), [1, 1, 0, 0], atol=1e-3)  # all of them are small
     assert table["small"]["unmatched"] == 0.5 and table["large"]["at_least_0.5"] == 1.0
 
 
