@@ -13,7 +13,8 @@ from typing import Any
 from data_tools.audit.findings import SplitAudit
 from data_tools.convert.settings import ConvertSettings
 from data_tools.core.words import csv_cell
-from data_tools.sources.defects import KINDS, Defect, DefectLog
+from data_tools.sources.defect_kinds import KINDS
+from data_tools.sources.defects import Defect, DefectLog
 
 
 def write_csv(path: Path, audits: list[SplitAudit]) -> None:

@@ -21,7 +21,8 @@ from data_tools.convert.plan import Plan, SplitPlan
 from data_tools.convert.shard_result import read_result
 from data_tools.core.files import sha256_of_file, write_atomic
 from data_tools.shards.manifest import ANNOTATIONS, REPORT, Manifest, ShardInfo
-from data_tools.sources.defects import KINDS, Defect, PolicyError, raise_errors, summary
+from data_tools.sources.defect_kinds import KINDS
+from data_tools.sources.defects import Defect, PolicyError, raise_errors, summary
 
 TOTALS = ("images", "boxes", "crowd_boxes", "images_without_boxes")
 _SMALL_SPLIT = 100

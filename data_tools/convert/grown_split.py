@@ -22,7 +22,8 @@ from data_tools.shards.manifest import REPORT, ConvertedSplit
 from data_tools.shards.writer import MAX_PAGE_BYTES
 from data_tools.sources.classes import ClassMap
 from data_tools.sources.coco import read_annotations
-from data_tools.sources.defects import KINDS, Defect, DefectLog
+from data_tools.sources.defect_kinds import KINDS
+from data_tools.sources.defects import Defect, DefectLog
 from data_tools.sources.table import SampleTable
 
 

@@ -24,7 +24,8 @@ from data_tools.core.files import is_plain_name
 from data_tools.core.json_dataclass import build, parse_json, shown
 from data_tools.core.sample import ClassInfo
 from data_tools.shards.writer import MAX_PAGE_BYTES, ROOM_BYTES, page_bytes_for
-from data_tools.sources.defects import KINDS, Defect, DefectLog
+from data_tools.sources.defect_kinds import KINDS
+from data_tools.sources.defects import Defect, DefectLog
 from data_tools.sources.image_files import digest_of
 from data_tools.sources.read import RawDataset, RawSplit
 from data_tools.sources.table import SampleTable

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from data_tools.core.settings_fields import require, require_choice, require_positive, setting
-from data_tools.sources.defects import POLICIES
+from data_tools.sources.defect_kinds import POLICIES
 from data_tools.sources.settings import LATER_SETTINGS, DatasetSettings
 
 IMAGE_CHECKS = ("fast", "full")

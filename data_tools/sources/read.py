@@ -15,7 +15,8 @@ from data_tools.core.errors import DataError
 from data_tools.core.settings_fields import require
 from data_tools.sources.box_checks import check_table
 from data_tools.sources.classes import ClassMap, build_class_map, common_categories
-from data_tools.sources.defects import KINDS, Defect, DefectLog, count_left_out
+from data_tools.sources.defect_kinds import KINDS
+from data_tools.sources.defects import Defect, DefectLog, count_left_out
 from data_tools.sources.fractions import cut_fractions
 from data_tools.sources.image_files import SourceSplit, require_folder
 from data_tools.sources.settings import NAMED_KINDS, DatasetSettings, SplitSettings

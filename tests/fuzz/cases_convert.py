@@ -46,7 +46,7 @@ def raw_case(rng: random.Random, sandbox: Path, seeds: Path) -> Case:
         if rng.random() < 0.12:
             arguments.append(option)
     if rng.random() < 0.2:
-        from data_tools.sources.defects import POLICIES
+        from data_tools.sources.defect_kinds import POLICIES
 
         name = rng.choice(sorted(POLICIES))
         arguments.append(f"policy.{name}={rng.choice(POLICIES[name].actions)}")

@@ -23,7 +23,7 @@ from data_tools.converted.verify import run_verify
 from data_tools.core.errors import DataError, SettingError
 from data_tools.shards.manifest import open_split
 from data_tools.shards.reader import RowReader
-from data_tools.sources.defects import POLICIES
+from data_tools.sources.defect_kinds import POLICIES
 from data_tools.sources.settings import DatasetSettings, SplitSettings
 from tests.helpers.raw_sets import (
     CATEGORIES,

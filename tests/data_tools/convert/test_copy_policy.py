@@ -17,7 +17,8 @@ from data_tools.command import run
 from data_tools.convert.copy_boxes import box_difference
 from data_tools.convert.settings import ConvertSettings, PolicySettings
 from data_tools.shards.manifest import read_manifest
-from data_tools.sources.defects import KINDS, PolicyError
+from data_tools.sources.defect_kinds import KINDS
+from data_tools.sources.defects import PolicyError
 from data_tools.sources.settings import SplitSettings
 from tests.data_tools.images.test_copies import jpeg, scene
 from tests.helpers.raw_sets import box_entry, coco_settings, image_entry, write_coco
