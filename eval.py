@@ -8,7 +8,9 @@ from training.command_line.configure import run_command
 
 def main() -> None:
     """Run the command with the arguments of this process."""
-    run_command("eval", "training.eval_settings:EvalCommand", "training.commands.evaluate:run")
+    run_command(
+        "eval", "training.evaluation.settings:EvalCommand", "training.commands.evaluate:run"
+    )
 
 
 if __name__ == "__main__":

@@ -8,7 +8,9 @@ from training.command_line.configure import run_command
 
 def main() -> None:
     """Run the command with the arguments of this process."""
-    run_command("export", "training.eval_settings:ExportCommand", "training.exporting.export:run")
+    run_command(
+        "export", "training.exporting.settings:ExportCommand", "training.exporting.export:run"
+    )
 
 
 if __name__ == "__main__":

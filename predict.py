@@ -9,7 +9,7 @@ from training.command_line.configure import run_command
 def main() -> None:
     """Run the command with the arguments of this process."""
     run_command(
-        "predict", "training.eval_settings:PredictCommand", "training.inference.predict:run"
+        "predict", "training.inference.settings:PredictCommand", "training.inference.predict:run"
     )
 
 

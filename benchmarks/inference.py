@@ -97,8 +97,8 @@ def measure(
 
 
 def _engines(name: str, folder: Path, batch: int) -> dict[str, Any]:
-    from training.eval_settings import ExportCommand
     from training.exporting.export import write_mindir, write_onnx
+    from training.exporting.settings import ExportCommand
     from training.inference.file_metadata import make_metadata
     from training.inference.open_model import load_network, load_predictor, open_model_file
 

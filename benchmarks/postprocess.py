@@ -21,11 +21,11 @@ import numpy.typing as npt
 
 from benchmarks.common import Result, parser, print_table
 from training.boxes.postprocess import PUBLISHED, Detections, Protocol, coco_protocol, detect
-from training.eval_settings import EvaluateSettings
 from training.evaluation.coco_ap import coco_scores
 from training.evaluation.coco_matching import kernels, match
 from training.evaluation.detection_table import DetectionTable
 from training.evaluation.ground_truth import GroundTruth, from_coco
+from training.evaluation.settings import EvaluateSettings
 
 ANCHORS, CLASSES, CANDIDATES = 1917, 80, 12_000
 HEIGHT, WIDTH = 480, 640

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 
 from data_tools.core.settings_fields import require, require_choice, setting
 
+MEAN_RGB = (123.675, 116.28, 103.53)
+"""The mean colour of ImageNet's pixels, 0..255: .485, .456, .406 x 255."""
+
 CROP_RULES = ("none", "published", "paper")
 
 MIXING = ("mosaic_probability", "copy_paste_probability", "affine_probability", "mixup_probability",
@@ -49,7 +52,7 @@ class AugmentSettings:
         4.0, "Largest side of that canvas as a multiple of the image's side."
     )
     expand_fill: list[float] = setting(
-        [123.675, 116.28, 103.53], "Colour of the canvas, RGB 0..255; the default normalises to 0."
+        list(MEAN_RGB), "Colour of the canvas, RGB 0..255; the default normalises to 0."
     )
     flip_probability: float = setting(0.5, "Share of images mirrored left to right.")
     colour_probability: float = setting(

@@ -34,6 +34,21 @@ def setting(default: Any, help: str) -> Any:
     return dataclasses.field(default=default, metadata={"help": help})
 
 
+def old_name(of: str, empty: Any) -> Any:
+    """Declare a field that takes another setting's value under a name that was documented once.
+
+    The class's `__post_init__` hands the value on; `--help` does not show it.
+
+    Args:
+        of: Full key of the setting, for instance `pipeline.workers`.
+        empty: Value that means "not given".
+
+    Returns:
+        A dataclass field.
+    """
+    return dataclasses.field(default=empty, metadata={"help": f"old name of {of}", "old": of})
+
+
 def require(condition: bool, key: str, got: Any, accepted: str) -> None:
     """Raise a `SettingError` that names the key, the value got and the values accepted.
 

@@ -26,9 +26,9 @@ from tests.fuzz.fuzz_mutate import (
 COMMANDS = {
     "convert": "data_tools.convert.settings:ConvertSettings",
     "train": "training.settings:TrainSettings",
-    "eval": "training.eval_settings:EvalCommand",
-    "predict": "training.eval_settings:PredictCommand",
-    "export": "training.eval_settings:ExportCommand",
+    "eval": "training.evaluation.settings:EvalCommand",
+    "predict": "training.inference.settings:PredictCommand",
+    "export": "training.exporting.settings:ExportCommand",
 }
 
 TINY = ("model=ssd_tiny", "model.image_size=[64,64]", "augment=light", "batch_size=2", "epochs=4")

@@ -41,7 +41,7 @@ def settings_case(command: str) -> Maker:
 
     def make(rng: random.Random, sandbox: Path, seeds: Path) -> Case:
         from training.command_line.configure import load_object
-        from training.command_line.help_text import field_types, group_choices
+        from training.command_line.setting_names import field_types, group_choices
 
         keys = sorted(field_types(load_object(COMMANDS[command])))
         groups = group_choices()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from training.command_line.configure import compose, load_object
-from training.command_line.help_text import field_types, group_choices
+from training.command_line.setting_names import field_types, group_choices
 from training.launch.job import parse
 
 REPOSITORY = Path(__file__).resolve().parents[2]

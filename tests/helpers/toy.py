@@ -13,12 +13,11 @@ from training.learning.loss_scale import LossScale
 from training.learning.losses import build_loss
 from training.learning.optimizer import Momentum, WeightAverage, trainable
 from training.learning.reduce import Reduce
+from training.learning.settings import LossSettings, OptimSettings
 from training.learning.state import TrainState, statistics_of
 from training.learning.statistics import Statistics
 from training.learning.step import Apply, Gradients, StepFunction, build_step
 from training.nets.normalize import Normalize
-from training.nets.settings import LossSettings
-from training.settings import OptimSettings
 
 CLASSES = 4
 ANCHORS = 16

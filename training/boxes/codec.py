@@ -11,7 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from data_tools.core.boxes import inside_fraction, yxyx_from_cyxhw
+from data_tools.pipeline.settings import PipelineSettings
 from training.boxes.matching import Indices, Matcher
+from training.nets.settings import PRIOR_SCALING, ModelSettings
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int32]
@@ -43,9 +45,9 @@ class BoxEncoder:
     def __init__(
         self,
         default_boxes_cyxhw_rel: npt.ArrayLike,
-        threshold: float = 0.5,
-        prior_scaling: Sequence[float] = (0.1, 0.2),
-        crowd_ignore: float = 0.5,
+        threshold: float = ModelSettings.match_threshold,
+        prior_scaling: Sequence[float] = PRIOR_SCALING,
+        crowd_ignore: float = PipelineSettings.crowd_ignore,
         corners_yxyx_rel: npt.ArrayLike | None = None,
         levels: Sequence[tuple[int, int, int]] | None = None,
     ) -> None:
@@ -143,7 +145,7 @@ class BoxEncoder:
 def encode_boxes(
     boxes_yxyx_rel: FloatArray,
     anchors_cyxhw_rel: FloatArray,
-    prior_scaling: Sequence[float] = (0.1, 0.2),
+    prior_scaling: Sequence[float] = PRIOR_SCALING,
 ) -> FloatArray:
     """Regression targets of boxes against their anchors: (P, 4) and (P, 4) -> (P, 4) `[cy, cx, h, w]`."""
     low, high = boxes_yxyx_rel[:, :2], boxes_yxyx_rel[:, 2:]
@@ -158,7 +160,7 @@ def encode_boxes(
 def decode_boxes(
     loc: FloatArray,
     default_boxes_cyxhw_rel: FloatArray,
-    prior_scaling: Sequence[float] = (0.1, 0.2),
+    prior_scaling: Sequence[float] = PRIOR_SCALING,
 ) -> FloatArray:
     """Boxes that regressions stand for, not clipped.
 

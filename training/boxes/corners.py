@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data_tools.core.boxes import yxyx_from_cyxhw
+from data_tools.pipeline.settings import PipelineSettings
 from training.boxes.codec import BoxEncoder
 from training.boxes.object_list import ObjectList
 from training.nets.anchors import Level, default_boxes, levels
@@ -30,6 +31,9 @@ def build_targets(model: ModelSettings, crowd_ignore: float = 0.5) -> BoxEncoder
 
 
 def build_encoder(model: ModelSettings, crowd_ignore: float = 0.5) -> BoxEncoder:
+def build_encoder(
+    model: ModelSettings, crowd_ignore: float = PipelineSettings.crowd_ignore
+) -> BoxEncoder:
     """Return the encoder of a network's targets, exact to the published matchings.
 
     Args:

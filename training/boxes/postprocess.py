@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from training.boxes.nms import best_first, candidates, nms
-from training.eval_settings import ONE_NAME_IOU, EvaluateSettings
+from training.evaluation.settings import ONE_NAME_IOU, EvaluateSettings
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Protocol:
     nms_iou: float
     pixel_offset: float = 0.0
     max_per_class: int | None = None
-    max_per_image: int | None = 100
+    max_per_image: int | None = EvaluateSettings.max_detections
     candidates_per_class: int | None = None
     one_name_iou: float | None = None
 

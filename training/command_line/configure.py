@@ -19,8 +19,9 @@ from typing import Any, NoReturn
 from data_tools.core.errors import SettingError, UserError
 from data_tools.core.json_dataclass import check_numbers, first_line
 from training.command_line.error_words import REFUSED, in_plain_words, is_want_of_memory, message
-from training.command_line.help_text import GROUPS_PATH, group_choices, render_help
+from training.command_line.help_text import render_help
 from training.command_line.overrides import Prepared, prepare_overrides
+from training.command_line.setting_names import GROUPS_PATH, group_choices
 from training.command_line.terminal import safe_streams
 from training.command_line.text_values import decoded_names
 from training.command_line.user_mappings import free_settings
@@ -184,10 +185,10 @@ def run_command(command: str, settings: str, action: str) -> None:
     if command in COMPUTING:
         hold_ctrl_c()  # first of all: what is imported below starts threads
     settings_class = load_object(settings)
-    if "--help" in arguments or "-h" in arguments:
-        _show(render_help(command, settings_class))
-        return
     try:
+        if "--help" in arguments or "-h" in arguments:
+            _show(render_help(command, settings_class, _help_topic(arguments)))
+            return
         prepared = prepare_overrides(command, settings_class, arguments)
     except UserError as error:
         _fail(error, os.environ.get(_FULL_ERROR) == "1")
@@ -236,6 +237,13 @@ def run_command(command: str, settings: str, action: str) -> None:
         )
     if max(codes, default=0):
         raise SystemExit(max(codes))
+
+
+def _help_topic(arguments: Sequence[str]) -> str:
+    """The word behind `--help`, if it names something to be explained."""
+    k = next(k for k, word in enumerate(arguments) if word in ("--help", "-h"))
+    word = arguments[k + 1] if k + 1 < len(arguments) else ""
+    return "" if "=" in word or word.startswith("-") else word
 
 
 def _show(text: str) -> None:

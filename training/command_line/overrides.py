@@ -15,7 +15,7 @@ from typing import Any
 from data_tools.core.errors import SettingError
 from data_tools.core.words import printable
 from training.command_line.error_words import hint_of
-from training.command_line.help_text import field_types, group_choices
+from training.command_line.setting_names import field_types, group_choices
 from training.command_line.text_values import as_typed, sweep_as_typed
 from training.command_line.user_mappings import check_free, free_settings
 

@@ -16,8 +16,8 @@ from data_tools.core.json_dataclass import read_json
 from data_tools.core.progress import Progress
 from data_tools.core.where_to_look import where_to_look
 from training.commands.evaluate_results import open_truth
-from training.eval_settings import EvalCommand
 from training.evaluation.detection_table import read_results
+from training.evaluation.settings import EvalCommand
 from training.insight.compare_runs import LEVEL, bootstrap
 from training.insight.outputs import DETECTIONS, METRICS
 

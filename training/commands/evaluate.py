@@ -10,8 +10,8 @@ from typing import Any
 
 from data_tools.shards.manifest import ConvertedSplit, open_split
 from training.checkpoints.checkpoint import read_card
-from training.eval_settings import EvalCommand, EvaluateSettings
 from training.evaluation.evaluate import evaluate
+from training.evaluation.settings import EvalCommand, EvaluateSettings
 from training.inference.class_columns import check_classes, with_columns
 from training.inference.model_file import WEIGHTS, ModelFile
 from training.inference.open_model import load_predictor, open_model_file

@@ -10,10 +10,10 @@ from pathlib import Path
 from data_tools.core.files import sha256_of_file
 from data_tools.shards.manifest import ConvertedSplit, open_split
 from training.boxes.postprocess import PUBLISHED
-from training.eval_settings import EvalCommand
 from training.evaluation.foreign_results import read_foreign_results
 from training.evaluation.ground_truth import GroundTruth, read_ground_truth
 from training.evaluation.scoring import score
+from training.evaluation.settings import EvalCommand
 from training.insight.outputs import Wanted, clear_outputs, write_outputs
 
 AS_GIVEN = {"detections": "as given"}

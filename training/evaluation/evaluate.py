@@ -21,10 +21,10 @@ from data_tools.core.progress import Progress
 from data_tools.pipeline.pipeline import Encoder, EvalBatch, EvalPipeline
 from data_tools.shards.manifest import ConvertedSplit
 from training.boxes.postprocess import PUBLISHED, Detections, Protocol, coco_protocol, detect
-from training.eval_settings import EvaluateSettings
 from training.evaluation.detection_table import DetectionTable, TableBuilder
 from training.evaluation.ground_truth import read_ground_truth
 from training.evaluation.scoring import EvaluationResult, score
+from training.evaluation.settings import EvaluateSettings
 
 PredictFn = Callable[
     [npt.NDArray[np.uint8]], tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]

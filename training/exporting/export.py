@@ -22,8 +22,8 @@ from data_tools.core.where_to_look import where_to_look
 from data_tools.shards.manifest import ConvertedSplit, open_split
 from training.checkpoints.ledger import ledger, ledger_path, write_ledger
 from training.checkpoints.weight_files import is_torchvision, read_with_rest
-from training.eval_settings import ExportCommand
 from training.exporting.safetensors_file import compare_weights, donor_names, write_safetensors
+from training.exporting.settings import ExportCommand
 from training.inference.class_columns import check_classes
 from training.inference.file_metadata import make_metadata
 from training.inference.model_file import WEIGHTS, ModelFile

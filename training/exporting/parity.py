@@ -18,12 +18,13 @@ from data_tools.shards.manifest import ConvertedSplit
 from data_tools.shards.reader import RowReader
 from data_tools.sources.shapes import shape_samples
 from training.boxes.postprocess import Protocol, detect
-from training.eval_settings import EvaluateSettings, ExportCommand
 from training.evaluation.coco_ap import coco_scores
 from training.evaluation.coco_matching import match
 from training.evaluation.detection_compare import compare_detections
 from training.evaluation.detection_table import DetectionTable, TableBuilder
 from training.evaluation.ground_truth import read_ground_truth
+from training.evaluation.settings import EvaluateSettings
+from training.exporting.settings import ExportCommand
 from training.inference.detector import Detector
 from training.inference.exported import load_exported, read_metadata
 from training.inference.predictor import build_predictor

@@ -19,7 +19,7 @@ from training.checkpoints.torchvision_detectors import (
     to_torchvision,
 )
 from training.checkpoints.weight_files import PREFIX, read_weights
-from training.eval_settings import ExportCommand
+from training.exporting.settings import ExportCommand
 from training.inference.model_file import ModelFile
 from training.nets.settings import model_settings
 

@@ -17,11 +17,12 @@ from data_tools.core.errors import SettingError
 from data_tools.core.sample import ClassInfo
 from data_tools.images.draw import draw_boxes
 from training.boxes.postprocess import Detections, Protocol, detect
-from training.eval_settings import ONE_NAME_IOU
 from training.evaluation.evaluate import PredictFn
+from training.evaluation.settings import ONE_NAME_IOU
 from training.inference.class_thresholds import AUTO, require_thresholds, thresholds_by_label
 from training.inference.image_source import read_image
 from training.inference.open_model import load_predictor, open_model_file
+from training.inference.settings import THRESHOLD, PredictCommand
 
 Image = npt.NDArray[np.uint8]
 
@@ -78,9 +79,9 @@ class Choice:
             have its own box of an object, as in metrics.
     """
 
-    threshold: float = 0.5
-    top_k: int = 100
-    nms_iou: float = 0.6
+    threshold: float = THRESHOLD
+    top_k: int = PredictCommand.top_k
+    nms_iou: float = PredictCommand.nms_iou
     labels: frozenset[int] | None = None
     by_label: tuple[float, ...] = ()
     one_name_iou: float | None = ONE_NAME_IOU
@@ -198,9 +199,9 @@ class Detector:
         self,
         image: str | Path | bytes | Image,
         *,
-        threshold: float | str = 0.5,
-        top_k: int = 100,
-        nms_iou: float = 0.6,
+        threshold: float | str = Choice.threshold,
+        top_k: int = Choice.top_k,
+        nms_iou: float = Choice.nms_iou,
         classes: Collection[str] = (),
         one_name_iou: float | None = ONE_NAME_IOU,
     ) -> Prediction:

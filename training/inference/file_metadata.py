@@ -13,7 +13,7 @@ from typing import Any
 from data_tools.core.errors import CheckpointError
 from data_tools.core.json_dataclass import build, in_words, number_problem, parse_json, shown
 from data_tools.core.sample import ClassInfo
-from training.eval_settings import ExportCommand
+from training.exporting.settings import ExportCommand
 from training.inference.model_file import ModelFile
 from training.nets.settings import settings_from_dict
 

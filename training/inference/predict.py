@@ -19,7 +19,6 @@ import numpy.typing as npt
 from data_tools.core.errors import DataError, SettingError
 from data_tools.core.progress import Progress
 from data_tools.core.where_to_look import where_to_look
-from training.eval_settings import PredictCommand
 from training.inference.detector import Choice, Detector, Prediction
 from training.inference.image_source import Found, find_images, open_video, read_image, video_frames
 from training.inference.predict_output import (
@@ -29,6 +28,7 @@ from training.inference.predict_output import (
     video_name,
     write_picture,
 )
+from training.inference.settings import PredictCommand
 
 Image = npt.NDArray[np.uint8]
 

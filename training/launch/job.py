@@ -113,10 +113,16 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
         allow_abbrev=False,
     )
     parser.add_argument("devices", type=int, help="ranks on this machine, one a device")
-    parser.add_argument("--nodes", type=int, default=1, help="machines in the job (1)")
-    parser.add_argument("--node-rank", type=int, default=0, help="number of this machine (0)")
-    parser.add_argument("--master", default="127.0.0.1", help="address of machine 0 (127.0.0.1)")
-    parser.add_argument("--port", type=int, default=8118, help="free port on machine 0 (8118)")
+    parser.add_argument(
+        "--nodes", type=int, default=Job.nodes, help="machines in the job (%(default)s)"
+    )
+    parser.add_argument(
+        "--node-rank", type=int, default=Job.node_rank, help="number of this machine (%(default)s)"
+    )
+    parser.add_argument("--master", default=Job.master, help="address of machine 0 (%(default)s)")
+    parser.add_argument(
+        "--port", type=int, default=Job.port, help="free port on machine 0 (%(default)s)"
+    )
     parser.add_argument("--log-dir", help="folder of the ranks' logs (OUTPUT/ranks)")
     parser.add_argument(
         "--rank-table",

@@ -151,9 +151,7 @@ def build_parts(settings: TrainSettings, world: World, split: ConvertedSplit) ->
 
 def build_pipeline(settings: TrainSettings, split: ConvertedSplit, world: World) -> TrainPipeline:
     """Return the training pipeline of a rank."""
-    workers = settings.workers or settings.pipeline.workers
-    if workers == 0:
-        workers = cores_of_rank()
+    workers = settings.pipeline.workers or cores_of_rank()
     height, width = settings.model.image_size
     return TrainPipeline(
         split,

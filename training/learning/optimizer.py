@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from data_tools.core.errors import SettingError
 from training.learning.flat import Layout, joined
-from training.settings import OptimSettings
+from training.learning.settings import OptimSettings
 
 if TYPE_CHECKING:
     from training.nets.ssd import SSD

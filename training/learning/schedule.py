@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from training.settings import OptimSettings
+from training.learning.settings import OptimSettings
 
 
 @dataclass(frozen=True)

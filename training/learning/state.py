@@ -14,11 +14,11 @@ from mindspore import Parameter, Tensor, nn, ops
 from numpy.typing import NDArray
 
 from data_tools.core.errors import CheckpointError
+from training.checkpoints.weight_files import PREFIX
 from training.learning.loss_scale import LossScale
 from training.learning.optimizer import Momentum, WeightAverage
 
 Arrays = dict[str, NDArray[Any]]
-PUBLISHED_PREFIX = "network."
 
 
 @dataclass
@@ -43,7 +43,7 @@ class TrainState:
         if self.average is not None:
             averages = self.average.read()
         return {
-            PUBLISHED_PREFIX + p.name: averages[p.name] if p.name in averages else p.asnumpy()
+            PREFIX + p.name: averages[p.name] if p.name in averages else p.asnumpy()
             for p in self.network.get_parameters()
         }
 
@@ -66,12 +66,12 @@ class TrainState:
             CheckpointError: If an array is missing, left over, or has another shape.
         """
         parameters = {p.name: p for p in self.network.get_parameters()}
-        prefix = PUBLISHED_PREFIX if self.average is None else "raw."
+        prefix = PREFIX if self.average is None else "raw."
         targets = {prefix + name: p for name, p in parameters.items()}
         targets |= {p.name: p for p in (self.scaler.scale, self.scaler.good)}
         vectors = {name: array.shape for name, array in self.optimizer.read().items()}
         if self.average is not None:
-            vectors |= {PUBLISHED_PREFIX + name: p.shape for name, p in parameters.items()}
+            vectors |= {PREFIX + name: p.shape for name, p in parameters.items()}
         source = {**rest, **weights}
         differences = sorted((set(targets) | set(vectors)) ^ set(source))
         if differences:
@@ -86,7 +86,7 @@ class TrainState:
             assign(target, source[name])
         self.optimizer.write(source)
         if self.average is not None:
-            self.average.write({name: source[PUBLISHED_PREFIX + name] for name in parameters})
+            self.average.write({name: source[PREFIX + name] for name in parameters})
 
 
 def statistics_of(network: nn.Cell) -> list[Parameter]:
@@ -127,7 +127,7 @@ def copy_weights(arrays: Mapping[str, NDArray[Any]], network: nn.Cell) -> None:
         network: The network; its parameters change in place.
     """
     for parameter in network.get_parameters():
-        assign(parameter, arrays[PUBLISHED_PREFIX + parameter.name])
+        assign(parameter, arrays[PREFIX + parameter.name])
 
 
 def flatten(arrays: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:

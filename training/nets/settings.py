@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from data_tools.augment.settings import MEAN_RGB
 from data_tools.core.errors import SettingError
 from data_tools.core.json_dataclass import build
 from data_tools.core.settings_fields import require, require_choice, require_positive, setting
@@ -20,17 +21,21 @@ BOX_LOSSES = ("smooth_l1", "giou", "diou", "ciou")
 CONFIG_DIR = Path(__file__).resolve().parents[2] / "conf" / "model"
 
 
+PRIOR_SCALING = (0.1, 0.2)
+"""Units of the regression of the SSD paper's code: of a centre in box sizes, and of a size's logarithm."""
+
+
 @dataclass
 class AnchorSettings:
     """Default boxes: `scales` as the SSD paper draws them, `octaves` as the FPN models do."""
 
     kind: str = setting("scales", "scales: sizes relative to the image; octaves: sizes x step")
     steps: list[float] = setting(
-        [16, 32, 64, 100, 150, 300],
+        [16.0, 32.0, 64.0, 100.0, 150.0, 300.0],
         "pixels between box centres, a level each; empty = image size / feature map size",
     )
     aspect_ratios: list[list[float]] = setting(
-        [[], [2, 3], [2, 3], [2, 3], [2, 3], [2, 3]],
+        [[], [2.0, 3.0], [2.0, 3.0], [2.0, 3.0], [2.0, 3.0], [2.0, 3.0]],
         "a list a level; scales: r gives r and 1/r, [] = three small boxes; octaves: width/height",
     )
     min_scale: float = setting(0.2, "scales: size on the first level, fraction of the image")
@@ -127,10 +132,10 @@ class ModelSettings:
         100, "assign=tal: objects of a training image that are learned; of more, the largest"
     )
     prior_scaling: list[float] = setting(
-        [0.1, 0.2], "units of the regression: centre (in box sizes) and log size"
+        list(PRIOR_SCALING), "units of the regression: centre (in box sizes) and log size"
     )
     mean: list[float] = setting(
-        [123.675, 116.28, 103.53], "RGB mean taken from the 0..255 pixels: .485, .456, .406 x 255"
+        list(MEAN_RGB), "RGB mean taken from the 0..255 pixels: .485, .456, .406 x 255"
     )
     std: list[float] = setting(
         [58.395, 57.12, 57.375], "RGB deviation the pixels are divided by: .229, .224, .225 x 255"

@@ -10,6 +10,8 @@ from typing import Optional
 
 from data_tools.core.settings_fields import require, require_choice, require_positive, setting
 
+DEVICES = ("CPU", "Ascend")
+
 
 @dataclass
 class RuntimeSettings:
@@ -50,7 +52,7 @@ class RuntimeSettings:
     max_skips: int = setting(10, "skip: give up after so many skipped steps in a row")
 
     def __post_init__(self) -> None:
-        require_choice("runtime.device", self.device, ("CPU", "Ascend"))
+        require_choice("runtime.device", self.device, DEVICES)
         require_choice("runtime.precision", self.precision, ("fp32", "fp16", "bf16"))
         require(
             not (self.precision == "bf16" and self.device == "CPU"),

@@ -13,7 +13,7 @@ from data_tools.core.errors import DataError, SettingError
 from data_tools.core.files import neighbours
 from data_tools.shards.manifest import ConvertedSplit, open_split
 from training.learning.card_memory import check_memory
-from training.nets.settings import require_matching
+from training.learning.settings import require_matching
 from training.process.ascend_host import ask_cards
 from training.process.rank_status import RankStatus
 from training.process.runtime import (

@@ -24,7 +24,7 @@ from training.learning.state import flatten
 from training.process.runtime import versions
 from training.process.world import World
 
-ALONE = ("workers", "log", "data", "init.checkpoint", "init.backbone")
+ALONE = ("pipeline.workers", "log", "data", "init.checkpoint", "init.backbone")
 """Settings that ranks may differ in, groups included. Machines may keep the same files in other places:
 what was read from them is compared by its fingerprint."""
 

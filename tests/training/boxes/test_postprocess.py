@@ -8,7 +8,7 @@ import numpy as np
 
 from tests.helpers.eval_fixtures import loop_nms
 from training.boxes.postprocess import PUBLISHED, Protocol, coco_protocol, detect, one_name
-from training.eval_settings import EvaluateSettings
+from training.evaluation.settings import EvaluateSettings
 
 
 def output(rng: np.random.Generator, anchors: int, classes: int) -> tuple[np.ndarray, np.ndarray]:

@@ -11,8 +11,8 @@ import pytest
 
 from data_tools.core.errors import CheckpointError, DataError, SettingError
 from training.checkpoints.checkpoint import Card, parse_card
-from training.eval_settings import ExportCommand
 from training.evaluation.ground_truth import read_ground_truth
+from training.exporting.settings import ExportCommand
 from training.inference.file_metadata import make_metadata, parse_metadata
 from training.inference.model_file import ModelFile
 from training.nets.build import build_network

@@ -10,7 +10,9 @@ from data_tools.core.errors import CheckpointError
 from data_tools.pipeline.settings import PipelineSettings
 from training.checkpoints.checkpoint import Card
 from training.checkpoints.resume import check_resumable, differences
-from training.settings import CheckpointSettings, OptimSettings, TrainSettings
+from training.checkpoints.settings import CheckpointSettings
+from training.learning.settings import OptimSettings
+from training.settings import TrainSettings
 
 
 def card_of(settings: TrainSettings, **changes: object) -> Card:

@@ -18,13 +18,14 @@ import pytest
 from data_tools.core.errors import CheckpointError
 from data_tools.core.files import sha256_of_file
 from training.checkpoints.identify import identify, signature
+from training.checkpoints.settings import InitSettings
 from training.checkpoints.weight_files import EMPTY_SHA256, Weights, read_weights, save_weights
 from training.checkpoints.weights import load_weights
 from training.commands.import_checkpoint import import_checkpoint, main
 from training.nets.build import build_network
 from training.nets.settings import model_settings
 from training.run.first_weights import load_initial_weights
-from training.settings import InitSettings, TrainSettings
+from training.settings import TrainSettings
 
 SEED_CARD = "13d28a651dabc8caab062bca8093c5c8abd76621161bab222235bc3f66b11cf1"
 TINY = model_settings("ssd_tiny")

@@ -12,17 +12,17 @@ import pytest
 
 from data_tools.core.errors import SettingError, UserError
 from training.command_line.configure import compose, run_command
-from training.command_line.help_text import GROUPS_PATH, group_choices
 from training.command_line.overrides import prepare_overrides
+from training.command_line.setting_names import GROUPS_PATH, group_choices
 from training.settings import TrainSettings
 
 TRAIN = ("train", "training.settings:TrainSettings")
 COMMANDS = {
     "train": "training.settings:TrainSettings",
     "convert": "data_tools.convert.settings:ConvertSettings",
-    "eval": "training.eval_settings:EvalCommand",
-    "predict": "training.eval_settings:PredictCommand",
-    "export": "training.eval_settings:ExportCommand",
+    "eval": "training.evaluation.settings:EvalCommand",
+    "predict": "training.inference.settings:PredictCommand",
+    "export": "training.exporting.settings:ExportCommand",
 }
 REQUIRED = {
     "eval": ["checkpoint=a.ckpt", "data=d"],
@@ -172,7 +172,9 @@ def test_help_lists_settings_without_heavy_imports(repository: Path, command: st
     done = run(repository, "-c", code)
     assert done.returncode == 0, done.stderr
     assert f"usage: python {command}.py" in done.stdout
-    key = {"train": "max_steps = null", "convert": "workers = 1"}.get(command, "batch_size = ")
+    key = {"train": "batch_size=32", "convert": "workers=1", "eval": "split=val"}.get(
+        command, "batch_size="
+    )
     assert key in done.stdout
 
 

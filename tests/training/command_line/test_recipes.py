@@ -13,7 +13,7 @@ import pytest
 
 from data_tools.core.errors import SettingError
 from training.command_line.configure import compose
-from training.nets.settings import require_matching
+from training.learning.settings import require_matching
 from training.settings import TrainSettings
 
 RECIPES = {

@@ -8,14 +8,11 @@ from typing import Any
 import pytest
 
 from data_tools.core.errors import SettingError
+from training.checkpoints.settings import CheckpointSettings, InitSettings
+from training.learning.settings import OptimSettings
 from training.process.settings import RuntimeSettings
-from training.settings import (
-    CheckpointSettings,
-    InitSettings,
-    LogSettings,
-    OptimSettings,
-    TrainSettings,
-)
+from training.settings import TrainSettings
+from training.watching.settings import LogSettings
 
 
 @pytest.mark.parametrize(

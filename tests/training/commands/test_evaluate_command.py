@@ -16,11 +16,13 @@ from tests.helpers.eval_fixtures import CLASSES, shapes_split, write_split
 from tests.training.inference.test_model_file import write_checkpoint
 from training.command_line.configure import compose
 from training.commands.evaluate import graph_nms_note, run
-from training.eval_settings import EvalCommand, EvaluateSettings, ExportCommand, PredictCommand
 from training.evaluation.crosscheck import pycocotools_numbers
 from training.evaluation.detection_table import read_results
+from training.evaluation.settings import EvalCommand, EvaluateSettings
 from training.exporting.export import run as run_export
+from training.exporting.settings import ExportCommand
 from training.inference.exported import read_metadata
+from training.inference.settings import PredictCommand
 
 
 @pytest.fixture(scope="module")
@@ -122,11 +124,15 @@ def test_a_missing_split_names_those_there_are(tmp_path: Path, paths: tuple[Path
 
 
 def test_configuration_files_hold_the_defaults() -> None:
-    composed = compose("eval", "training.eval_settings:EvalCommand", ["checkpoint=a", "data=b"])
+    composed = compose(
+        "eval", "training.evaluation.settings:EvalCommand", ["checkpoint=a", "data=b"]
+    )
     assert composed == EvalCommand(checkpoint="a", data="b")
-    composed = compose("predict", "training.eval_settings:PredictCommand", ["checkpoint=a"])
+    composed = compose("predict", "training.inference.settings:PredictCommand", ["checkpoint=a"])
     assert composed == PredictCommand(checkpoint="a")
-    composed = compose("export", "training.eval_settings:ExportCommand", ["checkpoint=a", "out=b"])
+    composed = compose(
+        "export", "training.exporting.settings:ExportCommand", ["checkpoint=a", "out=b"]
+    )
     assert composed == ExportCommand(checkpoint="a", out="b")
 
 
@@ -144,4 +150,4 @@ def test_configuration_files_hold_the_defaults() -> None:
 def test_bad_settings_name_the_key(key: str, message: str) -> None:
     arguments = ["checkpoint=a", "data=b", key]
     with pytest.raises(SettingError, match=message.replace(".", r"\.")):
-        compose("eval", "training.eval_settings:EvalCommand", arguments)
+        compose("eval", "training.evaluation.settings:EvalCommand", arguments)

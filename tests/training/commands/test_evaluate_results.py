@@ -13,7 +13,7 @@ from data_tools.core.errors import DataError, SettingError, UserError
 from tests.helpers.eval_fixtures import shapes_split
 from training.command_line.configure import compose
 from training.commands.evaluate import run
-from training.eval_settings import EvalCommand
+from training.evaluation.settings import EvalCommand
 
 CATEGORIES = [{"id": 3, "name": "cat"}, {"id": 8, "name": "dog"}]
 IMAGES = [{"id": 7, "file_name": "a/x.jpg"}, {"id": 9, "file_name": "b/y.png"}]
@@ -101,7 +101,7 @@ def test_what_is_no_detection_is_named(truth: Path, content: Any, message: str) 
 def test_own_sizes(truth: Path) -> None:
     settings = compose(
         "eval",
-        "training.eval_settings:EvalCommand",
+        "training.evaluation.settings:EvalCommand",
         ["detections=x", "data=y", "evaluate.sizes=[32,45,96]"],
     ).evaluate
     metrics = evaluate(truth, PLAIN, evaluate=settings)
@@ -113,7 +113,7 @@ def test_own_sizes(truth: Path) -> None:
     with pytest.raises(SettingError, match="rising"):
         compose(
             "eval",
-            "training.eval_settings:EvalCommand",
+            "training.evaluation.settings:EvalCommand",
             ["detections=x", "data=y", "evaluate.sizes=[96,32]"],
         )
 

@@ -23,11 +23,11 @@ from tests.helpers.eval_fixtures import (
     shapes_split,
     write_split,
 )
-from training.eval_settings import EvaluateSettings
 from training.evaluation.coco_ap import NAMES
 from training.evaluation.crosscheck import compare_with_pycocotools
 from training.evaluation.evaluate import evaluate
 from training.evaluation.metrics_table import metrics_table
+from training.evaluation.settings import EvaluateSettings
 
 SIZE = (48, 64)
 SETTINGS = EvaluateSettings(batch_size=4, score_floor=0.3)

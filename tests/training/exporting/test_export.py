@@ -17,11 +17,12 @@ from data_tools.shards.manifest import open_split
 from tests.helpers.eval_fixtures import CLASSES, fill_like_golden, shapes_split
 from tests.training.inference.test_model_file import write_checkpoint
 from training.boxes.postprocess import Protocol, detect
-from training.eval_settings import EvaluateSettings, ExportCommand
 from training.evaluation.detection_table import DetectionTable
 from training.evaluation.evaluate import evaluate
 from training.evaluation.ground_truth import read_ground_truth
+from training.evaluation.settings import EvaluateSettings
 from training.exporting.export import run, summary
+from training.exporting.settings import ExportCommand
 from training.inference.detector import Detector
 from training.inference.exported import load_exported, read_metadata
 from training.inference.open_model import load_predictor, open_model_file

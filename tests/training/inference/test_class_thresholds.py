@@ -16,12 +16,14 @@ from tests.training.inference.test_model_file import write_checkpoint
 from training.checkpoints.checkpoint import parse_card
 from training.commands.evaluate import run as run_eval
 from training.commands.evaluate import store_thresholds
-from training.eval_settings import EvalCommand, EvaluateSettings, ExportCommand, PredictCommand
+from training.evaluation.settings import EvalCommand, EvaluateSettings
 from training.exporting.export import run as run_export
+from training.exporting.settings import ExportCommand
 from training.inference.class_thresholds import thresholds_by_label
 from training.inference.detector import Choice, Detector
 from training.inference.open_model import open_model_file
 from training.inference.predict import run as run_predict
+from training.inference.settings import PredictCommand
 
 
 def test_each_class_has_its_own_or_that_of_all() -> None:

@@ -16,12 +16,12 @@ import training.inference.predict
 from data_tools.core.errors import DataError, SettingError
 from data_tools.images.decode import PictureError, picture_size
 from tests.helpers.eval_fixtures import CLASSES, PixelPredictor
-from training.eval_settings import PredictCommand
 from training.inference.detector import Choice, Detector
 from training.inference.image_source import find_images, read_image
 from training.inference.predict import image_ids, run
 from training.inference.predict_output import PredictionFiles, picture_name
 from training.inference.serve import detections
+from training.inference.settings import PredictCommand
 
 
 def sure_box(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -12,7 +12,7 @@ from tests.data_tools.pages.test_page import data_of
 from tests.helpers.browser import Browser
 from tests.helpers.eval_fixtures import shapes_split
 from training.commands.evaluate import run
-from training.eval_settings import EvalCommand
+from training.evaluation.settings import EvalCommand
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from data_tools.convert.settings import ConvertSettings
 from data_tools.shards.manifest import ConvertedSplit, open_split
 from data_tools.sources.settings import DatasetSettings, SplitSettings
 from training.commands.evaluate import run
-from training.eval_settings import EvalCommand
+from training.evaluation.settings import EvalCommand
 from training.evaluation.thresholds import Judged
 from training.insight.suspects import confident_scores
 

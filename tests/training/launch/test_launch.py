@@ -154,9 +154,9 @@ def test_the_odd_rank_is_named() -> None:
 
 
 def test_ranks_may_keep_the_same_files_in_other_places() -> None:
-    own = ("data", "init.checkpoint", "init.backbone", "workers", "log.pictures")
+    own = ("data", "init.checkpoint", "init.backbone", "pipeline.workers", "log.pictures")
     assert all(may_differ(key) for key in own)
-    common = ("seed", "init.head", "init.sha256", "data_x", "pipeline.workers", "output")
+    common = ("seed", "init.head", "init.sha256", "data_x", "pipeline.prefetch", "output")
     assert not any(may_differ(key) for key in common)
 
 

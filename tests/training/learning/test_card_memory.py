@@ -8,10 +8,11 @@ import pytest
 
 from data_tools.core.errors import SettingError
 from training.learning.card_memory import PEAK_GB, check_memory, memory_needed
+from training.learning.settings import OptimSettings
 from training.nets.settings import model_settings, zoo_names
 from training.process.ascend_host import CardUse
 from training.process.settings import RuntimeSettings
-from training.settings import OptimSettings, TrainSettings
+from training.settings import TrainSettings
 
 CARD = CardUse(3, "910B4", "OK", 100, 32768)
 FAST = RuntimeSettings(device="Ascend", precision="fp16", half_norms=True)

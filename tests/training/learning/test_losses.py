@@ -10,7 +10,7 @@ from mindspore import Tensor
 
 from data_tools.core.errors import SettingError
 from training.learning.losses import build_loss, log_sum_exp, softplus
-from training.nets.settings import LossSettings
+from training.learning.settings import LossSettings
 
 Array = npt.NDArray[np.float64]
 N, A, C = 3, 40, 5

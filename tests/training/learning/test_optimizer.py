@@ -9,7 +9,7 @@ from mindspore import Parameter, Tensor, ops
 
 from data_tools.core.errors import SettingError
 from training.learning.optimizer import Momentum, WeightAverage, trainable
-from training.settings import OptimSettings
+from training.learning.settings import OptimSettings
 
 YES, NO = Tensor(True), Tensor(False)
 NAMES = ("stem.weight", "stem.gamma", "head.weight", "head.bias")

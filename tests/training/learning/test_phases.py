@@ -12,10 +12,11 @@ from tests.helpers.run_helpers import make_set
 from tests.helpers.toy import toy_batch, toy_state, toy_step
 from training.command_line.configure import compose
 from training.learning.assemble import build_parts, build_phase_cells, build_phases, lower_precision
+from training.learning.settings import OptimSettings
 from training.learning.step import build_step
 from training.process.world import World
 from training.run.loop import open_training_split
-from training.settings import OptimSettings, TrainSettings
+from training.settings import TrainSettings
 
 
 @pytest.mark.slow

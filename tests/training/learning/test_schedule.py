@@ -7,7 +7,7 @@ import math
 import pytest
 
 from training.learning.schedule import build_schedule, ema_decay, multistep, polynomial, scaled_lr
-from training.settings import OptimSettings
+from training.learning.settings import OptimSettings
 
 
 def test_published_schedule_at_the_published_length() -> None:

@@ -21,10 +21,11 @@ from tests.helpers.toy import snapshot, toy_batch, toy_cells, toy_state, toy_ste
 from training.checkpoints.store import CheckpointStore
 from training.command_line.configure import compose
 from training.learning import sink
+from training.learning.settings import OptimSettings
 from training.learning.sink import SunkStep, open_channel
 from training.learning.step_result import result_of
 from training.run.loop import run
-from training.settings import OptimSettings, TrainSettings
+from training.settings import TrainSettings
 from training.watching.blackbox import NotFiniteError
 from training.watching.replay import replay
 from training.watching.triggers import Triggers

@@ -17,8 +17,9 @@ from tests.helpers.golden_weights import (
 from training.boxes.codec import decode_boxes
 from training.checkpoints.weights import load_weights
 from training.learning.losses import build_loss
+from training.learning.settings import LossSettings
 from training.nets.build import build_network
-from training.nets.settings import LossSettings, model_settings
+from training.nets.settings import model_settings
 
 TOLERANCE = {"ssd_resnet50_fpn": 1e-3}
 

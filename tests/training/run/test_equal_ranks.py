@@ -212,8 +212,8 @@ def score_alone(output: Path, data: Path) -> object:
     """Score a run's last checkpoint in this process."""
     from training.checkpoints.weight_files import read_weights
     from training.checkpoints.weights import load_weights
-    from training.eval_settings import EvaluateSettings
     from training.evaluation.evaluate import evaluate
+    from training.evaluation.settings import EvaluateSettings
     from training.inference.predictor import build_predictor
     from training.nets.build import build_network
     from training.nets.settings import settings_from_dict

@@ -18,11 +18,12 @@ from training.checkpoints.checkpoint import read_card
 from training.checkpoints.weight_files import read_weights
 from training.command_line.configure import compose
 from training.learning.optimizer import expand_backbone, factor_of
+from training.learning.settings import OptimSettings
 from training.nets.build import build_network
 from training.nets.settings import model_settings, zoo_names
 from training.run.first_weights import with_model_of_first_weights
 from training.run.loop import run
-from training.settings import OptimSettings, TrainSettings
+from training.settings import TrainSettings
 
 COMMON = [option for option in SMALL if not option.startswith(("model", "epochs"))]
 

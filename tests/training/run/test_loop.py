@@ -29,10 +29,11 @@ from training.run.evaluator import Evaluator, ap_by_class
 from training.run.loop import run
 from training.run.save_and_evaluate import SaveAndEvaluate
 from training.run.trainer import Trainer
-from training.settings import LogSettings, TrainSettings
+from training.settings import TrainSettings
 from training.watching.blackbox import NotFiniteError
 from training.watching.log import read_log
 from training.watching.nan_diagnosis import box_defect, matched_boxes
+from training.watching.settings import LogSettings
 from training.watching.triggers import Triggers
 
 LOGGED = {"step", "epoch", "loss", "loc_loss", "cls_loss", "lr", "images_per_s", "data_wait",

@@ -15,9 +15,9 @@ from data_tools.images.draw import MISSED, RIGHT, WRONG
 from data_tools.shards.manifest import ConvertedSplit
 from data_tools.sources.shapes import shape_samples
 from tests.helpers.eval_fixtures import perfect_predictor, write_split
-from training.eval_settings import EvaluateSettings
 from training.evaluation.evaluate import evaluate
 from training.evaluation.scoring import EvaluationResult, score
+from training.evaluation.settings import EvaluateSettings
 from training.watching.curves import write_pr_curves, write_training_curves
 from training.watching.visualize import (
     Pair,

@@ -26,12 +26,13 @@ from tests.helpers.torch_files import torch_file
 from training.checkpoints.checkpoint import Card
 from training.checkpoints.donors import houses_of
 from training.checkpoints.identify import signature
+from training.checkpoints.settings import InitSettings
 from training.checkpoints.store import CheckpointStore
 from training.checkpoints.weight_files import EMPTY_SHA256, read_weights, save_weights
 from training.command_line.configure import compose
 from training.commands.import_checkpoint import import_checkpoint
-from training.eval_settings import ExportCommand
 from training.exporting.export import run as export
+from training.exporting.settings import ExportCommand
 from training.inference.class_columns import check_classes, with_columns
 from training.inference.coco_classes import coco_classes, coco_classes_by_id
 from training.inference.detector import Detector
@@ -40,7 +41,7 @@ from training.inference.open_model import open_model_file
 from training.nets.build import build_network
 from training.nets.settings import ModelSettings, model_settings
 from training.run.first_weights import load_initial_weights, with_model_of_first_weights
-from training.settings import InitSettings, TrainSettings
+from training.settings import TrainSettings
 from training.weights.__main__ import main as weights_command
 from training.weights.fetch import local_path
 

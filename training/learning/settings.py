@@ -1,0 +1,124 @@
+"""Settings of learning: how weights move, and the loss that is minimised.
+
+What they do is in `optimizer.py`, `schedule.py`, `step.py` and `losses.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Optional
+
+from data_tools.core.settings_fields import require, require_choice, require_positive, setting
+from training.nets.settings import ModelSettings
+
+# Optional[...] instead of `X | None` below: OmegaConf reads these annotations.
+
+
+@dataclass
+class OptimSettings:
+    """How weights move: rate, schedule, momentum, decay, averaging."""
+
+    lr: float = setting(0.05, "base learning rate, reached after warm-up")
+    lr_scaling: str = setting(
+        "none", "rate for another global batch: none, linear (x batch/reference), sqrt"
+    )
+    reference_batch: int = setting(32, "global batch size for which `lr` was chosen")
+    schedule: str = setting("cosine", "after warm-up: cosine, multistep, polynomial or constant")
+    warmup_epochs: float = setting(2.0, "epochs of linear warm-up from warmup_lr to lr; 0 = none")
+    warmup_steps: Optional[int] = setting(None, "warm-up in steps; replaces warmup_epochs if given")
+    warmup_lr: float = setting(0.001, "rate of the very first step")
+    final_ratio: float = setting(
+        0.001, "cosine, polynomial: last rate as a fraction of the base rate"
+    )
+    milestones: list[float] = setting([], "multistep: epochs after which the rate is cut")
+    gamma: float = setting(0.1, "multistep: factor of each cut")
+    power: float = setting(0.9, "polynomial: exponent")
+    momentum: float = setting(0.9, "momentum, 0..1")
+    nesterov: bool = setting(False, "Nesterov's form of momentum")
+    weight_decay: float = setting(1.5e-4, "L2 weight decay added to the gradient")
+    decay: str = setting("all", "what decays: all (as published) or weights (no bias, no norm)")
+    clip_norm: Optional[float] = setting(None, "largest global gradient norm; empty = no clipping")
+    accumulate: int = setting(
+        1,
+        "parts a device's batch is cut into, one after the other: less memory. The same step only with "
+        "model.norm=frozen, else batch norm sees each part alone and its statistics move once a part",
+    )
+    ema: Optional[float] = setting(
+        None, "decay of the weights' moving average (e.g. 0.9998), used for evaluation; empty = off"
+    )
+    ema_warmup: bool = setting(True, "let the average start faster: min(ema, (1+step)/(10+step))")
+    freeze: list[str] = setting(
+        [], "parameter name patterns (fnmatch), or backbone, that do not train"
+    )
+    freeze_epochs: Optional[float] = setting(
+        None, "thaw the frozen parameters after so many epochs; empty = never"
+    )
+    lr_factors: dict[str, float] = setting(
+        {}, "rate factors by parameter name pattern, first match wins, e.g. {backbone: 0.1}"
+    )
+
+    def __post_init__(self) -> None:
+        require_positive("optim.lr", self.lr)
+        require_choice("optim.lr_scaling", self.lr_scaling, ("none", "linear", "sqrt"))
+        require(self.reference_batch > 0, "optim.reference_batch", self.reference_batch, "> 0")
+        require_choice(
+            "optim.schedule", self.schedule, ("cosine", "multistep", "polynomial", "constant")
+        )
+        require(self.warmup_epochs >= 0, "optim.warmup_epochs", self.warmup_epochs, "epochs >= 0")
+        require(
+            self.warmup_steps is None or self.warmup_steps >= 0,
+            "optim.warmup_steps",
+            self.warmup_steps,
+            "steps >= 0 or empty",
+        )
+        require(self.warmup_lr >= 0, "optim.warmup_lr", self.warmup_lr, "a rate >= 0")
+        require(0 <= self.final_ratio <= 1, "optim.final_ratio", self.final_ratio, "0..1")
+        require(
+            list(self.milestones) == sorted(self.milestones),
+            "optim.milestones",
+            self.milestones,
+            "epochs in rising order",
+        )
+        require_positive("optim.gamma", self.gamma)
+        require_positive("optim.power", self.power)
+        require(0 <= self.momentum < 1, "optim.momentum", self.momentum, "0 <= momentum < 1")
+        require(self.weight_decay >= 0, "optim.weight_decay", self.weight_decay, "a number >= 0")
+        require_choice("optim.decay", self.decay, ("all", "weights"))
+        require_positive("optim.clip_norm", self.clip_norm)
+        require(self.accumulate >= 1, "optim.accumulate", self.accumulate, "a count >= 1")
+        require(self.ema is None or 0 < self.ema < 1, "optim.ema", self.ema, "0 < ema < 1 or empty")
+        require_positive("optim.freeze_epochs", self.freeze_epochs)
+        for pattern, factor in self.lr_factors.items():
+            require(factor >= 0, f"optim.lr_factors[{pattern}]", factor, "a factor >= 0")
+
+
+@dataclass
+class LossSettings:
+    """What is minimised; it is divided by the positives of the global batch in the step."""
+
+    kind: str = setting("focal", "focal (sigmoid) or multibox (softmax, hard negatives)")
+    gamma: float = setting(2.0, "focal: how strongly easy boxes are played down; 0 = not at all")
+    alpha: float = setting(0.75, "focal: weight of the right class, 1 - alpha of every other")
+    negatives: float = setting(3.0, "multibox: hard negatives per positive, in each image")
+    loc_weight: float = setting(1.0, "weight of the box regression beside the classes")
+
+    def __post_init__(self) -> None:
+        require_choice("loss.kind", self.kind, ("focal", "multibox"))
+        require(self.gamma >= 0, "loss.gamma", self.gamma, "a number >= 0")
+        require(0 < self.alpha < 1, "loss.alpha", self.alpha, "0 < alpha < 1")
+        require_positive("loss.negatives", self.negatives)
+        require(self.loc_weight >= 0, "loss.loc_weight", self.loc_weight, "a number >= 0")
+
+
+def require_matching(model: ModelSettings, loss: LossSettings) -> None:
+    """Refuse a loss that trains other scores than the network gives.
+
+    Raises:
+        SettingError: If one is made for the sigmoid and the other for softmax.
+    """
+    require(
+        (loss.kind == "multibox") == (model.scores == "softmax"),
+        "model.scores",
+        model.scores,
+        "sigmoid with loss=focal, softmax with loss=multibox",
+    )
