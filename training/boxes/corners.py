@@ -30,7 +30,6 @@ def build_targets(model: ModelSettings, crowd_ignore: float = 0.5) -> BoxEncoder
     return build_encoder(model, crowd_ignore)
 
 
-def build_encoder(model: ModelSettings, crowd_ignore: float = 0.5) -> BoxEncoder:
 def build_encoder(
     model: ModelSettings, crowd_ignore: float = PipelineSettings.crowd_ignore
 ) -> BoxEncoder:

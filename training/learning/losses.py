@@ -13,8 +13,8 @@ from mindspore import Tensor, nn, ops
 
 from training.learning.assignment import TaskAligned
 from training.learning.box_losses import Decode, OverlapLoss
-from training.nets.settings import LossSettings, ModelSettings
 from training.learning.settings import LossSettings
+from training.nets.settings import ModelSettings
 
 
 def build_loss(

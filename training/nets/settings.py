@@ -15,8 +15,6 @@ from data_tools.core.json_dataclass import build
 from data_tools.core.settings_fields import require, require_choice, require_positive, setting
 
 ASSIGNMENTS = ("published", "tal")
-LOSS_KINDS = ("focal", "multibox", "varifocal", "quality")
-BOX_LOSSES = ("smooth_l1", "giou", "diou", "ciou")
 
 CONFIG_DIR = Path(__file__).resolve().parents[2] / "conf" / "model"
 
@@ -178,59 +176,6 @@ class ModelSettings:
             list(self.std),
             "three numbers > 0, RGB",
         )
-
-
-@dataclass
-class LossSettings:
-    """What is minimised; it is divided by the positives of the global batch in the step."""
-
-    kind: str = setting(
-        "focal",
-        "focal (sigmoid), multibox (softmax, hard negatives), or with the found box's overlap in "
-        "place of 1 as the score to reach: varifocal, quality (quality focal loss)",
-    )
-    gamma: float = setting(
-        2.0, "focal, varifocal, quality: how strongly easy boxes are played down; 0 = not at all"
-    )
-    alpha: float = setting(
-        0.75,
-        "focal: weight of the right class, 1 - alpha of every other; varifocal: of every wrong one",
-    )
-    negatives: float = setting(3.0, "multibox: hard negatives per positive, in each image")
-    box: str = setting(
-        "smooth_l1",
-        "regression: smooth_l1 (of offsets), or one minus an overlap of boxes: giou, diou, ciou",
-    )
-    loc_weight: float = setting(1.0, "weight of the box regression beside the classes")
-
-    def __post_init__(self) -> None:
-        require_choice("loss.kind", self.kind, LOSS_KINDS)
-        require_choice("loss.box", self.box, BOX_LOSSES)
-        require(self.gamma >= 0, "loss.gamma", self.gamma, "a number >= 0")
-        require(0 < self.alpha < 1, "loss.alpha", self.alpha, "0 < alpha < 1")
-        require_positive("loss.negatives", self.negatives)
-        require(self.loc_weight >= 0, "loss.loc_weight", self.loc_weight, "a number >= 0")
-
-
-def require_matching(model: ModelSettings, loss: LossSettings) -> None:
-    """Refuse a loss that trains other scores than the network gives, or not by its assignment.
-
-    Raises:
-        SettingError: If one is made for the sigmoid and the other for softmax, or if
-            `model.assign=tal` meets a regression of offsets.
-    """
-    require(
-        model.assign == "published" or loss.box != "smooth_l1",
-        "loss.box",
-        loss.box,
-        "giou, diou or ciou with model.assign=tal",
-    )
-    require(
-        (loss.kind == "multibox") == (model.scores == "softmax"),
-        "model.scores",
-        model.scores,
-        "sigmoid with loss=focal, softmax with loss=multibox",
-    )
 
 
 def zoo_names() -> tuple[str, ...]:

@@ -11,8 +11,9 @@ from training.boxes.codec import decode_boxes
 from training.boxes.object_list import ObjectList
 from training.learning.assignment import TaskAligned
 from training.learning.losses import build_loss
+from training.learning.settings import LossSettings
 from training.nets.anchors import default_boxes
-from training.nets.settings import LossSettings, model_settings
+from training.nets.settings import model_settings
 
 # 8x8, 4x4 and 2x2 cells: 84 anchors.
 MODEL = model_settings("ssd_light", image_size=[64, 64])

@@ -13,8 +13,9 @@ from data_tools.core.errors import SettingError
 from training.boxes.codec import decode_boxes, encode_boxes
 from training.learning.box_losses import Decode, OverlapLoss
 from training.learning.losses import build_loss
+from training.learning.settings import LossSettings, require_matching
 from training.nets.anchors import default_boxes
-from training.nets.settings import LossSettings, ModelSettings, model_settings, require_matching
+from training.nets.settings import ModelSettings, model_settings
 
 KINDS = ("giou", "diou", "ciou")
 

@@ -16,11 +16,12 @@ from data_tools.pipeline.settings import PipelineSettings
 from data_tools.shards.manifest import ConvertedSplit, open_split
 from tests.helpers.run_helpers import make_set
 from training.boxes.corners import build_encoder
-from training.eval_settings import EvaluateSettings
 from training.evaluation.evaluate import evaluate
+from training.evaluation.settings import EvaluateSettings
 from training.learning.losses import build_loss
+from training.learning.settings import LossSettings
 from training.nets.build import build_network
-from training.nets.settings import LossSettings, model_settings
+from training.nets.settings import model_settings
 from training.process.world import World
 from training.run.validation_loss import LossAndDetections
 from training.watching.log import LogFile, read_log
