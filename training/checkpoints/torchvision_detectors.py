@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from data_tools.core.errors import CheckpointError
-from training.checkpoints.classifier_names import mobilenet_v3_rows, vgg16_rows
 from training.checkpoints.donors import COUNTER, TORCH_LEAVES
 
 Weights = dict[str, npt.NDArray[np.generic]]
@@ -105,6 +104,8 @@ def our_names(network: str) -> dict[str, str]:
 
 
 def _ssdlite() -> Iterator[tuple[str, str]]:
+    from training.checkpoints.classifier_names import mobilenet_v3_rows
+
     for ours, torchvision, _, _ in mobilenet_v3_rows():
         assert torchvision is not None
         parts = torchvision.split(".")
@@ -135,6 +136,7 @@ def _ssdlite() -> Iterator[tuple[str, str]]:
 
 
 def _ssd300() -> Iterator[tuple[str, str]]:
+    from training.checkpoints.classifier_names import vgg16_rows
     from training.nets.vgg import BLOCKS
 
     layers = [row[0].rpartition(".")[2] for row in vgg16_rows()]

@@ -23,7 +23,7 @@ from training.checkpoints.torchvision_detectors import our_names
 from training.checkpoints.weight_files import Weights, is_torchvision
 from training.checkpoints.weights import LoadReport
 from training.learning.assemble import RunComponents
-from training.nets.settings import ModelSettings, settings_from_dict
+from training.nets.settings import ModelSettings, settings_from_dict, zoo_names
 from training.nets.ssd import SSD
 from training.settings import TrainSettings
 from training.weights.entry import PREFIX, Entry, find_entry
@@ -60,18 +60,22 @@ def with_model_of_first_weights(settings: TrainSettings) -> TrainSettings:
     begun = _network_of_run(settings)
     if begun is not None:
         return dataclasses.replace(settings, model=begun)
-    if init.if_unavailable == "scratch":
+    try:
         own = signature(settings.model.name).classifier
         if entry.network != own:
-            return _from_scratch(
-                settings,
-                f"{init.backbone} is a {entry.network}, the backbone of "
-                f"model={settings.model.name} " + (f"a {own}." if own else "no classifier's."),
+            fitting = [
+                f"model={n}" for n in zoo_names() if signature(n).classifier == entry.network
+            ]
+            raise CheckpointError(
+                f"init.backbone={init.backbone} is a {entry.network}, the backbone of "
+                f"model={settings.model.name} {f'a {own}' if own else 'of no classifier'}. "
+                f"It fits {', '.join(fitting)}."
             )
-        try:
-            fetch(entry)
-        except CheckpointError as error:
-            return _from_scratch(settings, str(error))
+        fetch(entry)
+    except CheckpointError as error:
+        if init.if_unavailable == "error":
+            raise
+        return _from_scratch(settings, str(error))
     return dataclasses.replace(
         settings, model=dataclasses.replace(settings.model, **_fitting(entry, settings.model))
     )

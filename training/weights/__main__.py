@@ -83,15 +83,17 @@ def verify(path: Path) -> int:
     Raises:
         CheckpointError: If it is missing or holds no weights.
     """
-    from training.checkpoints.classifier_names import ROWS
-    from training.checkpoints.donors import houses_of
-    from training.checkpoints.identify import identify
     from training.checkpoints.weight_files import read_weights
-    from training.weights.check import holds_backbone
 
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file.")
     weights = read_weights(path)
+    # Only now: what is no weights is refused before MindSpore is imported, which takes seconds.
+    from training.checkpoints.classifier_names import ROWS
+    from training.checkpoints.donors import houses_of
+    from training.checkpoints.identify import identify
+    from training.weights.check import holds_backbone
+
     sha256, cache = sha256_of_file(path), default_cache()
     print(f"{path}: {len(weights)} weights, {path.stat().st_size} bytes, sha256 {sha256}")
     try:

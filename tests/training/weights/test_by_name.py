@@ -17,7 +17,7 @@ import pytest
 
 import mindspore_hub_conf
 import training.weights.entry
-import training.weights.fetch
+import training.weights.record
 from data_tools.core.errors import CheckpointError, SettingError
 from data_tools.core.sample import ClassInfo
 from tests.golden.donor_filling import fill, picture
@@ -257,8 +257,12 @@ def test_a_backbone_of_another_network_is_left_where_scratch_is_accepted(
     settings: TrainSettings = compose("train", "training.settings:TrainSettings", words)
     assert with_model_of_first_weights(settings).init.backbone is None
     said = capsys.readouterr().out
-    assert "is a mobilenet_v2, the backbone of model=ssd_tiny no classifier's" in said
-    assert "starts from nothing" in said
+    assert "is a mobilenet_v2, the backbone of model=ssd_tiny of no classifier" in said
+    assert "It fits model=ssd300" in said and "starts from nothing" in said
+    with pytest.raises(
+        CheckpointError, match=r"is a resnet50.*model=ssd300 a mobilenet_v2.*ssd_resnet50_fpn"
+    ):
+        with_model_of_first_weights(TrainSettings(init=InitSettings(backbone="hub:resnet50.timm")))
     assert not hub.requests  # nothing was fetched in vain
 
 
@@ -293,17 +297,16 @@ def test_a_cache_that_cannot_be_written_to_is_of_use(
     def refuse(*_: Any) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(training.weights.fetch, "put_on_record", refuse)
+    monkeypatch.setattr(training.weights.record, "put_on_record", refuse)
     assert local_path("hub:ssd300") == path and not ledger.exists()
 
 
 def test_a_backbone_that_cannot_be_had(hub: FileServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSD_WEIGHTS_OFFLINE", "1")
-    init = InitSettings(backbone="hub:resnet50.timm")
+    init = InitSettings(backbone="hub:mobilenet_v2.timm")
     with pytest.raises(CheckpointError, match="put it at"):
-        parts = parts_of(with_model_of_first_weights(TrainSettings(init=init)))
-        load_initial_weights(parts, print)
-    scratch = InitSettings(backbone="hub:resnet50.timm", if_unavailable="scratch")
+        with_model_of_first_weights(TrainSettings(init=init))
+    scratch = InitSettings(backbone="hub:mobilenet_v2.timm", if_unavailable="scratch")
     settings = with_model_of_first_weights(TrainSettings(init=scratch))
     assert settings.init.backbone is None and settings.model == ModelSettings()
 
