@@ -97,7 +97,7 @@ def import_checkpoint(
     if out is not None:
         save_weights(network, out)
         _put_on_record(imported, network, origin, Path(out), read_weights(out))
-    else:
+    elif not ledger_path(path).exists():  # one that is there tells more: how the file was made
         try:
             _put_on_record(imported, network, origin, path, weights)
         except OSError as error:
@@ -159,7 +159,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"wrote {options.out}")
     record = ledger_path(Path(options.out or local_path(options.file)))
     if record.is_file():
-        print(f"wrote {record}")
+        print(f"on record in {record}")
     return 0
 
 

@@ -355,6 +355,10 @@ def test_an_import_without_a_copy_is_put_on_record_beside_the_file(tmp_path: Pat
     network = build_network(model_settings("ssd_tiny"), 4)
     save_weights(network, tmp_path / "w.ckpt")
     imported = import_checkpoint(tmp_path / "w.ckpt")
-    record = json.loads((tmp_path / "w.ckpt.parity.json").read_text())
+    ledger = tmp_path / "w.ckpt.parity.json"
+    record = json.loads(ledger.read_text())
     assert record["donor"]["sha256"] == imported.sha256 and record["names"]
     assert record["largest_differences"] == {"weights": 0.0}
+    ledger.write_text("that of the export which made the file")
+    import_checkpoint(tmp_path / "w.ckpt")
+    assert ledger.read_text() == "that of the export which made the file"
