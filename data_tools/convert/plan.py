@@ -6,6 +6,7 @@ left behind may be gone on with. Writing is the business of `shard_task.py`.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import itertools
 import json
@@ -19,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data_tools.convert.settings import ConvertSettings
+from data_tools.core.archives import size_of
 from data_tools.core.errors import DataError
 from data_tools.core.files import is_plain_name
 from data_tools.core.json_dataclass import build, parse_json, shown
@@ -234,8 +236,17 @@ def measure_files(table: SampleTable, log: DefectLog) -> tuple[SampleTable, npt.
             if log.add("duplicate_file", name, detail, image_id=number) != "keep":
                 continue
         first_use.setdefault(name, number)
+        path = f"{table.root}/{name}"
         try:
-            status = os.stat(f"{table.root}/{name}")  # noqa: PTH116 - a million of them
+            status = os.stat(path)  # noqa: PTH116 - a million of them
+        except NotADirectoryError:
+            size = size_of(path)  # in an archive
+            if size is None:
+                log.add("missing_image", name, os.strerror(errno.ENOENT), image_id=number)
+            else:
+                keep.append(index)
+                sizes.append(size)
+            continue
         except OSError as error:
             log.add("missing_image", name, str(error.strerror or error), image_id=number)
             continue

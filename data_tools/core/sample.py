@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from data_tools.core.archives import read_file
+
 
 @dataclass(frozen=True)
 class ClassInfo:
@@ -66,9 +68,9 @@ class Sample:
 
         Raises:
             OSError: If the file cannot be read.
+            DataError: If it lies in an archive that cannot be.
         """
         if self.image is not None:
             return self.image
         assert self.path is not None
-        with open(self.path, "rb", buffering=0) as file:
-            return file.read()
+        return read_file(self.path)

@@ -11,6 +11,7 @@ import io
 from collections.abc import Iterator
 from pathlib import Path
 
+from data_tools.core.archives import bytes_of, read_file
 from data_tools.core.errors import DataError
 from data_tools.sources.defects import DefectLog
 from data_tools.sources.image_files import SourceSplit, require_file
@@ -180,9 +181,9 @@ def _open(
 
 def _text(path: Path) -> str:
     """The text of a file in UTF-8 or, with its mark, UTF-16, as spreadsheets save it."""
-    if path.stat().st_size > _LARGEST:
+    if bytes_of(path) > _LARGEST:
         raise DataError(f"{path}: larger than {_LARGEST >> 30} GiB. Cut it into splits.")
-    data = path.read_bytes()
+    data = read_file(path)
     try:
         return data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
     except UnicodeDecodeError as error:

@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from data_tools.core.archives import bytes_of, read_file
 from data_tools.core.errors import DataError
 from data_tools.sources.defects import DefectLog
 from data_tools.sources.image_files import SourceSplit, require_file
@@ -50,9 +51,9 @@ def read_cvat(
     path = root / split.annotations
     require_file(path, f"{key}.annotations={split.annotations}")
     pictures = Pictures(root, split, log, key)
-    if path.stat().st_size > _LARGEST:
+    if bytes_of(path) > _LARGEST:
         raise DataError(f"{path}: larger than {_LARGEST >> 30} GiB. Export the jobs one by one.")
-    data = path.read_bytes()
+    data = read_file(path)
     try:
         tree = parse_xml(data, _MOST_ELEMENTS, _LARGEST)
     except XmlError as error:

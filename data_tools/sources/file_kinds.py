@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from data_tools.core.archives import bytes_of
 from data_tools.core.files import IMAGE_SUFFIXES
 
 _HEAD_BYTES = 1 << 16
@@ -61,5 +62,5 @@ def kind_of_file(path: Path) -> str:
 
 def _tail(path: Path) -> bytes:
     with open(path, "rb") as file:
-        file.seek(max(0, path.stat().st_size - _HEAD_BYTES))
+        file.seek(max(0, bytes_of(path) - _HEAD_BYTES))
         return file.read()

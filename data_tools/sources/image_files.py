@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from data_tools.core.archives import is_file, names_in, read_file
 from data_tools.core.errors import DataError
 from data_tools.core.sample import Sample
 from data_tools.sources.defects import DefectLog
@@ -130,12 +131,15 @@ def require_folder(path: Path, key: str) -> None:
     Raises:
         DataError: With the setting's key.
     """
-    if not path.is_dir():
-        found = "it is a file" if path.exists() else "there is nothing"
-        raise DataError(
-            f"{path}: expected a folder ({key}), but {found}. Check dataset.root.{_beside(path)} "
-            "dataset=auto looks by itself."
-        )
+    if path.is_dir() or names_in(path) is not None:
+        return
+    found = "it is a file" if path.exists() else "there is nothing"
+    if path.name.lower().endswith((".tar.bz2", ".tar.xz", ".tar.zst", ".7z", ".rar", ".gz")):
+        found = "this kind of archive is not read in place: unpack it, or pack it as .zip or .tar"
+    raise DataError(
+        f"{path}: expected a folder, .zip, .tar or .tar.gz ({key}), but {found}. Check dataset.root."
+        f"{_beside(path)} dataset=auto looks by itself."
+    )
 
 
 def require_file(path: Path, key: str) -> None:
@@ -144,7 +148,7 @@ def require_file(path: Path, key: str) -> None:
     Raises:
         DataError: With the setting's key, and with what lies in the folder instead.
     """
-    if path.is_file():
+    if is_file(path):
         return
     raise DataError(
         f"{path}: expected a file ({key}); not found. Check dataset.root.{_beside(path)}"
@@ -184,7 +188,7 @@ def read_text(path: Path) -> str:
         DataError: If it cannot be read or is no UTF-8.
     """
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return read_file(path).decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 text ({error}). Save the file as UTF-8.") from error
     except OSError as error:

@@ -20,9 +20,11 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from data_tools.core.archives import bytes_of, open_file, split_path
 from data_tools.core.errors import DataError
 
 _CHUNK_BYTES = 1 << 24
+_LARGEST_INSIDE = 1 << 33
 _PLACE = re.compile(r" \(byte (\d+)\)$")
 _KEY_ONLY = re.compile(rb'[\s,{]*"(?:[^"\\]|\\.)*"\s*:\s*')
 
@@ -68,9 +70,7 @@ def read_lists(path: Path, wanted: Iterable[str]) -> JsonLists:
             first place that is not JSON is named by line, column and byte.
     """
     try:
-        with open(path, "rb") as file:
-            size = file.seek(0, 2)
-            data: Any = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_COPY) if size else b""
+        data = _mapped(path)
     except OSError as error:
         raise DataError(
             f"{path}: cannot be read ({error.strerror or error}). Look at its rights."
@@ -102,6 +102,24 @@ def read_lists(path: Path, wanted: Iterable[str]) -> JsonLists:
     except msgspec.DecodeError as error:
         raise _no_json(path, data, start, str(error)) from None
     return JsonLists(entries, list(values), digest)
+
+
+def _mapped(path: Path) -> Any:
+    """Map a file into memory, writable without touching the file; one in an archive is read into memory."""
+    if split_path(path) is None:
+        with open(path, "rb") as file:
+            size = file.seek(0, 2)
+            return mmap.mmap(file.fileno(), size, access=mmap.ACCESS_COPY) if size else b""
+    size = bytes_of(path)
+    if size > _LARGEST_INSIDE:
+        raise OSError(f"{size} bytes in an archive are too many to hold in memory: unpack it")
+    if not size:
+        return b""
+    data = mmap.mmap(-1, size)
+    with open_file(path) as file:
+        while piece := file.read(_CHUNK_BYTES):
+            data.write(piece)
+    return data
 
 
 def parse(raw: msgspec.Raw) -> Any:

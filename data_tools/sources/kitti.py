@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from data_tools.core.archives import bytes_of
 from data_tools.core.errors import DataError
 from data_tools.sources.defects import DefectLog
 from data_tools.sources.image_files import SourceSplit, digest_of, read_text, require_folder
@@ -40,7 +41,7 @@ def read_kitti(
     for name in list_files(folder, (".txt",)):
         where = f"{split.annotations}/{name}"
         try:
-            if (folder / name).stat().st_size > _LARGEST:
+            if bytes_of(folder / name) > _LARGEST:
                 raise DataError(f"larger than {_LARGEST >> 20} MiB")
             text = read_text(folder / name)
         except (OSError, DataError) as error:

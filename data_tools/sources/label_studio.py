@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from data_tools.core.archives import bytes_of, read_file
 from data_tools.core.errors import DataError
 from data_tools.sources.defects import DefectLog
 from data_tools.sources.image_files import SourceSplit, require_file
@@ -48,9 +49,9 @@ def read_label_studio(
     path = root / split.annotations
     require_file(path, f"{key}.annotations={split.annotations}")
     pictures = Pictures(root, split, log, key)
-    if path.stat().st_size > _LARGEST:
+    if bytes_of(path) > _LARGEST:
         raise DataError(f"{path}: larger than {_LARGEST >> 30} GiB. Export it in parts.")
-    data = path.read_bytes()
+    data = read_file(path)
     try:
         tasks = msgspec.json.decode(data.removeprefix(b"\xef\xbb\xbf"))
     except (ValueError, RecursionError) as error:

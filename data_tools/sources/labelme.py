@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from data_tools.core.archives import bytes_of, read_file
 from data_tools.core.errors import DataError
 from data_tools.sources.defects import DefectLog
 from data_tools.sources.image_files import SourceSplit, digest_of, require_folder
@@ -53,9 +54,9 @@ def read_labelme(
     for name in list_files(folder, (".json",)):
         where = f"{split.annotations}/{name}"
         try:
-            if (folder / name).stat().st_size > _LARGEST:
+            if bytes_of(folder / name) > _LARGEST:
                 raise ValueError(f"larger than {_LARGEST >> 20} MiB")
-            data = (folder / name).read_bytes()
+            data = read_file(folder / name)
             content = msgspec.json.decode(data.removeprefix(b"\xef\xbb\xbf"))
         except (OSError, ValueError, RecursionError, msgspec.DecodeError) as error:
             log.add("unreadable_annotation", where, str(error))

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from data_tools.core.archives import names_in
 from data_tools.core.files import IMAGE_SUFFIXES
 from data_tools.sources.defects import DefectLog
 
@@ -38,15 +39,20 @@ def list_files(
         log: Where hidden files go; None leaves them out without a line.
         shown: The folder as the settings have it, for the lines.
     """
-    found, seen = [], set()
+    found = []
     hidden: Counter[str] = Counter()
-    for current, folders, files in os.walk(folder, followlinks=True):
-        status = Path(current).stat()
-        if (status.st_dev, status.st_ino) in seen:
-            folders.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        base = Path(current).relative_to(folder)
+    walk: Iterable[tuple[Path, list[str]]]
+    inside = names_in(folder)
+    if inside is not None:
+        # In an archive there are no links; a folder for each place, as a walk has them.
+        places: dict[str, list[str]] = {}
+        for name in inside:
+            place, _, last = name.rpartition("/")
+            places.setdefault(place, []).append(last)
+        walk = [(Path(place), files) for place, files in places.items()]
+    else:
+        walk = _walk(folder)
+    for base, files in walk:
         outer = next((k for k, part in enumerate(base.parts) if is_hidden(part)), None)
         for name in files:
             if not name.lower().endswith(suffixes):
@@ -62,6 +68,18 @@ def list_files(
             where = place.encode(errors="backslashreplace").decode()
             log.add("hidden_files", f"{shown}/{where}".lstrip("/"), f"files: {count}")
     return sorted(found)
+
+
+def _walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Yield every folder below a folder, relative to it, with its files; symlink loops end."""
+    seen = set()
+    for current, folders, files in os.walk(folder, followlinks=True):
+        status = Path(current).stat()
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        yield Path(current).relative_to(folder), files
 
 
 def list_images(

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from data_tools.core.archives import bytes_of
 from data_tools.core.errors import DataError
 from data_tools.sources.image_files import read_text, require_file
 from data_tools.sources.text_yaml import LARGEST_BYTES, read_text_yaml
@@ -32,9 +33,9 @@ def class_names(root: Path, names: Sequence[str], names_file: str, key: str) -> 
     require_file(path, f"{key}.names_file={names_file}")
     if path.suffix.lower() in (".yaml", ".yml"):
         return names_in(read_text_yaml(path, f"{key}.names_file={names_file}"), path, key)
-    if path.stat().st_size > LARGEST_BYTES:
+    if bytes_of(path) > LARGEST_BYTES:
         raise DataError(
-            f"{path}: {path.stat().st_size} bytes; a file of class names has at most {LARGEST_BYTES}. "
+            f"{path}: {bytes_of(path)} bytes; a file of class names has at most {LARGEST_BYTES}. "
             f"Check {key}.names_file."
         )
     return [line.strip() for line in read_text(path).splitlines() if line.strip()]

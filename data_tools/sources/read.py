@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from data_tools.core.archives import with_slash
 from data_tools.core.errors import DataError
 from data_tools.core.settings_fields import require
 from data_tools.sources.box_checks import check_table
@@ -68,6 +69,8 @@ def read_source(dataset: DatasetSettings, policy: dict[str, str]) -> RawDataset:
         DataError: If a file is missing or not of the expected layout.
         SettingError: If a setting cannot be.
     """
+    splits = {name: _through_archives(split) for name, split in dataset.splits.items()}
+    dataset = replace(dataset, splits=splits)
     names = dataset.only or list(dataset.splits)
     require(bool(names), "dataset.splits", dataset.splits, "at least one split")
     root = Path(dataset.root).expanduser()
@@ -98,6 +101,16 @@ def read_source(dataset: DatasetSettings, policy: dict[str, str]) -> RawDataset:
         dataset.merge,
     )
     return RawDataset(tuple(_finish(n, sources[n], classes, dataset) for n in names), classes)
+
+
+def _through_archives(split: SplitSettings) -> SplitSettings:
+    """Write `a.zip:b/c.json` as the path `a.zip/b/c.json`."""
+    return replace(
+        split,
+        annotations=with_slash(split.annotations),
+        images=with_slash(split.images),
+        list=with_slash(split.list),
+    )
 
 
 def _reads_lists(dataset: DatasetSettings, split: SplitSettings) -> bool:

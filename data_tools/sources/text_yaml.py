@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from data_tools.core.archives import bytes_of
 from data_tools.core.errors import DataError
 from data_tools.sources.image_files import read_text
 
@@ -34,7 +35,7 @@ def read_text_yaml(path: Path, key: str) -> dict[str, Any]:
     import yaml  # type: ignore[import-untyped]
 
     try:
-        size = path.stat().st_size
+        size = bytes_of(path)
     except OSError as error:
         raise DataError(f"{path} ({key}): cannot be read ({error.strerror or error}).") from error
     if size > LARGEST_BYTES:

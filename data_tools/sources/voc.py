@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from data_tools.core.archives import bytes_of, is_file, read_file
 from data_tools.core.errors import DataError
 from data_tools.core.files import IMAGE_SUFFIXES
 from data_tools.sources.defects import DefectLog
@@ -98,9 +99,9 @@ def read_voc(
             log.add("path_escape", split.annotations, f"file name {xml!r}")
             continue
         try:
-            if (folder / xml).stat().st_size > LARGEST_BYTES:
+            if bytes_of(folder / xml) > LARGEST_BYTES:
                 raise ValueError(f"larger than {LARGEST_BYTES >> 20} MiB")
-            data = (folder / xml).read_bytes()
+            data = read_file(folder / xml)
         except FileNotFoundError:
             if log.add("missing_annotation", xml_name, f"{name} is listed") == "keep":
                 found = pictures.with_stem(name)
@@ -221,7 +222,7 @@ def _picture(
         return None
     if "." not in safe:
         safe += ".jpg"
-    return safe if (images / safe).exists() else f"{name}.jpg"
+    return safe if is_file(images / safe) else f"{name}.jpg"
 
 
 def _each_once(

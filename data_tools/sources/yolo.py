@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from data_tools.core.archives import bytes_of, is_file
 from data_tools.core.errors import DataError
 from data_tools.sources.data_yaml import labels_for, read_data_yaml
 from data_tools.sources.defects import DefectLog
@@ -167,7 +168,7 @@ def _read_labels(
         expected.setdefault(f"{place.rsplit('.', 1)[0]}.txt", []).append(name)
     read: dict[str, _LabelFile] = {}
     for label, pictures in expected.items():
-        if not is_text(label) or not (home / label).is_file():
+        if not is_text(label) or not is_file(home / label):
             continue
         found = _LabelFile(label, f"{shown}/{label}")
         for picture in pictures:
@@ -176,7 +177,7 @@ def _read_labels(
             found.problem, found.shared = f"it fits {' and '.join(pictures[:3])}", True
             continue
         try:
-            if (home / label).stat().st_size > LARGEST_LABELS:
+            if bytes_of(home / label) > LARGEST_LABELS:
                 raise DataError(f"larger than {LARGEST_LABELS >> 20} MiB")
             text = read_text(home / label)
         except DataError as error:

@@ -1,0 +1,100 @@
+"""What it costs to convert pictures in place from an archive, compared with the same pictures in a folder.
+
+    python -m benchmarks.archives [--quick] [--images N]
+
+Each run is a process of its own, the archives lie in the page cache, and the kinds take turns, so that other work
+on the machine meets all of them. Prints one line of JSON. The photographs are made in `convert_data.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from pathlib import Path
+
+from benchmarks.common import at_least, median, parser
+from benchmarks.convert_data import make_photographs
+from training.command_line.error_words import clear_errors
+
+PLACES = ("images", "images.zip", "deflated.zip", "images.tar", "images.tar.gz")
+
+
+def pack(folder: Path) -> None:
+    """Pack the folder of pictures as each kind of archive: COCO's own zips are stored, what `zip` makes is deflated."""
+    paths = sorted((folder / "images").iterdir())
+    for name, method in (("images", zipfile.ZIP_STORED), ("deflated", zipfile.ZIP_DEFLATED)):
+        with zipfile.ZipFile(folder / f"{name}.zip", "w", method) as file:
+            for path in paths:
+                file.write(path, path.name)
+    for name, mode in (("images.tar", "w"), ("images.tar.gz", "w:gz")):
+        with tarfile.open(folder / name, mode) as tar:  # type: ignore[call-overload]
+            for path in paths:
+                tar.add(path, path.name)
+
+
+def child(folder: Path, place: str, out: Path) -> None:
+    """Convert once in this process and print the seconds and the processor seconds."""
+    import time
+
+    from data_tools.command import run
+    from data_tools.convert.settings import ConvertSettings
+    from data_tools.sources.settings import DatasetSettings, SplitSettings
+
+    split = SplitSettings(annotations="annotations.json", images=place)
+    dataset = DatasetSettings(kind="coco", root=str(folder), splits={"train": split})
+    started, spent = time.perf_counter(), time.process_time()
+    run(ConvertSettings(dataset=dataset, out=str(out), workers=1, shards=2))
+    print(json.dumps([time.perf_counter() - started, time.process_time() - spent]))
+
+
+@clear_errors()
+def main() -> None:
+    """Run the benchmark."""
+    options = parser(str(__doc__).splitlines()[0])
+    options.add_argument(
+        "--images", type=at_least(0), default=0, help="photographs; 0: 200 or 3000"
+    )
+    options.add_argument("--child", nargs=3, help="folder, place and out")
+    given = options.parse_args()
+    if given.child:
+        child(Path(given.child[0]), given.child[1], Path(given.child[2]))
+        return
+    images = given.images or (200 if given.quick else 3000)
+    times: dict[str, list[tuple[float, float]]] = {place: [] for place in PLACES}
+    with tempfile.TemporaryDirectory() as work:
+        folder = Path(work) / "raw"
+        make_photographs(folder, images)
+        pack(folder)
+        for turn in range(2 if given.quick else 6):
+            for place in PLACES:
+                out = Path(work) / f"out-{turn}-{PLACES.index(place)}"
+                command = [sys.executable, "-m", "benchmarks.archives", "--child"]
+                done = subprocess.run(
+                    [*command, str(folder), place, str(out)], capture_output=True, text=True
+                )
+                if done.returncode:
+                    raise SystemExit(f"{place} failed: {done.stderr}")
+                if turn:  # the first one fills the page cache
+                    seconds, spent = json.loads(done.stdout.splitlines()[-1])
+                    times[place].append((seconds, spent))
+    rates = {place: images / median([s for s, _ in times[place]]) for place in PLACES}
+    work_of = {place: median([c for _, c in times[place]]) for place in PLACES}
+    print(
+        json.dumps(
+            {
+                "benchmark": "archives",
+                "images": images,
+                "rows_per_s": {place: round(rate) for place, rate in rates.items()},
+                "rate_of_folder": {p: round(rates[p] / rates["images"], 3) for p in PLACES},
+                "cpu_of_folder": {p: round(work_of[p] / work_of["images"], 3) for p in PLACES},
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

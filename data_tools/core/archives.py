@@ -1,0 +1,162 @@
+"""Files inside archives, read where they lie: a path may lead through a `.zip`, `.tar` or `.tar.gz`.
+
+`photos.zip/train/1.jpg` is the entry `train/1.jpg` of `photos.zip`. How an archive is read is the business of
+`data_tools/core/archive.py`; what the files mean that of `sources/`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections.abc import Iterator
+from io import RawIOBase
+from pathlib import Path
+from typing import IO, Any
+
+from data_tools.core.archive import SUFFIXES, Archive
+
+_INSIDE = re.compile(r"(\.(?:zip|tar|tar\.gz|tgz)):(?=[^/])", re.IGNORECASE)
+
+_opened: dict[str, tuple[tuple[int, int], Archive]] = {}
+_latest: tuple[str, Archive] | None = None
+_lock = threading.Lock()
+
+
+def _archive(path: str) -> Archive:
+    """Open an archive once for this process, again if it has changed."""
+    global _latest
+    status = os.stat(path)  # noqa: PTH116 - for every label
+    state = status.st_mtime_ns, status.st_size
+    known = _opened.get(path)
+    if known is None or known[0] != state:
+        with _lock:
+            known = _opened.get(path)
+            if known is None or known[0] != state:
+                known = state, Archive(path)
+                _opened[path] = known
+                _latest = f"{path}/", known[1]
+    return known[1]
+
+
+def split_path(path: str | Path) -> tuple[str, str] | None:
+    """Cut a path that leads into an archive: its file, and the name inside; None for any other path."""
+    text = str(path)
+    lower = text.lower()
+    if not any(suffix in lower for suffix in SUFFIXES):
+        return None
+    parts = Path(text).parts
+    for count, part in enumerate(parts, 1):
+        if part.lower().endswith(SUFFIXES):
+            file = Path(*parts[:count])
+            if file.is_file():
+                return str(file), "/".join(parts[count:])
+    return None
+
+
+def with_slash(text: str) -> str:
+    """Write `a.zip:b/c.json`, as a setting may have it, as the path `a.zip/b/c.json`.
+
+    >>> with_slash("a.zip:b/c.json"), with_slash("b/c.json")
+    ('a.zip/b/c.json', 'b/c.json')
+    """
+    return _INSIDE.sub(r"\1/", text)
+
+
+def names_in(path: str | Path) -> list[str] | None:
+    """Return the names of all files below a folder of an archive, relative to it; None if it is none.
+
+    Raises:
+        DataError: If the archive cannot be read.
+    """
+    place = split_path(path)
+    return None if place is None else _archive(place[0]).names(place[1])
+
+
+def size_of(path: str | Path) -> int | None:
+    """Return the size in bytes of a file in an archive; None if the path leads to none."""
+    place = split_path(path)
+    entry = _archive(place[0]).find(place[1]) if place is not None else None
+    return None if entry is None else entry.size
+
+
+def is_file(path: str | Path) -> bool:
+    """Whether a path leads to a file, on the disk or in an archive."""
+    return os.path.isfile(path) or size_of(path) is not None  # noqa: PTH113 - for every label
+
+
+def bytes_of(path: str | Path) -> int:
+    """Return the size in bytes of a file on the disk or in an archive.
+
+    Raises:
+        OSError: If there is none.
+    """
+    try:
+        return os.stat(path).st_size  # noqa: PTH116 - for every label
+    except NotADirectoryError:
+        size = size_of(path)
+        if size is None:
+            raise FileNotFoundError(2, os.strerror(2), str(path)) from None
+        return size
+
+
+class _EntryFile(RawIOBase):
+    """An entry as a file that is read from its start to its end."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces, self._rest = pieces, b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self._rest = self._rest or next(self._pieces, b"")
+        count = min(len(buffer), len(self._rest))
+        buffer[:count] = self._rest[:count]
+        self._rest = self._rest[count:]
+        return count
+
+
+def open_file(path: str | Path) -> IO[bytes]:
+    """Open a file for reading, on the disk or in an archive.
+
+    Raises:
+        OSError: If there is none.
+    """
+    try:
+        return open(path, "rb", buffering=0)
+    except NotADirectoryError:
+        place = split_path(path)
+        entry = _archive(place[0]).find(place[1]) if place is not None else None
+        if place is None or entry is None:
+            raise FileNotFoundError(2, os.strerror(2), str(path)) from None
+        return _EntryFile(_archive(place[0]).pieces(entry))  # type: ignore[return-value]
+
+
+def read_file(path: str | Path) -> bytes:
+    """Return the bytes of a file on the disk or in an archive.
+
+    An archive that this process has opened is not looked at again: what has changed fails its checksum.
+
+    Raises:
+        OSError: If there is none, or it is damaged.
+    """
+    text = str(path)
+    known = _latest
+    if known is not None and text.startswith(known[0]):
+        return _read(known[1], text[len(known[0]) :], text)
+    try:
+        with open(path, "rb", buffering=0) as file:
+            return file.read()
+    except NotADirectoryError:
+        place = split_path(path)
+        if place is None:
+            raise FileNotFoundError(2, os.strerror(2), text) from None
+    return _read(_archive(place[0]), place[1], text)
+
+
+def _read(archive: Archive, name: str, path: str) -> bytes:
+    entry = archive.find(name)
+    if entry is None:
+        raise FileNotFoundError(2, os.strerror(2), path)
+    return archive.read(entry)
