@@ -37,6 +37,15 @@ _WANT_OF_MEMORY = (
     ),
 )
 
+_LAUNCHERS = {
+    "joblib": "joblib",
+    "submitit_local": "submitit",
+    "submitit_slurm": "submitit",
+    "ray": "ray",
+    "ray_aws": "ray",
+}
+"""Hydra's launchers of several runs at a time -> the extra of `setup.cfg` that has the package."""
+
 _LONGEST = 1500
 _LONGEST_MESSAGE = 6000
 """What data say of themselves can be long, and the end of it helps nobody."""
@@ -78,6 +87,22 @@ def in_plain_words(
         return (
             f"{shown(' '.join([*flags, *overrides]))[1:-1]}: needs the Python package {package!r}, "
             "which is not installed. Install it with pip, or leave the setting out."
+        )
+    launcher = next((o for o in overrides if o.startswith("hydra/launcher=")), "")
+    absent = re.match(r"In 'hydra/config': Could not find 'hydra/launcher/(\w+)'", reason)
+    if absent and absent[1] in _LAUNCHERS:
+        extra = _LAUNCHERS[absent[1]]
+        return (
+            f"hydra/launcher={absent[1]}: needs the Python package hydra-{extra}-launcher, which is not "
+            f"installed: pip install hydra-{extra}-launcher (the extra {extra!r} of setup.cfg). Without a "
+            "launcher, --multirun does one run after the other."
+        )
+    if absent:
+        return f"{reason}. Launchers: basic, {', '.join(_LAUNCHERS)}."
+    if launcher and not type(error).__module__.startswith(("hydra", "omegaconf")):
+        return (
+            f"{launcher}: the launcher refused ({reason[:_LONGEST]}). On one machine hydra/launcher=joblib "
+            "and hydra/launcher=submitit_local need no cluster."
         )
     if not type(error).__module__.startswith(("hydra", "omegaconf")):
         what = shown(" ".join([*flags, *overrides]))[1:-1]

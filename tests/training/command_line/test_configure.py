@@ -217,7 +217,7 @@ def test_a_wrong_type_is_said_once() -> None:
         (["--package"], "error: --package: expected a word behind it"),
         (["--config-dir=/nope"], "error: Additional config directory '/nope' not found"),
         (["hydra.run.dir=${nope}"], "error: hydra.run.dir="),
-        (["hydra/launcher=x"], "error: In 'hydra/config': Could not find 'hydra/launcher/x'"),
+        (["hydra/launcher=x"], "error: In 'hydra/config': Could not find 'hydra/launcher/x'. L"),
         (["~data"], "error: "),
         (["data=" + "x" * 300], "error: "),
         (["data=a/" + "x" * 9000], "error: "),
