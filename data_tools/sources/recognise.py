@@ -79,6 +79,11 @@ def recognised(dataset: DatasetSettings) -> tuple[DatasetSettings, str]:
     require(bool(dataset.root), "dataset.root", dataset.root, "the folder of the raw data set")
     root = Path(dataset.root).expanduser()
     require_folder(root, f"dataset.root={dataset.root}")
+    if not root.is_dir():
+        raise DataError(
+            f"{root}: dataset=auto looks into folders only. Archives are read in place once the layout is named, "
+            "as dataset=coco dataset.splits.train.images=train2017.zip; or unpack it."
+        )
     found = list(candidates(root))
     if not found:
         listed = ", ".join(sorted(p.name for p in root.iterdir())[:12]) or "nothing"
