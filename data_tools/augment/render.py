@@ -105,7 +105,8 @@ def render(
     if change.is_identity:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=scratch.coloured)
     else:
-        mean = mean_grey(shown, scratch.grey) if change.contrast != 1 else 0.0
+        # Nothing is shown of an image that is smaller than a pixel of the output.
+        mean = mean_grey(shown, scratch.grey) if change.contrast != 1 and shown.size else 0.0
         pixels = cv2.transform(pixels, colour_matrix(change, mean), dst=scratch.coloured)
     if not inside:
         beyond = np.ones(size, bool)

@@ -287,3 +287,38 @@ def test_a_source_that_does_not_decode_is_named() -> None:
 def test_settings_are_checked(changes: dict[str, object], told: str) -> None:
     with pytest.raises(SettingError, match=told):
         AugmentSettings(**changes)  # type: ignore[arg-type]
+
+
+def wild(rng: np.random.Generator) -> AugmentSettings:
+    def pair(low: float, high: float) -> list[float]:
+        ends: list[float] = np.sort(rng.uniform(low, high, 2)).tolist()
+        return ends
+
+    return AugmentSettings(
+        crop=str(rng.choice(["none", "paper", "published"])), expand_probability=0.5,
+        mosaic_scale=pair(0.1, 10), affine_scale=pair(0.1, 10), copy_paste_scale=pair(0.1, 10),
+        affine_degrees=180.0, affine_shear_degrees=60.0, affine_shift=1.0,
+        copy_paste_most=int(rng.integers(1, 20)), erase_area=pair(0.001, 0.999),
+        **{name: float(rng.integers(0, 2)) for name in MIXING},  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def test_the_smallest_images_and_the_widest_settings_give_boxes_inside() -> None:
+    for seed in range(250):
+        rng = np.random.default_rng(seed)
+        settings = wild(rng)
+        mix = choose_mix(settings, generator(seed, 0, 0))
+        given = []
+        for k in range(1 + mix.partners):
+            height, width = (int(side) for side in rng.integers(1, 40, 2))
+            ends = np.sort(rng.random((3, 2, 2)), axis=1) * [height, width]
+            truth = Truth(
+                ends.reshape(-1, 4).astype(np.float32), np.ones(3, np.int32), rng.random(3) < 0.3
+            )
+            image = rng.integers(0, 256, (height, width, 3), np.uint8)
+            encoded = cv2.imencode(".png", image)[1].reshape(-1)
+            given.append(Source(encoded, height, width, truth, generator(seed, 1, k)))
+        out = np.zeros((3, *rng.integers(2, 60, 2)), np.uint8)
+        boxes = compose(given, mix, settings, out).boxes_yxyx
+        assert (boxes >= 0).all() and (boxes <= 1).all()
+        assert (boxes[:, 2:] > boxes[:, :2]).all()
