@@ -12,6 +12,7 @@ from typing import Any
 
 from mindspore import nn
 
+from data_tools.core.settings_fields import require
 from data_tools.pipeline.pipeline import TrainPipeline
 from data_tools.shards.manifest import ConvertedSplit
 from training.boxes.corners import build_targets
@@ -194,6 +195,13 @@ def build_state(
     Returns:
         The state, the normalisation cell and the loss cell.
     """
+    weights_given = settings.loss.class_weights
+    require(
+        len(weights_given) in (0, num_classes - 1),
+        "loss.class_weights",
+        weights_given,
+        f"{num_classes - 1} numbers, one for each class of the data set in its order, or none",
+    )
     network = build_network(settings.model, num_classes, seed=settings.seed)
     network.set_train(True)
     runtime, optim = settings.runtime, settings.optim

@@ -6,6 +6,7 @@ boxes are in `box_losses.py`, the assignment in `assignment.py`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import mindspore as ms
@@ -13,6 +14,7 @@ from mindspore import Tensor, nn, ops
 
 from training.learning.assignment import TaskAligned
 from training.learning.box_losses import Decode, OverlapLoss
+from training.learning.class_weights import ClassWeights
 from training.learning.settings import LossSettings
 from training.nets.settings import ModelSettings
 
@@ -39,11 +41,11 @@ def build_loss(
         the boxes' part as well.
     """
     if loss.kind == "multibox":
-        scores: Any = MultiboxScores(loss.negatives)
+        scores: Any = MultiboxScores(loss.negatives, loss.class_weights)
     elif loss.kind == "focal":
-        scores = FocalScores(loss.gamma, loss.alpha)
+        scores = FocalScores(loss.gamma, loss.alpha, loss.class_weights)
     else:
-        scores = OverlapScores(loss.kind, loss.gamma, loss.alpha)
+        scores = OverlapScores(loss.kind, loss.gamma, loss.alpha, loss.class_weights)
     overlaps = loss.kind in ("varifocal", "quality")
     if loss.box == "smooth_l1" and not overlaps:
         return OffsetLoss(scores, loss.loc_weight)
@@ -154,10 +156,14 @@ class OverlapScores(nn.Cell):
         kind: `varifocal` or `quality`.
         gamma: Exponent that plays easy boxes down.
         alpha: Varifocal: weight of wrong classes.
+        class_weights: See `ClassWeights`.
     """
 
-    def __init__(self, kind: str, gamma: float, alpha: float) -> None:
+    def __init__(
+        self, kind: str, gamma: float, alpha: float, class_weights: Sequence[float] = ()
+    ) -> None:
         super().__init__()
+        self.weigh = ClassWeights(class_weights)
         self.varifocal = kind == "varifocal"
         self.gamma = gamma
         self.alpha = alpha
@@ -177,7 +183,7 @@ class OverlapScores(nn.Cell):
         else:
             right = power(ops.abs(quality - ops.sigmoid(target)), self.gamma) * entropy
             per_anchor = wrong - positive * wrong_score(target, self.gamma)
-        return ((per_anchor + positive * right) * counted).sum()
+        return (self.weigh(per_anchor + positive * right, labels) * counted).sum()
 
 
 class FocalScores(nn.Cell):
@@ -186,10 +192,12 @@ class FocalScores(nn.Cell):
     Args:
         gamma: Exponent that plays easy boxes down.
         alpha: Weight of the right class; the others get 1 - alpha.
+        class_weights: See `ClassWeights`.
     """
 
-    def __init__(self, gamma: float, alpha: float) -> None:
+    def __init__(self, gamma: float, alpha: float, class_weights: Sequence[float] = ()) -> None:
         super().__init__()
+        self.weigh = ClassWeights(class_weights)
         self.gamma = gamma
         self.alpha = alpha
 
@@ -203,7 +211,7 @@ class FocalScores(nn.Cell):
             wrong - wrong_score(target, self.gamma)
         ) + self.alpha * wrong_score(-target, self.gamma)
         counted = ops.cast(labels >= 0, ms.float32)
-        return (per_anchor * counted).sum()
+        return (self.weigh(per_anchor, labels) * counted).sum()
 
 
 class MultiboxScores(nn.Cell):
@@ -211,10 +219,12 @@ class MultiboxScores(nn.Cell):
 
     Args:
         negatives: Negatives per positive, chosen by their loss within each image.
+        class_weights: See `ClassWeights`.
     """
 
-    def __init__(self, negatives: float) -> None:
+    def __init__(self, negatives: float, class_weights: Sequence[float] = ()) -> None:
         super().__init__()
+        self.weigh = ClassWeights(class_weights)
         self.negatives = negatives
 
     def construct(self, logits: Tensor, labels: Tensor) -> Tensor:
@@ -222,7 +232,7 @@ class MultiboxScores(nn.Cell):
         entropy = log_sum_exp(logits) - pick(logits, labels)
         hard = self.hardest(ops.stop_gradient(entropy), labels)
         chosen = ops.cast(ops.logical_or(labels > 0, hard), ms.float32)
-        return (entropy * chosen).sum()
+        return (self.weigh(entropy, labels) * chosen).sum()
 
     def hardest(self, entropy: Tensor, labels: Tensor) -> Tensor:
         """Choose the negatives with the largest loss: two (N, A) -> bool (N, A)."""

@@ -117,8 +117,16 @@ class LossSettings:
         "regression: smooth_l1 (of offsets), or one minus an overlap of boxes: giou, diou, ciou",
     )
     loc_weight: float = setting(1.0, "weight of the box regression beside the classes")
+    class_weights: list[float] = setting(
+        [],
+        "factor of each class in the loss of scores, in the order of labels, e.g. [1,1,4]; empty = 1",
+    )
 
     def __post_init__(self) -> None:
+        for weight in self.class_weights:
+            require(
+                0 < weight <= 1000, "loss.class_weights", self.class_weights, "0 < each <= 1000"
+            )
         require_choice("loss.kind", self.kind, LOSS_KINDS)
         require_choice("loss.box", self.box, BOX_LOSSES)
         require(self.gamma >= 0, "loss.gamma", self.gamma, "a number >= 0")
