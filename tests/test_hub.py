@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import mindspore_hub_conf
-from tests.training.checkpoints.test_weights import random_weights, write_trainer_file
+from tests.helpers.checkpoints import random_weights, write_trainer_file
 from training.checkpoints.identify import PUBLISHED
 from training.checkpoints.weight_files import EMPTY_SHA256, save_weights
 

@@ -20,8 +20,8 @@ from data_tools.core.errors import DataError, SettingError
 from data_tools.shards.manifest import read_manifest
 from data_tools.shards.stored_hashes import BYTES, IDS, PICTURES, stored_hashes, unpack_id
 from data_tools.sources.settings import SplitSettings
-from tests.data_tools.images.test_copies import jpeg, scene
 from tests.helpers.raw_sets import box_entry, coco_settings, image_entry, write_coco
+from tests.helpers.scenes import jpeg, scene
 
 PICTURES_KEPT = ImageSettings(hashes="pictures")
 

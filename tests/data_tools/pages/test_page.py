@@ -4,10 +4,8 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -27,6 +25,7 @@ from data_tools.pages.page import (
 )
 from data_tools.pages.thumbnails import LARGE, SMALL, ThumbnailBudget, thumbnail
 from tests.helpers.browser import Browser
+from tests.helpers.pages import data_of
 
 NASTY = '</script><script>document.body.dataset.hacked = "yes"</script><!-- /*JS*/ /*DATA*/ &amp; "\u2028'
 
@@ -61,12 +60,6 @@ def example() -> Page:
         classes=["a", "b"],
         tags=["fine", "wrong"],
     )
-
-
-def data_of(text: str) -> Any:
-    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
-    assert found is not None
-    return json.loads(found[1])
 
 
 def test_texts_are_data_and_nothing_is_fetched(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import hashlib
 import json
 import re
 import stat
-from fnmatch import fnmatchcase
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +16,8 @@ import pytest
 
 from data_tools.core.errors import CheckpointError
 from data_tools.core.files import sha256_of_file
-from training.checkpoints.identify import identify, signature
+from tests.helpers.checkpoints import random_weights, write_trainer_file
+from training.checkpoints.identify import identify
 from training.checkpoints.settings import InitSettings
 from training.checkpoints.weight_files import EMPTY_SHA256, Weights, read_weights, save_weights
 from training.checkpoints.weights import load_weights
@@ -37,34 +37,6 @@ def tiny_network(num_classes: int = 4, seed: int = 0) -> Any:
 
 def values(network: Any) -> Weights:
     return {p.name: p.asnumpy().copy() for p in network.get_parameters()}
-
-
-def random_weights(name: str, num_classes: int) -> Weights:
-    """Random weights of a model, without building it for that class count."""
-    found = signature(name)
-    rng = np.random.default_rng(0)
-    weights: Weights = {}
-    for parameter, shape in found.shapes.items():
-        if fnmatchcase(parameter, found.class_head):
-            shape = (shape[0] // found.num_classes * num_classes, *shape[1:])
-        weights[parameter] = rng.standard_normal(shape).astype(np.float32)
-    return weights
-
-
-def write_trainer_file(weights: Weights, path: Path) -> None:
-    """A checkpoint as the published trainer saves it: weights, moments, counters."""
-    rows = [{"name": f"network.{n}", "data": ms.Tensor(w)} for n, w in weights.items()]
-    rows += [
-        {"name": f"moments.network.{n}", "data": ms.Tensor(w * 0)}
-        for n, w in weights.items()
-        if not n.rsplit(".", 1)[1].startswith("moving")
-    ]
-    rows += [
-        {"name": "global_step", "data": ms.Tensor(np.array([7], np.int32))},
-        {"name": "learning_rate", "data": ms.Tensor(np.zeros(9, np.float32))},
-        {"name": "momentum", "data": ms.Tensor(np.float32(0.9))},
-    ]
-    ms.save_checkpoint(rows, str(path))
 
 
 @pytest.mark.parametrize("suffix", [".ckpt", ".safetensors"])

@@ -12,8 +12,8 @@ from data_tools.core.errors import CheckpointError, DataError, SettingError
 from data_tools.core.files import sha256_of_file
 from data_tools.core.sample import ClassInfo
 from data_tools.sources.shapes import shape_samples
+from tests.helpers.checkpoints import write_checkpoint
 from tests.helpers.eval_fixtures import CLASSES, shapes_split, write_split
-from tests.training.inference.test_model_file import write_checkpoint
 from training.command_line.configure import compose
 from training.commands.evaluate import graph_nms_note, run
 from training.evaluation.crosscheck import pycocotools_numbers

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.checkpoints import write_checkpoint
 from tests.helpers.eval_fixtures import shapes_split
-from tests.training.inference.test_model_file import write_checkpoint
 
 
 def free_port() -> int:

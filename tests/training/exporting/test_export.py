@@ -14,8 +14,8 @@ import pytest
 import training.exporting.parity
 from data_tools.core.errors import CheckpointError, SettingError
 from data_tools.shards.manifest import open_split
+from tests.helpers.checkpoints import write_checkpoint
 from tests.helpers.eval_fixtures import CLASSES, fill_like_golden, shapes_split
-from tests.training.inference.test_model_file import write_checkpoint
 from training.boxes.postprocess import Protocol, detect
 from training.evaluation.detection_table import DetectionTable
 from training.evaluation.evaluate import evaluate

@@ -11,8 +11,8 @@ import pytest
 
 from data_tools.core.errors import SettingError
 from data_tools.core.sample import ClassInfo
+from tests.helpers.checkpoints import write_checkpoint
 from tests.helpers.eval_fixtures import CLASSES, shapes_split
-from tests.training.inference.test_model_file import write_checkpoint
 from training.checkpoints.checkpoint import parse_card
 from training.commands.evaluate import run as run_eval
 from training.commands.evaluate import store_thresholds

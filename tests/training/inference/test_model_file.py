@@ -12,40 +12,14 @@ import pytest
 
 from data_tools.core.errors import CheckpointError, DataError
 from data_tools.core.files import sha256_of_file
+from tests.helpers.checkpoints import write_checkpoint
 from tests.helpers.eval_fixtures import CLASSES, shapes_split
-from training.checkpoints.checkpoint import Card, parse_card, read_arrays
+from training.checkpoints.checkpoint import parse_card, read_arrays
 from training.checkpoints.header_card import KEY, read_header_card
 from training.checkpoints.safetensors_header import check_header
 from training.checkpoints.store import CheckpointStore
-from training.checkpoints.weight_files import save_weights
 from training.inference.model_file import read_class_names
 from training.inference.open_model import load_network, open_model_file
-from training.nets.build import build_network
-from training.nets.settings import ModelSettings, model_settings
-
-
-def write_checkpoint(
-    path: Path, size: int = 64, card: bool = True, network: Any = None
-) -> ModelSettings:
-    """Write a detector of the shapes classes; by default a tiny one with random weights."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    model: ModelSettings = model_settings("ssd_tiny", image_size=[size, size])
-    if network is None:
-        network = build_network(model, len(CLASSES) + 1, seed=1)
-    model = network.model
-    save_weights(network, path)
-    if card:
-        Card(
-            step=1,
-            epoch=0,
-            seed=1,
-            model=dataclasses.asdict(model),
-            num_classes=len(CLASSES) + 1,
-            classes=[dataclasses.asdict(c) for c in CLASSES],
-            data_fingerprint="f" * 64,
-            files={path.name: sha256_of_file(path)},
-        ).write(path.with_suffix(".json"))
-    return model
 
 
 @pytest.fixture(scope="module")

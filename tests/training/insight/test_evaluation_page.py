@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.data_tools.pages.test_page import data_of
 from tests.helpers.browser import Browser
 from tests.helpers.eval_fixtures import shapes_split
+from tests.helpers.pages import data_of
 from training.commands.evaluate import run
 from training.evaluation.settings import EvalCommand
 
