@@ -128,6 +128,25 @@ def test_rooms_stand_on_lower_floors(path: Path) -> None:
     assert not wrong, "a room imports from lower floors only"
 
 
+def drawn_floors(page: str, package: str) -> list[set[str]]:
+    """The floors of a package as docs/architecture.md draws them, lowest first."""
+    drawing = page.split(f"\n## `{package}`")[1].split("```")[1]
+    rows = re.findall(r"^floor +(\d+)  +(.+?)(?:   |$)", drawing, re.MULTILINE)
+    assert [int(number) for number, _ in rows] == list(range(len(rows), 0, -1))
+    known = {room for floor in FLOORS[package] for room in floor}
+    return [{word for word in rooms.split() if word in known} for _, rooms in reversed(rows)]
+
+
+@pytest.mark.parametrize("package", list(FLOORS))
+def test_the_page_draws_the_floors_as_they_are(package: str) -> None:
+    page = (REPOSITORY / "docs/architecture.md").read_text(encoding="utf-8")
+    assert drawn_floors(page, package) == [set(floor) for floor in FLOORS[package]]
+    for floor in FLOORS[package]:
+        for room in floor:
+            if (REPOSITORY / package / room).is_dir():
+                assert f"| `{package}/{room}/` |" in page, "the table leaves out a room"
+
+
 # What takes long to import, or what a command may do without, may be imported inside a function.
 LAZY = {"mindspore", "matplotlib", "onnx", "onnxruntime", "hydra", "omegaconf", "numba"}
 

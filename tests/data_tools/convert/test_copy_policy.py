@@ -20,8 +20,8 @@ from data_tools.shards.manifest import read_manifest
 from data_tools.sources.defect_kinds import KINDS
 from data_tools.sources.defects import PolicyError
 from data_tools.sources.settings import SplitSettings
-from tests.data_tools.images.test_copies import jpeg, scene
 from tests.helpers.raw_sets import box_entry, coco_settings, image_entry, write_coco
+from tests.helpers.scenes import jpeg, scene
 
 SPLITS = {n: SplitSettings(annotations=f"{n}.json", images="images") for n in ("val", "train")}
 
