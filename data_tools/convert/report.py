@@ -6,10 +6,12 @@ The same facts, and every single defect, stand in each split's `report.json` (`f
 from __future__ import annotations
 
 import shlex
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from data_tools.core.where_to_look import where_to_look
+from data_tools.core.words import printable
 
 
 def print_summary(out: Path, reports: list[dict[str, Any]]) -> None:
@@ -27,6 +29,10 @@ def print_summary(out: Path, reports: list[dict[str, Any]]) -> None:
         for kind, actions in report["defects"].items():
             done = ", ".join(f"{count} {action}" for action, count in actions.items())
             print(f"  {kind}: {done} ({report['meanings'][kind]})")
+            if kind in ("class_names_alike", "unused_class"):  # few, and each asks for a choice
+                for defect in chain.from_iterable(report["files"].values()):
+                    if defect["kind"] == kind:
+                        print(f"    {printable(defect['detail'])}")
         for change, count in report["images_changed"].items():
             print(f"  {count} images {change}")
     if any(report["defects"] for report in reports):

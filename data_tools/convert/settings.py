@@ -93,6 +93,10 @@ class PolicySettings:
     box_not_finite: str = _policy("box_not_finite")
     box_degenerate: str = _policy("box_degenerate")
     box_outside: str = _policy("box_outside")
+    duplicate_box: str = _policy("duplicate_box")
+    area_not_positive: str = _policy("area_not_positive")
+    class_names_alike: str = _policy("class_names_alike")
+    unused_class: str = _policy("unused_class")
 
     def __post_init__(self) -> None:
         for kind, entry in POLICIES.items():

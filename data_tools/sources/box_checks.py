@@ -42,7 +42,8 @@ def check_table(
     image_of = table.image_of_box()
     numbers = table.annotation_ids.copy()
 
-    def report(mask: npt.NDArray[np.bool_], kind: str, detail: str) -> None:
+    def report(mask: npt.NDArray[np.bool_], kind: str, detail: str) -> list[int]:
+        fixed = []
         for k in np.flatnonzero(mask & ~bad):
             values = "[" + ", ".join(f"{v:g}" for v in box[k]) + "]"
             action = log.add(
@@ -55,9 +56,10 @@ def check_table(
                 annotation_id=int(table.annotation_ids[k]),
             )
             if action == "fix":
-                numbers[k] = int(numbers.max()) + 1
-            else:
+                fixed.append(int(k))
+            elif action != "keep":
                 bad[k] = True
+        return fixed
 
     known = np.isin(table.category_ids, np.array(sorted(categories), np.int64))
     report(~known, "unknown_category", "there is no category {category}")
@@ -73,8 +75,32 @@ def check_table(
     report(flat & finite, "box_degenerate", "[y1, x1, y2, x2] = {box}")
     first = np.zeros(len(box), bool)
     first[np.unique(numbers, return_index=True)[1]] = True
-    report(~first, "duplicate_annotation_id", "the id was used before")
-    return replace(table, annotation_ids=numbers).keep_boxes(~bad)
+    for k in report(~first, "duplicate_annotation_id", "the id was used before"):
+        numbers[k] = int(numbers.max()) + 1
+    report(
+        _copies(table, image_of), "duplicate_box", "[y1, x1, y2, x2] = {box} stands there already"
+    )
+    areas = table.areas_px.copy()
+    flat_area = report(areas <= 0, "area_not_positive", "of the box [y1, x1, y2, x2] = {box}")
+    areas[flat_area] = boxes.area(box[flat_area])
+    return replace(table, annotation_ids=numbers, areas_px=areas).keep_boxes(~bad)
+
+
+def _copies(table: SampleTable, image_of: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Return which boxes are exact copies of an earlier one: (B,)."""
+    rows = np.column_stack(
+        [image_of, table.category_ids, table.iscrowd, (table.boxes_yxyx_px + 0.0).view(np.int64)]
+    ).astype(np.int64)  # (B, 7)
+    copies = np.zeros(len(rows), bool)
+    with np.errstate(over="ignore"):
+        mixed = (rows * (2654435761 ** np.arange(1, 8, dtype=np.int64) | 1)).sum(axis=1)
+    # Nearly all rows differ already in one mixed number; only the others are compared whole.
+    _, which, counts = np.unique(mixed, return_inverse=True, return_counts=True)
+    maybe = np.flatnonzero(counts[which] > 1)
+    if len(maybe):
+        copies[maybe] = True
+        copies[maybe[np.unique(rows[maybe], axis=0, return_index=True)[1]]] = False
+    return copies
 
 
 def boxes_fit(table: SampleTable) -> npt.NDArray[np.bool_]:

@@ -106,4 +106,4 @@ def _split(path: Path, name: str, folder: Path, log: DefectLog) -> SourceSplit:
         annotation_ids=numbers[rows],
     )
     named = [k for k, file_name in enumerate(table.file_names) if file_name]
-    return SourceSplit(table.take(named), categories, log, {name: read.sha256})
+    return SourceSplit(table.take(named), categories, log, {name: read.sha256}, read.parents)

@@ -53,6 +53,7 @@ class CocoEntries:
     def __init__(self, path: Path, name: str, log: DefectLog) -> None:
         self._path, self.name, self.log = path, name, log
         self.categories: dict[int, str] = {}
+        self.parents: frozenset[str] = frozenset()
         self.sha256 = ""
         self.image_ids, self.category_ids, self.annotation_ids = Ids(), Ids(), Ids()
         self.images: dict[int, tuple[str, int, int]] = {}
@@ -75,9 +76,9 @@ class CocoEntries:
                 f"{sorted(lists.keys)}. Expected an object with images, annotations and categories."
             )
         self.sha256 = lists.sha256
-        self._read_categories(lists)
         self._read_images(lists)
         self._read_annotations(lists)
+        self._read_categories(lists)
         for key, kept in (("categories", self.categories), ("images", self.images)):
             if not kept:
                 refused = [d for d in self.log.defects if d.detail.startswith(f"{key}: ")]
@@ -108,6 +109,8 @@ class CocoEntries:
 
     def _read_categories(self, lists: JsonLists) -> None:
         found: dict[int, str] = {}
+        parent_of: dict[int, Any] = {}
+        used = set(self.integers[1::4])
         for raw in lists.entries["categories"]:
             entry: Any = raw
             try:
@@ -117,13 +120,31 @@ class CocoEntries:
             except (KeyError, TypeError, ValueError, RecursionError) as error:
                 self._malformed("categories", entry, error)
                 continue
-            if found.get(number, name) != name or (number not in found and name in found.values()):
+            same_name = [other for other, known in found.items() if known == name]
+            parent = entry.get("supercategory")
+            if number not in found and same_name:
+                # Roboflow's root, parent of all, may have the name of its only child.
+                pair = {number: parent, same_name[0]: parent_of[same_name[0]]}
+                root = [k for k in pair if k not in used and pair[k] != name]
+                if len(root) == 1 and name in pair.values():
+                    detail = f"category {name!r} has no box, and its child has its name"
+                    self.log.add("unused_class", self.name, detail, action="skip")
+                    if root[0] == number:
+                        continue
+                    del found[root[0]]
+                    same_name = []
+            if found.get(number, name) != name or (number not in found and same_name):
                 raise DataError(
                     f"{self._path}: category {entry['id']!r} {name!r} collides with another of the same id "
                     "or name. Give each category an id and a name of its own."
                 )
-            found[number] = name
+            found[number], parent_of[number] = name, parent
         self.categories = found
+        self.parents = frozenset(
+            parent
+            for number, parent in parent_of.items()
+            if isinstance(parent, str) and parent != found.get(number)
+        )
 
     def _read_images(self, lists: JsonLists) -> None:
         decode = msgspec.json.Decoder(_Image).decode

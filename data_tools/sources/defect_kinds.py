@@ -152,6 +152,27 @@ KINDS: Mapping[str, Kind] = {
         ("clip", "skip", "keep", "error"),
         "box",
     ),
+    "duplicate_box": Kind(
+        "a box is an exact copy of another: same image, class, corners and crowd flag",
+        ("keep", "skip", "error"),
+        "box",
+        since=1,
+    ),
+    "area_not_positive": Kind(
+        "the declared area of a box is zero or negative; `fix` takes that of the box",
+        ("fix", "keep", "error"),
+        "box",
+        since=1,
+    ),
+    "class_names_alike": Kind(
+        "names of classes that differ only by case or blanks", ("keep", "error"), "file", since=1
+    ),
+    "unused_class": Kind(
+        "a parent of other classes, without a box; left out where its child has its name",
+        ("keep", "error"),
+        "file",
+        since=1,
+    ),
     "corrected": Kind(
         "exclude=FILE names the image or box: it is left out or changed as the file says",
         ("fix",),

@@ -87,12 +87,14 @@ class SourceSplit:
         categories: Source category id -> name, in the source's order.
         log: The defects found so far.
         digests: What was read, relative to the root -> sha256.
+        parents: Names of categories that the source calls the supercategory of others.
     """
 
     table: SampleTable
     categories: dict[int, str]
     log: DefectLog
     digests: dict[str, str] = field(default_factory=dict)
+    parents: frozenset[str] = frozenset()
 
 
 def safe_name(name: object) -> str | None:

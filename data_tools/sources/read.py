@@ -15,6 +15,7 @@ from data_tools.core.archives import with_slash
 from data_tools.core.errors import DataError
 from data_tools.core.settings_fields import require
 from data_tools.sources.box_checks import check_table
+from data_tools.sources.class_checks import note_classes
 from data_tools.sources.classes import ClassMap, build_class_map, common_categories
 from data_tools.sources.defect_kinds import KINDS
 from data_tools.sources.defects import Defect, DefectLog, count_left_out
@@ -100,6 +101,7 @@ def read_source(dataset: DatasetSettings, policy: dict[str, str]) -> RawDataset:
         dataset.classes,
         dataset.merge,
     )
+    note_classes(classes, sources, sources[names[0]])
     return RawDataset(tuple(_finish(n, sources[n], classes, dataset) for n in names), classes)
 
 

@@ -186,5 +186,6 @@ EXPECTED_REPORT = {
     "box_not_finite": {"skip": 1},
     "box_degenerate": {"skip": 2},
     "box_outside": {"clip": 1, "skip": 1},
+    "duplicate_box": {"keep": 3},
 }
 """What a report says of the pathological set, written by hand: kind -> what was done."""

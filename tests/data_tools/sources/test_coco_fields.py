@@ -105,7 +105,7 @@ def test_boxes_from_outlines_are_counted(tmp_path: Path) -> None:
     outline = {"segmentation": [[10, 10, 40, 10, 40, 30]]}
     boxes = [
         {"id": 1, "image_id": 1, "category_id": 1, **outline},
-        {"id": 2, "image_id": 1, "category_id": 1, "bbox": [], "area": 7, **outline},
+        {"id": 2, "image_id": 1, "category_id": 1, "bbox": [], "area": 7, "iscrowd": 1, **outline},
         {"id": 3, "image_id": 1, "category_id": 1, "bbox": None, "segmentation": []},
     ]
     split = read(tmp_path, boxes)
