@@ -20,9 +20,9 @@ from data_tools.audit.findings import SplitAudit
 from data_tools.audit.picture import draw_audit
 from data_tools.audit.report import render, write_csv
 from data_tools.audit.sequences import find_sequences, sequence_lines
-from data_tools.convert.copy_policy import apply_copy_policy
 from data_tools.convert.plan import measure_files
 from data_tools.convert.prepare_image import prepare_image
+from data_tools.convert.raw_data import read_raw
 from data_tools.convert.settings import ConvertSettings
 from data_tools.core.errors import DataError
 from data_tools.core.files import write_atomic
@@ -30,9 +30,8 @@ from data_tools.core.progress import Progress
 from data_tools.core.sample import Sample
 from data_tools.shards.writer import MAX_PAGE_BYTES
 from data_tools.sources.box_checks import fit_boxes
-from data_tools.sources.corrections import apply_corrections
 from data_tools.sources.defects import DefectLog, summary
-from data_tools.sources.read import RawDataset, RawSplit, read_source
+from data_tools.sources.read import RawDataset, RawSplit
 
 _COVERAGE_BOXES = 50_000
 """Coverage is measured on so many objects at most, of images drawn at random."""
@@ -58,8 +57,7 @@ def run_audit(settings: ConvertSettings, default_boxes: npt.ArrayLike | None) ->
     Raises:
         DataError: If the data set cannot be read at all, or `check_out` not be written.
     """
-    source = read_source(settings.dataset, settings.content()["policy"])
-    raw = apply_copy_policy(apply_corrections(source, settings.exclude), settings, always=True)
+    raw = read_raw(settings, always=True)
     audits = [audit_split(split, raw, settings) for split in raw.splits]
     names = [entry.name for entry in raw.classes.classes]
     anchors = None if default_boxes is None else np.asarray(default_boxes, np.float32)

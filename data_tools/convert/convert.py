@@ -10,10 +10,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from data_tools.convert.copy_policy import apply_copy_policy
 from data_tools.convert.finish_split import assemble_split
 from data_tools.convert.parts import finish_part, part_folder, read_part
 from data_tools.convert.plan import Plan, SplitPlan, differences, make_plan
+from data_tools.convert.raw_data import read_raw
 from data_tools.convert.report import print_summary
 from data_tools.convert.settings import ConvertSettings
 from data_tools.convert.shard_task import ShardTask
@@ -22,9 +22,8 @@ from data_tools.convert.workspace import Workspace, is_set, locked_workspace, ou
 from data_tools.core.errors import DataError
 from data_tools.core.settings_fields import require
 from data_tools.shards.manifest import MANIFEST, read_manifest
-from data_tools.sources.corrections import apply_corrections
-from data_tools.sources.defects import PolicyError, raise_errors
-from data_tools.sources.read import RawDataset, read_source
+from data_tools.sources.defects import raise_errors
+from data_tools.sources.read import RawDataset
 from data_tools.sources.table import SampleTable
 
 
@@ -45,8 +44,7 @@ def run_convert(settings: ConvertSettings) -> int:
     if settings.parts > 1:
         out = part_folder(out, settings.part, settings.parts)
     refuse_foreign(out, settings.overwrite)
-    source = read_source(settings.dataset, settings.content()["policy"])
-    raw = apply_copy_policy(apply_corrections(source, settings.exclude), settings)
+    raw = read_raw(settings)
     plan, tables = make_plan(settings, raw)
     for split in plan.splits:
         raise_errors(split.defects)
@@ -55,12 +53,8 @@ def run_convert(settings: ConvertSettings) -> int:
             print(f"{out}: already there, with the same settings and source; nothing to do.")
             workspace.discard()
             return 0
-        workspace.adopt(plan, settings.overwrite)
-        try:
+        with workspace.adopted(plan, settings.overwrite):
             reports = _fill(workspace, plan, tables, raw, settings)
-        except PolicyError:
-            workspace.note_refusal()
-            raise
         workspace.publish(settings.overwrite)
         workspace.discard()
     print_summary(out, reports)

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from data_tools.convert.convert import convert_shards, refuse_foreign
-from data_tools.convert.copy_policy import apply_copy_policy
 from data_tools.convert.extend_settings import like_parent, refuse_other_settings, with_parent
 from data_tools.convert.finish_split import assemble_split
 from data_tools.convert.grown_split import Grown, grow
 from data_tools.convert.plan import Plan, differences, make_plan
+from data_tools.convert.raw_data import read_raw
 from data_tools.convert.report import print_summary
 from data_tools.convert.settings import ConvertSettings
 from data_tools.convert.shard_result import read_result
@@ -26,9 +26,8 @@ from data_tools.core.files import link_or_copy
 from data_tools.core.settings_fields import require
 from data_tools.shards.manifest import MANIFEST, ConvertedSplit, open_split, read_manifest
 from data_tools.sources.coco import read_annotations
-from data_tools.sources.corrections import apply_corrections
 from data_tools.sources.defects import Defect, PolicyError, raise_errors
-from data_tools.sources.read import RawDataset, read_source
+from data_tools.sources.read import RawDataset
 from data_tools.sources.table import SampleTable
 
 
@@ -63,10 +62,7 @@ def run_extend(settings: ConvertSettings) -> int:
             f"out={out}: the set itself. Choose another folder, or put the extended set in its "
             "place with overwrite=true."
         )
-    raw = apply_corrections(
-        read_source(settings.dataset, settings.content()["policy"]), settings.exclude
-    )
-    raw = apply_copy_policy(raw, settings)
+    raw = read_raw(settings)
     raw = replace(raw, classes=with_parent(raw.classes, parents, settings.dataset.classes))
     plan, tables = make_plan(settings, raw)
     for split in plan.splits:
@@ -85,12 +81,8 @@ def run_extend(settings: ConvertSettings) -> int:
             print(f"{out}: already there, with the same settings and source; nothing to do.")
             workspace.discard()
             return 0
-        workspace.adopt(plan, settings.overwrite)
-        try:
+        with workspace.adopted(plan, settings.overwrite):
             reports = _fill(workspace, plan, grown, raw, parents, settings)
-        except PolicyError:
-            workspace.note_refusal()
-            raise
         if not reports:
             workspace.discard()
             return _nothing_new(plan, root, settings)

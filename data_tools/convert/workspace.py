@@ -26,6 +26,7 @@ from data_tools.core.errors import DataError
 from data_tools.core.files import sha256_of_file, sync_path, write_atomic
 from data_tools.core.lock import locked
 from data_tools.shards.manifest import MANIFEST
+from data_tools.sources.defects import PolicyError
 
 PART_PREFIX = "part-"
 _REFUSED = "refused"
@@ -61,13 +62,7 @@ class Workspace:
         """Result file of a shard."""
         return self.folder / "state" / split / f"{index:05d}.json"
 
-    def adopt(self, plan: Plan, overwrite: bool) -> None:
-        """Make the folder ready for a plan; work that was left behind by the same plan is kept.
-
-        Raises:
-            DataError: If the work left behind belongs to another plan; the message names the
-                difference.
-        """
+    def _adopt(self, plan: Plan, overwrite: bool) -> None:
         path = self.folder / "plan.json"
         old: Plan | None = None
         if path.is_file():
@@ -93,9 +88,22 @@ class Workspace:
             self.split_folder(split.name).mkdir(parents=True, exist_ok=True)
             self.state_file(split.name, 0).parent.mkdir(parents=True, exist_ok=True)
 
-    def note_refusal(self) -> None:
-        """Note that the policy stopped the work, so that other settings may start anew."""
-        (self.folder / _REFUSED).touch()
+    @contextlib.contextmanager
+    def adopted(self, plan: Plan, overwrite: bool) -> Iterator[None]:
+        """Hold the folder ready for a plan while it is filled; what the same plan left is kept.
+
+        A policy that stops the work is noted, so that other settings may start anew.
+
+        Raises:
+            DataError: If the work left behind belongs to another plan; the message names the
+                difference.
+        """
+        self._adopt(plan, overwrite)
+        try:
+            yield
+        except PolicyError:
+            (self.folder / _REFUSED).touch()
+            raise
 
     def publish(self, overwrite: bool) -> None:
         """Rename the finished set to `out`: the one step that makes it visible.

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from data_tools.core.boxes import inside_fraction, yxyx_from_cyxhw
 from data_tools.pipeline.settings import PipelineSettings
+from training.boxes.encode_one import encode_one
 from training.boxes.matching import Indices, Matcher
 from training.nets.settings import PRIOR_SCALING, ModelSettings
 
@@ -86,19 +87,7 @@ class BoxEncoder:
             loc_targets (A, 4) float32, `[cy, cx, h, w]` regressions of positives and 0 elsewhere, and
             labels (A,) int32: 0 background, 1..C positive, -1 ignored.
         """
-        loc_targets = np.empty((1, self.num_anchors, 4), np.float32)
-        anchor_labels = np.empty((1, self.num_anchors), np.int32)
-        crowd = np.zeros(len(labels), np.bool_) if iscrowd is None else iscrowd
-        image = np.zeros(len(labels), np.intp)
-        self.encode_batch(
-            np.asarray(boxes_yxyx_rel, np.float32).reshape(-1, 4),
-            np.asarray(labels, np.int32),
-            crowd,
-            image,
-            loc_targets,
-            anchor_labels,
-        )
-        return loc_targets[0], anchor_labels[0]
+        return encode_one(self, boxes_yxyx_rel, labels, iscrowd)
 
     def encode_batch(
         self,

@@ -10,6 +10,8 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from training.boxes.encode_one import encode_one
+
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int32]
 
@@ -36,18 +38,7 @@ class ObjectList:
         iscrowd: npt.NDArray[np.bool_] | None = None,
     ) -> tuple[FloatArray, IntArray]:
         """List the objects of one image: (N, 4), (N,), (N,) -> (M, 4), (M,); see `encode_batch`."""
-        targets = np.empty((1, self.max_boxes, 4), np.float32)
-        found = np.empty((1, self.max_boxes), np.int32)
-        crowd = np.zeros(len(labels), np.bool_) if iscrowd is None else iscrowd
-        self.encode_batch(
-            np.asarray(boxes_yxyx_rel, np.float32).reshape(-1, 4),
-            np.asarray(labels, np.int32),
-            crowd,
-            np.zeros(len(labels), np.intp),
-            targets,
-            found,
-        )
-        return targets[0], found[0]
+        return encode_one(self, boxes_yxyx_rel, labels, iscrowd)
 
     def encode_batch(
         self,

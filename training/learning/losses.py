@@ -57,7 +57,24 @@ def build_loss(
     return BoxLoss(scores, loss, Decode(model), assign)
 
 
-class OffsetLoss(nn.Cell):
+class DetectionLoss(nn.Cell):
+    """What a step minimises: the first and the last of the `parts` that its kinds tell."""
+
+    def parts(
+        self, loc: Tensor, logits: Tensor, loc_targets: Tensor, labels: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the sum of the loss, the boxes' part of it, and the positives; see `build_loss`."""
+        raise NotImplementedError
+
+    def construct(
+        self, loc: Tensor, logits: Tensor, loc_targets: Tensor, labels: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Sum the loss of a batch; shapes as in `build_loss`."""
+        total, _, positives = self.parts(loc, logits, loc_targets, labels)
+        return total, positives
+
+
+class OffsetLoss(DetectionLoss):
     """The published losses: scores, plus smooth L1 of the offsets on positives.
 
     Args:
@@ -78,15 +95,8 @@ class OffsetLoss(nn.Cell):
         loc_sum, num_positives = regression(loc, loc_targets, labels)
         return class_sum + self.loc_weight * loc_sum, self.loc_weight * loc_sum, num_positives
 
-    def construct(
-        self, loc: Tensor, logits: Tensor, loc_targets: Tensor, labels: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Sum the loss of a batch; shapes as in `build_loss`."""
-        total, _, positives = self.parts(loc, logits, loc_targets, labels)
-        return total, positives
 
-
-class BoxLoss(nn.Cell):
+class BoxLoss(DetectionLoss):
     """Scores and regressions that know the boxes they stand for.
 
     Args:
@@ -135,13 +145,6 @@ class BoxLoss(nn.Cell):
             class_sum = self.scores(logits, labels)
         loc_sum = self.loc_weight * (distance * weight).sum()
         return class_sum + loc_sum, loc_sum, weight.sum()
-
-    def construct(
-        self, loc: Tensor, logits: Tensor, loc_targets: Tensor, labels: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Sum the loss of a batch; shapes as in `build_loss`."""
-        total, _, positives = self.parts(loc, logits, loc_targets, labels)
-        return total, positives
 
 
 class OverlapScores(nn.Cell):

@@ -11,19 +11,13 @@ from typing import Any
 import pytest
 
 from data_tools.core.errors import SettingError, UserError
+from tests.helpers.settings_classes import COMMANDS
 from training.command_line.configure import compose, run_command
 from training.command_line.overrides import prepare_overrides
 from training.command_line.setting_names import GROUPS_PATH, group_choices
 from training.settings import TrainSettings
 
 TRAIN = ("train", "training.settings:TrainSettings")
-COMMANDS = {
-    "train": "training.settings:TrainSettings",
-    "convert": "data_tools.convert.settings:ConvertSettings",
-    "eval": "training.evaluation.settings:EvalCommand",
-    "predict": "training.inference.settings:PredictCommand",
-    "export": "training.exporting.settings:ExportCommand",
-}
 REQUIRED = {
     "eval": ["checkpoint=a.ckpt", "data=d"],
     "predict": ["checkpoint=a.ckpt", "images=d"],

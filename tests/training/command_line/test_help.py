@@ -8,17 +8,10 @@ import re
 import pytest
 
 from data_tools.core.errors import SettingError
+from tests.helpers.settings_classes import COMMANDS
 from training.command_line.configure import load_object, run_command
 from training.command_line.help_text import EVERYDAY, render_help
 from training.command_line.setting_names import field_types, groups_of
-
-COMMANDS = {
-    "train": "training.settings:TrainSettings",
-    "convert": "data_tools.convert.settings:ConvertSettings",
-    "eval": "training.evaluation.settings:EvalCommand",
-    "predict": "training.inference.settings:PredictCommand",
-    "export": "training.exporting.settings:ExportCommand",
-}
 
 
 def page(command: str, topic: str = "") -> str:

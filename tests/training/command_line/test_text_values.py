@@ -9,18 +9,12 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from data_tools.core.errors import SettingError
+from tests.helpers.settings_classes import COMMANDS
 from training.command_line.configure import compose, load_object, run_command
 from training.command_line.setting_names import field_types
 from training.command_line.text_values import as_typed, split_outside
 from training.settings import TrainSettings
 
-COMMANDS = {
-    "train": "training.settings:TrainSettings",
-    "convert": "data_tools.convert.settings:ConvertSettings",
-    "eval": "training.evaluation.settings:EvalCommand",
-    "predict": "training.inference.settings:PredictCommand",
-    "export": "training.exporting.settings:ExportCommand",
-}
 # Texts that stand for something: each is one of a few words.
 CHOICES = {
     *(

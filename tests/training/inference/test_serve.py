@@ -145,13 +145,19 @@ def test_a_client_that_sends_before_it_listens_reads_the_refusal(port: int) -> N
         assert found == status and json.loads(text)["error"]
 
 
-def test_who_asks_first_is_refused_before_sending(port: int) -> None:
+def first_answer(port: int, request: bytes) -> bytes:
+    """What the server says to bytes that no client library would send."""
     with socket.create_connection(("127.0.0.1", port), timeout=20) as stream:
-        stream.sendall(
-            b"POST /detect HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 900000\r\n"
-            b"Expect: 100-continue\r\n\r\n"
-        )
-        assert b" 413 " in stream.recv(4096)
+        stream.sendall(request)
+        return stream.recv(4096)
+
+
+def test_who_asks_first_is_refused_before_sending(port: int) -> None:
+    request = (
+        b"POST /detect HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 900000\r\n"
+        b"Expect: 100-continue\r\n\r\n"
+    )
+    assert b" 413 " in first_answer(port, request)
 
 
 @pytest.mark.parametrize(
@@ -159,19 +165,17 @@ def test_who_asks_first_is_refused_before_sending(port: int) -> None:
     ["Host: evil.example", "Host: 127.0.0.1", "Content-Length: 5", "Origin: http://evil.example"],
 )
 def test_a_header_that_stands_twice_is_refused(port: int, twice: str) -> None:
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as stream:
-        own = f"Host: 127.0.0.1\r\nContent-Length: 5\r\nOrigin: http://127.0.0.1\r\n{twice}"
-        stream.sendall(f"POST /detect HTTP/1.1\r\n{own}\r\n\r\nhello".encode())
-        assert b" 400 " in stream.recv(4096)
+    own = f"Host: 127.0.0.1\r\nContent-Length: 5\r\nOrigin: http://127.0.0.1\r\n{twice}"
+    request = f"POST /detect HTTP/1.1\r\n{own}\r\n\r\nhello".encode()
+    assert b" 400 " in first_answer(port, request)
 
 
 def test_a_body_without_a_size_is_refused(port: int) -> None:
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as stream:
-        stream.sendall(
-            b"POST /detect HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 5\r\n"
-            b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
-        )
-        assert b" 411 " in stream.recv(4096)
+    request = (
+        b"POST /detect HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 5\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+    )
+    assert b" 411 " in first_answer(port, request)
 
 
 @pytest.mark.parametrize(
