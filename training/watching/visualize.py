@@ -170,7 +170,7 @@ class Pair:
         width: int,
         one_name_each: bool = False,
     ) -> None:
-        self.result, self.threshold, self.width = result, threshold, width
+        self.result, self.width = result, width
         self.boxes = np.flatnonzero(result.truth.image == position)
         on_image = (result.matches.image == position) & (result.matches.score >= threshold)
         found = np.flatnonzero(on_image)
@@ -182,9 +182,9 @@ class Pair:
         self.found_yxyx_px = yxyx_from_xywh(result.detections.boxes_xywh_px[self.detections])
 
     def draw_truth(self, image: Image, scale: float) -> Image:
-        """Draw the boxes that are labelled: found, missed (broken lines), or of a crowd."""
+        """Draw the boxes that are labelled: found by a drawn detection, missed (broken lines), or of a crowd."""
         truth, boxes = self.result.truth, self.boxes
-        missed = self.result.matches.found_score[boxes] < self.threshold
+        missed = ~np.isin(boxes, self.result.matches.owner[self.detections])
         crowd = truth.iscrowd[boxes]
         colours = np.select([crowd, missed], [0, 1], 2)
         return draw_boxes(

@@ -90,6 +90,37 @@ def test_right_wrong_and_missed_boxes_have_their_colours(
     assert "wrong" in colours(after.draw_detections(image, 1.0))
 
 
+def test_an_object_whose_detection_is_not_drawn_is_not_shown_as_found(
+    scored: tuple[ConvertedSplit, EvaluationResult],
+) -> None:
+    _, result = scored
+    truth, owner = result.truth, result.matches.owner
+    first, second = next(  # two objects of an image with different names, both found
+        (a, b)
+        for a in np.flatnonzero(~truth.iscrowd)
+        for b in np.flatnonzero(~truth.iscrowd & (truth.image == truth.image[a]))
+        if truth.category[a] != truth.category[b] and {a, b} <= set(owner.tolist())
+    )
+    boxes, found = truth.boxes_xywh_px.copy(), result.detections.boxes_xywh_px.copy()
+    boxes[second] = boxes[first]
+    found[owner == second] = boxes[first]
+    moved = score(
+        dataclasses.replace(truth, boxes_xywh_px=boxes),
+        dataclasses.replace(result.detections, boxes_xywh_px=found),
+        result.detections,
+    )
+    assert {first, second} <= set(moved.matches.owner.tolist())  # for metrics both are found
+
+    def colours_of_truth(one_name_each: bool) -> set[str]:
+        pair = Pair(moved, int(truth.image[first]), 0.5, 300, one_name_each)
+        drawn = pair.draw_truth(np.zeros((150, 150, 3), np.uint8), 1.0)
+        known = {"right": RIGHT, "missed": MISSED}
+        return {name for name, bgr in known.items() if (drawn == bgr).all(axis=2).any()}
+
+    assert colours_of_truth(False) == {"right"}
+    assert "missed" in colours_of_truth(True)
+
+
 def test_captions_name_the_file(scored: tuple[ConvertedSplit, EvaluationResult]) -> None:
     split, result = scored
     assert caption_of(result.truth, 0) == result.truth.file_names[0] != ""
