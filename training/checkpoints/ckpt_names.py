@@ -33,7 +33,7 @@ def refuse_names_twice(path: Path) -> None:
     try:
         data = path.read_bytes()
         content.ParseFromString(data[:-17] if data[-17:-10] == b"crc_num" else data)
-    except (DecodeError, OSError):
+    except (DecodeError, ValueError, OSError):  # a ValueError: a name that is not UTF-8
         return
     seen: set[str] = set()
     before = ""

@@ -323,6 +323,16 @@ def test_a_name_twice_in_a_ckpt_is_refused(tmp_path: Path) -> None:
     assert set(read_weights(path)) == {"a", "b"}
 
 
+def test_a_name_of_a_ckpt_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "w.ckpt"
+    save_weights({"a": np.ones(3, np.float32)}, path)
+    data = path.read_bytes()
+    assert data.count(b"network.a") == 1
+    path.write_bytes(data.replace(b"network.a", b"network.\x95"))
+    with pytest.raises(CheckpointError):
+        read_weights(path)
+
+
 def test_an_import_without_a_copy_is_put_on_record_beside_the_file(tmp_path: Path) -> None:
     network = build_network(model_settings("ssd_tiny"), 4)
     save_weights(network, tmp_path / "w.ckpt")

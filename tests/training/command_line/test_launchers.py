@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib.metadata
 import subprocess
 import sys
 from pathlib import Path
@@ -41,8 +41,9 @@ def test_a_launcher_without_its_cluster_is_no_wrong_value() -> None:
 @pytest.mark.several_processes
 @pytest.mark.parametrize("launcher", list(PLUGINS))
 def test_parts_by_a_launcher(launcher: str, tmp_path: Path) -> None:
-    if not importlib.util.find_spec(f"hydra_plugins.hydra_{PLUGINS[launcher]}_launcher"):
-        pytest.skip(f"hydra-{PLUGINS[launcher]}-launcher is not installed")
+    package = f"hydra-{PLUGINS[launcher]}-launcher"
+    if package not in {found.metadata["Name"] for found in importlib.metadata.distributions()}:
+        pytest.skip(f"{package} is not installed")
     settings = [
         *("dataset=shapes", "dataset.splits.train.count=8", "dataset.splits.val.count=4"),
         *("shards=2", f"hydra.sweep.dir={tmp_path / 'sweep'}"),
