@@ -1,6 +1,7 @@
 """Detect objects on images, folders or videos, or serve a local page that does.
 
-Only composes settings and calls `training.inference.predict`; `python predict.py --help` lists every setting.
+Only composes settings and calls `training.inference.predict`; `python predict.py --help` lists
+every setting.
 """
 
 from training.command_line.configure import run_command

@@ -1,9 +1,11 @@
-"""What it costs to convert pictures in place from an archive, compared with the same pictures in a folder.
+"""What it costs to convert pictures in place from an archive, compared with the same pictures in a
+folder.
 
     python -m benchmarks.archives [--quick] [--images N]
 
-Each run is a process of its own, the archives lie in the page cache, and the kinds take turns, so that other work
-on the machine meets all of them. Prints one line of JSON. The photographs are made in `convert_data.py`.
+Each run is a process of its own, the archives lie in the page cache, and the kinds take turns, so
+that other work on the machine meets all of them. Prints one line of JSON. The photographs are made
+in `convert_data.py`.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ PLACES = ("images", "images.zip", "deflated.zip", "images.tar", "images.tar.gz")
 
 
 def pack(folder: Path) -> None:
-    """Pack the folder of pictures as each kind of archive: COCO's own zips are stored, what `zip` makes is deflated."""
+    """Pack the folder of pictures as each kind of archive: COCO's own zips are stored, what `zip`
+    makes is deflated.
+    """
     paths = sorted((folder / "images").iterdir())
     for name, method in (("images", zipfile.ZIP_STORED), ("deflated", zipfile.ZIP_DEFLATED)):
         with zipfile.ZipFile(folder / f"{name}.zip", "w", method) as file:

@@ -2,8 +2,8 @@
 
     python -m benchmarks.inference [--quick] [--model ssd300]
 
-All three take the same uint8 pixels and give decoded boxes and scores. Prints a table and, last, one line
-of JSON: `ours` is onnxruntime's rate at the largest batch, `reference` MindSpore's.
+All three take the same uint8 pixels and give decoded boxes and scores. Prints a table and, last,
+one line of JSON: `ours` is onnxruntime's rate at the largest batch, `reference` MindSpore's.
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 
     python -m benchmarks.postprocess [--quick]
 
-Both sides start from the same network output in the same process, bound to one core, and must give the
-same detections. Prints tables and, last, one line of JSON; its `ratio` is that of the published protocol.
+Both sides start from the same network output in the same process, bound to one core, and must give
+the same detections. Prints tables and, last, one line of JSON; its `ratio` is that of the published
+protocol.
 """
 
 from __future__ import annotations
@@ -185,7 +186,8 @@ def main() -> None:
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     rng = np.random.default_rng(0)
     count, repeats = (1, 2) if arguments.quick else (4, 7)
-    # The loop that we compare with keeps 100 of every class; so do we here, without a limit per image.
+    # The loop that we compare with keeps 100 of every class; so do we here, without a limit per
+    # image.
     endless = dataclasses.replace(PUBLISHED, max_per_image=None)
     protocols = (endless, coco_protocol(EvaluateSettings()))
     results, rows = {}, []

@@ -15,12 +15,13 @@ from data_tools.sources.data_yaml import with_data_yaml
 
 
 def run(settings: ConvertSettings, default_boxes: npt.ArrayLike | None = None) -> int:
-    """Do what the settings ask for: convert, extend, audit, verify, merge, compare, look for leaks, preview, unpack or upgrade.
+    """Do what the settings ask for: convert, extend, audit, verify, merge, compare, look for leaks,
+    preview, unpack or upgrade.
 
     Args:
         settings: Settings of the command.
-        default_boxes: (A, 4) `[cy, cx, h, w]` relative default boxes of `check_model`, for the audit's
-            coverage; None leaves it out.
+        default_boxes: (A, 4) `[cy, cx, h, w]` relative default boxes of `check_model`, for the
+            audit's coverage; None leaves it out.
 
     Returns:
         The exit code: 0, or 1 where verification found something.

@@ -16,15 +16,17 @@ from tests.helpers.browser import browser  # noqa: F401  (a fixture for all)
 os.environ.setdefault("GLOG_v", "3")
 os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
 os.environ.setdefault("MPLBACKEND", "Agg")
-# No test fetches weights from the internet, or finds those of the user; tests with a server of their own say so.
+# No test fetches weights from the internet, or finds those of the user; tests with a server of
+# their own say so.
 os.environ["SSD_WEIGHTS_OFFLINE"] = "1"
 os.environ["SSD_WEIGHTS_CACHE"] = str(Path(tempfile.gettempdir()) / "mindspore-ssd-no-weights")
 
-# What a script starts in the background has Ctrl-C ignored, and so has every program that it starts in turn;
-# the tests that press Ctrl-C in a process of their own need the usual answer to it.
+# What a script starts in the background has Ctrl-C ignored, and so has every program that it starts
+# in turn; the tests that press Ctrl-C in a process of their own need the usual answer to it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# How long a busy machine takes to think of an example says nothing of the code; a failure prints how to get it again.
+# How long a busy machine takes to think of an example says nothing of the code; a failure prints
+# how to get it again.
 settings.register_profile(
     "house", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
 )

@@ -117,7 +117,8 @@ def test_rooms_stand_on_lower_floors(path: Path) -> None:
         return
     package, room = name.split(".")[:2]
     targets = {n for n in imported(path) if n.startswith(f"{package}.")}
-    # The settings of rooms are one floor, and one may take its defaults from another (no circles: above).
+    # The settings of rooms are one floor, and one may take its defaults from another (no circles:
+    # above).
     ours = name.endswith(".settings")
     wrong = {
         n
@@ -203,7 +204,8 @@ PYTHON = [
 def missing_modules(docstring: str, home: Path) -> set[str]:
     """What a module's docstring names that is no module: `x.py`, `room/`, `training.boxes.nms`.
 
-    A path is looked up from the checkout, from any folder above the module, and as the end of a path.
+    A path is looked up from the checkout, from any folder above the module, and as the end of a
+    path.
     """
     wrong = set()
     for words in re.findall(r"`([^`]+)`", docstring):

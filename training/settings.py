@@ -1,7 +1,8 @@
 """Every setting of a training run, with its default, its meaning and its checks.
 
-Models, losses, augmentation, pipeline, checkpoints, log and evaluation declare their own settings next to
-their code and are only composed here. What the settings do lives in the modules that read them.
+Models, losses, augmentation, pipeline, checkpoints, log and evaluation declare their own settings
+next to their code and are only composed here. What the settings do lives in the modules that read
+them.
 """
 
 from __future__ import annotations

@@ -124,7 +124,9 @@ def _draw_coverage(axes: Any, coverage: dict[str, dict[str, float]] | None, mode
 
 
 def bar_parts(coverage: dict[str, dict[str, float]]) -> dict[str, npt.NDArray[np.float64]]:
-    """Return the parts of each size's bar, label -> a share for each size; nothing for a size without objects."""
+    """Return the parts of each size's bar, label -> a share for each size; nothing for a size
+    without objects.
+    """
     rows = coverage.values()
     good = np.array([row["at_least_0.5"] for row in rows])
     near = np.array([row["at_least_0.4"] for row in rows]) - good

@@ -1,4 +1,5 @@
-"""Names of images that look like frames of videos or series: which, and whether several splits hold parts of one.
+"""Names of images that look like frames of videos or series: which, and whether several splits hold
+parts of one.
 
 What such names do to a cut is `dataset.group`'s matter (`sources/fractions.py`).
 """
@@ -29,9 +30,9 @@ def find_sequences(names: Mapping[str, Sequence[str]]) -> dict[str, Any] | None:
         names: Split -> file names.
 
     Returns:
-        None where names do not look like frames of two series or more; else `group` (an expression for `dataset.group`),
-        `sequences` (how many), `images` (in them), `example` (the first part of a name), and `in_several_splits` (how
-        many series lie in more than one split).
+        None where names do not look like frames of two series or more; else `group` (an expression
+        for `dataset.group`), `sequences` (how many), `images` (in them), `example` (the first part
+        of a name), and `in_several_splits` (how many series lie in more than one split).
     """
     numbers: dict[str, list[int]] = defaultdict(list)
     splits: dict[str, set[str]] = defaultdict(set)

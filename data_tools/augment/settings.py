@@ -1,6 +1,7 @@
 """Settings of the augmentation: how a training image is varied.
 
-What the augmentations do is in the modules beside this one; which choices ship is in `conf/augment/`.
+What the augmentations do is in the modules beside this one; which choices ship is in
+`conf/augment/`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ MIXING = ("mosaic_probability", "copy_paste_probability", "affine_probability", 
 
 @dataclass
 class AugmentSettings:
-    """How a training image is varied. The defaults are the published recipe, `conf/augment/published.yaml`."""
+    """How a training image is varied. The defaults are the published recipe,
+    `conf/augment/published.yaml`.
+    """
 
     crop: str = setting(
         "published",

@@ -35,8 +35,8 @@ def box_difference(
         labels: N classes.
         others_rel: (M, 4) boxes of the other copy.
         other_labels: Their M classes.
-        size_px: Height and width where the pixels are equal: then edges may differ by one pixel; None where the
-            pictures are nearly equal: then boxes must overlap by 0.7.
+        size_px: Height and width where the pixels are equal: then edges may differ by one pixel;
+            None where the pictures are nearly equal: then boxes must overlap by 0.7.
 
     Returns:
         A few words; empty if the boxes are the same.

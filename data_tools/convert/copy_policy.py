@@ -1,7 +1,8 @@
-"""Copies of pictures in a raw data set, and what the policies `duplicate_image`, `similar_image`, `copies_disagree`, `leak` do.
+"""Copies of pictures in a raw data set, and what the policies `duplicate_image`, `similar_image`,
+`copies_disagree`, `leak` do.
 
-Every picture must be read and decoded to know, so this happens where a policy asks for it, and in the audit. The search itself
-is in `images/copies.py`.
+Every picture must be read and decoded to know, so this happens where a policy asks for it, and in
+the audit. The search itself is in `images/copies.py`.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ _CHUNK = 64
 
 
 class _Pictures:
-    """All pictures of a raw data set, one split after the other, read as the converter would store them."""
+    """All pictures of a raw data set, one split after the other, read as the converter would store
+    them.
+    """
 
     def __init__(self, raw: RawDataset, image: ImageSettings) -> None:
         self.raw = raw
@@ -90,10 +93,11 @@ class _Pictures:
 def apply_copy_policy(
     raw: RawDataset, settings: ConvertSettings, *, always: bool = False
 ) -> RawDataset:
-    """Find copies of pictures within and across splits, note each as a defect, and leave out what the policy says.
+    """Find copies of pictures within and across splits, note each as a defect, and leave out what
+    the policy says.
 
-    Of copies within a split the first is kept. A picture of several splits is a leak of the larger split, so that the
-    smaller ones, which measure, stay as they are.
+    Of copies within a split the first is kept. A picture of several splits is a leak of the larger
+    split, so that the smaller ones, which measure, stay as they are.
 
     Args:
         raw: The data set.

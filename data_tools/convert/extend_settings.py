@@ -1,4 +1,5 @@
-"""What an extended set must have in common with the set it grows from: settings that decide rows, classes.
+"""What an extended set must have in common with the set it grows from: settings that decide rows,
+classes.
 
 The images are the business of `extend.py`.
 """
@@ -89,8 +90,8 @@ def with_parent(
     Args:
         found: The source's classes.
         parents: The splits of the set, which all have the same classes.
-        chosen: `dataset.classes`: only classes named there are added behind those of the set, unless the
-            source has the set's classes first anyway.
+        chosen: `dataset.classes`: only classes named there are added behind those of the set,
+            unless the source has the set's classes first anyway.
 
     Raises:
         DataError: If the source has a class that the set has not.

@@ -73,7 +73,8 @@ def assemble_split(
         The report.
 
     Raises:
-        PolicyError: If no image is left, too many were skipped, or the policy calls a defect an error.
+        PolicyError: If no image is left, too many were skipped, or the policy calls a defect an
+            error.
     """
     kept = base or Base()
     shards = list(kept.shards)
@@ -119,7 +120,9 @@ def assemble_split(
 
 
 def _entries_of(states: list[Path]) -> dict[str, Iterator[str]]:
-    """The two lists of the ground truth as JSON without brackets, one shard's part in memory at a time."""
+    """The two lists of the ground truth as JSON without brackets, one shard's part in memory at a
+    time.
+    """
 
     def parts(key: str) -> Iterator[str]:
         return (getattr(read_result(state), key) for state in states)

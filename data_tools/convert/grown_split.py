@@ -1,6 +1,8 @@
-"""One split of a set that is extended: its new images with their numbers, and what is said of the old ones.
+"""One split of a set that is extended: its new images with their numbers, and what is said of the
+old ones.
 
-Whether the old ones are unchanged is found in `kept_rows.py`; the set is put together in `extend.py`.
+Whether the old ones are unchanged is found in `kept_rows.py`; the set is put together in
+`extend.py`.
 """
 
 from __future__ import annotations

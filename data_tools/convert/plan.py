@@ -1,7 +1,8 @@
-"""What a conversion will do, as a pure function of source and settings: which rows go to which shard.
+"""What a conversion will do, as a pure function of source and settings: which rows go to which
+shard.
 
-The plan is the same on every machine and for any number of workers; its hash tells whether work that was
-left behind may be gone on with. Writing is the business of `shard_task.py`.
+The plan is the same on every machine and for any number of workers; its hash tells whether work
+that was left behind may be gone on with. Writing is the business of `shard_task.py`.
 """
 
 from __future__ import annotations
@@ -265,7 +266,8 @@ def _page_bytes(
     rows = max(np.diff(np.array(bounds)))
     total = max(int(sizes[a:b].sum()) for a, b in itertools.pairwise(bounds))
     largest = int(sizes.max()) + 64 * int(num_boxes.max(initial=0))
-    # Each page ends in a gap and each shard has one page for its numbers: neither should be much of it.
+    # Each page ends in a gap and each shard has one page for its numbers: neither should be much of
+    # it.
     needed = max(largest, 80 * int(rows), total // 2000, min(total // 16, _USUAL_PAGE_BYTES))
     # A picture that fits no page at all is reported as `too_large` when its turn comes.
     return page_bytes_for(min(needed, MAX_PAGE_BYTES - ROOM_BYTES))

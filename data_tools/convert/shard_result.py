@@ -1,4 +1,5 @@
-"""The result of one converted shard: what is noted beside it until the set is joined, and read back.
+"""The result of one converted shard: what is noted beside it until the set is joined, and read
+back.
 
 Made in `shard_task.py`, perhaps on another machine; joined in `finish_split.py`.
 """

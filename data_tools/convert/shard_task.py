@@ -1,7 +1,7 @@
 """Converts the images of one shard: the work that goes to a process of its own.
 
-Knows neither the other shards nor the whole; `convert.py` hands out the tasks and `finish_split.py` joins the
-results. What a shard becomes depends on its task alone.
+Knows neither the other shards nor the whole; `convert.py` hands out the tasks and `finish_split.py`
+joins the results. What a shard becomes depends on its task alone.
 """
 
 from __future__ import annotations
@@ -90,8 +90,8 @@ def convert_shard(task: ShardTask, tick: Tick) -> None:
         folder.mkdir(parents=True)
         result = _write_rows(task, folder / task.name, tick)
         raise_errors(Defect(**entry) for entry in result["defects"])
-        # Renaming a MindRecord file breaks it, moving it does not. The index goes first and the result
-        # last: a shard counts from the moment its result is there.
+        # Renaming a MindRecord file breaks it, moving it does not. The index goes first and the
+        # result last: a shard counts from the moment its result is there.
         if result["shard"] is not None:
             for suffix in (".db", ""):
                 (folder / (task.name + suffix)).replace(task.folder / (task.name + suffix))

@@ -1,4 +1,5 @@
-"""The names of a converted split's images as their source has them, for captions that a person can follow.
+"""The names of a converted split's images as their source has them, for captions that a person can
+follow.
 
 The full ground truth is read elsewhere; here only the list of images is looked at.
 """

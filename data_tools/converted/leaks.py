@@ -1,7 +1,7 @@
 """`convert.py leaks=[SET_A,SET_B]`: which pictures of one converted set are in another.
 
-Pictures are told apart by the hashes in the manifests (`shards/stored_hashes.py`), so the shards may be elsewhere. What
-differs between two versions of one set is the business of `diff.py`.
+Pictures are told apart by the hashes in the manifests (`shards/stored_hashes.py`), so the shards
+may be elsewhere. What differs between two versions of one set is the business of `diff.py`.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ class Side:
 
 
 def run_leaks(settings: ConvertSettings) -> int:
-    """Look for the pictures of one set in another: a table on the terminal, `leaks.csv` and `leaks.json`.
+    """Look for the pictures of one set in another: a table on the terminal, `leaks.csv` and
+    `leaks.json`.
 
     Args:
         settings: Settings of the command: `leaks`, `out`.

@@ -1,7 +1,8 @@
-"""An archive, `.zip`, `.tar` or `.tar.gz`, as its entries: where each lies, and its bytes, read by itself.
+"""An archive, `.zip`, `.tar` or `.tar.gz`, as its entries: where each lies, and its bytes, read by
+itself.
 
-Nothing is unpacked to the disk, no entry leads outside, a bomb is refused. Paths that lead through an archive
-are the business of `data_tools/core/archives.py`.
+Nothing is unpacked to the disk, no entry leads outside, a bomb is refused. Paths that lead through
+an archive are the business of `data_tools/core/archives.py`.
 """
 
 from __future__ import annotations
@@ -122,16 +123,21 @@ class Archive:
                 # Links and devices are left out: what they lead to is not the archive's own.
                 if name is not None and member.isreg() and not member.issparse():
                     yield name, Entry(member.offset_data, member.size, member.size, None, False)
-            # At a header that it cannot read, tarfile stops as at the end, which is a block of zeros.
+            # At a header that it cannot read, tarfile stops as at the end, which is a block of
+            # zeros.
             if any(self._file.read_at(file.offset, tarfile.BLOCKSIZE)):
                 raise OSError(f"no header at byte {file.offset}")
 
     def find(self, name: str) -> Entry | None:
-        """Return the entry of a name, also where all entries lie in one folder that the name leaves out."""
+        """Return the entry of a name, also where all entries lie in one folder that the name leaves
+        out.
+        """
         return self.entries.get(name) or self.entries.get(self._top + name)
 
     def names(self, folder: str) -> list[str] | None:
-        """Return the names of all files below a folder, relative to it; None if there is no such folder."""
+        """Return the names of all files below a folder, relative to it; None if there is no such
+        folder.
+        """
         start = f"{folder}/" if folder else self._top
         found = [name[len(start) :] for name in self.entries if name.startswith(start)]
         if not found and folder and self._top:

@@ -1,7 +1,8 @@
-"""Files inside archives, read where they lie: a path may lead through a `.zip`, `.tar` or `.tar.gz`.
+"""Files inside archives, read where they lie: a path may lead through a `.zip`, `.tar` or
+`.tar.gz`.
 
-`photos.zip/train/1.jpg` is the entry `train/1.jpg` of `photos.zip`. How an archive is read is the business of
-`data_tools/core/archive.py`; what the files mean that of `sources/`.
+`photos.zip/train/1.jpg` is the entry `train/1.jpg` of `photos.zip`. How an archive is read is the
+business of `data_tools/core/archive.py`; what the files mean that of `sources/`.
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ def _archive(path: str) -> Archive:
 
 
 def split_path(path: str | Path) -> tuple[str, str] | None:
-    """Cut a path that leads into an archive: its file, and the name inside; None for any other path."""
+    """Cut a path that leads into an archive: its file, and the name inside; None for any other
+    path.
+    """
     text = str(path)
     lower = text.lower()
     if not any(suffix in lower for suffix in SUFFIXES):
@@ -64,7 +67,8 @@ def with_slash(text: str) -> str:
 
 
 def names_in(path: str | Path) -> list[str] | None:
-    """Return the names of all files below a folder of an archive, relative to it; None if it is none.
+    """Return the names of all files below a folder of an archive, relative to it; None if it is
+    none.
 
     Raises:
         DataError: If the archive cannot be read.
@@ -136,7 +140,8 @@ def open_file(path: str | Path) -> IO[bytes]:
 def read_file(path: str | Path) -> bytes:
     """Return the bytes of a file on the disk or in an archive.
 
-    An archive that this process has opened is not looked at again: what has changed fails its checksum.
+    An archive that this process has opened is not looked at again: what has changed fails its
+    checksum.
 
     Raises:
         OSError: If there is none, or it is damaged.

@@ -44,7 +44,8 @@ def replacing(path: Path, *, flush: bool = True) -> Iterator[Path]:
         flush: Also after a power cut; False for what is quickly made again, in great numbers.
 
     Raises:
-        OSError: With the file's name, as the disk may be full or the folder gone; nothing half written is left.
+        OSError: With the file's name, as the disk may be full or the folder gone; nothing half
+            written is left.
     """
     temporary = path.with_name(path.name + ".tmp")
     try:
@@ -79,7 +80,8 @@ def publish(temporary: Path, path: Path) -> None:
 
 
 def neighbours(path: Path, most: int = 5) -> str:
-    """Say what lies where a missing file or folder was looked for: the names most like it, else the first ones.
+    """Say what lies where a missing file or folder was looked for: the names most like it, else the
+    first ones.
 
     Returns:
         A sentence with a blank in front; empty if nothing is there to be told.
@@ -146,8 +148,9 @@ def make_folder(folder: Path, setting: str) -> None:
 class EarlyFlush:
     """Flushes a growing file to the disk piece by piece, while its writer goes on.
 
-    The disk then works beside the processor instead of after it, and a large file leaves no long wait for
-    the end. An error of the disk is raised by whichever call comes next: the kernel tells it only once.
+    The disk then works beside the processor instead of after it, and a large file leaves no long
+    wait for the end. An error of the disk is raised by whichever call comes next: the kernel tells
+    it only once.
 
     Args:
         path: The file; must exist.

@@ -1,7 +1,9 @@
-"""A lock file that names its holder and dies with the process: one converter to a set, one training to a run.
+"""A lock file that names its holder and dies with the process: one converter to a set, one training
+to a run.
 
-What lies in the folder is the business of `convert/workspace.py` and of `training/watching/run_folder.py`. (The
-library filelock keeps no holder's name in a kernel lock; a folder that vanishes meanwhile is ours to mind anyway.)
+What lies in the folder is the business of `convert/workspace.py` and of
+`training/watching/run_folder.py`. (The library filelock keeps no holder's name in a kernel lock; a
+folder that vanishes meanwhile is ours to mind anyway.)
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ def hold(path: Path, release: Callable[[Path], None]) -> Iterator[None]:
 
     Args:
         path: The lock file.
-        release: Called with it at the end, with the lock still held, unless the file is another's by then.
+        release: Called with it at the end, with the lock still held, unless the file is another's
+            by then.
 
     Raises:
         Held: If another process holds it.
@@ -52,7 +55,8 @@ def hold(path: Path, release: Callable[[Path], None]) -> Iterator[None]:
             except BlockingIOError:
                 holder = os.read(descriptor, 200).decode(errors="replace").strip()
                 raise Held(holder or "just started") from None
-            # The file may have been removed between opening and locking: then the lock is worth nothing.
+            # The file may have been removed between opening and locking: then the lock is worth
+            # nothing.
             if not _is_ours(path, descriptor):
                 continue
             os.ftruncate(descriptor, 0)
@@ -91,7 +95,9 @@ def locked(folder: Path, out: Path) -> Iterator[None]:
 
 
 def _is_ours(path: Path, descriptor: int) -> bool:
-    """Whether the file is still the one that was locked: the folder may have been removed and made anew."""
+    """Whether the file is still the one that was locked: the folder may have been removed and made
+    anew.
+    """
     try:
         return path.stat().st_ino == os.fstat(descriptor).st_ino
     except OSError:

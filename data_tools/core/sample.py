@@ -1,6 +1,7 @@
 """One labelled image on its way from a source to a shard, and the classes it refers to.
 
-Sources build these, the converter checks and writes them; how a row is stored is `shards/schema.py`'s matter.
+Sources build these, the converter checks and writes them; how a row is stored is
+`shards/schema.py`'s matter.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Which pictures of one or more splits are copies: of equal bytes, equal pixels, or nearly equal.
 
-Works on the hashes of `picture_hash.py`. What is done about copies is the policy's choice, elsewhere.
+Works on the hashes of `picture_hash.py`. What is done about copies is the policy's choice,
+elsewhere.
 """
 
 from __future__ import annotations
@@ -62,11 +63,12 @@ def find_copies(
     """Find the copies among N pictures.
 
     Args:
-        splits: Rank of each picture's split. A copy across splits is noted for the picture of lower rank.
+        splits: Rank of each picture's split. A copy across splits is noted for the picture of lower
+            rank.
         bytes_hashes: Hash of the bytes of each.
         picture_hashes: Picture hash of each; None looks for equal bytes only.
-        pixels_of: Returns a hash of the size and the pixels of a picture, or None where it does not decode; None leaves
-            equal pixels among the nearly equal.
+        pixels_of: Returns a hash of the size and the pixels of a picture, or None where it does not
+            decode; None leaves equal pixels among the nearly equal.
 
     Returns:
         The copies, by ascending index.

@@ -1,6 +1,7 @@
 """The search for the nearest picture hash, compiled: every picture is compared with every other.
 
-Plain, because it is fast enough: 118,000 pictures are 7 billion pairs. What the pairs mean is told in `copies.py`.
+Plain, because it is fast enough: 118,000 pictures are 7 billion pairs. What the pairs mean is told
+in `copies.py`.
 """
 
 from __future__ import annotations
@@ -22,19 +23,22 @@ def nearest(
     close: npt.NDArray[np.bool_],
     close_bits: int,
 ) -> None:
-    """Note for each picture the nearest earlier one of its split, and the nearest of a split of higher rank.
+    """Note for each picture the nearest earlier one of its split, and the nearest of a split of
+    higher rank.
 
     Of equally near ones the first is noted. Pictures whose hash is zero are near to nothing.
 
     Args:
         hashes: (N, 4) words.
         rank: (N,) rank of each picture's split.
-        first: The pairs whose first picture is `first:last` are looked at, so that progress can be shown.
+        first: The pairs whose first picture is `first:last` are looked at, so that progress can be
+            shown.
         last: See `first`.
-        within: (N, 2) index of the nearest earlier picture of the split and in how many bits it differs; to start
-            with -1 and the number of bits that is too many.
+        within: (N, 2) index of the nearest earlier picture of the split and in how many bits it
+            differs; to start with -1 and the number of bits that is too many.
         across: (N, 2) likewise, of splits of higher rank.
-        close: (N,) becomes true where any other picture, of whatever split, differs in `close_bits` bits or less.
+        close: (N,) becomes true where any other picture, of whatever split, differs in `close_bits`
+            bits or less.
         close_bits: See `close`.
     """
     one, two, four = np.uint64(1), np.uint64(2), np.uint64(4)

@@ -1,6 +1,8 @@
-"""Two hashes of a picture: of its bytes, and of what it shows, which copies that were altered still share.
+"""Two hashes of a picture: of its bytes, and of what it shows, which copies that were altered still
+share.
 
-Which pictures are copies of which is found in `copies.py`; sets that are converted keep these hashes in `manifest.json`.
+Which pictures are copies of which is found in `copies.py`; sets that are converted keep these
+hashes in `manifest.json`.
 """
 
 from __future__ import annotations
@@ -50,10 +52,12 @@ def bytes_hash(data: bytes) -> bytes:
 
 
 def picture_hash(data: bytes, height: int, width: int) -> bytes:
-    """Return the perceptual hash of an encoded picture, as it is stored, whatever its EXIF orientation.
+    """Return the perceptual hash of an encoded picture, as it is stored, whatever its EXIF
+    orientation.
 
-    The signs of the lowest 16 x 16 cosines of the picture at 32 x 32 grey pixels against their median: 256 bits, four times as many
-    as usual, because among 100,000 pictures billions of pairs are compared. JPEG is decoded at the smallest scale that leaves 64
+    The signs of the lowest 16 x 16 cosines of the picture at 32 x 32 grey pixels against their
+    median: 256 bits, four times as many as usual, because among 100,000 pictures billions of pairs
+    are compared. JPEG is decoded at the smallest scale that leaves 64
     pixels: half the time of decoding it whole.
 
     Args:
@@ -93,7 +97,8 @@ def different_bits(first: bytes, second: bytes) -> int:
 
 
 class HashPool:
-    """Hashes pictures in threads while their reader goes on: OpenCV and hashlib leave the interpreter lock.
+    """Hashes pictures in threads while their reader goes on: OpenCV and hashlib leave the
+    interpreter lock.
 
     At most `pending` pictures wait, so memory is bounded. Use it as a context, then take `results`.
     """

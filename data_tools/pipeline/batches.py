@@ -149,9 +149,9 @@ class TrainBatchBuilder:
             self._benches.append(bench)
 
     def _fill(self, number: int, arrays: Arrays, bench: WorkerBuffers) -> None:
-        # Stage by stage for some images at a time: so the interpreter's code stays in the core's cache,
-        # which every decoded image sweeps, and so do the images' bytes. (Measured: one image at a time,
-        # what is not decoding takes twice as long.)
+        # Stage by stage for some images at a time: so the interpreter's code stays in the core's
+        # cache, which every decoded image sweeps, and so do the images' bytes. (Measured: one image
+        # at a time, what is not decoding takes twice as long.)
         clock = _Clock(cast(Any, arrays["stage_seconds"]))
         indices = self.order.rows(number).tolist()
         before = self.order.occurrences(number).tolist()
@@ -197,7 +197,9 @@ class TrainBatchBuilder:
         )
 
     def _mixes(self, number: int) -> bool:
-        """Whether the images of a step may be mixed with others; those of the closing epochs are not."""
+        """Whether the images of a step may be mixed with others; those of the closing epochs are
+        not.
+        """
         closing = self.augmentation.closing_epochs
         if not self.augmentation.mixes:
             return False

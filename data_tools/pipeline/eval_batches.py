@@ -1,4 +1,5 @@
-"""What a batch of evaluation holds, and how the batch of a number is made: the part that workers run.
+"""What a batch of evaluation holds, and how the batch of a number is made: the part that workers
+run.
 
 Training batches are `batches.py`'s; nothing is varied or matched here.
 """
@@ -28,7 +29,8 @@ class EvalBatch:
         image_ids: (N,) int64, -1 where padded.
         heights: (N,) int32, the stored image's rows, 0 where padded.
         widths: (N,) int32, the stored image's columns, 0 where padded.
-        loc_targets: (N, A, 4) float32 as in training, if there is an encoder; else None. Zeros where padded.
+        loc_targets: (N, A, 4) float32 as in training, if there is an encoder; else None. Zeros
+            where padded.
         labels: (N, A) int32 as in training, if there is an encoder; else None. -1 where padded.
     """
 

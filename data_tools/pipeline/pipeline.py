@@ -1,7 +1,7 @@
 """Batches for training and evaluation, made from the shards: the same bits for any worker count.
 
-The order is `order.py`, a batch is made in `batches.py`, side by side is `workers.py`; targets come from
-the encoder that the caller brings, since anchors belong to the model.
+The order is `order.py`, a batch is made in `batches.py`, side by side is `workers.py`; targets come
+from the encoder that the caller brings, since anchors belong to the model.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ __all__ = [
 class TrainPipeline:
     """Training batches of one device, for any range of global steps.
 
-    A batch is a pure function of (data, seed, augmentation, global batch, step): the number and kind of
-    workers, the step that was started at, and the number of devices change nothing in it. The batch of
-    rank r is the r-th part of the global batch.
+    A batch is a pure function of (data, seed, augmentation, global batch, step): the number and
+    kind of workers, the step that was started at, and the number of devices change nothing in it.
+    The batch of rank r is the r-th part of the global batch.
 
     Args:
         split: The converted split.
@@ -98,8 +98,8 @@ class TrainPipeline:
     def dataset(self, start_step: int, stop_step: int) -> Any:
         """Return a `mindspore.dataset` of the batches of global steps start_step .. stop_step - 1.
 
-        A row is a batch, columns `dataset.COLUMNS`; nothing that belongs to earlier steps is read. It
-        can be iterated once, for instance by `create_tuple_iterator(num_epochs=1)`.
+        A row is a batch, columns `dataset.COLUMNS`; nothing that belongs to earlier steps is read.
+        It can be iterated once, for instance by `create_tuple_iterator(num_epochs=1)`.
         """
         return build_dataset(BatchSource(self.make_batches, start_step, stop_step))
 
@@ -121,7 +121,8 @@ class TrainPipeline:
             stop_step: Step after the last.
 
         Raises:
-            DataError: When a row cannot be read or decoded; the message names the shard and the image.
+            DataError: When a row cannot be read or decoded; the message names the shard and the
+                image.
         """
         self._live = iterate(BatchSource(self.make_batches, start_step, stop_step))
         return self._live
@@ -191,7 +192,8 @@ class EvalPipeline:
         """Yield the batches; the workers end with the last.
 
         Raises:
-            DataError: When a row cannot be read or decoded; the message names the shard and the image.
+            DataError: When a row cannot be read or decoded; the message names the shard and the
+                image.
         """
         workers = build_workers(self._maker, "threads", self._count, prefetch=2)
         try:
@@ -209,7 +211,8 @@ def train_order(
     rank: int = 0,
     world_size: int = 1,
 ) -> TrainOrder:
-    """Return the order in which a rank takes the rows of a split; see `TrainPipeline` for the arguments.
+    """Return the order in which a rank takes the rows of a split; see `TrainPipeline` for the
+    arguments.
 
     Raises:
         DataError: With a sampler, if the labels of a row cannot be read.

@@ -1,4 +1,5 @@
-"""What a converted split says of itself: `manifest.json`, its fingerprint, and how a split is opened.
+"""What a converted split says of itself: `manifest.json`, its fingerprint, and how a split is
+opened.
 
 Rows are read in `reader.py`; hashes of whole shards are checked in `converted/verify.py`.
 """
@@ -65,8 +66,9 @@ class Manifest:
         files: sha256 of the other files of the folder, such as `annotations.json`.
         format: Row format, `schema.FORMAT` or `schema.PUBLISHED_FORMAT`.
         tool_version: Version of this project that wrote it; no part of the fingerprint.
-        hashes: Hashes of the rows' pictures, see `stored_hashes.py`: kind -> data file -> text. They follow from
-            the shards and are no part of the fingerprint; sets of older versions have none.
+        hashes: Hashes of the rows' pictures, see `stored_hashes.py`: kind -> data file -> text.
+            They follow from the shards and are no part of the fingerprint; sets of older versions
+            have none.
     """
 
     split: str
@@ -82,7 +84,9 @@ class Manifest:
 
     @property
     def fingerprint(self) -> str:
-        """sha256 over all fields but the tool version and the hashes of pictures, as canonical JSON."""
+        """sha256 over all fields but the tool version and the hashes of pictures, as canonical
+        JSON.
+        """
         content = dataclasses.asdict(self)
         del content["tool_version"], content["hashes"]
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
@@ -188,7 +192,8 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def _check_content(manifest: Manifest) -> None:
-    """Refuse what no converter writes and what readers rely on: numbered classes, files of this folder.
+    """Refuse what no converter writes and what readers rely on: numbered classes, files of this
+    folder.
 
     Raises:
         ValueError: Naming what is wrong.

@@ -1,4 +1,5 @@
-"""Hashes of pictures as they stand in a manifest: those of a shard's rows one after the other, in base64.
+"""Hashes of pictures as they stand in a manifest: those of a shard's rows one after the other, in
+base64.
 
 What is hashed is the business of `images/picture_hash.py`.
 """

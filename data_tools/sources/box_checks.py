@@ -1,6 +1,8 @@
-"""Checks of boxes: against the list of categories, against sense, and against the image they are in.
+"""Checks of boxes: against the list of categories, against sense, and against the image they are
+in.
 
-Images themselves are checked in `convert/prepare_image.py`. What is done about a defect is the policy's choice.
+Images themselves are checked in `convert/prepare_image.py`. What is done about a defect is the
+policy's choice.
 """
 
 from __future__ import annotations

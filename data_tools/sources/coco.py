@@ -1,7 +1,7 @@
 """COCO layout: one JSON of images, annotations and categories for a split, and a folder of images.
 
-Reads any file of that layout (Objects365, LVIS- and CrowdHuman-style, one's own) without holding it in
-memory. The entries are read in `coco_entries.py`, boxes are checked in `box_checks.py`.
+Reads any file of that layout (Objects365, LVIS- and CrowdHuman-style, one's own) without holding it
+in memory. The entries are read in `coco_entries.py`, boxes are checked in `box_checks.py`.
 """
 
 from __future__ import annotations

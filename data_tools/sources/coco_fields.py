@@ -1,4 +1,5 @@
-"""The fields of COCO entries: each of the right type, by a conversion that is stated here, or refused.
+"""The fields of COCO entries: each of the right type, by a conversion that is stated here, or
+refused.
 
 Whole entries are the business of `coco.py`, and ids that of `coco_ids.py`.
 """
@@ -34,7 +35,9 @@ def flag(value: Any) -> bool:
 
 
 def pixels(value: Any) -> int:
-    """Return a declared side in pixels, a whole number or a text of one; 0, none declared, for all else."""
+    """Return a declared side in pixels, a whole number or a text of one; 0, none declared, for all
+    else.
+    """
     try:
         side = number(value)
     except ValueError:
@@ -67,7 +70,8 @@ def area(value: Any) -> float:
 
 
 def box(value: Any) -> list[float]:
-    """Return a box of four numbers (x, y, width, height); a text of such a list, as tables have it, is read.
+    """Return a box of four numbers (x, y, width, height); a text of such a list, as tables have it,
+    is read.
 
     Raises:
         ValueError: If it is not four numbers.
@@ -83,7 +87,8 @@ def class_name(value: Any) -> str:
     """Return a class's name: text, or a number as text.
 
     Raises:
-        ValueError: If it is something else, blank, or half a surrogate pair, which no file can hold.
+        ValueError: If it is something else, blank, or half a surrogate pair, which no file can
+            hold.
     """
     if isinstance(value, bool) or not isinstance(value, (str, int, float)) or value != value:
         raise ValueError(f"name {str(value)[:40]!r}, expected a text")
@@ -98,8 +103,9 @@ def outline_extent(value: Any) -> list[float]:
     """Return the upright box (x, y, width, height) around outlines or a run-length encoded mask.
 
     Args:
-        value: COCO's `segmentation`: lists of x, y, x, y, ...; one such list; or `{"size": [height, width],
-            "counts": ...}` with counts as numbers or compressed text, column by column from no to yes.
+        value: COCO's `segmentation`: lists of x, y, x, y, ...; one such list; or `{"size": [height,
+            width], "counts": ...}` with counts as numbers or compressed text, column by column from
+            no to yes.
 
     Raises:
         ValueError: If it is none of them, or empty.
@@ -145,7 +151,9 @@ def _mask_extent(mask: dict[str, Any]) -> list[float]:
 
 
 def _runs(text: str) -> list[int]:
-    """Decode compressed counts: five bits a character, lowest first; from the third on, differences."""
+    """Decode compressed counts: five bits a character, lowest first; from the third on,
+    differences.
+    """
     runs: list[int] = []
     at = 0
     while at < len(text):

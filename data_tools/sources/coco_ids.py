@@ -1,6 +1,7 @@
 """Ids in COCO-like files: numbers as they should be, or texts, which then get numbers of their own.
 
-What the ids belong to is the business of `coco.py`; images, categories and annotations each have their `Ids`.
+What the ids belong to is the business of `coco.py`; images, categories and annotations each have
+their `Ids`.
 """
 
 from __future__ import annotations

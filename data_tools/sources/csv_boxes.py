@@ -45,8 +45,8 @@ def read_csv(
 ) -> SourceSplit:
     """Read one split from a CSV file of boxes in pixels.
 
-    Either with a line of names (`filename,width,height,class,xmin,ymin,xmax,ymax`, in any order), or
-    without (`path,x1,y1,x2,y2,class`; a path alone is an image without objects).
+    Either with a line of names (`filename,width,height,class,xmin,ymin,xmax,ymax`, in any order),
+    or without (`path,x1,y1,x2,y2,class`; a path alone is an image without objects).
 
     Args:
         root: The data set's folder.
@@ -113,8 +113,8 @@ def read_open_images(
 ) -> SourceSplit:
     """Read one split of Open Images: `ImageID,...,LabelName,...,XMin,XMax,YMin,YMax,...`, relative.
 
-    `dataset.names_file` is the file of class descriptions (`/m/011k07,Tortoise`). Groups (`IsGroupOf`) are
-    crowd regions.
+    `dataset.names_file` is the file of class descriptions (`/m/011k07,Tortoise`). Groups
+    (`IsGroupOf`) are crowd regions.
 
     Args:
         root: The data set's folder.

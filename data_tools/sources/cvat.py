@@ -1,6 +1,8 @@
-"""CVAT's XML: "for images", pictures with their shapes, and "for video", tracks of shapes over frames.
+"""CVAT's XML: "for images", pictures with their shapes, and "for video", tracks of shapes over
+frames.
 
-Boxes that are not turned are boxes; what is turned, outlined or masked gives its extent, which is counted.
+Boxes that are not turned are boxes; what is turned, outlined or masked gives its extent, which is
+counted.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The kinds of defect that raw data sets have, and what may be done about each.
 
-Defects that were found are kept in `defects.py`; this module is read by the settings and imports nothing heavy.
+Defects that were found are kept in `defects.py`; this module is read by the settings and imports
+nothing heavy.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ class Kind:
 
     Args:
         meaning: What is wrong, in a few words.
-        actions: What may be done, the default first. `error` stops before anything is published, `skip`
-            leaves the item out, `clip` cuts the box to the image, `keep` only reports it, `fix` repairs it.
+        actions: What may be done, the default first. `error` stops before anything is published,
+            `skip` leaves the item out, `clip` cuts the box to the image, `keep` only reports it,
+            `fix` repairs it.
         unit: What `skip` leaves out: `image`, `box`, or `file` for what was no image of the set.
-        since: 0 for the first kinds. A manifest names the policy of a later kind only where it is not the
-            default, so that sets made before the kind was known stay the same.
+        since: 0 for the first kinds. A manifest names the policy of a later kind only where it is
+            not the default, so that sets made before the kind was known stay the same.
     """
 
     meaning: str

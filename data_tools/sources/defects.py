@@ -1,4 +1,5 @@
-"""The defects that were found in a raw data set, and the log that says what the policy wants done about each.
+"""The defects that were found in a raw data set, and the log that says what the policy wants done
+about each.
 
 Finding them is the business of `sources/`, `convert/prepare_image.py` and `box_checks.py`; the
 kinds are named in `defect_kinds.py`.
@@ -72,12 +73,16 @@ class DefectLog:
         self.names: dict[str, dict[int, str]] = {"image": {}, "category": {}, "annotation": {}}
 
     def called(self, what: str, number: int) -> str:
-        """What the source calls an image, category or annotation: its text in quotes, or its number."""
+        """What the source calls an image, category or annotation: its text in quotes, or its
+        number.
+        """
         text = self.names[what].get(number)
         return str(number) if text is None else repr(text)
 
     def renumber(self, final: Mapping[str, Callable[[IdArray], IdArray]]) -> None:
-        """Give the images and annotations of the defects so far their final ids, and name their texts."""
+        """Give the images and annotations of the defects so far their final ids, and name their
+        texts.
+        """
         for k, defect in enumerate(self.defects):
             image_id, annotation_id = (
                 None if number is None else int(final[what](np.array([number], np.int64))[0])

@@ -1,4 +1,5 @@
-"""Cuts splits that share one source apart: a seeded order of images or groups of them, then consecutive shares.
+"""Cuts splits that share one source apart: a seeded order of images or groups of them, then
+consecutive shares.
 
 Sources are read in `read.py`; which shares is the user's choice (`dataset.splits.NAME.fraction`).
 """
@@ -65,7 +66,8 @@ def group_keys(file_names: Sequence[str], pattern: str) -> list[str]:
 
     Args:
         file_names: Paths relative to the folder of the images.
-        pattern: The expression; if it has brackets, what they hold is the group, else all that it finds.
+        pattern: The expression; if it has brackets, what they hold is the group, else all that it
+            finds.
 
     Raises:
         SettingError: If it is no expression, or finds nothing in any name.
@@ -95,8 +97,9 @@ def group_keys(file_names: Sequence[str], pattern: str) -> list[str]:
 def grouped_share(keys: Sequence[str], seed: int, start: float, end: float) -> npt.NDArray[np.intp]:
     """Return the images of one share of a cut that keeps groups whole, in ascending order.
 
-    The groups are put in a seeded order of their own, whatever the order of the images; a group belongs to the share that
-    its middle image falls into, so a share is off by half a group at each end at most.
+    The groups are put in a seeded order of their own, whatever the order of the images; a group
+    belongs to the share that its middle image falls into, so a share is off by half a group at each
+    end at most.
 
     Args:
         keys: The group of each of the I images.

@@ -98,7 +98,8 @@ class SourceSplit:
 
 
 def safe_name(name: object) -> str | None:
-    r"""Return an image's file name with `/` between its parts, or None if it leaves its folder or is none.
+    r"""Return an image's file name with `/` between its parts, or None if it leaves its folder or
+    is none.
 
     >>> safe_name("a/./b.jpg"), safe_name("a\\b.jpg"), safe_name("../b.jpg"), safe_name("/etc/x")
     ('a/b.jpg', 'a/b.jpg', None, None)
@@ -117,8 +118,8 @@ def safe_name(name: object) -> str | None:
 def is_text(name: str) -> bool:
     r"""Whether a name is text that can be written to a file.
 
-    Half a surrogate pair is not: JSON may hold one (`\ud800`), and Python stands one in for each byte of
-    a file's name that is not UTF-8, as old archives from other systems have them.
+    Half a surrogate pair is not: JSON may hold one (`\ud800`), and Python stands one in for each
+    byte of a file's name that is not UTF-8, as old archives from other systems have them.
     """
     try:
         name.encode()
@@ -169,8 +170,8 @@ def _beside(path: Path) -> str:
 def numbers_for(names: Sequence[str]) -> list[int]:
     """Return an image id for each file name: its number where all names are numbers, else its rank.
 
-    Names are compared without folder and suffix; where two numbers collide all get ranks. Ranks count
-    from 1 in the order of the names, which must be sorted.
+    Names are compared without folder and suffix; where two numbers collide all get ranks. Ranks
+    count from 1 in the order of the names, which must be sorted.
 
     >>> numbers_for(["000007.jpg", "000012.jpg"]), numbers_for(["a.jpg", "b.jpg"])
     ([7, 12], [1, 2])
@@ -213,13 +214,14 @@ def corners_from(
 ) -> npt.NDArray[np.float64]:
     """Turn corners as a file has them into edges in pixels.
 
-    A box that has no area as written is left as written, so that the checks find it: a pixel that is
-    counted twice is no object.
+    A box that has no area as written is left as written, so that the checks find it: a pixel that
+    is counted twice is no object.
 
     Args:
         numbers: (N, 4) as written.
         order: `xyxy` or `yxyx`.
-        origin: 1 if pixels count from 1 and the last one belongs to the box, 0 if edges count from 0.
+        origin: 1 if pixels count from 1 and the last one belongs to the box, 0 if edges count from
+            0.
 
     Returns:
         (N, 4) `[y1, x1, y2, x2]`.

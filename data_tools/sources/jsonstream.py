@@ -1,7 +1,9 @@
-"""Reads the long lists of a JSON object from a mapped file: where each entry lies, not yet what it says.
+"""Reads the long lists of a JSON object from a mapped file: where each entry lies, not yet what it
+says.
 
-COCO's files are one object of long lists. Parsed whole, the training file takes gigabytes of memory; here
-msgspec finds the entries, and `coco.py` types them one by one, so that a bad one costs itself alone.
+COCO's files are one object of long lists. Parsed whole, the training file takes gigabytes of
+memory; here msgspec finds the entries, and `coco.py` types them one by one, so that a bad one costs
+itself alone.
 """
 
 from __future__ import annotations
@@ -28,8 +30,9 @@ _LARGEST_INSIDE = 1 << 33
 _PLACE = re.compile(r" \(byte (\d+)\)$")
 _KEY_ONLY = re.compile(rb'[\s,{]*"(?:[^"\\]|\\.)*"\s*:\s*')
 
-# What Python's json writes and reads though JSON has no such thing, and what as long may stand there instead.
-# The third finds all escapes in texts; those with a group are halves of surrogate pairs.
+# What Python's json writes and reads though JSON has no such thing, and what as long may stand
+# there instead. The third finds all escapes in texts; those with a group are halves of surrogate
+# pairs.
 _NOT_JSON = (
     (re.compile(rb"(NaN)"), b"0E0"),
     (re.compile(rb"(Infinity)"), b"0E000000"),
@@ -66,8 +69,8 @@ def read_lists(path: Path, wanted: Iterable[str]) -> JsonLists:
         wanted: Keys of the lists; those that are missing or null are empty.
 
     Raises:
-        DataError: If the file cannot be read, or is not one JSON object with lists under these keys; the
-            first place that is not JSON is named by line, column and byte.
+        DataError: If the file cannot be read, or is not one JSON object with lists under these
+            keys; the first place that is not JSON is named by line, column and byte.
     """
     try:
         data = _mapped(path)
@@ -105,7 +108,9 @@ def read_lists(path: Path, wanted: Iterable[str]) -> JsonLists:
 
 
 def _mapped(path: Path) -> Any:
-    """Map a file into memory, writable without touching the file; one in an archive is read into memory."""
+    """Map a file into memory, writable without touching the file; one in an archive is read into
+    memory.
+    """
     if split_path(path) is None:
         with open(path, "rb") as file:
             size = file.seek(0, 2)
@@ -170,10 +175,12 @@ def _entries(key: str, values: _Values) -> list[msgspec.Raw]:
 
 @contextmanager
 def _stand_ins(text: memoryview) -> Iterator[None]:
-    """Put something as long in the place of each NaN and the like, in the private map, and take it back.
+    """Put something as long in the place of each NaN and the like, in the private map, and take it
+    back.
 
-    Entries are views of the map: once found, they say again what the file says. Within texts it does no
-    harm; only keys of the outermost object are read meanwhile, and those that count hold none of these.
+    Entries are views of the map: once found, they say again what the file says. Within texts it
+    does no harm; only keys of the outermost object are read meanwhile, and those that count hold
+    none of these.
     """
     seen = []
     for odd, instead in _NOT_JSON:
@@ -189,7 +196,9 @@ def _stand_ins(text: memoryview) -> Iterator[None]:
 
 
 def _refuse_repeated_keys(path: Path, text: memoryview, values: _Values) -> None:
-    """Of two values of one key only the last is known: what lies between values is then more than a key."""
+    """Of two values of one key only the last is known: what lies between values is then more than a
+    key.
+    """
     begin = _address(text)
     at = 0
     spans = sorted((_address(raw) - begin, len(memoryview(raw))) for raw in values.values())

@@ -1,4 +1,5 @@
-"""Lists the files of a raw data set: images or annotations below a folder, without what systems hide there.
+"""Lists the files of a raw data set: images or annotations below a folder, without what systems
+hide there.
 
 Which picture a name means is found in `data_tools/sources/picture_names.py`.
 """
@@ -29,7 +30,8 @@ def is_hidden(folder: str) -> bool:
 def list_files(
     folder: Path, suffixes: tuple[str, ...], log: DefectLog | None = None, shown: str = ""
 ) -> list[str]:
-    """List the files below a folder, sorted, as names relative to it; symlink loops are not followed.
+    """List the files below a folder, sorted, as names relative to it; symlink loops are not
+    followed.
 
     What is hidden is left out, with a line for each folder.
 
@@ -88,7 +90,9 @@ def list_images(
     shown: str = "",
     folders: Sequence[str] = (),
 ) -> list[str]:
-    """List the images below a folder as `list_files` does; `folders` keeps those below some of its folders."""
+    """List the images below a folder as `list_files` does; `folders` keeps those below some of its
+    folders.
+    """
     names = list_files(folder, IMAGE_SUFFIXES, log, shown)
     if folders:
         starts = tuple(f"{place.strip('/')}/" for place in folders)

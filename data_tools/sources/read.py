@@ -1,6 +1,7 @@
 """Raw data sets, each layout in a module of its own; `read_source` opens any of them.
 
-A source yields every split as a `SampleTable` with the defects found on the way. Nothing here writes.
+A source yields every split as a `SampleTable` with the defects found on the way. Nothing here
+writes.
 """
 
 from __future__ import annotations
@@ -78,7 +79,8 @@ def read_source(dataset: DatasetSettings, policy: dict[str, str]) -> RawDataset:
     if dataset.kind != "shapes":
         require(bool(dataset.root), "dataset.root", dataset.root, "the folder of the raw data set")
         require_folder(root, f"dataset.root={dataset.root}")
-    # All splits are read even if some are not wanted, so that the classes are those of the whole set.
+    # All splits are read even if some are not wanted, so that the classes are those of the whole
+    # set.
     wanted = dict.fromkeys([*names, *dataset.splits] if dataset.kind in NAMED_KINDS else names)
     sources: dict[str, SourceSplit] = {}
     for name in wanted:
@@ -199,7 +201,9 @@ def _draw(dataset: DatasetSettings, split: SplitSettings, name: str, log: Defect
 
 
 def _listed(source: SourceSplit, root: Path, split: SplitSettings, name: str) -> SampleTable:
-    """Keep the images that a split's list names: by their names or, where no line is one, by their ids."""
+    """Keep the images that a split's list names: by their names or, where no line is one, by their
+    ids.
+    """
     from data_tools.sources.image_files import read_text, require_file
     from data_tools.sources.picture_names import PictureNames
 

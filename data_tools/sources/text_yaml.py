@@ -1,8 +1,8 @@
 """YAML as text: a `data.yaml` comes from anywhere, so every value stays the text that was typed.
 
-YAML 1.1 would make `off` a truth value, `010` eight and `12:30` seven hundred and fifty; a class may have any
-of these names. Aliases, which multiply, are refused; size and depth are bounded. What the keys mean is not
-known here.
+YAML 1.1 would make `off` a truth value, `010` eight and `12:30` seven hundred and fifty; a class
+may have any of these names. Aliases, which multiply, are refused; size and depth are bounded. What
+the keys mean is not known here.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ def read_text_yaml(path: Path, key: str) -> dict[str, Any]:
         Mappings, lists and texts; an empty value is the empty text.
 
     Raises:
-        DataError: If it is no YAML mapping, is larger than 4 MiB, nests too deep, repeats a key or uses aliases.
+        DataError: If it is no YAML mapping, is larger than 4 MiB, nests too deep, repeats a key or
+            uses aliases.
     """
     import yaml  # type: ignore[import-untyped]
 
@@ -58,7 +59,9 @@ def read_text_yaml(path: Path, key: str) -> dict[str, Any]:
 
 
 def _tree(yaml: Any, text: str) -> Any:
-    """Build the tree from the parser's events: no constructor runs, no recursion, nothing is shared."""
+    """Build the tree from the parser's events: no constructor runs, no recursion, nothing is
+    shared.
+    """
     # Each open node: its content, and the key that waits for a value (mappings only).
     stack: list[tuple[Any, list[str]]] = []
     root: Any = None

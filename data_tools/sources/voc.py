@@ -1,4 +1,5 @@
-"""Pascal VOC layout: an XML file for each image, images in the same or another folder, lists of names.
+"""Pascal VOC layout: an XML file for each image, images in the same or another folder, lists of
+names.
 
 What one XML file says is read in `data_tools/sources/voc_xml.py`.
 """
@@ -64,7 +65,8 @@ def read_voc(
     Args:
         root: The data set's folder.
         split: Folder of the XML files, folder of the images, list of names or empty.
-        origin: 1 if pixels count from 1 and the last one belongs to the box, 0 if edges count from 0.
+        origin: 1 if pixels count from 1 and the last one belongs to the box, 0 if edges count from
+            0.
         log: Where defects go.
         key: Setting that named the files, for messages.
         whole_folder: All pictures of the folder belong to the split: one without XML is reported.

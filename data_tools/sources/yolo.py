@@ -1,4 +1,5 @@
-"""YOLO layout: a text file for each image with lines `class cx cy w h`, relative to the image's size.
+"""YOLO layout: a text file for each image with lines `class cx cy w h`, relative to the image's
+size.
 
 What lines with more numbers are is told in `yolo_lines.py`. An image without a file has no objects.
 """
@@ -47,8 +48,8 @@ def read_yolo(
 ) -> SourceSplit:
     """Read one split in YOLO layout.
 
-    Category ids count from 1 in the order of the classes' numbers. Boxes stay relative until the image's
-    size is known, see `SampleTable.relative`.
+    Category ids count from 1 in the order of the classes' numbers. Boxes stay relative until the
+    image's size is known, see `SampleTable.relative`.
 
     Args:
         root: The data set's folder.

@@ -1,8 +1,10 @@
-"""The training step, evaluation and prediction as MindSpore's own Ascend backend compiles them, without a card.
+"""The training step, evaluation and prediction as MindSpore's own Ascend backend compiles them,
+without a card.
 
-What this shows: graphs compile, every primitive has an Ascend kernel for its types or the name of one, nothing falls
-back to the CPU, no float64 and no dynamic shape, how many kernels the host starts, how much memory MindSpore plans.
-What it does not show: CANN's own checks and compiling, HCCL's links, time on a card, any number.
+What this shows: graphs compile, every primitive has an Ascend kernel for its types or the name of
+one, nothing falls back to the CPU, no float64 and no dynamic shape, how many kernels the host
+starts, how much memory MindSpore plans. What it does not show: CANN's own checks and compiling,
+HCCL's links, time on a card, any number.
 """
 
 from __future__ import annotations
@@ -210,7 +212,9 @@ def test_train_resume_evaluate_predict(stage: Stage, data: Path, tmp_path: Path)
 
 
 def test_a_card_is_started_twice_in_a_process(stage: Stage) -> None:
-    """As by a second Detector.load; MindSpore refuses to be told twice that it should be deterministic."""
+    """As by a second Detector.load; MindSpore refuses to be told twice that it should be
+    deterministic.
+    """
     code = (
         "from training.process.runtime import prepare_environment, start_device; prepare_environment()\n"
         "from training.process.settings import RuntimeSettings\n"

@@ -1,4 +1,5 @@
-"""What the cases of every command share: a case, the good input that it starts from, damage to a file.
+"""What the cases of every command share: a case, the good input that it starts from, damage to a
+file.
 
 Cases themselves are in the modules named `cases_*.py`; how one is run and judged is `fuzz_run.py`.
 """

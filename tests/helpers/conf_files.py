@@ -1,4 +1,6 @@
-"""What a file of `conf/` adds to what it starts from: the dataclasses' defaults, and the files of its `defaults` list."""
+"""What a file of `conf/` adds to what it starts from: the dataclasses' defaults, and the files of
+its `defaults` list.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ Leaf = tuple[str, ...]
 
 
 def content_of(path: Path) -> tuple[list[Any], dict[str, Any], bool]:
-    """The `defaults` list, the values, and whether they are of the whole settings (`@package _global_`)."""
+    """The `defaults` list, the values, and whether they are of the whole settings (`@package
+    _global_`).
+    """
     text = path.read_text(encoding="utf-8")
     content = yaml.safe_load(text) or {}
     return content.pop("defaults", []), content, "# @package _global_" in text.splitlines()[0]

@@ -1,6 +1,8 @@
-"""What the documents tell a reader to type: commands, settings, files and links, found in their text.
+"""What the documents tell a reader to type: commands, settings, files and links, found in their
+text.
 
-Each `check_...` raises an AssertionError that says what is wrong; running commands is `test_readme.py`.
+Each `check_...` raises an AssertionError that says what is wrong; running commands is
+`test_readme.py`.
 """
 
 from __future__ import annotations
@@ -50,7 +52,9 @@ def blocks(text: str) -> list[Block]:
 
 
 def commands(block: Block) -> list[str]:
-    """Return the command lines of a block: continued lines joined, comments and blank lines left out."""
+    """Return the command lines of a block: continued lines joined, comments and blank lines left
+    out.
+    """
     lines = block.text.replace("\\\n", " ").splitlines()
     words = [shlex.split(line, comments=True) for line in lines]
     return [shlex.join(line) for line in words if line]
@@ -192,7 +196,9 @@ def _is_setting(key: str) -> bool:
 
 
 def check_links(path: Path) -> None:
-    """Check that every relative link and picture of a document leads to a file, and to a heading in it."""
+    """Check that every relative link and picture of a document leads to a file, and to a heading in
+    it.
+    """
     for target in links(path.read_text(encoding="utf-8")):
         name, _, anchor = target.partition("#")
         file = (path.parent / name).resolve() if name else path

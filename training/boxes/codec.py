@@ -25,12 +25,13 @@ _SMALLEST_SIDE = np.float32(1e-6)  # of a box relative to its anchor, before the
 class BoxEncoder:
     """Matches boxes with anchors and encodes them; the pipeline's encoder.
 
-    An anchor is positive for a box when their overlap (IoU) is above `threshold`, or when it is the box's
-    best anchor (the first of equals) whatever the overlap. Where several boxes want an anchor, the higher
-    overlap wins, a forced match counts as 2, and of equals the first box keeps it.
+    An anchor is positive for a box when their overlap (IoU) is above `threshold`, or when it is the
+    box's best anchor (the first of equals) whatever the overlap. Where several boxes want an
+    anchor, the higher overlap wins, a forced match counts as 2, and of equals the first box keeps
+    it.
 
-    Crowd boxes are never positive. Anchors of which more than `crowd_ignore` lies on one crowd region get
-    label -1, unless they are positive. May be shared by threads, and pickled.
+    Crowd boxes are never positive. Anchors of which more than `crowd_ignore` lies on one crowd
+    region get label -1, unless they are positive. May be shared by threads, and pickled.
 
     Args:
         default_boxes_cyxhw_rel: (A, 4) float32 anchors.
@@ -39,8 +40,8 @@ class BoxEncoder:
         crowd_ignore: Share of an anchor; 1 turns ignoring off.
         corners_yxyx_rel: (A, 4) float32, the same anchors as corners, where their last bit matters
             (`corners.py`); None takes them from `default_boxes_cyxhw_rel`.
-        levels: Rows, columns and boxes per cell of each level, if the anchors are such grids: the same
-            matches, faster where there are many anchors.
+        levels: Rows, columns and boxes per cell of each level, if the anchors are such grids: the
+            same matches, faster where there are many anchors.
     """
 
     def __init__(
@@ -79,13 +80,14 @@ class BoxEncoder:
         """Encode the boxes of one image.
 
         Args:
-            boxes_yxyx_rel: (N, 4) float32, relative to the network's input, positive area; N may be 0.
+            boxes_yxyx_rel: (N, 4) float32, relative to the network's input, positive area; N may be
+                0.
             labels: (N,) 1..C.
             iscrowd: (N,) bool; None for no crowd regions.
 
         Returns:
-            loc_targets (A, 4) float32, `[cy, cx, h, w]` regressions of positives and 0 elsewhere, and
-            labels (A,) int32: 0 background, 1..C positive, -1 ignored.
+            loc_targets (A, 4) float32, `[cy, cx, h, w]` regressions of positives and 0 elsewhere,
+            and labels (A,) int32: 0 background, 1..C positive, -1 ignored.
         """
         return encode_one(self, boxes_yxyx_rel, labels, iscrowd)
 
@@ -136,7 +138,9 @@ def encode_boxes(
     anchors_cyxhw_rel: FloatArray,
     prior_scaling: Sequence[float] = PRIOR_SCALING,
 ) -> FloatArray:
-    """Regression targets of boxes against their anchors: (P, 4) and (P, 4) -> (P, 4) `[cy, cx, h, w]`."""
+    """Regression targets of boxes against their anchors: (P, 4) and (P, 4) -> (P, 4) `[cy, cx, h,
+    w]`.
+    """
     low, high = boxes_yxyx_rel[:, :2], boxes_yxyx_rel[:, 2:]
     centres, sizes = anchors_cyxhw_rel[:, :2], anchors_cyxhw_rel[:, 2:]
     targets = np.empty((len(low), 4), np.float32)

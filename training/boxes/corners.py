@@ -1,4 +1,5 @@
-"""Corners of the default boxes, rounded as the published tools round them, and the encoder built on them.
+"""Corners of the default boxes, rounded as the published tools round them, and the encoder built on
+them.
 
 Where the boxes sit is `nets/anchors.py`; matching is `codec.py`.
 """
@@ -19,7 +20,8 @@ Single = np.float32
 
 
 def build_targets(model: ModelSettings, crowd_ignore: float = 0.5) -> BoxEncoder | ObjectList:
-    """Return what makes the pipeline's targets: matched anchors, or the objects that the graph matches.
+    """Return what makes the pipeline's targets: matched anchors, or the objects that the graph
+    matches.
 
     Args:
         model: The network's settings.

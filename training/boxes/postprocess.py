@@ -1,6 +1,7 @@
 """Scores and boxes of the network to detections in pixels, under a named protocol.
 
-The suppression itself is in `nms.py`; what detections are worth is `evaluation/evaluate.py`'s matter.
+The suppression itself is in `nms.py`; what detections are worth is `evaluation/evaluate.py`'s
+matter.
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ class Protocol:
         max_per_class: Most detections of a class in an image; None for no limit.
         max_per_image: Most detections in an image over all classes; None for no limit.
         candidates_per_class: Boxes of a class that suppression looks at, the best; None for all.
-        one_name_iou: One object, one name: a box keeps its best class only, and of boxes that overlap
-            more than this the best stays, whatever their classes; None lets classes overlap, as metrics do.
+        one_name_iou: One object, one name: a box keeps its best class only, and of boxes that
+            overlap more than this the best stays, whatever their classes; None lets classes
+            overlap, as metrics do.
     """
 
     name: str
@@ -140,7 +142,8 @@ def detect(
 def one_name(
     boxes_yxyx_px: npt.NDArray[np.float64], iou: float = ONE_NAME_IOU
 ) -> npt.NDArray[np.int64]:
-    """Pick of boxes that overlap the best, whatever their classes; for what people look at, not for metrics.
+    """Pick of boxes that overlap the best, whatever their classes; for what people look at, not for
+    metrics.
 
     Args:
         boxes_yxyx_px: (N, 4) float64 corners, best first; within each class already suppressed.
@@ -155,7 +158,9 @@ def one_name(
 def _first_of_each(
     places: npt.NDArray[np.int64], classes: npt.NDArray[np.integer], most: int
 ) -> npt.NDArray[np.int64]:
-    """Keep of places that are in falling order of score the first `most` of each class, in that order."""
+    """Keep of places that are in falling order of score the first `most` of each class, in that
+    order.
+    """
     order = np.argsort(classes[places], kind="stable")
     sorted_classes = classes[places][order]
     rank = np.arange(len(order)) - np.searchsorted(sorted_classes, sorted_classes)

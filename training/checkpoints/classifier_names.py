@@ -1,7 +1,7 @@
 """What the image classifiers of torchvision, timm and mindcv call the layers of our backbones.
 
-Tables only: a row a layer, made from the networks' own tables. What is done with them, and by which rules a
-layer's parameters are called, is in `donors.py`.
+Tables only: a row a layer, made from the networks' own tables. What is done with them, and by which
+rules a layer's parameters are called, is in `donors.py`.
 """
 
 from __future__ import annotations

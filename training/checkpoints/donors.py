@@ -88,7 +88,8 @@ def find_donor(backbone: str, weights: Arrays) -> Donor:
     Returns:
         The house most of whose names are there; `mindspore` if none has any.
     """
-    # Here, not above: the tables are made from the networks, and those need MindSpore, which takes seconds.
+    # Here, not above: the tables are made from the networks, and those need MindSpore, which takes
+    # seconds.
     from training.checkpoints.classifier_names import ROWS
 
     rows = list(ROWS[backbone]()) if backbone in ROWS else []

@@ -1,4 +1,5 @@
-"""What a safetensors file of weights says of itself in its header: network, classes, data, for a copy without its card.
+"""What a safetensors file of weights says of itself in its header: network, classes, data, for a
+copy without its card.
 
 MindSpore's own `.ckpt` has no place for it: whoever reads one expects parameters and nothing else.
 """
@@ -40,8 +41,8 @@ class HeaderCard:
 def header_of(card: Card) -> dict[str, str]:
     """Return what goes into the header of a card's weights.
 
-    One entry only: the library writes several in an order that differs from process to process, and the same
-    weights should make the same file.
+    One entry only: the library writes several in an order that differs from process to process, and
+    the same weights should make the same file.
     """
     keys = ("model", "num_classes", "classes", "data_fingerprint")
     return {KEY: json.dumps({key: getattr(card, key) for key in keys})}

@@ -1,6 +1,7 @@
 """From a command line to typed settings to one function call: the only module that knows Hydra.
 
-The settings' meaning and checks live next to the code that uses them; `--help` is in `help_text.py`.
+The settings' meaning and checks live next to the code that uses them; `--help` is in
+`help_text.py`.
 """
 
 from __future__ import annotations
@@ -88,7 +89,8 @@ def compose(command: str, settings: str, arguments: Sequence[str]) -> Any:
         with initialize_config_dir(str(GROUPS_PATH), version_base="1.3"):
             config = hydra_compose(command, prepared.overrides)
     except Exception as error:
-        # Beside its own errors Hydra lets any others through where a value is of an unexpected kind.
+        # Beside its own errors Hydra lets any others through where a value is of an unexpected
+        # kind.
         raise SettingError(in_plain_words(error, prepared.typed, settings_class)) from error
     return _typed(config, prepared, settings_class)
 
@@ -121,9 +123,11 @@ def _typed(config: Any, prepared: Prepared, settings_class: type) -> Any:
 
 
 def _with_saved(config: Any, prepared: Prepared, settings_class: type) -> Any:
-    """Lay what was given over the settings that lie in the run's folder, so that `resume=true` alone goes on.
+    """Lay what was given over the settings that lie in the run's folder, so that `resume=true`
+    alone goes on.
 
-    Whoever chooses a group or a recipe gives the settings as at the start, and nothing is taken over.
+    Whoever chooses a group or a recipe gives the settings as at the start, and nothing is taken
+    over.
     """
     import yaml  # type: ignore[import-untyped]
     from omegaconf import OmegaConf
@@ -173,8 +177,8 @@ def run_command(command: str, settings: str, action: str) -> None:
     """Run a root command: compose its settings, call its function, end with an exit code.
 
     A `UserError` is printed as `error: ...` without a traceback and ends with 1, and so is what the
-    machine refuses (a file, memory); Ctrl-C ends with 130. An integer that the function returns is the
-    exit code.
+    machine refuses (a file, memory); Ctrl-C ends with 130. An integer that the function returns is
+    the exit code.
 
     Args:
         command: The command's name, which is its primary file in `conf/`.
@@ -258,7 +262,9 @@ def _close_output() -> None:
 
 
 def _end_of_pipe() -> NoReturn:
-    """End as other programs do whose reader has left (`eval.py ... | head`): without a word, as by SIGPIPE."""
+    """End as other programs do whose reader has left (`eval.py ... | head`): without a word, as by
+    SIGPIPE.
+    """
     _close_output()
     raise SystemExit(128 + signal.SIGPIPE)
 

@@ -1,4 +1,5 @@
-"""What `--help` prints: a page of groups and everyday settings, a page a group, or every setting with its meaning.
+"""What `--help` prints: a page of groups and everyday settings, a page a group, or every setting
+with its meaning.
 
 Reads only the settings dataclasses and the names of the files in `conf/`; imports neither Hydra nor
 MindSpore, so help is there at once.
@@ -124,8 +125,8 @@ def render_help(command: str, settings_class: type, topic: str = "") -> str:
     Args:
         command: The command's name.
         settings_class: Its settings dataclass.
-        topic: Empty for one page: groups, and the settings that people use. A group for its choices and all of
-            its settings. `all` for everything.
+        topic: Empty for one page: groups, and the settings that people use. A group for its choices
+            and all of its settings. `all` for everything.
 
     Raises:
         SettingError: If there is no such group.

@@ -1,7 +1,7 @@
 """The words of a command line: every one names a setting, a group, or Hydra's own.
 
-How texts keep the form they were typed in is in `text_values.py`; what the values are is checked by the
-settings themselves, see `configure.py`.
+How texts keep the form they were typed in is in `text_values.py`; what the values are is checked by
+the settings themselves, see `configure.py`.
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ def prepare_overrides(command: str, settings_class: type, arguments: Sequence[st
         arguments: The command line without the program's name.
 
     Raises:
-        SettingError: If an override names no setting or no choice of a group; close names are suggested.
+        SettingError: If an override names no setting or no choice of a group; close names are
+            suggested.
     """
     types = field_types(settings_class)
     groups, free = group_choices(), free_settings(settings_class)

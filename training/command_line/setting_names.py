@@ -1,6 +1,8 @@
-"""The names that a command line may use: settings of a dataclass tree, groups of `conf/` and their choices.
+"""The names that a command line may use: settings of a dataclass tree, groups of `conf/` and their
+choices.
 
-Reads only dataclasses and the names of files; what the words of a command line become is in `overrides.py`.
+Reads only dataclasses and the names of files; what the words of a command line become is in
+`overrides.py`.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ def group_choices() -> dict[str, list[str]]:
 
 
 def field_types(settings_class: type, prefix: str = "") -> dict[str, Any]:
-    """Return every key of a settings tree with its plain type: str, dict, a settings class, or object.
+    """Return every key of a settings tree with its plain type: str, dict, a settings class, or
+    object.
 
     `Optional[str]` counts as str: what matters is how its text is to be quoted.
     """

@@ -1,4 +1,5 @@
-"""What `eval.py` does: a detector file and a converted set in; figures, detections and pictures out.
+"""What `eval.py` does: a detector file and a converted set in; figures, detections and pictures
+out.
 
 The figures are computed in `evaluation/evaluate.py`, which the trainer calls too.
 """
@@ -22,7 +23,8 @@ from training.process.world import start_world
 
 
 def run(command: EvalCommand) -> int:
-    """Evaluate as the command says: a detector, detections from a file, or the comparison of two runs.
+    """Evaluate as the command says: a detector, detections from a file, or the comparison of two
+    runs.
 
     Returns:
         0.
@@ -41,9 +43,9 @@ def run(command: EvalCommand) -> int:
 def evaluate_detector(command: EvalCommand) -> int:
     """Evaluate a detector; with a launcher, on all ranks together.
 
-    Writes `metrics.json` and `detections.json` (COCO results) to `command.output`, and pictures. An earlier `metrics.json` and earlier
-    pictures are removed first and the new `metrics.json` is written last, so it never stands beside
-    another run's detections.
+    Writes `metrics.json` and `detections.json` (COCO results) to `command.output`, and pictures. An
+    earlier `metrics.json` and earlier pictures are removed first and the new `metrics.json` is
+    written last, so it never stands beside another run's detections.
 
     Returns:
         0.
@@ -99,7 +101,9 @@ def evaluate_detector(command: EvalCommand) -> int:
 
 
 def graph_nms_note(file: ModelFile, settings: EvaluateSettings) -> str:
-    """Say which figures the suppression in an exported file's graph makes differ from its checkpoint's."""
+    """Say which figures the suppression in an exported file's graph makes differ from its
+    checkpoint's.
+    """
     floor, overlap, most = (
         file.graph_nms[name] for name in ("score_floor", "nms_iou", "max_detections")
     )
@@ -118,8 +122,8 @@ def graph_nms_note(file: ModelFile, settings: EvaluateSettings) -> str:
 def store_thresholds(file: ModelFile, thresholds: dict[str, Any]) -> None:
     """Put thresholds into the card of a checkpoint that knows none yet, for `threshold=auto`.
 
-    Those that are there stay: they come from the split that training chose its best weights by, and a
-    test split must not change them.
+    Those that are there stay: they come from the split that training chose its best weights by, and
+    a test split must not change them.
     """
     if file.thresholds or thresholds["all"]["threshold"] < 0:
         return

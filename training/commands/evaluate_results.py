@@ -1,4 +1,5 @@
-"""What `eval.py detections=FILE` does: anybody's COCO results in, all figures out, without a network.
+"""What `eval.py detections=FILE` does: anybody's COCO results in, all figures out, without a
+network.
 
 A detector of ours is evaluated in `evaluate.py`.
 """
@@ -24,8 +25,8 @@ def open_truth(data: str, split: str) -> tuple[GroundTruth, ConvertedSplit | Non
     """Open a converted set or a COCO annotation file.
 
     Returns:
-        The ground truth, the split (None for an annotation file), and the fingerprint of the data: the
-        split's, or the file's sha256.
+        The ground truth, the split (None for an annotation file), and the fingerprint of the data:
+        the split's, or the file's sha256.
 
     Raises:
         DataError: If it is missing or damaged.

@@ -1,7 +1,8 @@
-"""Are two lists of detections the same but for rounding? Overlaps and scores at their limits may tip.
+"""Are two lists of detections the same but for rounding? Overlaps and scores at their limits may
+tip.
 
-On regular default boxes overlaps of exactly the limit are common, and then the last bit decides which of two
-boxes survives, and with it whole chains. Such differences are told from faults here;
+On regular default boxes overlaps of exactly the limit are common, and then the last bit decides
+which of two boxes survives, and with it whole chains. Such differences are told from faults here;
 `exporting/parity.py` asks.
 """
 
@@ -41,8 +42,9 @@ def compare_detections(
     """Compare detections with those expected from a network's output.
 
     A detection too many is no fault if the network has such a box with such a score, and no better
-    detection overlaps it by more than the limit. A missing one is no fault if a better one overlaps it by
-    the limit, or if its score is that of the last detection or of the floor. All within the tolerance.
+    detection overlaps it by more than the limit. A missing one is no fault if a better one overlaps
+    it by the limit, or if its score is that of the last detection or of the floor. All within the
+    tolerance.
 
     Args:
         expected: What the network's output gives.

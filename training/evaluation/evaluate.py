@@ -1,6 +1,8 @@
-"""A network over every image of a split, once, and what its detections are worth under both protocols.
+"""A network over every image of a split, once, and what its detections are worth under both
+protocols.
 
-The trainer and `eval.py` call `evaluate` alike. Files and pictures are `training/commands/evaluate.py`'s matter.
+The trainer and `eval.py` call `evaluate` alike. Files and pictures are
+`training/commands/evaluate.py`'s matter.
 """
 
 from __future__ import annotations
@@ -64,8 +66,8 @@ def evaluate(
 ) -> EvaluationResult:
     """Score a network on every image of a split, each once over all ranks.
 
-    Reading, network and post-processing run at the same time. The digits do not depend on the number
-    of ranks; every rank returns the same result.
+    Reading, network and post-processing run at the same time. The digits do not depend on the
+    number of ranks; every rank returns the same result.
 
     Args:
         predict_fn: The network, see `PredictFn`; called with batches of `settings.batch_size`.

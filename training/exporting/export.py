@@ -1,6 +1,8 @@
-"""What `export.py` does: a checkpoint to an ONNX, MindIR or safetensors file, with metadata and parity report.
+"""What `export.py` does: a checkpoint to an ONNX, MindIR or safetensors file, with metadata and
+parity report.
 
-The graph surgery is in `onnx_graph.py`, the comparison in `parity.py`, the running in `inference/exported.py`.
+The graph surgery is in `onnx_graph.py`, the comparison in `parity.py`, the running in
+`inference/exported.py`.
 """
 
 from __future__ import annotations
@@ -41,8 +43,8 @@ _FULL = 1 << 20
 def run(command: ExportCommand) -> int:
     """Export as the command says.
 
-    The file is written under a temporary name, compared with the checkpoint, and only then named. The
-    report `FILE.parity.json` is written either way.
+    The file is written under a temporary name, compared with the checkpoint, and only then named.
+    The report `FILE.parity.json` is written either way.
 
     Returns:
         0.
@@ -236,7 +238,8 @@ WRITERS = {"onnx": write_onnx, "mindir": write_mindir, "safetensors": write_safe
 def _mindspore_export(cell: Any, sample: Any, path: Path, kind: str) -> None:
     import mindspore as ms
 
-    # MindSpore drops its debris (rank_0/, kernel_meta/) where it is run from: not in the user's folder.
+    # MindSpore drops its debris (rank_0/, kernel_meta/) where it is run from: not in the user's
+    # folder.
     before = Path.cwd()
     os.chdir(path.parent)
     try:

@@ -46,9 +46,9 @@ def compare(
         split: Where the images come from, spread evenly; None draws scenes.
 
     Returns:
-        The report, as in `FILE.parity.json`: `passed`, the largest differences of boxes (relative) and
-        scores, the numbers of detections, how many lack a partner and how many of those rounding does not
-        explain, and with a split the AP of both over the compared images.
+        The report, as in `FILE.parity.json`: `passed`, the largest differences of boxes (relative)
+        and scores, the numbers of detections, how many lack a partner and how many of those
+        rounding does not explain, and with a split the AP of both over the compared images.
     """
     step = command.batch_size or _BATCH
     predict = build_predictor(network, step)
@@ -161,7 +161,8 @@ def _ap_delta(
 ) -> dict[str, float]:
     truth = read_ground_truth(split.annotations_path)
     truth = truth.only_images(np.isin(truth.image_ids, ids))
-    # torchvision's detectors have classes that the set has not; what was found of them is compared above.
+    # torchvision's detectors have classes that the set has not; what was found of them is compared
+    # above.
     of_set = [t.where(np.isin(t.category_id, truth.category_ids)) for t in tables]
     mine, yours = (coco_scores(match(truth, table)).numbers()["AP"] for table in of_set)
     return {"checkpoint": mine, "file": yours, "delta": yours - mine, "images": truth.num_images}

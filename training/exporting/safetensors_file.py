@@ -1,7 +1,7 @@
 """A detector's weights alone as a safetensors file, under our names or torchvision's.
 
-With our names the file carries settings and classes, so that it opens as a checkpoint with a card does
-(`inference/open_model.py`). Graphs are exported in `export.py`.
+With our names the file carries settings and classes, so that it opens as a checkpoint with a card
+does (`inference/open_model.py`). Graphs are exported in `export.py`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ def write_safetensors(
     """Write a network's weights, with the metadata in the header.
 
     Raises:
-        SettingError: If torchvision has no such network, or its network would compute something else.
+        SettingError: If torchvision has no such network, or its network would compute something
+            else.
     """
     from safetensors.numpy import save_file
 

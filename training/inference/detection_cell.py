@@ -1,4 +1,5 @@
-"""The graph of inference: pixels to boxes and scores. Needs MindSpore, so `predictor.py` imports it late.
+"""The graph of inference: pixels to boxes and scores. Needs MindSpore, so `predictor.py` imports it
+late.
 
 The network's layers are in `nets/`; NumPy's decoding of the same boxes is in `boxes/codec.py`.
 """

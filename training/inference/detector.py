@@ -32,8 +32,8 @@ class Prediction:
     """What was found on one image, best first.
 
     Args:
-        boxes_yxyx_px: (K, 4) float64 corners `[y1, x1, y2, x2]` in pixels of the image as shown (EXIF
-            orientation applied), 0 <= y1 <= y2 <= height.
+        boxes_yxyx_px: (K, 4) float64 corners `[y1, x1, y2, x2]` in pixels of the image as shown
+            (EXIF orientation applied), 0 <= y1 <= y2 <= height.
         scores: (K,) float32 in 0..1.
         labels: (K,) int32, 1..C.
         names: K class names.
@@ -75,8 +75,8 @@ class Choice:
         nms_iou: Overlap above which the lower score of a class goes.
         labels: Labels to keep; None for all.
         by_label: (C,) lowest score of each label, in place of `threshold`; empty for none.
-        one_name_iou: Overlap above which two boxes are one object with one name; None lets each class
-            have its own box of an object, as in metrics.
+        one_name_iou: Overlap above which two boxes are one object with one name; None lets each
+            class have its own box of an object, as in metrics.
     """
 
     threshold: float = THRESHOLD
@@ -128,10 +128,12 @@ class Detector:
         """Load a detector.
 
         Args:
-            path: Checkpoint (.ckpt, .safetensors, .pth), exported file (.onnx, .mindir), or `hub:NAME`.
+            path: Checkpoint (.ckpt, .safetensors, .pth), exported file (.onnx, .mindir), or
+                `hub:NAME`.
             device: CPU or Ascend.
             batch_size: Images that go through the network together.
-            class_names: For a checkpoint without a card: text file with a name a line, or converted set.
+            class_names: For a checkpoint without a card: text file with a name a line, or converted
+                set.
             model: For a checkpoint without a card: file of `conf/model`; None finds it.
 
         Raises:
@@ -170,10 +172,12 @@ class Detector:
             top_k: Most detections per image.
             nms_iou: Overlap above which the lower score of a class goes.
             classes: Names of the classes to keep; all if empty.
-            one_name_iou: Overlap above which boxes of any classes are one object; None lets them be.
+            one_name_iou: Overlap above which boxes of any classes are one object; None lets them
+                be.
 
         Raises:
-            SettingError: If a name is unknown, or `auto` is wanted and no evaluation told thresholds.
+            SettingError: If a name is unknown, or `auto` is wanted and no evaluation told
+                thresholds.
         """
         labels = self.labels_of(classes)
         if threshold == AUTO:
@@ -213,8 +217,8 @@ class Detector:
             top_k: Most detections.
             nms_iou: Overlap above which the lower score of a class goes.
             classes: Names of the classes to keep; all if empty.
-            one_name_iou: Overlap above which boxes of any classes are one object, of which the best stays;
-                None lets each class have its own box, as in metrics.
+            one_name_iou: Overlap above which boxes of any classes are one object, of which the best
+                stays; None lets each class have its own box, as in metrics.
 
         Raises:
             DataError: If the image cannot be read.
@@ -253,7 +257,8 @@ class Detector:
         """
         boxes, scores = self.predict_fn(batch)
         if choice.by_label:
-            # Before suppression, which is class by class: a box too faint can only remove fainter ones.
+            # Before suppression, which is class by class: a box too faint can only remove fainter
+            # ones.
             lowest = np.array((np.inf, *choice.by_label), np.float32)  # background never counts
             scores = np.where(scores >= lowest, scores, np.float32(0))
         # The floor is exclusive, a threshold is not.

@@ -70,7 +70,8 @@ class ExportedPredictor:
     """A predict function over an exported file.
 
     Args:
-        run: (n, 3, H, W) uint8 -> the file's outputs, where n is `step`, or anything if `step` is 0.
+        run: (n, 3, H, W) uint8 -> the file's outputs, where n is `step`, or anything if `step` is
+            0.
         file: What the file is.
         info: How it is to be run.
         step: Images per call.

@@ -1,4 +1,5 @@
-"""What a detector file is - checkpoint, ONNX, MindIR - before anything is compiled, and its classes.
+"""What a detector file is - checkpoint, ONNX, MindIR - before anything is compiled, and its
+classes.
 
 Files are opened and made ready to run in `open_model.py`.
 """
@@ -30,8 +31,8 @@ class ModelFile:
         classes: Names and ids by label; empty if nobody knows them.
         sha256: Hash of the file.
         data_fingerprint: Fingerprint of the data it was trained on; empty if unknown.
-        graph_nms: `score_floor`, `nms_iou` and `max_detections` of an exported file that suppresses in its
-            graph; empty for any other.
+        graph_nms: `score_floor`, `nms_iou` and `max_detections` of an exported file that suppresses
+            in its graph; empty for any other.
         thresholds: Best thresholds as in `metrics.json`, None if it was never evaluated.
     """
 
@@ -50,7 +51,8 @@ class ModelFile:
         return int(self.model.image_size[0]), int(self.model.image_size[1])
 
     def named_classes(self, class_names: str = "") -> tuple[ClassInfo, ...]:
-        """Return the classes, from `class_names` where given, else the file's own, COCO's, or numbers.
+        """Return the classes, from `class_names` where given, else the file's own, COCO's, or
+        numbers.
 
         Args:
             class_names: A text file with a name a line in the order of the labels, or a converted

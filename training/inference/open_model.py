@@ -27,8 +27,8 @@ def open_model_file(path: str | Path, model_name: str | None = None) -> ModelFil
     """Find out what a detector file is.
 
     Args:
-        path: A checkpoint of ours (with its card beside it), published, or torchvision's, an exported file, or
-            `hub:NAME`.
+        path: A checkpoint of ours (with its card beside it), published, or torchvision's, an
+            exported file, or `hub:NAME`.
         model_name: A file of `conf/model`, for checkpoints without a card; None finds it.
 
     Raises:

@@ -19,8 +19,8 @@ from training.nets.settings import ModelSettings
 class Predictor:
     """A network that takes pixels and gives boxes and scores, compiled for one batch size.
 
-    Smaller batches are padded, larger ones are cut, so there is one graph only. The weights are those
-    of `network` at the time of the call, as long as they are changed by `ops.assign`.
+    Smaller batches are padded, larger ones are cut, so there is one graph only. The weights are
+    those of `network` at the time of the call, as long as they are changed by `ops.assign`.
 
     Args:
         network: A detector of `training.nets` in inference mode.
@@ -51,8 +51,8 @@ class Predictor:
             images: (N, 3, H, W) uint8 RGB, any N >= 1, already of the network's size.
 
         Returns:
-            boxes (N, A, 4) float32 `[y1, x1, y2, x2]`, relative to the image and clipped to 0..1, and
-            scores (N, A, C + 1) float32.
+            boxes (N, A, 4) float32 `[y1, x1, y2, x2]`, relative to the image and clipped to 0..1,
+            and scores (N, A, C + 1) float32.
         """
         import mindspore as ms
 
@@ -92,8 +92,8 @@ def detection_cell(
         keeps_raw: Return the raw regression and the logits as well, behind boxes and scores.
 
     Returns:
-        A Cell in inference mode: (N, 3, H, W) -> (N, A, 4) and (N, A, C + 1) float32. Its parameters
-        keep the network's names.
+        A Cell in inference mode: (N, 3, H, W) -> (N, A, 4) and (N, A, C + 1) float32. Its
+        parameters keep the network's names.
     """
     from training.inference.detection_cell import DetectionCell
 

@@ -1,4 +1,5 @@
-"""What the launcher is asked to start: its command line, the job, and the msrun command that follows.
+"""What the launcher is asked to start: its command line, the job, and the msrun command that
+follows.
 
 Starting and watching it is `__main__.py`.
 """
@@ -80,8 +81,9 @@ class Job:
             f"--log_dir={self.ranks_dir}",
             "--cluster_time_out=300",
             "--join=True",
-            # A worker that is not there: msrun would start a `tail -f` for each that there is, to copy
-            # logs that the launcher reads itself, and a killed launcher would leave those behind.
+            # A worker that is not there: msrun would start a `tail -f` for each that there is, to
+            # copy logs that the launcher reads itself, and a killed launcher would leave those
+            # behind.
             f"--tail_worker_log={self.world_size}",
         ]
         if self.rank_table:

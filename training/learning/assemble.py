@@ -169,7 +169,9 @@ def build_pipeline(settings: TrainSettings, split: ConvertedSplit, world: World)
 
 
 def cores_of_rank() -> int:
-    """Return how many cores a rank may keep busy: ranks on one machine share those they are not bound to."""
+    """Return how many cores a rank may keep busy: ranks on one machine share those they are not
+    bound to.
+    """
     return max(1, cores() // (1 if is_bound() else local_ranks()))
 
 
@@ -237,11 +239,11 @@ def build_state(
 def lower_precision(network: nn.Cell, precision: str, half_norms: bool = False) -> nn.Cell:
     """Compute convolutions and matrix products in half precision; weights stay float32.
 
-    Norms keep float32 parameters and statistics. With `half_norms` they take and give half precision, as
-    convolutions do, instead of being cast to float32 and back: between a convolution, its norm, a ReLU and
-    the next convolution that rounds the same numbers at the same places, and spares four kernels a norm.
-    The norm over all devices computes its statistics by itself, and MindSpore's knows no bfloat16: these
-    always take float32.
+    Norms keep float32 parameters and statistics. With `half_norms` they take and give half
+    precision, as convolutions do, instead of being cast to float32 and back: between a convolution,
+    its norm, a ReLU and the next convolution that rounds the same numbers at the same places, and
+    spares four kernels a norm. The norm over all devices computes its statistics by itself, and
+    MindSpore's knows no bfloat16: these always take float32.
 
     Args:
         network: The detector; changed in place.
@@ -284,7 +286,9 @@ def build_phase_cells(parts: RunComponents, phase: Phase) -> tuple[Gradients, Ap
 
 
 def guard_of(parts: RunComponents) -> Statistics | None:
-    """Return what puts batch-norm statistics back after a step that is left out; None if none ever is."""
+    """Return what puts batch-norm statistics back after a step that is left out; None if none ever
+    is.
+    """
     runtime, live = parts.settings.runtime, statistics_of(parts.state.network)
     skips = runtime.nonfinite == "skip" or runtime.precision == "fp16" or runtime.sink_steps > 0
     return Statistics(live) if skips and live else None

@@ -92,7 +92,8 @@ def factor_of(name: str, optim: OptimSettings) -> float:
 class Momentum:
     """Momentum or Nesterov, with weight decay and a rate factor for each parameter.
 
-    v <- momentum v + (g + decay w);  w <- w - rate v  (Nesterov: w <- w - rate (g + decay w + momentum v)).
+    v <- momentum v + (g + decay w);  w <- w - rate v  (Nesterov: w <- w - rate (g + decay w +
+    momentum v)).
 
     Args:
         parameters: All parameters that may ever train; each has a moment, zero at first.
@@ -146,8 +147,9 @@ def moment_name(parameter: Parameter) -> str:
 class Update(nn.Cell):
     """Moves weights along their gradients, all as one vector.
 
-    Every element goes through the operations that it would go through in a tensor of its own: the bits
-    are those of MindSpore's `ApplyMomentum`, tensor by tensor (`tests/training/learning/test_optimizer.py`).
+    Every element goes through the operations that it would go through in a tensor of its own: the
+    bits are those of MindSpore's `ApplyMomentum`, tensor by tensor
+    (`tests/training/learning/test_optimizer.py`).
 
     Args:
         weights: The weights.

@@ -1,4 +1,5 @@
-"""One training step, compiled: loss, gradients, all-reduce, finite check, clipping, update, average.
+"""One training step, compiled: loss, gradients, all-reduce, finite check, clipping, update,
+average.
 
 What is read, logged or saved around it is in `training/run/loop.py`. Parameters change only inside
 this graph.

@@ -58,7 +58,8 @@ class SSD(nn.Cell):
         return name.removeprefix(prefix) if name.startswith(prefix) else None
 
     def in_backbone(self, name: str) -> bool:
-        """Whether a parameter belongs to the backbone: the word `backbone` in optim.freeze and lr_factors.
+        """Whether a parameter belongs to the backbone: the word `backbone` in optim.freeze and
+        lr_factors.
 
         Args:
             name: The parameter's name.
@@ -81,7 +82,9 @@ class SSD(nn.Cell):
         return loc, self.scores_of(logits)
 
     def raw(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, 3, H, W) normalised -> raw regression (N, A, 4) and logits (N, A, num_classes), float32."""
+        """(N, 3, H, W) normalised -> raw regression (N, A, 4) and logits (N, A, num_classes),
+        float32.
+        """
         loc, logits = self.multi_box(self.features(x))
         return ops.cast(loc, ms.float32), ops.cast(logits, ms.float32)
 

@@ -1,6 +1,7 @@
 """Evaluation while training: the current weights in a network of their own, on all ranks.
 
-The figures come from `evaluation/evaluate.py`, the same call that `eval.py` makes, so the digits agree.
+The figures come from `evaluation/evaluate.py`, the same call that `eval.py` makes, so the digits
+agree.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ _MOST_CLASSES = 10
 
 
 class Evaluator:
-    """Scores the run's weights on its evaluation split; `loss` is the latest loss on it, None without one.
+    """Scores the run's weights on its evaluation split; `loss` is the latest loss on it, None
+    without one.
 
     Weights are copied into a second network: the training one stays in training mode, and averages
     of weights (ema) are evaluated without touching the weights that train.

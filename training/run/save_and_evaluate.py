@@ -1,7 +1,7 @@
 """What a run keeps: its checkpoints, their evaluations, and which was best.
 
-When to save or evaluate is the trainer's business; the files are `checkpoints/store.py`, the figures
-`evaluator.py`.
+When to save or evaluate is the trainer's business; the files are `checkpoints/store.py`, the
+figures `evaluator.py`.
 """
 
 from __future__ import annotations
@@ -73,7 +73,9 @@ class SaveAndEvaluate:
         return self.time_to_evaluate(step) and self.evaluate_unless_stopped(step)
 
     def time_to_evaluate(self, step: int, *, at_stop: bool = False) -> bool:
-        """True if an evaluation fits before the time limit; otherwise a resumed run makes up for it."""
+        """True if an evaluation fits before the time limit; otherwise a resumed run makes up for
+        it.
+        """
         reason = self.stop.no_time_to_evaluate(self.parts.world, at_stop=at_stop)
         if reason:
             self.say(f"evaluation after step {step} left to the resumed run: {reason}")
@@ -127,7 +129,8 @@ class SaveAndEvaluate:
     def patience_ends(self, step: int) -> bool:
         """True if `early_stop.patience` epochs went by without a better AP; the same on every rank.
 
-        A pure function of settings, step and `best`, which the card holds: a resumed run judges alike.
+        A pure function of settings, step and `best`, which the card holds: a resumed run judges
+        alike.
         """
         patience = self.parts.settings.early_stop.patience
         if patience is None or self.best is None or self.metrics is None:

@@ -15,7 +15,9 @@ from data_tools.core.settings_fields import require_positive, setting
 
 @dataclass
 class EarlyStopSettings:
-    """When a run ends before its recipe does, because it gets no better (Prechelt, Early Stopping - But When?)."""
+    """When a run ends before its recipe does, because it gets no better (Prechelt, Early Stopping -
+    But When?).
+    """
 
     patience: Optional[float] = setting(
         None, "stop after so many epochs without a better AP at an evaluation; empty = never"

@@ -22,8 +22,9 @@ from training.process.world import World
 class LossAndDetections:
     """A network that tells boxes and scores of a batch, and keeps the loss of each image.
 
-    The loss is that of training: the same targets, divided by the positives of all images. Images are whole and not
-    varied, batch norm uses its stored statistics, and with `optim.ema` the weights are the averages.
+    The loss is that of training: the same targets, divided by the positives of all images. Images
+    are whole and not varied, batch norm uses its stored statistics, and with `optim.ema` the
+    weights are the averages.
 
     Args:
         network: The detector, in inference mode; its weights may change by `ops.assign`.
@@ -47,9 +48,12 @@ class LossAndDetections:
         self._detect, self._compare = detect, compare
 
     def __call__(self, batch: EvalBatch) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """Return boxes (N, A, 4) and scores (N, A, C + 1) of a batch with targets, and keep its losses."""
+        """Return boxes (N, A, 4) and scores (N, A, C + 1) of a batch with targets, and keep its
+        losses.
+        """
         boxes, scores, loc, logits = (out.asnumpy() for out in self._detect(Tensor(batch.images)))
-        # One image at a time: so its digits do not depend on which others are in its batch, hence not on ranks.
+        # One image at a time: so its digits do not depend on which others are in its batch, hence
+        # not on ranks.
         for place in np.flatnonzero(batch.image_ids >= 0):
             part = slice(place, place + 1)
             assert batch.loc_targets is not None and batch.labels is not None
@@ -59,10 +63,12 @@ class LossAndDetections:
         return boxes, scores
 
     def take(self, world: World) -> float:
-        """Return the loss over the images since the last call, of all ranks; the same on every rank.
+        """Return the loss over the images since the last call, of all ranks; the same on every
+        rank.
 
         Returns:
-            The sum of the losses over the sum of the positives (at least 1); NaN if one is not finite.
+            The sum of the losses over the sum of the positives (at least 1); NaN if one is not
+            finite.
         """
         mine, self.sums = self.sums, []
         parts = world.gather_bytes(json.dumps(mine).encode())

@@ -24,8 +24,9 @@ def write_training_curves(path: Path, entries: Iterable[dict[str, Any]]) -> None
 
     Args:
         path: PNG to write.
-        entries: Objects of `log.jsonl` (`watch.read_log`): with `step` and `loss`, `lr`; evaluations carry their numbers
-            as `AP`, `AP50` at the top, in `coco`, or in `metrics`. Any may have the validation's `val_loss`.
+        entries: Objects of `log.jsonl` (`watch.read_log`): with `step` and `loss`, `lr`;
+            evaluations carry their numbers as `AP`, `AP50` at the top, in `coco`, or in `metrics`.
+            Any may have the validation's `val_loss`.
     """
     entries = list(entries)
     steps = [e for e in entries if "loss" in e and "step" in e]

@@ -1,6 +1,7 @@
 """What a run tells while it trains: log lines and the progress bar.
 
-Nothing here changes what is trained; TensorBoard is `tensorboard.py`, pictures are drawn in `visualize.py`.
+Nothing here changes what is trained; TensorBoard is `tensorboard.py`, pictures are drawn in
+`visualize.py`.
 """
 
 from __future__ import annotations
@@ -59,7 +60,9 @@ class LogFile:
         return sum("skipped" in line for line in lines)
 
     def amend(self, step: int, more: dict[str, Any]) -> None:
-        """Add to the last line, if it is that of `step`; a kill meanwhile leaves the line as it was, or cut."""
+        """Add to the last line, if it is that of `step`; a kill meanwhile leaves the line as it
+        was, or cut.
+        """
         if not self.enabled or not self.path.is_file():
             return
         with disk_errors(self.path), open(self.path, "r+b") as file:
@@ -92,7 +95,8 @@ def read_log(path: Path) -> list[dict[str, Any]]:
             line = parse_json(text)
         except ValueError:
             continue
-        # The numbers that are read back: of the step, and of the loss where there is one (null: not finite).
+        # The numbers that are read back: of the step, and of the loss where there is one (null: not
+        # finite).
         if (
             isinstance(line, dict)
             and all(isinstance(line.get(key, 0.0), (int, float)) for key in ("step", "epoch", "lr"))
@@ -109,7 +113,8 @@ class Meter:
     Args:
         global_batch: Images per step over all devices.
         batch: Images per step on this device.
-        split: True cuts `compute` in two: what the host takes to start kernels, and what it waits for them.
+        split: True cuts `compute` in two: what the host takes to start kernels, and what it waits
+            for them.
     """
 
     def __init__(self, global_batch: int, batch: int = 0, split: bool = False) -> None:
@@ -127,7 +132,9 @@ class Meter:
         stage_seconds: NDArray[np.float64] | None = None,
         launching: float = 0.0,
     ) -> None:
-        """Count a step: seconds waited for its batch, what making that took, seconds of starting kernels."""
+        """Count a step: seconds waited for its batch, what making that took, seconds of starting
+        kernels.
+        """
         self.steps += 1
         self.waited += waited
         self.launching += launching
@@ -137,7 +144,8 @@ class Meter:
     def read(self, at: float | None = None) -> dict[str, float]:
         """Return images_per_s, and seconds per step: data_wait for data, compute for the rest.
 
-        With `split` also the two parts of compute: launch, and sync, the wait for the device and other ranks.
+        With `split` also the two parts of compute: launch, and sync, the wait for the device and
+        other ranks.
 
         Args:
             at: `time.monotonic()` at the end of the interval; None is now.
@@ -163,7 +171,8 @@ class Terminal:
         total: Steps of the run.
         done: Steps done before.
         enabled: False shows nothing (ranks other than 0).
-        steps_left: From seconds a step to the steps for which there is time, or None without a limit.
+        steps_left: From seconds a step to the steps for which there is time, or None without a
+            limit.
     """
 
     def __init__(

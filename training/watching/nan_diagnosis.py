@@ -1,4 +1,5 @@
-"""Whom to blame for a loss that is not finite: the images of a batch, and the boxes stored with them.
+"""Whom to blame for a loss that is not finite: the images of a batch, and the boxes stored with
+them.
 
 The batch is rebuilt from a black box by `replay.py`.
 """

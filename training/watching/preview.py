@@ -1,4 +1,5 @@
-"""A picture of what the network sees: augmented images, their boxes and the anchors matched to them.
+"""A picture of what the network sees: augmented images, their boxes and the anchors matched to
+them.
 
 The batches are the pipeline's own; nothing is trained.
 """

@@ -1,6 +1,7 @@
 """What a run says step by step: when a line is due, what is in it, and where it goes.
 
-The files, the bar and the meter themselves are `log.py`; evaluations are drawn in `training/run/evaluator.py`.
+The files, the bar and the meter themselves are `log.py`; evaluations are drawn in
+`training/run/evaluator.py`.
 """
 
 from __future__ import annotations
@@ -86,7 +87,8 @@ class Reporter:
             self.terminal.begin_counting(step)  # compiling says nothing of the time that is left
         self.terminal.step(done.result.loss, done.rate, done.waited, speed, self.skipped)
         log = self.parts.settings.log
-        # Every skipped step has its line: a log that jumps over one would hide why weights stood still.
+        # Every skipped step has its line: a log that jumps over one would hide why weights stood
+        # still.
         seldom = last or step == 1 or skipped or self.due.evaluation(step)
         if step % log.every_steps == 0 or seldom:
             self.write_line(step, done)

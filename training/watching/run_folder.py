@@ -1,6 +1,7 @@
 """The run's folder: what may stand in it before a run, and the settings and summary it gets.
 
-Checkpoints are `checkpoints/checkpoint.py`, log lines `log.py`, pictures `training/run/evaluator.py`.
+Checkpoints are `checkpoints/checkpoint.py`, log lines `log.py`, pictures
+`training/run/evaluator.py`.
 """
 
 from __future__ import annotations
@@ -57,7 +58,8 @@ def check_folder(settings: TrainSettings) -> list[str]:
 
 @contextlib.contextmanager
 def locked_run(output: Path) -> Iterator[None]:
-    """Make a run's folder and hold its lock: two trainings in one folder would ruin each other's files.
+    """Make a run's folder and hold its lock: two trainings in one folder would ruin each other's
+    files.
 
     Raises:
         SettingError: If another training is at work there, or the folder cannot be made or locked.

@@ -16,8 +16,8 @@ class LogSettings:
 
     every_steps: int = setting(10, "steps between log lines; the first and last are always logged")
     tensorboard: bool = setting(True, "write TensorBoard events to OUTPUT/tensorboard")
-    # Those of ssd300 take 0.85 s (resnet50 2.3 s) and 0.8 MB: 0.2 % of the time at 0.1 s a step, and
-    # nothing to notice at the 5 s of a CPU. An epoch of COCO on one device has 3664 steps.
+    # Those of ssd300 take 0.85 s (resnet50 2.3 s) and 0.8 MB: 0.2 % of the time at 0.1 s a step,
+    # and nothing to notice at the 5 s of a CPU. An epoch of COCO on one device has 3664 steps.
     histograms_every: int = setting(
         5000, "steps between weight histograms in TensorBoard, also of the last step; 0 = never"
     )

@@ -93,7 +93,8 @@ def write_prediction_sheet(
 def write_worst_images(
     path: Path, split: ConvertedSplit, result: EvaluationResult, count: int = 16
 ) -> list[Path]:
-    """Write contact sheets of the images with the most errors, each as large as a screen; none without errors.
+    """Write contact sheets of the images with the most errors, each as large as a screen; none
+    without errors.
 
     Returns:
         The sheets: `path`, then `NAME-2.png` and so on.
@@ -123,7 +124,8 @@ def sheet(
     notes: Sequence[str] | None = None,
     one_name_each: bool = False,
 ) -> Image:
-    """Draw images with truth and detections side by side, right, wrong and missed boxes in their colours.
+    """Draw images with truth and detections side by side, right, wrong and missed boxes in their
+    colours.
 
     Args:
         split: Where the images are.
@@ -132,7 +134,8 @@ def sheet(
         threshold: Lowest score drawn.
         title: Line above all.
         notes: A text for each image, added to its caption.
-        one_name_each: Draw one box for each object, as `predict.py` does; else all that metrics count.
+        one_name_each: Draw one box for each object, as `predict.py` does; else all that metrics
+            count.
 
     Returns:
         (H, W, 3) uint8 BGR.
@@ -152,7 +155,8 @@ def sheet(
 
 
 class Pair:
-    """Draws the truth and the detections of one image, coloured by what they are worth at an overlap of 0.5.
+    """Draws the truth and the detections of one image, coloured by what they are worth at an
+    overlap of 0.5.
 
     Args:
         result: The evaluation.
@@ -182,7 +186,9 @@ class Pair:
         self.found_yxyx_px = yxyx_from_xywh(result.detections.boxes_xywh_px[self.detections])
 
     def draw_truth(self, image: Image, scale: float) -> Image:
-        """Draw the boxes that are labelled: found by a drawn detection, missed (broken lines), or of a crowd."""
+        """Draw the boxes that are labelled: found by a drawn detection, missed (broken lines), or
+        of a crowd.
+        """
         truth, boxes = self.result.truth, self.boxes
         missed = ~np.isin(boxes, self.result.matches.owner[self.detections])
         crowd = truth.iscrowd[boxes]

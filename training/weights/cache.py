@@ -1,6 +1,8 @@
-"""The folder that fetched weights lie in: where it is, its lock, and the hashes pinned on first use.
+"""The folder that fetched weights lie in: where it is, its lock, and the hashes pinned on first
+use.
 
-The bytes come from `download.py`; what is checked of them before they lie here is `fetch.py`'s business.
+The bytes come from `download.py`; what is checked of them before they lie here is `fetch.py`'s
+business.
 """
 
 from __future__ import annotations
@@ -42,7 +44,8 @@ class Cache:
         return self.path(entry).with_name(entry.file_name + ".part")
 
     def expected(self, entry: Entry) -> str | None:
-        """The sha256 that the file must have: the registry's, or the one pinned when it was first fetched.
+        """The sha256 that the file must have: the registry's, or the one pinned when it was first
+        fetched.
 
         Raises:
             CheckpointError: If the file of pinned hashes is damaged.

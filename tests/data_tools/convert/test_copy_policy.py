@@ -1,4 +1,6 @@
-"""Copies of pictures in a raw set: each kind is named in the audit, and left out as the policy says."""
+"""Copies of pictures in a raw set: each kind is named in the audit, and left out as the policy
+says.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ SPLITS = {n: SplitSettings(annotations=f"{n}.json", images="images") for n in ("
 
 @pytest.fixture
 def raw(tmp_path: Path) -> Path:
-    """Train: 2 has the bytes of 1 and another box, 3 the pixels of 1, 4 is 5 made darker. Val: 11 is 5, 12 is new."""
+    """Train: 2 has the bytes of 1 and another box, 3 the pixels of 1, 4 is 5 made darker. Val: 11
+    is 5, 12 is new.
+    """
     root = tmp_path / "raw"
     train, val = (
         [image_entry(k, 80, 120) for k in range(1, 7)],

@@ -1,4 +1,6 @@
-"""Pictures of one converted set that are in another are found from manifests, or from shards of older versions."""
+"""Pictures of one converted set that are in another are found from manifests, or from shards of
+older versions.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,9 @@ def write_set(root: Path, seeds: list[int], boxes: dict[int, list[float]] | None
 
 @pytest.fixture(scope="module")
 def sets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """`one` and `two` share 1/2 (bytes, another box), 3/1 (pixels), 5/4 (altered); hashes of all kinds."""
+    """`one` and `two` share 1/2 (bytes, another box), 3/1 (pixels), 5/4 (altered); hashes of all
+    kinds.
+    """
     root = tmp_path_factory.mktemp("leaks")
     write_set(root / "raw_one", [1, 2, 3, 4, 5])
     write_set(root / "raw_two", [3, 1, 8, 5], {2: [10.0, 10.0, 40.0, 33.0]})

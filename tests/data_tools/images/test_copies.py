@@ -1,4 +1,6 @@
-"""Copies of pictures: hashes of altered pictures, and the search held against a loop over all pairs."""
+"""Copies of pictures: hashes of altered pictures, and the search held against a loop over all
+pairs.
+"""
 
 from __future__ import annotations
 
@@ -77,7 +79,9 @@ def test_the_pool_keeps_the_order() -> None:
 def oracle(
     rank: list[int], digests: list[bytes], hashes: list[bytes], pixels: list[bytes]
 ) -> tuple[list[Copy], list[Copy]]:
-    """Every picture with every other: equal bytes before equal pixels before the fewest bits, then the first."""
+    """Every picture with every other: equal bytes before equal pixels before the fewest bits, then
+    the first.
+    """
     lists: tuple[list[Copy], list[Copy]] = ([], [])
     for i in range(len(rank)):
         for part, found in enumerate(lists):

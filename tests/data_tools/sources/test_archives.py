@@ -1,4 +1,6 @@
-"""A set in archives is converted to the very set that its unpacked folders become; bad archives are refused."""
+"""A set in archives is converted to the very set that its unpacked folders become; bad archives are
+refused.
+"""
 
 from __future__ import annotations
 

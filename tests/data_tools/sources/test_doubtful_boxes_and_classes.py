@@ -1,4 +1,6 @@
-"""What is legal and hardly meant: copies of boxes, areas of nothing, classes that look alike or that nothing uses."""
+"""What is legal and hardly meant: copies of boxes, areas of nothing, classes that look alike or
+that nothing uses.
+"""
 
 from __future__ import annotations
 

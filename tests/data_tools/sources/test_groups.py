@@ -1,4 +1,6 @@
-"""`dataset.group`: images of one group stay on one side of a cut by fraction; the audit suggests one."""
+"""`dataset.group`: images of one group stay on one side of a cut by fraction; the audit suggests
+one.
+"""
 
 from __future__ import annotations
 

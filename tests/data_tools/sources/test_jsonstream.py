@@ -1,4 +1,6 @@
-"""The reader of long JSON lists says what the standard library says, entry by entry, and where a file breaks."""
+"""The reader of long JSON lists says what the standard library says, entry by entry, and where a
+file breaks.
+"""
 
 from __future__ import annotations
 

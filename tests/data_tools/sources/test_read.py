@@ -306,7 +306,9 @@ def test_voc_bad_xml(tmp_path: Path) -> None:
 
 
 def test_voc_suffix_in_capitals_and_what_was_found(tmp_path: Path) -> None:
-    """Images whose annotations cannot be read count among those found: `max_skipped` is a share of them."""
+    """Images whose annotations cannot be read count among those found: `max_skipped` is a share of
+    them.
+    """
     good = voc_xml([("x", (1, 1, 9, 9))])
     write_voc(tmp_path, {"a": good, "b": BOMB, "c": good.replace("<xmin>1", "<xmin>?")}, ["a.jpg"])
     (tmp_path / "Annotations" / "a.xml").rename(tmp_path / "Annotations" / "a.XML")
@@ -317,7 +319,9 @@ def test_voc_suffix_in_capitals_and_what_was_found(tmp_path: Path) -> None:
 
 
 def test_file_names_that_are_no_text(tmp_path: Path) -> None:
-    r"""A name in Latin-1, as old archives have them, and `\ud800` in JSON: reported, never a traceback."""
+    r"""A name in Latin-1, as old archives have them, and `\ud800` in JSON: reported, never a
+    traceback.
+    """
     name = os.fsdecode(b"k\xe4fer")
     write_voc(tmp_path, {"a": voc_xml([]), name: voc_xml([])}, ["a.jpg"])
     split = voc(tmp_path).splits[0]

@@ -58,7 +58,9 @@ def test_equals_the_loop_over_classes_in_both_protocols() -> None:
 def one_name_oracle(
     boxes: np.ndarray, scores: np.ndarray, height: int, width: int, protocol: Protocol
 ) -> list[tuple]:
-    """The best class of each box; then the loop class by class; then the loop over all that is left."""
+    """The best class of each box; then the loop class by class; then the loop over all that is
+    left.
+    """
     only_best = np.zeros_like(scores)
     label = 1 + scores[:, 1:].argmax(axis=1)
     only_best[np.arange(len(scores)), label] = scores[np.arange(len(scores)), label]

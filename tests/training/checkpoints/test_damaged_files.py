@@ -1,4 +1,6 @@
-"""What a run and an export leave behind - cards, black boxes, logs, metadata - with something wrong in it."""
+"""What a run and an export leave behind - cards, black boxes, logs, metadata - with something wrong
+in it.
+"""
 
 from __future__ import annotations
 

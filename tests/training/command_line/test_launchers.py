@@ -1,4 +1,6 @@
-"""Hydra's launchers convert the parts of a set as one run after the other does; a missing one names its package."""
+"""Hydra's launchers convert the parts of a set as one run after the other does; a missing one names
+its package.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Settings of the optimizer and of the log, from the command line to what they change in a run.
 
-What each computes is tested with its cell (`test_step.py`, `test_optimizer.py`); here a setting that gets
-lost on its way fails. Skipped steps are in `test_skipped_steps.py`.
+What each computes is tested with its cell (`test_step.py`, `test_optimizer.py`); here a setting
+that gets lost on its way fails. Skipped steps are in `test_skipped_steps.py`.
 """
 
 from __future__ import annotations
@@ -160,7 +160,8 @@ def test_accumulate_the_norms_see_the_parts_one_after_the_other(finished: Finish
         np.testing.assert_allclose(
             finished.live[0][name], value, rtol=2e-3, atol=1e-4, err_msg=name
         )
-    # The first norm's, which no other norm's rounding reaches: neither one part nor the whole batch.
+    # The first norm's, which no other norm's rounding reaches: neither one part nor the whole
+    # batch.
     name = next(iter(twice))
     assert (
         np.abs(once[name] - twice[name]).max()

@@ -1,4 +1,6 @@
-"""Text settings are taken as they were typed: numbers, words of YAML, any alphabet, signs of the grammar."""
+"""Text settings are taken as they were typed: numbers, words of YAML, any alphabet, signs of the
+grammar.
+"""
 
 from __future__ import annotations
 

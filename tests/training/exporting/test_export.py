@@ -1,4 +1,6 @@
-"""Exported files compute what the checkpoint computes; parity is measured, and its failure is an error."""
+"""Exported files compute what the checkpoint computes; parity is measured, and its failure is an
+error.
+"""
 
 from __future__ import annotations
 

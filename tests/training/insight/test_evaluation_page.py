@@ -1,4 +1,6 @@
-"""`report.html` of an evaluation: what stands in it, how large it gets, and (slow) that a browser shows it."""
+"""`report.html` of an evaluation: what stands in it, how large it gets, and (slow) that a browser
+shows it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Labels in doubt: broken on purpose, found again, and mended through `convert.py exclude=suspects.csv`."""
+"""Labels in doubt: broken on purpose, found again, and mended through `convert.py
+exclude=suspects.csv`.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ def true_labels(rng: np.random.Generator) -> list[dict[str, Any]]:
 
 
 def detections(labels: list[dict[str, Any]], rng: np.random.Generator) -> list[dict[str, Any]]:
-    """What a good detector finds: all but a few boxes, edges a pixel or two off, some faint nonsense."""
+    """What a good detector finds: all but a few boxes, edges a pixel or two off, some faint
+    nonsense.
+    """
     rows = []
     for label in labels:
         if rng.random() < 0.97:

@@ -172,7 +172,9 @@ def test_settings_that_cannot_work(field: str, value: object) -> None:
 
 
 def test_equal_elements_have_equal_bits_wherever_they_are() -> None:
-    """Threads share a tensor out in ways that change from call to call: ends of shares must not show."""
+    """Threads share a tensor out in ways that change from call to call: ends of shares must not
+    show.
+    """
     values = (np.random.default_rng(0).standard_normal(1009) * 4).astype(np.float32)
     x = np.resize(values, 4 * 1917 * 7 + 3)
     rows = np.resize(values.repeat(2).reshape(-1, 2) * [1, -0.3], (len(x), 2)).astype(np.float32)
@@ -197,7 +199,9 @@ def test_softplus_and_its_gradient_at_zero_and_far_out() -> None:
 
 @pytest.mark.parametrize("kind", ["focal", "multibox"])
 def test_a_call_has_the_bits_of_the_calls_before(kind: str) -> None:
-    """MindSpore tries other shares of its threads at the 6th, 11th, ... 26th call, as a resumed run does not."""
+    """MindSpore tries other shares of its threads at the 6th, 11th, ... 26th call, as a resumed run
+    does not.
+    """
     rng = np.random.default_rng(0)
     shape = (
         4,

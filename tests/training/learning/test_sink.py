@@ -1,4 +1,6 @@
-"""Sinking: the same bits as step by step, nothing after a step that is not finite, Ascend's queue faked."""
+"""Sinking: the same bits as step by step, nothing after a step that is not finite, Ascend's queue
+faked.
+"""
 
 from __future__ import annotations
 

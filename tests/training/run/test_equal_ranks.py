@@ -1,19 +1,22 @@
 """N devices are one device: the same losses, gradients and weights at the same global batch.
 
-Sums over devices are taken in another order, so they differ in the last bit of float32. What 20 steps make
-of that bit depends on the weights they start from. With the statistics of the batch, the first steps from
-random weights multiply a difference by up to ten each: by step 20 the loss is off by 2 %, and it is so too
-on one device that gets the images of each batch in another order. Nothing can be told from such a run.
-Hence these runs start from weights that one device has trained for 40 steps, at a quarter of that rate.
-What is left are single ReLUs that the last bit puts on the other side of their corner: of some million
-activations in 20 steps it is about one, and it shows in a few channels' gradients. Tolerances:
+Sums over devices are taken in another order, so they differ in the last bit of float32. What 20
+steps make of that bit depends on the weights they start from. With the statistics of the batch, the
+first steps from random weights multiply a difference by up to ten each: by step 20 the loss is off
+by 2 %, and it is so too on one device that gets the images of each batch in another order. Nothing
+can be told from such a run. Hence these runs start from weights that one device has trained for 40
+steps, at a quarter of that rate. What is left are single ReLUs that the last bit puts on the other
+side of their corner: of some million activations in 20 steps it is about one, and it shows in a few
+channels' gradients. Tolerances:
 
 - the first step, before a weight has moved: loss within 1e-6;
-- all steps: losses within 2e-4, gradient norms within 5e-3 (shuffled on one device: up to 7e-5 and 1e-3);
-- weights at the end, relative to how far they moved: the whole network within 5e-3, each tensor within 0.05
-  (shuffled on one device: up to 5e-4 and 0.01).
+- all steps: losses within 2e-4, gradient norms within 5e-3 (shuffled on one device: up to 7e-5 and
+  1e-3);
+- weights at the end, relative to how far they moved: the whole network within 5e-3, each tensor
+  within 0.05 (shuffled on one device: up to 5e-4 and 0.01).
 
-Statistics of each device alone are off by some 6 % in the loss and a third in the weights; a test shows it.
+Statistics of each device alone are off by some 6 % in the loss and a third in the weights; a test
+shows it.
 """
 
 from __future__ import annotations
@@ -113,7 +116,9 @@ class Apart:
 
 
 def apart(one: Path, many: Path, first: Path) -> Apart:
-    """Compare two runs that started from the same weights; the images of each step must be the same."""
+    """Compare two runs that started from the same weights; the images of each step must be the
+    same.
+    """
     expected, got = read_run(one), read_run(many)
     assert [line["step"] for line in got] == list(range(1, STEPS + 1))
     assert [line["positives"] for line in got] == [line["positives"] for line in expected]
@@ -192,7 +197,8 @@ def test_positives_are_counted_over_the_global_batch(run: Runner, data: Path) ->
         pipeline.close()
     logged = [line["positives"] for line in read_run(run(2, "model.norm=frozen"))]
     assert logged == [a + b for a, b in zip(*counts, strict=True)]
-    # A mean over devices that each divide by their own would be another loss: the counts are uneven.
+    # A mean over devices that each divide by their own would be another loss: the counts are
+    # uneven.
     assert max(abs(a - b) / (a + b) for a, b in zip(*counts, strict=True)) > 0.1
 
 

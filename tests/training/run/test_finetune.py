@@ -1,4 +1,6 @@
-"""Fine-tuning on other classes: the checkpoint's network, a backbone that rests, then learns slowly."""
+"""Fine-tuning on other classes: the checkpoint's network, a backbone that rests, then learns
+slowly.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The loss on held-out images: that of training on whole images, the same for any batches, told and logged."""
+"""The loss on held-out images: that of training on whole images, the same for any batches, told and
+logged.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +67,9 @@ def test_targets_are_those_of_training_without_augmentation(split: ConvertedSpli
 
 
 def slow_focal(loc: Any, logits: Any, targets: Any, labels: Any) -> tuple[float, float]:
-    """The focal loss and smooth L1 of one image in float64, class by class as the papers write them."""
+    """The focal loss and smooth L1 of one image in float64, class by class as the papers write
+    them.
+    """
     kind = LossSettings()
     counted = labels >= 0
     right = np.zeros(logits.shape, bool)

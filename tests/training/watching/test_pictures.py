@@ -52,7 +52,8 @@ def test_sheet_shows_truth_beside_prediction(
     write_prediction_sheet(tmp_path / "p.png", split, result, count=4)
     sheet = cv2.imread(str(tmp_path / "p.png"))
     assert sheet is not None and 1000 < sheet.shape[1] <= 1900 and sheet.shape[0] <= 1010
-    # With nothing found the right half of a pair is the bare image, and all boxes on the left are missed.
+    # With nothing found the right half of a pair is the bare image, and all boxes on the left are
+    # missed.
     empty = result.detections
     none = {f.name: getattr(empty, f.name)[:0] for f in dataclasses.fields(empty)}
     bare = score(result.truth, type(empty)(**none), type(empty)(**none))

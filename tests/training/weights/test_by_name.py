@@ -1,4 +1,6 @@
-"""`hub:NAME` wherever a checkpoint is asked for, from a server on this machine; the seed's own lines; the ledger."""
+"""`hub:NAME` wherever a checkpoint is asked for, from a server on this machine; the seed's own
+lines; the ledger.
+"""
 
 from __future__ import annotations
 
@@ -353,7 +355,9 @@ def test_finetuning_takes_the_network_of_a_name(hub: FileServer) -> None:
 def test_back_out_bit_by_bit(
     names: str, hub: FileServer, files: dict[str, bytes], tmp_path: Path
 ) -> None:
-    """hub: -> safetensors under our names or theirs -> the very weights; the ledger says what became of them."""
+    """hub: -> safetensors under our names or theirs -> the very weights; the ledger says what
+    became of them.
+    """
     out = tmp_path / "out.safetensors"
     hub_name = "hub:ssdlite320_mobilenet_v3_large"
     assert (
