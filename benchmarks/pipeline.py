@@ -89,7 +89,9 @@ def run(arguments: argparse.Namespace, folder: Path) -> Result:
     kinds = [arguments.worker_kind] if arguments.worker_kind else list(WORKER_KINDS)
     rounds, steps = (3, 6) if quick else (9, 48)
     by_kind = {
-        kind: _rates(split, small, PipelineSettings(workers=cores, worker_kind=kind), cores, rounds, steps)
+        kind: _rates(
+            split, small, PipelineSettings(workers=cores, worker_kind=kind), cores, rounds, steps
+        )
         for kind in kinds
     }  # fmt: skip
     ratios = {kind: rates[:, 1:] / rates[:, :1] for kind, rates in by_kind.items()}
@@ -117,7 +119,8 @@ def run(arguments: argparse.Namespace, folder: Path) -> Result:
     print_table(
         f"Matching {MATCH_BOXES} boxes",
         ["anchors", "ours ms", "in a batch, encoded, ms", "plain loop ms", "same result"],
-        [[m["anchors"], m["ours_ms"], m["encode_ms"], m["loop_ms"], m["same"]] for m in matching.values()],
+        [[m["anchors"], m["ours_ms"], m["encode_ms"], m["loop_ms"], m["same"]]
+         for m in matching.values()],
     )  # fmt: skip
     growth = _memory_growth(folder, epochs=10 if quick else 50)
     print(f"\nMemory over {10 if quick else 50} epochs: {growth:+.1f} MiB")

@@ -83,7 +83,7 @@ def loop_over_classes(output: Output, protocol: Protocol) -> list[tuple[float, i
 
 
 def same(loop: list[tuple[float, int, int]], ours: Detections, output: Output) -> bool:
-    """Whether both sides found the same boxes with the same labels and scores, in the same order."""
+    """Whether both sides give the same boxes, labels and scores in the same order."""
     boxes = output[0][[anchor for _, _, anchor in loop]].astype(np.float64)
     return (
         ours.labels.tolist() == [label for _, label, _ in loop]
@@ -140,7 +140,7 @@ def synthetic_set(images: int, seed: int = 0) -> tuple[list[dict[str, Any]], Det
 
 
 def measure_ap(images: int) -> dict[str, Any]:
-    """Time our AP and pycocotools' on the same detections, from loaded ground truth to the numbers."""
+    """Time our AP and pycocotools' on the same detections, from loaded ground truth to figures."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 

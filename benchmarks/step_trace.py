@@ -70,7 +70,10 @@ def trace_our_kernels() -> None:
             result = work(self, x, weight, *others)
             milliseconds = 1e3 * (perf_counter() - begun)
             n, channels, height, width = x.shape
-            shape = f"mb{n}_g{channels}ic{channels}oc{channels}_ih{height}iw{width}kh{weight.shape[-1]}sh{others[-1]}"
+            shape = (
+                f"mb{n}_g{channels}ic{channels}oc{channels}_ih{height}iw{width}"
+                f"kh{weight.shape[-1]}sh{others[-1]}"
+            )
             line = ["ours_verbose", "exec", "cpu", "convolution", "numba", direction, shape]
             print(*line, f"{milliseconds:.4f}", sep=",", flush=True)
             return result

@@ -14,14 +14,17 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 SOURCES = sorted(
     [
         *REPOSITORY.glob("*.py"),
-        *(p for room in ("data_tools", "training", "benchmarks") for p in REPOSITORY.glob(f"{room}/**/*.py")),
+        *REPOSITORY.glob("data_tools/**/*.py"),
+        *REPOSITORY.glob("training/**/*.py"),
+        *REPOSITORY.glob("benchmarks/**/*.py"),
     ]
-)  # fmt: skip
-RUN_STORED_CODE = {"pickle", "cPickle", "shelve", "marshal", "dill", "cloudpickle", "joblib", "torch.load",
-                   "pandas.read_pickle", "runpy", "code"}  # fmt: skip
-MAY_START_PROGRAMS = {"training/launch/__main__.py", "training/process/ascend_host.py", "benchmarks/archives.py", "benchmarks/convert.py",
-                      "benchmarks/scaling.py",
-                      "benchmarks/step_trace.py", "benchmarks/torch_twin.py"}  # fmt: skip
+)
+RUN_STORED_CODE = {"pickle", "cPickle", "shelve", "marshal", "dill", "cloudpickle", "joblib",
+                   "torch.load", "pandas.read_pickle", "runpy", "code"}  # fmt: skip
+MAY_START_PROGRAMS = {"training/launch/__main__.py", "training/process/ascend_host.py",
+                      "benchmarks/archives.py", "benchmarks/convert.py",
+                      "benchmarks/scaling.py", "benchmarks/step_trace.py",
+                      "benchmarks/torch_twin.py"}  # fmt: skip
 SHELLS = {
     "os.system",
     "os.popen",

@@ -45,8 +45,8 @@ class TrainSettings:
     max_minutes: Optional[float] = setting(None, "stop and save before this time is up")
     schedule_to: str = setting(
         "recipe",
-        "what the learning rate falls over: recipe (`epochs`), or max_minutes (as many epochs as that leaves "
-        "time for, measured in the first steps)",
+        "what the learning rate falls over: recipe (`epochs`), or max_minutes (as many epochs as "
+        "that leaves time for, measured in the first steps)",
     )
     resume: bool = setting(False, "go on from the newest whole checkpoint in output")
     overwrite: bool = setting(False, "throw away an earlier run in output")
@@ -88,7 +88,8 @@ class TrainSettings:
             self.schedule_to == "recipe" or not self.augment.closing_epochs,
             "augment.closing_epochs",
             self.augment.closing_epochs,
-            "0 with schedule_to=max_minutes: batches are made ahead, before it is known which epochs are the last",
+            "0 with schedule_to=max_minutes: batches are made ahead, before it is known which "
+            "epochs are the last",
         )
         require(self.workers >= 0, "workers", self.workers, "a count >= 0")
         if self.workers:
@@ -105,7 +106,8 @@ class TrainSettings:
             self.early_stop.patience is None or self.evaluate_every_epochs > 0,
             "early_stop.patience",
             self.early_stop.patience,
-            "empty with evaluate_every_epochs=0: without evaluations nothing tells that a run gets no better",
+            "empty with evaluate_every_epochs=0: without evaluations nothing tells that a run gets "
+            "no better",
         )
         require(
             not (self.resume and self.overwrite),

@@ -76,7 +76,8 @@ def render(report: dict[str, Any], settings: ConvertSettings) -> str:
             lines.append(f"  {'defect':<26}{'count':>7}  {'policy':<8}meaning")
         for kind, actions in split["defects"].items():
             lines.append(
-                f"  {kind:<26}{sum(actions.values()):>7}  {log.action(kind):<8}{KINDS[kind].meaning}"
+                f"  {kind:<26}{sum(actions.values()):>7}  "
+                f"{log.action(kind):<8}{KINDS[kind].meaning}"
             )
         lines.append(_class_lines(split["boxes_by_class"]))
         sizes = ", ".join(f"{count} {size}" for size, count in split["boxes_by_size"].items())
@@ -111,11 +112,12 @@ def _histogram_lines(title: str, counts: dict[str, int]) -> list[str]:
 def _coverage_lines(coverage: dict[str, dict[str, float]], model: str) -> list[str]:
     lines = [
         f"  default boxes of {model} over the objects:",
-        f"    {'size':<9}{'objects':>8}{'>= 0.5':>9}{'>= 0.4':>9}{'forced only':>13}{'unmatched':>11}",
+        "    "
+        f"{'size':<9}{'objects':>8}{'>= 0.5':>9}{'>= 0.4':>9}{'forced only':>13}{'unmatched':>11}",
     ]
     for size, row in coverage.items():
         lines.append(
-            f"    {size:<9}{row['objects']:>8}{row['at_least_0.5']:>9.1%}{row['at_least_0.4']:>9.1%}"
-            f"{row['forced_only']:>13.1%}{row['unmatched']:>11.1%}"
+            "    "
+            f"{size:<9}{row['objects']:>8}{row['at_least_0.5']:>9.1%}{row['at_least_0.4']:>9.1%}{row['forced_only']:>13.1%}{row['unmatched']:>11.1%}"
         )
     return lines

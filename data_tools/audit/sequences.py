@@ -20,7 +20,9 @@ _FEWEST_FRAMES = 3
 """A series has so many images at least, in the middle of all series."""
 
 _MOST_GAP = 3.0
-"""And their numbers lie so close on average: videos are thinned out, numbers of unrelated images are far apart."""
+"""And their numbers lie so close on average: videos are thinned out, numbers of unrelated images
+are far apart.
+"""
 
 
 def find_sequences(names: Mapping[str, Sequence[str]]) -> dict[str, Any] | None:
@@ -74,8 +76,8 @@ def sequence_lines(found: Mapping[str, Any] | None, dataset: DatasetSettings) ->
     ]
     if found["in_several_splits"]:
         lines.append(
-            f"  {found['in_several_splits']} of the series lie in several splits: the score on frames next to those "
-            "that were trained on is too good"
+            f"  {found['in_several_splits']} of the series lie in several splits: the score on "
+            "frames next to those that were trained on is too good"
         )
     cut = any(split.fraction is not None for split in dataset.splits.values())
     if not dataset.group and (cut or found["in_several_splits"]):

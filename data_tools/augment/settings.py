@@ -28,8 +28,8 @@ class AugmentSettings:
 
     crop: str = setting(
         "published",
-        "Random crop: none; published (as the published tools do it: their test does not enforce the "
-        "overlap floor); paper (the floor holds for the best kept box, as in the SSD paper).",
+        "Random crop: none; published (as the published tools do it: their test does not enforce "
+        "the overlap floor); paper (the floor holds for the best kept box, as in the SSD paper).",
     )
     crop_min_overlaps: list[float] = setting(
         [0.1, 0.3, 0.5, 0.7, 0.9],
@@ -45,8 +45,8 @@ class AugmentSettings:
     crop_trials: int = setting(50, "Crops tried for an image before it is left whole.")
     crop_slack: float = setting(
         0.2,
-        "crop=published only: a crop is refused when some box overlaps less than the floor AND some "
-        "box overlaps more than the floor plus this.",
+        "crop=published only: a crop is refused when some box overlaps less than the floor AND "
+        "some box overlaps more than the floor plus this.",
     )
     expand_probability: float = setting(
         0.0, "Share of images placed on a larger canvas before the crop (zooming out)."
@@ -87,7 +87,8 @@ class AugmentSettings:
     )
     affine_probability: float = setting(
         0.0,
-        "Share of images that are turned, scaled, sheared and shifted (boxes: upright ones around).",
+        "Share of images that are turned, scaled, sheared and shifted (boxes: upright ones around)."
+        "",
     )
     affine_degrees: float = setting(5.0, "affine: turned by -x .. x degrees.")
     affine_scale: list[float] = setting([0.8, 1.25], "affine: smallest and largest scale.")

@@ -46,8 +46,8 @@ def like_parent(
         policy = build(PolicySettings, parts[0]["policy"])
     except (KeyError, ValueError) as error:
         raise DataError(
-            f"extend={settings.extend} retry=true: the set does not say how it was made ({error}). Name the "
-            "raw data set instead of retry=true: dataset=KIND dataset.root=DIR."
+            f"extend={settings.extend} retry=true: the set does not say how it was made ({error}). "
+            "Name the raw data set instead of retry=true: dataset=KIND dataset.root=DIR."
         ) from error
     return replace(settings, dataset=dataset, image=image, policy=policy)
 
@@ -62,14 +62,15 @@ def refuse_other_settings(settings: ConvertSettings, parents: Mapping[str, Conve
     for name, split in parents.items():
         if split.manifest.format != FORMAT or not split.manifest.settings:
             raise DataError(
-                f"extend={settings.extend}: split {name} holds shards of the published tools, which have no "
-                "place for what new rows need. Convert the raw data set anew."
+                f"extend={settings.extend}: split {name} holds shards of the published tools, "
+                "which have no place for what new rows need. Convert the raw data set anew."
             )
         lines = differences(_deciding(split.manifest.settings), now)
         if lines:
             listed = "\n".join(f"  {line}" for line in lines)
             raise DataError(
-                f"extend={settings.extend}: its split {name} was made with other settings:\n{listed}\n"
+                f"extend={settings.extend}: its split {name} was made with other "
+                f"settings:\n{listed}\n"
                 "Give those of the set, so that old and new rows are made alike."
             )
 
@@ -104,8 +105,8 @@ def with_parent(
     if refused:
         kept = [entry.name for entry in found.classes if entry.name in old]
         raise DataError(
-            f"the source has classes that the set has not: {', '.join(refused[:10])}. The labels of the set's "
-            f"{len(old)} classes stay, so new ones come last: name them, "
+            f"the source has classes that the set has not: {', '.join(refused[:10])}. The labels "
+            f"of the set's {len(old)} classes stay, so new ones come last: name them, "
             f"'dataset.classes=[{','.join([*kept, *refused])}]', or leave them out, "
             f"'dataset.classes=[{','.join(kept)}]'."
         )

@@ -211,8 +211,10 @@ def _refuse_empty(
     if boxes and lost > allowed:
         raise PolicyError(
             f"split {split.name!r}: {lost} of its {boxes} boxes would be left out for defects"
-            f"{'' if lost == boxes else f', more than max_skipped={max_skipped:g} allows'}. Where they went:\n"
-            f"{_where_boxes_went(report)}\nThe first defects:\n{lines}\nSee all of them with check=true."
+            f"{'' if lost == boxes else f', more than max_skipped={max_skipped:g} allows'}. Where "
+            "they went:\n"
+            f"{_where_boxes_went(report)}\nThe first defects:\n{lines}\nSee all of them with "
+            "check=true."
         )
 
 

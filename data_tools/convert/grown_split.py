@@ -142,7 +142,7 @@ def _comparing(
 def _numbered(
     name: str, fresh: SampleTable, truth: SampleTable, table: SampleTable, match: Match
 ) -> SampleTable:
-    """Give new images and annotations ids that are not taken: their own, or those after the set's."""
+    """Give new images and annotations ids that are free: their own, or those after the set's."""
     same = all(table.image_ids[k] == truth.image_ids[place] for k, place in match.old.items())
     if not same or np.isin(fresh.image_ids, truth.image_ids).any():
         first = int(truth.image_ids.max(initial=0)) + 1

@@ -150,8 +150,8 @@ def make_plan(settings: ConvertSettings, raw: RawDataset) -> tuple[Plan, dict[st
     """
     if not raw.classes.classes:
         raise DataError(
-            "the data set has no class: no annotation of any split has a box that can be read. Look for the "
-            "reason with check=true."
+            "the data set has no class: no annotation of any split has a box that can be read. "
+            "Look for the reason with check=true."
         )
     planned = [_plan_split(split, settings) for split in raw.splits]
     plan = Plan(settings.content(), raw.classes.classes, tuple(p for p, _ in planned))
@@ -166,15 +166,15 @@ def _plan_split(split: RawSplit, settings: ConvertSettings) -> tuple[SplitPlan, 
         if not len(split.table) and log.defects:
             lines = "\n".join(f"  {defect.line()}" for defect in log.defects[:5])
             raise DataError(
-                f"split {split.name!r}: none of its {split.found['images']} images can be used; all were "
-                f"left out when the annotations were read. The first defects:\n{lines}\n"
+                f"split {split.name!r}: none of its {split.found['images']} images can be used; "
+                f"all were left out when the annotations were read. The first defects:\n{lines}\n"
                 "See all of them with check=true."
             )
         where = "" if split.table.images else f" below {split.table.root}"
         seen = f" The first defect: {log.defects[0].line()}." if log.defects else ""
         raise DataError(
-            f"split {split.name!r}: none of its {split.found['images']} images is there{where}. Check "
-            f"dataset.root and dataset.splits.{split.name}.images.{seen}"
+            f"split {split.name!r}: none of its {split.found['images']} images is there{where}. "
+            f"Check dataset.root and dataset.splits.{split.name}.images.{seen}"
         )
     source: dict[str, Any] = {
         "kind": settings.dataset.kind,
@@ -262,7 +262,7 @@ def measure_files(table: SampleTable, log: DefectLog) -> tuple[SampleTable, npt.
 def _page_bytes(
     sizes: npt.NDArray[np.int64], num_boxes: npt.NDArray[np.int64], bounds: tuple[int, ...]
 ) -> int:
-    """The smallest power of two that the largest row fits, and that keeps a shard's header short."""
+    """The smallest power of two that the largest row fits and that keeps shard headers short."""
     rows = max(np.diff(np.array(bounds)))
     total = max(int(sizes[a:b].sum()) for a, b in itertools.pairwise(bounds))
     largest = int(sizes.max()) + 64 * int(num_boxes.max(initial=0))

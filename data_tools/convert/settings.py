@@ -39,9 +39,9 @@ class ImageSettings:
     )
     hashes: str = setting(
         "bytes",
-        "hashes in the manifest, by which leaks=[SET,SET] compares sets without their pictures: of the bytes, "
-        "also of what pictures show (decodes each; finds copies that were altered), or none; the "
-        "fingerprint does not depend on it",
+        "hashes in the manifest, by which leaks=[SET,SET] compares sets without their pictures: of "
+        "the bytes, also of what pictures show (decodes each; finds copies that were altered), or "
+        "none; the fingerprint does not depend on it",
     )
 
     def __post_init__(self) -> None:
@@ -112,8 +112,9 @@ class ConvertSettings:
     policy: PolicySettings = setting(PolicySettings(), "what is done about each kind of defect")
     exclude: str = setting(
         "",
-        "file of corrections, e.g. suspects.csv of eval.py after a look: images and boxes to leave out, "
-        "classes and boxes to change or add; or a file with the name of an image to leave out a line",
+        "file of corrections, e.g. suspects.csv of eval.py after a look: images and boxes to leave "
+        "out, classes and boxes to change or add; or a file with the name of an image to leave out "
+        "a line",
     )
     max_skipped: float = setting(
         0.5, "stop if more than this share of a split of 100 images or more would be skipped"
@@ -132,18 +133,19 @@ class ConvertSettings:
     upgrade: str = setting("", "folder of shards of the published tools to write a manifest for")
     extend: str = setting(
         "",
-        "folder of a converted set to add images to: `out` holds its shards, unchanged, and new ones for "
-        "what `dataset` has besides",
+        "folder of a converted set to add images to: `out` holds its shards, unchanged, and new "
+        "ones for what `dataset` has besides",
     )
     retry: bool = setting(
         False,
-        "extend: add the images that the set skipped and that are mended now; made as the set was, only "
-        "dataset.root is to be given",
+        "extend: add the images that the set skipped and that are mended now; made as the set was, "
+        "only dataset.root is to be given",
     )
     unpack: str = setting("", "folder of a converted set to write to `out` for other tools")
     diff: list[str] = setting(
         [],
-        "two folders of converted sets, before and after, to compare: images, boxes, classes; to `out`",
+        "two folders of converted sets, before and after, to compare: images, boxes, classes; to "
+        "`out`",
     )
     leaks: list[str] = setting(
         [],
@@ -182,7 +184,7 @@ class ConvertSettings:
         )
 
     def content(self) -> dict[str, Any]:
-        """The settings that decide the content of the set, for the manifest: no paths, no workers."""
+        """The settings that decide the set's content, for the manifest: no paths, no workers."""
         dataset = asdict(self.dataset)
         del dataset["root"], dataset["only"]
         for key in LATER_SETTINGS:

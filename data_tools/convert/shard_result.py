@@ -46,7 +46,7 @@ class ShardResult:
 
 
 def write_result(path: Path, result: Mapping[str, Any]) -> None:
-    """Write a result, whole or not at all, with a hash of itself: it may travel between machines."""
+    """Write a result, whole or not at all, with its own hash: it may travel between machines."""
     write_atomic(path, _dump({**result, "seal": _seal(result)}))
 
 

@@ -99,8 +99,8 @@ def convert_shard(task: ShardTask, tick: Tick) -> None:
         write_result(task.state, result)
     except OSError as error:
         raise DataError(
-            f"{task.folder / task.name}: cannot be written ({error.strerror or error}). Finished shards "
-            "are kept: make room or pick another `out`, then run the same command again."
+            f"{task.folder / task.name}: cannot be written ({error.strerror or error}). Finished "
+            "shards are kept: make room or pick another `out`, then run the same command again."
         ) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -121,7 +121,8 @@ class _Voc(LabelWriter):
         self._write(f"{self._split}/{picture.name}", picture.data)
         base = escape(picture.name.rsplit("/", 1)[-1])
         text = f"<annotation>\n<folder>{self._split}</folder>\n<filename>{base}</filename>\n"
-        text += f"<size><width>{sample.width}</width><height>{sample.height}</height><depth>3</depth></size>\n"
+        text += f"<size><width>{sample.width}</width><height>{sample.height}</height>"
+        text += "<depth>3</depth></size>\n"
         for k, (y1, x1, y2, x2) in enumerate(sample.boxes_yxyx_px.tolist()):
             name = escape(self._classes[picture.classes[k]].name)
             text += f"<object><name>{name}</name><difficult>{int(sample.difficult[k])}</difficult>"

@@ -72,8 +72,8 @@ def run_leaks(settings: ConvertSettings) -> int:
     """
     if len(settings.leaks) != 2:
         raise SettingError(
-            f"leaks={settings.leaks}: expected two converted sets or splits, leaks=[SET,OTHER], such as "
-            "leaks=[DATA/train,DATA/val]."
+            f"leaks={settings.leaks}: expected two converted sets or splits, leaks=[SET,OTHER], "
+            "such as leaks=[DATA/train,DATA/val]."
         )
     out = Path(settings.out or "outputs/leaks").expanduser()
     if any(out.glob(f"*/{MANIFEST}")) or (out / MANIFEST).exists():
@@ -84,8 +84,8 @@ def run_leaks(settings: ConvertSettings) -> int:
     )
     if {side.folder.resolve() for side in ours} & {side.folder.resolve() for side in theirs}:
         raise SettingError(
-            f"leaks={settings.leaks}: a split of both is one and the same. Name two that are not, such as "
-            "leaks=[DATA/train,DATA/val]."
+            f"leaks={settings.leaks}: a split of both is one and the same. Name two that are not, "
+            "such as leaks=[DATA/train,DATA/val]."
         )
     make_folder(out, "out")
     found = [row for side in ours for row in _leaks_of(side, theirs)]
@@ -130,7 +130,8 @@ def _side(folder: Path) -> Side:
         if reader is None:
             raise DataError(
                 f"{folder}: its manifest has no hashes of pictures (an older version made it, or "
-                "image.hashes=none) and its shards are not there. Give the whole set, or convert it again."
+                "image.hashes=none) and its shards are not there. Give the whole set, or convert "
+                "it again."
             )
         with HashPool() as pool, Progress(f"hashing {folder}", len(reader)) as bar:
             numbers = []
@@ -148,7 +149,8 @@ def _side(folder: Path) -> Side:
     wanted = table.image_ids.tolist()
     if len(place) != len(wanted) or not set(wanted) <= set(place):
         raise DataError(
-            f"{folder}: annotations.json and the manifest name different images. Copy the set again."
+            f"{folder}: annotations.json and the manifest name different images. Copy the set "
+            "again."
         )
     order = [place[number] for number in wanted]
     return Side(
@@ -223,7 +225,8 @@ def _print_table(
 ) -> None:
     compared = "bytes only" if _without_pictures(ours, theirs) else "bytes and pictures"
     print(f"pictures of {names[0]} that are in {names[1]} ({compared} compared)")
-    widths = f"  {{:<24}}{{:>9}}{{:>{len(BYTES) + 4}}}{{:>{len(PIXELS) + 4}}}{{:>{len(NEAR) + 4}}}{{:>20}}"
+    kinds = "".join(f"{{:>{len(kind) + 4}}}" for kind in (BYTES, PIXELS, NEAR))
+    widths = f"  {{:<24}}{{:>9}}{kinds}{{:>20}}"
     print(widths.format("splits", "images", BYTES, PIXELS, NEAR, "other boxes"))
     for side in ours:
         for other in theirs:
@@ -240,6 +243,7 @@ def _print_table(
             print(widths.format(title, *cells))
     if _without_pictures(ours, theirs):
         print(
-            "Copies that were altered (re-encoded, scaled) were not looked for: a set has neither its shards nor "
-            "hashes of what its pictures show. Convert it with image.hashes=pictures."
+            "Copies that were altered (re-encoded, scaled) were not looked for: a set has neither "
+            "its shards nor hashes of what its pictures show. Convert it with "
+            "image.hashes=pictures."
         )

@@ -79,8 +79,8 @@ def split_folders(root: Path) -> list[Path]:
     partial = root.with_name(root.name + ".partial")
     if not found and partial.exists():
         raise DataError(
-            f"{root}: no converted set yet; {partial} holds an unfinished one. Run the conversion again: it "
-            "goes on where it stopped."
+            f"{root}: no converted set yet; {partial} holds an unfinished one. Run the conversion "
+            "again: it goes on where it stopped."
         )
     if not found and any(root.glob(f"{PART_PREFIX}*")):
         raise DataError(f"{root}: holds parts of a set. Join them: python convert.py merge={root}")
@@ -117,7 +117,7 @@ def verify_split(folder: Path) -> Iterator[str]:
         for shard in manifest.shards:
             ids = truth.image_ids[first : first + shard.rows].tolist() if truth is not None else []
             if ids and (ids[0], ids[-1]) != (shard.first_image_id, shard.last_image_id):
-                ids = []  # the shards of a set that grew take turns: the manifest knows the range only
+                ids = []  # shards of a set that grew take turns: the manifest has the range only
             first += shard.rows
             problems = list(_shard_problems(folder, shard))
             if problems:
@@ -147,7 +147,10 @@ def _file_problem(path: Path, digest: str) -> str:
         return f"{path}: cannot be read ({error.strerror or error})"
     if found == digest:
         return ""
-    return f"{path}: its sha256 is {found[:16]}..., the manifest says {digest[:16]}...: changed or damaged"
+    return (
+        f"{path}: its sha256 is {found[:16]}..., the manifest says {digest[:16]}...: "
+        "changed or damaged"
+    )
 
 
 def _shard_problems(folder: Path, shard: ShardInfo) -> Iterator[str]:
@@ -229,7 +232,8 @@ def _check_hashes(split: ConvertedSplit) -> Iterator[str]:
     for index in range(len(reader)):
         row = reader[index]
         if expected.get(row.image_id) != bytes_hash(row.image.tobytes()):
-            yield f"{split.folder / MANIFEST}: image {row.image_id}: its hash is that of another picture"
+            name = f"{split.folder / MANIFEST}: image {row.image_id}"
+            yield f"{name}: its hash is that of another picture"
 
 
 def _row_problem(row: Row, truth: SampleTable, index: int, label_of: dict[int, int]) -> str:

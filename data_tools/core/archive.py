@@ -26,7 +26,8 @@ SUFFIXES = (".zip", ".tar", *GZIP_SUFFIXES)
 LARGEST_BYTES = 1 << 30
 """No picture and no label file that is read in one go has more."""
 MOST_TIMES = 200
-"""An archive that swells by more than this is a bomb: pictures do not shrink, annotations by ten."""
+"""An archive that swells by more than this is a bomb: pictures do not shrink, annotations by ten.
+"""
 FREE_BYTES = 1 << 30
 """What an archive may hold, swollen as it may be."""
 
@@ -82,14 +83,14 @@ class Archive:
                 held += entry.size
                 if held > max(FREE_BYTES, MOST_TIMES * packed):
                     raise DataError(
-                        f"{path}: {packed} bytes that would become {held} or more: an archive bomb, or no "
-                        "archive of pictures. It is not read."
+                        f"{path}: {packed} bytes that would become {held} or more: an archive "
+                        "bomb, or no archive of pictures. It is not read."
                     )
                 self.entries[name] = entry
         except (OSError, *_NO_ARCHIVE) as error:
             raise DataError(
-                f"{path}: cannot be read as an archive ({str(error) or type(error).__name__}). It is damaged or cut short: copy it again, "
-                "or unpack it and give the folder."
+                f"{path}: cannot be read as an archive ({str(error) or type(error).__name__}). It "
+                "is damaged or cut short: copy it again, or unpack it and give the folder."
             ) from error
         tops = {name.partition("/")[0] for name in self.entries if "/" in name}
         alone = len(tops) == 1 and all("/" in name for name in self.entries)
@@ -105,8 +106,9 @@ class Archive:
                     raise DataError(f"{self._path}: {info.filename} is encrypted. Unpack it first.")
                 if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                     raise DataError(
-                        f"{self._path}: {info.filename} is compressed by method {info.compress_type}; "
-                        "stored and deflated entries are read. Pack it anew, or unpack it."
+                        f"{self._path}: {info.filename} is compressed by method "
+                        f"{info.compress_type}; stored and deflated entries are read. Pack it "
+                        "anew, or unpack it."
                     )
                 yield (
                     name,

@@ -22,7 +22,9 @@ IMAGE_SUFFIXES = (
     *(".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".heic", ".heif", ".mpo"),
     *(".jp2", ".j2k", ".jpx", ".eps", ".psd", ".jxl", ".tga", ".pcx", ".exr", ".hdr", ".dcm"),
 )
-"""Endings, in lower case, of files that are taken for pictures; those of the last line are refused with a line."""
+"""Endings, in lower case, of files that are taken for pictures; those of the last line are refused
+with a line.
+"""
 
 
 def write_atomic(path: Path, text: str) -> None:

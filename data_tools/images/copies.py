@@ -19,7 +19,9 @@ BYTES, PIXELS, NEAR = "equal bytes", "equal pixels", "nearly equal"
 """How two pictures are copies, the surest first."""
 
 _SAME_PIXELS_BITS = 24
-"""A picture without its losses saved as PNG differs from its JPEG by 22 bits at most (decoders scale in different ways)."""
+"""A picture without its losses saved as PNG differs from its JPEG by 22 bits at most (decoders
+scale in different ways).
+"""
 
 _BLOCK = 256
 

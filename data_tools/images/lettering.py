@@ -20,7 +20,8 @@ Image = npt.NDArray[np.uint8]
 
 _NOWHERE = "\U0010fffe"  # no font has this character: it is drawn as the sign of a missing one
 _MANY_ALPHABETS = ("cjk", "sourcehan", "wqy", "droidsansfallback", "unifont", "arialuni", "msyh",
-                   "simhei", "pingfang", "hiragino", "malgun", "nanum", "ipag", "notosans")  # fmt: skip
+                   "simhei", "pingfang", "hiragino", "malgun", "nanum",
+                   "ipag", "notosans")  # fmt: skip
 """Parts of the names of fonts that have letters which matplotlib's lacks; they are tried in this
 order."""
 _LONGEST = 300  # characters of a line that are looked at

@@ -26,13 +26,15 @@ PICTURE_SIZE = 32
 MOST_DIFFERENT_BITS = 40
 """Pictures whose hashes differ in so many of the 256 bits at most are nearly equal.
 
-Measured on 664 photographs and micrographs and 18 alterations of each (docs/data-format.md): copies that were re-encoded, scaled,
-brightened, blurred or given noise differ by 30 bits at most, 99 of 100 with a line of text by 40; of 220,000 pairs of different
-pictures the closest differ by 90.
+Measured on 664 photographs and micrographs and 18 alterations of each (docs/data-format.md): copies
+that were re-encoded, scaled, brightened, blurred or given noise differ by 30 bits at most, 99 of
+100 with a line of text by 40; of 220,000 pairs of different pictures the closest differ by 90.
 """
 
 FLAT = bytes(PICTURE_SIZE)
-"""The hash of a picture without any structure, and of one that does not decode: it is near to nothing."""
+"""The hash of a picture without any structure, and of one that does not decode: it is near to
+nothing.
+"""
 
 _SIDE = 32
 _LOWEST = 16
@@ -128,7 +130,7 @@ class HashPool:
         self._futures.append(self._pool.submit(_both, data, height, width))
 
     def results(self) -> list[tuple[bytes, bytes]]:
-        """Return the hash of the bytes and of the picture, of each that was added, in that order."""
+        """Return the hashes of bytes and picture of each that was added, in that order."""
         return [future.result() for future in self._futures]
 
 

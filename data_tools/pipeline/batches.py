@@ -38,7 +38,9 @@ _MIX_STREAM = (
 )
 
 STAGES = ("read", "choose", "decode", "render", "encode")
-"""What a training image goes through, in this order; `TrainBatch.stage_seconds` has one number for each."""
+"""What a training image goes through, in this order; `TrainBatch.stage_seconds` has one number for
+each.
+"""
 
 
 class Encoder(Protocol):
@@ -57,7 +59,7 @@ class Encoder(Protocol):
         loc_targets: npt.NDArray[np.float32],
         anchor_labels: npt.NDArray[np.int32],
     ) -> None:
-        """Write targets (B, A, 4) and labels (B, A) for boxes (N, 4), given the image of each (N,)."""
+        """Write targets (B, A, 4) and labels (B, A) for boxes (N, 4) of the images (N,)."""
 
 
 @dataclass(frozen=True)

@@ -237,7 +237,8 @@ def verify_shards(split: ConvertedSplit) -> None:
             if sha256_of_file(split.folder / name) != expected:
                 raise DataError(
                     f"{split.folder / name}: its sha256 is not the manifest's. It holds the images "
-                    f"{shard.first_image_id} to {shard.last_image_id}. Copy or convert the set again."
+                    f"{shard.first_image_id} to {shard.last_image_id}. Copy or convert the set "
+                    "again."
                 )
 
 

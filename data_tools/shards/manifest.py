@@ -103,7 +103,7 @@ class Manifest:
         return len(self.classes) + 1
 
     def write(self, folder: Path) -> None:
-        """Write `manifest.json` into `folder` whole or not at all (temporary name, fsync, rename)."""
+        """Write `manifest.json` into `folder` whole or not at all (temporary, fsync, rename)."""
         content = {**dataclasses.asdict(self), "fingerprint": self.fingerprint}
         if not self.hashes:
             del content["hashes"]  # older versions can read a set without them
@@ -174,8 +174,8 @@ def read_manifest(folder: Path) -> Manifest:
         _check_content(manifest)
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(
-            f"{path}: not a manifest of a converted split (its {error} is missing or of another kind). "
-            "Convert again."
+            f"{path}: not a manifest of a converted split (its {error} is missing or of another "
+            "kind). Convert again."
         ) from error
     except ValueError as error:
         if isinstance(error, DataError):
@@ -214,7 +214,8 @@ def _check_content(manifest: Manifest) -> None:
     for name in names:
         if not is_plain_name(name):
             raise ValueError(
-                f"file name {shown(name)} leaves the folder; a split's files lie beside its manifest"
+                f"file name {shown(name)} leaves the folder; a split's files lie beside its "
+                "manifest"
             )
     if len(set(names)) < len(names):
         raise ValueError("it names a file twice")
@@ -249,8 +250,8 @@ def open_split(data: str | Path, split: str) -> ConvertedSplit:
             )
         if path.stat().st_size != shard.bytes:
             raise DataError(
-                f"{path}: {path.stat().st_size} bytes; the manifest says {shard.bytes}. The shard is "
-                f"cut short or was changed. {_images_in(shard)} Copy it again, or convert again."
+                f"{path}: {path.stat().st_size} bytes; the manifest says {shard.bytes}. The shard "
+                f"is cut short or was changed. {_images_in(shard)} Copy it again, or convert again."
             )
     return ConvertedSplit(folder, manifest)
 
@@ -264,15 +265,16 @@ def _where_else(root: Path, split: str) -> str:
     present = sorted(p.parent.name for p in root.glob(f"*/{MANIFEST}"))
     if present:
         return (
-            f"It has the splits {present}: name one of them. For another one, convert the raw data set with "
-            f"dataset.splits.{split} into a new folder; convert.py dataset=NAME --help shows its keys."
+            f"It has the splits {present}: name one of them. For another one, convert the raw data "
+            f"set with dataset.splits.{split} into a new folder; convert.py dataset=NAME --help "
+            "shows its keys."
         )
     found = (
         "It holds no converted split." if root.is_dir() else f"No such folder.{neighbours(root)}"
     )
     return (
-        f"{found} Convert the data set first: python convert.py dataset=coco2017 dataset.root=DIR out=NEW, "
-        "then data=NEW."
+        f"{found} Convert the data set first: python convert.py dataset=coco2017 dataset.root=DIR "
+        "out=NEW, then data=NEW."
     )
 
 

@@ -13,8 +13,8 @@ from collections.abc import Iterable
 from data_tools.shards.manifest import Manifest
 
 IDS, BYTES, PICTURES = "ids", "bytes", "pictures"
-"""Keys of `Manifest.hashes`: image ids (8 bytes each, the lowest first), which say whose the hashes are; hashes of the stored
-bytes (16 bytes each), and of what is seen (32 bytes each)."""
+"""Keys of `Manifest.hashes`: image ids (8 bytes each, the lowest first), which say whose the hashes
+are; hashes of the stored bytes (16 bytes each), and of what is seen (32 bytes each)."""
 
 SIZES = {IDS: 8, BYTES: 16, PICTURES: 32}
 

@@ -22,7 +22,8 @@ _SLACK_PX = 0.01
 """COCO rounds its boxes to 0.01 pixels: a box that sticks out by less is cut without a word."""
 
 _LARGEST_PX = 1e9
-"""No image is so large. Areas of still larger boxes are infinite, and shares of those no numbers."""
+"""No image is so large. Areas of still larger boxes are infinite, and shares of those no numbers.
+"""
 
 
 def check_table(

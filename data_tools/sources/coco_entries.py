@@ -72,8 +72,9 @@ class CocoEntries:
         missing = [key for key in names if key not in lists.keys]
         if missing:
             raise DataError(
-                f"{self._path}: not COCO's layout: it has no {' and no '.join(missing)}; its keys are "
-                f"{sorted(lists.keys)}. Expected an object with images, annotations and categories."
+                f"{self._path}: not COCO's layout: it has no {' and no '.join(missing)}; its keys "
+                f"are {sorted(lists.keys)}. Expected an object with images, annotations and "
+                "categories."
             )
         self.sha256 = lists.sha256
         self._read_images(lists)
@@ -84,8 +85,8 @@ class CocoEntries:
                 refused = [d for d in self.log.defects if d.detail.startswith(f"{key}: ")]
                 if not refused:
                     raise DataError(
-                        f"{self._path}: the list of {key} is empty. Give a file with the whole ground truth, "
-                        "such as COCO's instances_*.json."
+                        f"{self._path}: the list of {key} is empty. Give a file with the whole "
+                        "ground truth, such as COCO's instances_*.json."
                     )
                 raise DataError(
                     f"{self._path}: none of its {len(refused)} {key} can be used; the first: "
@@ -135,8 +136,8 @@ class CocoEntries:
                     same_name = []
             if found.get(number, name) != name or (number not in found and same_name):
                 raise DataError(
-                    f"{self._path}: category {entry['id']!r} {name!r} collides with another of the same id "
-                    "or name. Give each category an id and a name of its own."
+                    f"{self._path}: category {entry['id']!r} {name!r} collides with another of the "
+                    "same id or name. Give each category an id and a name of its own."
                 )
             found[number], parent_of[number] = name, parent
         self.categories = found

@@ -69,8 +69,9 @@ def read_csv(
     if not all(k in columns for k in _NEEDED):
         if len(first) != 6 or not all(_is_number(cell) or not cell.strip() for cell in first[1:5]):
             raise DataError(
-                f"{root / split.annotations}: its first line is {','.join(first)[:200]!r}; expected "
-                "filename,width,height,class,xmin,ymin,xmax,ymax or lines path,x1,y1,x2,y2,class."
+                f"{root / split.annotations}: its first line is {','.join(first)[:200]!r}; "
+                "expected filename,width,height,class,xmin,ymin,xmax,ymax or lines "
+                "path,x1,y1,x2,y2,class."
             )
         columns, rows = _BARE, _rows(text)
     entries: dict[str, Labelled] = {}
@@ -137,8 +138,8 @@ def read_open_images(
     header = [cell.strip() for cell in next(rows, (0, []))[1]]
     if not set(_OPEN_IMAGES) <= set(header):
         raise DataError(
-            f"{root / split.annotations}: its columns are {','.join(header)[:200]!r}; Open Images' boxes have "
-            f"{','.join(_OPEN_IMAGES)}."
+            f"{root / split.annotations}: its columns are {','.join(header)[:200]!r}; Open Images' "
+            f"boxes have {','.join(_OPEN_IMAGES)}."
         )
     place = {name: header.index(name) for name in header}
     entries: dict[str, Labelled] = {}
@@ -191,7 +192,7 @@ def _text(path: Path) -> str:
 
 
 def _rows(text: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield line number and cells of each line; the separator is the commonest of `,`, `;` and tab."""
+    """Yield number and cells of each line; the separator is the commonest of `,`, `;` and tab."""
     first = next((line for line in text.splitlines() if line.strip()), "")
     # With semicolons or tabs the commas are those of numbers.
     separator = next((c for c in ";\t" if first.count(c) >= 1), ",")

@@ -97,26 +97,29 @@ KINDS: Mapping[str, Kind] = {
         since=1,
     ),
     "lost_all_boxes": Kind(
-        "every box of the image was left out for a defect; `keep` takes it as an image without objects",
+        "every box of the image was left out for a defect; `keep` takes it as an image without "
+        "objects",
         ("skip", "keep", "error"),
         "image",
         since=1,
     ),
     "hidden_files": Kind(
-        "pictures in folders or files that an editor, a NAS or an archive hides (.ipynb_checkpoints, "
-        "@eaDir, __MACOSX, ._name)",
+        "pictures in folders or files that an editor, a NAS or an archive hides "
+        "(.ipynb_checkpoints, @eaDir, __MACOSX, ._name)",
         ("skip", "error"),
         "file",
         since=1,
     ),
     "duplicate_image": Kind(
-        "a picture has equal bytes or equal pixels as an earlier one of its split; `skip` keeps the first",
+        "a picture has equal bytes or equal pixels as an earlier one of its split; `skip` keeps "
+        "the first",
         ("keep", "skip", "error"),
         "image",
         since=1,
     ),
     "similar_image": Kind(
-        "a picture is nearly equal to an earlier one of its split (re-encoded, scaled, or the next frame)",
+        "a picture is nearly equal to an earlier one of its split (re-encoded, scaled, or the next "
+        "frame)",
         ("keep", "skip", "error"),
         "image",
         since=1,
@@ -128,7 +131,8 @@ KINDS: Mapping[str, Kind] = {
         since=1,
     ),
     "leak": Kind(
-        "a picture is in a smaller split too, or one nearly equal; `skip` leaves it out of the larger split",
+        "a picture is in a smaller split too, or one nearly equal; `skip` leaves it out of the "
+        "larger split",
         ("keep", "skip", "error"),
         "image",
         since=1,

@@ -160,7 +160,8 @@ def raise_errors(defects: Iterable[Defect]) -> None:
         + total
         + "\n"
         + "\n".join(lines)
-        + f"\nMend the files, or choose another policy ({choices}). See all of them with check=true."
+        + f"\nMend the files, or choose another policy ({choices}). "
+        + "See all of them with check=true."
     )
 
 

@@ -25,8 +25,8 @@ def cut_fractions(dataset: DatasetSettings, sources: dict[str, SourceSplit]) -> 
     groups: dict[tuple[str, str, str], list[str]] = {}
     if dataset.group and all(split.fraction is None for split in dataset.splits.values()):
         raise SettingError(
-            f"dataset.group={dataset.group}: no split is a `fraction`, so nothing is cut. Give the splits one, "
-            "dataset.splits.NAME.fraction=0.8, or leave it out."
+            f"dataset.group={dataset.group}: no split is a `fraction`, so nothing is cut. Give the "
+            "splits one, dataset.splits.NAME.fraction=0.8, or leave it out."
         )
     for name in dataset.splits:
         split = dataset.splits[name]
@@ -79,13 +79,15 @@ def group_keys(file_names: Sequence[str], pattern: str) -> list[str]:
         expression = re.compile(pattern)
     except re.error as error:
         raise SettingError(
-            f"dataset.group={pattern}: no regular expression ({error}). For names such as walk_0001.jpg it is "
+            f"dataset.group={pattern}: no regular expression ({error}). For names such as "
+            "walk_0001.jpg it is "
             r"'dataset.group=^(.*)_\d+'."
         ) from error
     found = [expression.search(name) for name in file_names]
     if file_names and not any(found):
         raise SettingError(
-            f"dataset.group={pattern}: found in none of the {len(file_names)} names, such as {file_names[0]}."
+            f"dataset.group={pattern}: found in none of the {len(file_names)} names, such as "
+            f"{file_names[0]}."
         )
     # No path begins with a slash: a name on its own is never another image's group.
     return [

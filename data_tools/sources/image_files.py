@@ -140,8 +140,8 @@ def require_folder(path: Path, key: str) -> None:
     if path.name.lower().endswith((".tar.bz2", ".tar.xz", ".tar.zst", ".7z", ".rar", ".gz")):
         found = "this kind of archive is not read in place: unpack it, or pack it as .zip or .tar"
     raise DataError(
-        f"{path}: expected a folder, .zip, .tar or .tar.gz ({key}), but {found}. Check dataset.root."
-        f"{_beside(path)} dataset=auto looks by itself."
+        f"{path}: expected a folder, .zip, .tar or .tar.gz ({key}), but {found}. Check "
+        f"dataset.root.{_beside(path)} dataset=auto looks by itself."
     )
 
 

@@ -99,8 +99,8 @@ def read_lists(path: Path, wanted: Iterable[str]) -> JsonLists:
         raise DataError(f"{path}: nested too deeply to be annotations. Give COCO's file.") from None
     except msgspec.ValidationError as error:
         raise DataError(
-            f"{path}: expected an object {{ ... }} with lists of images, annotations and categories "
-            f"({error}). Give a file with the whole ground truth."
+            f"{path}: expected an object {{ ... }} with lists of images, annotations and "
+            f"categories ({error}). Give a file with the whole ground truth."
         ) from None
     except msgspec.DecodeError as error:
         raise _no_json(path, data, start, str(error)) from None
@@ -206,7 +206,8 @@ def _refuse_repeated_keys(path: Path, text: memoryview, values: _Values) -> None
         if not _KEY_ONLY.fullmatch(text, at, offset):
             key = bytes(text[at : at + 40]).strip(b" \t\r\n,{")
             raise DataError(
-                f"{path}: a key of the outermost object stands twice, first at {key!r}. Join the two into one."
+                f"{path}: a key of the outermost object stands twice, first at {key!r}. Join the "
+                "two into one."
             )
         at = offset + length
 

@@ -55,7 +55,8 @@ def names_in(content: Mapping[str, Any], path: Path, key: str) -> list[str]:
         if set(numbers) != set(wanted):
             listed = ", ".join(list(numbers)[:5])
             raise DataError(
-                f"{path}: the keys of `names:` are {listed}; expected the numbers 0..{len(entries) - 1}. {advice}"
+                f"{path}: the keys of `names:` are {listed}; expected the numbers "
+                f"0..{len(entries) - 1}. {advice}"
             )
         entries = [entries[numbers[k]] for k in wanted]
     if not isinstance(entries, list) or not entries:

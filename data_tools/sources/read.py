@@ -221,14 +221,15 @@ def _listed(source: SourceSplit, root: Path, split: SplitSettings, name: str) ->
     unused = sorted(line for line, files in found.items() if not files)
     if unused:
         raise DataError(
-            f"{path} ({key}): {len(unused)} of its {len(wanted)} names are no image of the set, for "
-            f"instance {', '.join(unused[:5])}. A line is a file's name, with or without folder and ending; "
-            "or every line is an image's id."
+            f"{path} ({key}): {len(unused)} of its {len(wanted)} names are no image of the set, "
+            f"for instance {', '.join(unused[:5])}. A line is a file's name, with or without "
+            "folder and ending; or every line is an image's id."
         )
     for line, files in found.items():
         if len(files) > 1:
             raise DataError(
-                f"{path} ({key}): {line!r} fits {' and '.join(files[:3])}. Write folder and ending as well."
+                f"{path} ({key}): {line!r} fits {' and '.join(files[:3])}. Write folder and ending "
+                "as well."
             )
     chosen = {files[0] for files in found.values()}
     return table.take([k for k, file in enumerate(table.file_names) if file in chosen])

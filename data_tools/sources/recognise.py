@@ -81,8 +81,9 @@ def recognised(dataset: DatasetSettings) -> tuple[DatasetSettings, str]:
     require_folder(root, f"dataset.root={dataset.root}")
     if not root.is_dir():
         raise DataError(
-            f"{root}: dataset=auto looks into folders only. Archives are read in place once the layout is named, "
-            "as dataset=coco dataset.splits.train.images=train2017.zip; or unpack it."
+            f"{root}: dataset=auto looks into folders only. Archives are read in place once the "
+            "layout is named, as dataset=coco dataset.splits.train.images=train2017.zip; or unpack "
+            "it."
         )
     found = list(candidates(root))
     if not found:

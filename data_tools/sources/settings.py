@@ -54,8 +54,8 @@ class DatasetSettings:
     split_seed: int = setting(0, "seed of the splits that are a `fraction`")
     group: str = setting(
         "",
-        "regular expression: images in whose names it finds the same (its brackets, if it has any) stay on one "
-        "side of a cut by `fraction`: frames of one video, pictures of one patient",
+        "regular expression: images in whose names it finds the same (its brackets, if it has any) "
+        "stay on one side of a cut by `fraction`: frames of one video, pictures of one patient",
     )
     names: list[str] = setting(
         [],

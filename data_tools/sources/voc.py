@@ -85,8 +85,8 @@ def read_voc(
     names, digests = _names(root, split, xml_files, key)
     if not names:
         raise DataError(
-            f"{folder}: no XML file ({key}.annotations={split.annotations}). Check that setting and "
-            "dataset.root."
+            f"{folder}: no XML file ({key}.annotations={split.annotations}). Check that setting "
+            "and dataset.root."
         )
     listing = list_images(images, log if images != folder else None, split.images, split.folders)
     pictures = PictureNames(listing)
@@ -169,8 +169,8 @@ def _names(
         name = _listed_name(name, xml_files, known, path, key)
         if escapes or safe_name(name) is None:
             raise DataError(
-                f"{path}: the name {name!r} leaves the folder of the annotations. A list holds names without "
-                "folder and ending, one a line."
+                f"{path}: the name {name!r} leaves the folder of the annotations. A list holds "
+                "names without folder and ending, one a line."
             )
         names.add(name)
     return sorted(names), {split.list: hashlib.sha256(text.encode()).hexdigest()}
@@ -179,7 +179,7 @@ def _names(
 def _listed_name(
     name: str, xml_files: Mapping[str, str], known: PictureNames, path: Path, key: str
 ) -> str:
-    """The XML file, without ending, that a line means: `a`, `a.jpg`, `a.xml`, `JPEGImages/a.jpg`."""
+    """The XML file, without ending, of a line: `a`, `a.jpg`, `a.xml`, `JPEGImages/a.jpg`."""
     if name in xml_files:
         return name
     bare = name
@@ -190,8 +190,8 @@ def _listed_name(
         found = known.find(form)
         if len(found) > 1:
             raise DataError(
-                f"{path} ({key}.list): the name {name!r} fits {' and '.join(found[:3])}. Write the folder "
-                "before the name."
+                f"{path} ({key}.list): the name {name!r} fits {' and '.join(found[:3])}. Write the "
+                "folder before the name."
             )
         if found:
             return found[0][:-4]
@@ -214,7 +214,8 @@ def _picture(
             if len(named) == 1 and (not found or named[0] in found):
                 return named[0]
     if found:
-        detail = f"it fits {', '.join(found[:3])}, and its <filename> {written!r} names none of them alone"
+        files = ", ".join(found[:3])
+        detail = f"it fits {files}, and its <filename> {written!r} names none of them alone"
         log.add("ambiguous_image", xml_name, detail)
         return None
     if not written:
@@ -230,7 +231,7 @@ def _picture(
 def _each_once(
     parsed: list[_Parsed], split: SplitSettings, xml_files: Mapping[str, str], log: DefectLog
 ) -> list[_Parsed]:
-    """Leave out XML files that claim a picture which another has: whose boxes are right is unknown."""
+    """Leave out XML files that claim the same picture: whose boxes are right is unknown."""
     claims: dict[str, list[_Parsed]] = {}
     for entry in parsed:
         claims.setdefault(entry.file_name, []).append(entry)

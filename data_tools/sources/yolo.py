@@ -79,7 +79,8 @@ def read_yolo(
         files = _files_listed(root, split, files, key)
     if not files:
         raise DataError(
-            f"{images}: no image ({key}.images={split.images}). Check that setting and dataset.root."
+            f"{images}: no image ({key}.images={split.images}). Check that setting and "
+            "dataset.root."
         )
     read, stray = _read_labels(root, split, files, log)
     kind = kind_of_lines(
@@ -147,8 +148,8 @@ def _files_listed(root: Path, split: SplitSettings, files: list[str], key: str) 
             unknown.append(line.strip())
     if unknown:
         raise DataError(
-            f"{path} ({key}.list): {len(unknown)} of its lines name no image below {root / split.images}, or "
-            f"several: {', '.join(unknown[:5])}."
+            f"{path} ({key}.list): {len(unknown)} of its lines name no image below "
+            f"{root / split.images}, or several: {', '.join(unknown[:5])}."
         )
     return sorted(chosen)
 
@@ -204,9 +205,9 @@ def _read_labels(
     if not read:
         seen = f" The folder has {', '.join(stray[:3])} instead." if stray else ""
         raise DataError(
-            f"{home}: none of the {len(files)} images has a label file there; expected for instance "
-            f"{next(iter(expected))}.{seen} Check dataset.splits: an image without objects may lack its file, "
-            "but not all of them."
+            f"{home}: none of the {len(files)} images has a label file there; expected for "
+            f"instance {next(iter(expected))}.{seen} Check dataset.splits: an image without "
+            "objects may lack its file, but not all of them."
         )
     return read, [f"{shown}/{label}" for label in stray]
 

@@ -148,9 +148,9 @@ def test_every_network_at_its_recipe_batch(stage: Stage, recipe: str) -> None:
     graphs, told = dry.graphs, dry.report()
     assert graphs is not None
     print(
-        f"{recipe}: {graphs.count} kernels a step, {told['step_seconds']} s of the host for it here, "
-        f"{told['memory_mb'] / 1024:.1f} GB, {told['compile_cpu_seconds']} s of a core to compile; "
-        f"{graphs.kinds().most_common(8)}"
+        f"{recipe}: {graphs.count} kernels a step, {told['step_seconds']} s of the host for it "
+        f"here, {told['memory_mb'] / 1024:.1f} GB, {told['compile_cpu_seconds']} s of a core to "
+        f"compile; {graphs.kinds().most_common(8)}"
     )
     assert graphs.count <= ZOO[recipe]
     assert told["memory_mb"] > 100
@@ -216,7 +216,8 @@ def test_a_card_is_started_twice_in_a_process(stage: Stage) -> None:
     deterministic.
     """
     code = (
-        "from training.process.runtime import prepare_environment, start_device; prepare_environment()\n"
+        "from training.process.runtime import prepare_environment, start_device; "
+        "prepare_environment()\n"
         "from training.process.settings import RuntimeSettings\n"
         "for precision in ('fp32', 'fp16'):\n"
         "    start_device(RuntimeSettings(device='Ascend', precision=precision))\n"

@@ -127,7 +127,8 @@ def _train_seed(folder: Path) -> None:
 
     root = Path(__file__).resolve().parents[2]
     command = [sys.executable, "train.py", *TINY, *SHORT, f"data={folder}/data"]
-    for more in ([f"output={folder}/run"], [f"output={folder}/bad", "optim.lr=1e30", "optim.warmup_epochs=0",
+    for more in ([f"output={folder}/run"],
+                 [f"output={folder}/bad", "optim.lr=1e30", "optim.warmup_epochs=0",
                  "max_steps=3"]):  # fmt: skip
         subprocess.run([*command, *more], cwd=root, capture_output=True, check=False)
     assert list((folder / "bad" / "blackbox").glob("*.json")), "no black box was made"

@@ -41,7 +41,8 @@ def raw_case(rng: random.Random, sandbox: Path, seeds: Path) -> Case:
     if rng.random() < 0.3:
         arguments += ["check=true", "check_out=out"]
         return Case("convert", arguments, f"check {kind} {touched}", "out")
-    for option in ("image.check=full", "image.exif=apply", "image.max_side=32", "workers=2", "shards=2",
+    for option in ("image.check=full", "image.exif=apply", "image.max_side=32", "workers=2",
+                   "shards=2",
                    "dataset.keep_empty=false", "image.quality=50"):  # fmt: skip
         if rng.random() < 0.12:
             arguments.append(option)
@@ -103,7 +104,8 @@ def set_case(
     what = f"{program} {split}/{name}{' sealed' if sealed else ''}"
     if program == "convert":
         options = [["verify=data"], ["preview=data", "picture=out/p.png", f"split={split}"],
-                   ["dataset=shapes", "out=data", "dataset.splits.train.count=6", "dataset.splits.val.count=4",
+                   ["dataset=shapes", "out=data", "dataset.splits.train.count=6",
+                    "dataset.splits.val.count=4",
                     "dataset.min_side=64", "dataset.max_side=80"]]  # fmt: skip
         arguments = rng.choice(options)
         return Case("convert", arguments, what, "data" if "out=data" in arguments else "out")
@@ -126,8 +128,8 @@ def set_case(
     if program == "export":
         arguments = [checkpoint, "data=data", f"split={split}", "out=out/m.onnx", "parity_images=1"]
         return Case("export", arguments, what, complete=("m.onnx",))
-    return Case("predict", [checkpoint, f"images={seeds}/raw/images/1.jpg", f"class_names={data}", "out=out"], what,
-                complete=("detections.json",))  # fmt: skip
+    arguments = [checkpoint, f"images={seeds}/raw/images/1.jpg", f"class_names={data}", "out=out"]
+    return Case("predict", arguments, what, complete=("detections.json",))
 
 
 def merge_case(rng: random.Random, sandbox: Path, seeds: Path) -> Case:
@@ -161,7 +163,8 @@ def partial_case(rng: random.Random, sandbox: Path, seeds: Path) -> Case:
     shutil.copy(source / "plan.json", work / "plan.json")
     path = rng.choice(sorted(p for p in work.rglob("*") if p.is_file() and p.suffix == ".json"))
     damage_file(rng, path)
-    arguments = ["dataset=shapes", "dataset.splits.train.count=6", "dataset.splits.val.count=4", "shards=2",
+    arguments = ["dataset=shapes", "dataset.splits.train.count=6", "dataset.splits.val.count=4",
+                 "shards=2",
                  "dataset.min_side=64", "dataset.max_side=80", "out=out"]  # fmt: skip
     return Case(
         "convert",

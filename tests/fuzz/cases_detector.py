@@ -158,7 +158,8 @@ def exported_case(rng: random.Random, sandbox: Path, seeds: Path) -> Case:
             "exported",
             complete=("metrics.json",),
         )
-    return Case("predict", [f"checkpoint={path}", f"images={seeds}/raw/images", "out=out"], "exported",
+    return Case("predict", [f"checkpoint={path}", f"images={seeds}/raw/images", "out=out"],
+                "exported",
                 complete=("detections.json",))  # fmt: skip
 
 

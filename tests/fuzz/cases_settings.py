@@ -31,9 +31,10 @@ _JUNK_KEYS = (
     *("dataset@x", "model@_global_", "dataset.splits.train", "dataset.splits.x.images", "~", "+"),
     *("dataset.merge", "optim.lr_factors", "optim.lr_factors.x", "policy.box_outside", "~data"),
 )
-_JUNK_WORDS = ("", "x", "=", "==", "-x", "--nope", "--cfg", "--cfg=nope", "--info", "--multirun", "--help",
-               "--resolve", "--package", "--config-name", "--config-dir=/nope", "--config-path=/nope",
-               "--shell-completion", "--version", "-c", "job", "é", "\x1b[1m", "+x", "~", "a=${", "@")  # fmt: skip
+_JUNK_WORDS = ("", "x", "=", "==", "-x", "--nope", "--cfg", "--cfg=nope", "--info", "--multirun",
+               "--help", "--resolve", "--package", "--config-name", "--config-dir=/nope",
+               "--config-path=/nope", "--shell-completion", "--version", "-c", "job", "é",
+               "\x1b[1m", "+x", "~", "a=${", "@")  # fmt: skip
 
 
 def settings_case(command: str) -> Maker:
@@ -93,7 +94,8 @@ def benchmark_case(rng: random.Random, sandbox: Path, seeds: Path) -> Case:
     """Command lines of the benchmarks that must be refused before anything is measured."""
     name = rng.choice(("convert", "pipeline", "step", "postprocess", "inference", "scaling"))
     words = rng.choice(
-        (["--nope"], ["x"], ["--quick=1"], ["--batch", "x"], ["--images", "x"], ["--workers", "é"], ["--help"],
-         ["--steps", "1e400"], ["--worker-kind", "x"], ["--classes", ""], ["--quick", "--nope"])
+        (["--nope"], ["x"], ["--quick=1"], ["--batch", "x"], ["--images", "x"], ["--workers", "é"],
+         ["--help"], ["--steps", "1e400"], ["--worker-kind", "x"], ["--classes", ""],
+         ["--quick", "--nope"])
     )  # fmt: skip
     return Case(f"benchmarks.{name}:main", words, f"benchmark {name} {words}", "")

@@ -302,8 +302,9 @@ def preload(*, heavy: bool) -> None:
         from training.process.runtime import prepare_environment
 
         prepare_environment()
-        for name in ("commands.evaluate", "inference.predict", "exporting.export", "run.loop", "run.trainer",
-                     "watching.replay", "commands.import_checkpoint", "inference.exported", "nets.summary"):  # fmt: skip
+        for name in ("commands.evaluate", "inference.predict", "exporting.export", "run.loop",
+                     "run.trainer", "watching.replay", "commands.import_checkpoint",
+                     "inference.exported", "nets.summary"):  # fmt: skip
             importlib.import_module(f"training.{name}")
 
 

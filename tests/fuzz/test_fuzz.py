@@ -51,7 +51,8 @@ def test_the_judge_sees_what_is_wrong(tmp_path: Path, monkeypatch: pytest.Monkey
         "hangs": "import time; time.sleep(60)",
         "failed without a word": "raise SystemExit(1)",
         "written outside of out": "open('elsewhere', 'w').close()",
-        "failed, but": "import os; os.mkdir('out'); open('out/done', 'w').close(); raise SystemExit('error: x')",
+        "failed, but": "import os; os.mkdir('out'); open('out/done', 'w').close(); "
+        "raise SystemExit('error: x')",
         "failed without an error": "raise SystemExit('oh')",
         "control characters": "raise SystemExit('error: \\x1b[1m')",
         "left in the temporary folder": "import tempfile; tempfile.mkstemp()",

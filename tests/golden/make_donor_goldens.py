@@ -57,19 +57,25 @@ def torch_backbones() -> None:
     tv = torchvision.models
     pool = torch.nn.MaxPool2d(3, 1, 1)
     cases = {
-        "mobilenet_v2.torchvision": (tv.mobilenet_v2, IMAGENET, lambda m: (m.features[14].conv[0], m.features[18])),
+        "mobilenet_v2.torchvision": (tv.mobilenet_v2, IMAGENET,
+                                     lambda m: (m.features[14].conv[0], m.features[18])),
         "mobilenet_v3_large.torchvision": (
             tv.mobilenet_v3_large, IMAGENET, lambda m: (m.features[13].block[0], m.features[16])),
         "resnet50.torchvision": (tv.resnet50, IMAGENET, lambda m: (m.layer2, m.layer3, m.layer4)),
         "vgg16.torchvision": (tv.vgg16, IMAGENET, lambda m: (m.features[22], m.features[29])),
         "mobilenet_v1.timm": (
-            lambda: timm.create_model("mobilenetv1_100"), HALF, lambda m: (m.blocks[3][1], m.blocks[4][1])),
+            lambda: timm.create_model("mobilenetv1_100"), HALF,
+            lambda m: (m.blocks[3][1], m.blocks[4][1])),
         "mobilenet_v2.timm": (
-            lambda: timm.create_model("mobilenetv2_100"), IMAGENET, lambda m: (m.blocks[5][0].bn1, m.bn2)),
+            lambda: timm.create_model("mobilenetv2_100"), IMAGENET,
+            lambda m: (m.blocks[5][0].bn1, m.bn2)),
         "mobilenet_v3_large.timm": (
-            lambda: timm.create_model("mobilenetv3_large_100"), IMAGENET, lambda m: (m.blocks[5][0].bn1, m.blocks[6])),
-        "resnet50.timm": (lambda: timm.create_model("resnet50"), IMAGENET, lambda m: (m.layer2, m.layer3, m.layer4)),
-        "vgg16.timm": (lambda: timm.create_model("vgg16"), IMAGENET, lambda m: (m.features[22], m.features[29])),
+            lambda: timm.create_model("mobilenetv3_large_100"), IMAGENET,
+            lambda m: (m.blocks[5][0].bn1, m.blocks[6])),
+        "resnet50.timm": (lambda: timm.create_model("resnet50"), IMAGENET,
+                          lambda m: (m.layer2, m.layer3, m.layer4)),
+        "vgg16.timm": (lambda: timm.create_model("vgg16"), IMAGENET,
+                       lambda m: (m.features[22], m.features[29])),
     }  # fmt: skip
     goldens, names = {}, {}
     for name, (make, (mean, std), taps) in cases.items():

@@ -1,4 +1,4 @@
-"""Checkpoints for the tests: small detectors with their cards, and the published trainer's files."""
+"""Checkpoints for the tests: small detectors with cards, and the published trainer's files."""
 
 from __future__ import annotations
 

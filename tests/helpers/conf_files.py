@@ -27,7 +27,8 @@ COMMANDS = {
     "predict": PredictCommand(checkpoint="?"),
     "export": ExportCommand(checkpoint="?", out="?.onnx"),
 }
-GROUPS = {"model": "train", "loss": "train", "augment": "train", "optim": "train", "runtime": "train",
+GROUPS = {"model": "train", "loss": "train", "augment": "train", "optim": "train",
+          "runtime": "train",
           "dataset": "convert"}  # fmt: skip
 Leaf = tuple[str, ...]
 

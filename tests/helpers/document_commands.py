@@ -61,7 +61,7 @@ def commands(block: Block) -> list[str]:
 
 
 def command_lines(text: str) -> list[str]:
-    """Return every command of a document: of shell blocks, of plain blocks, and within sentences."""
+    """Return every command of a document: in shell blocks, plain blocks and sentences."""
     found = []
     for block in blocks(text):
         if block.language in SHELL:
@@ -151,14 +151,15 @@ def _check_module(module: str, arguments: list[str], line: str) -> None:
     # A command's options stand in the file itself or in the one that it takes its `main` from.
     where = re.search(r"^from ([\w.]+) import .*\bmain\b", path.read_text(), re.M)
     home = REPOSITORY / f"{where[1].replace('.', '/')}.py" if where else path
-    source = path.read_text() + (path.parent / "common.py" if "benchmarks" in module else home).read_text()  # fmt: skip
+    shared = path.parent / "common.py" if "benchmarks" in module else home
+    source = path.read_text() + shared.read_text()
     options = [word.strip("[]") for word in arguments if word.strip("[]").startswith("--")]
     missing = [option for option in options if f'"{option}"' not in source]
     assert not missing, f"{line}: {module} has no option {', '.join(missing)}"
 
 
 def check_span(span: str) -> None:
-    """Check a setting (`key=value`, `group.key`) or a file (`docs/faq.md`) named within a sentence."""
+    """Check a setting (`key=value`, `group.key`) or file (`docs/faq.md`) that a sentence names."""
     words = [word for word in span.split() if word != "..."]
     groups = group_choices()
     if words and all(re.match(r"\+?[a-z][a-z_0-9]*(\.[\w]+)*=", word) for word in words):

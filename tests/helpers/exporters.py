@@ -128,8 +128,8 @@ def cvat(root: Path) -> None:
     images = "".join(
         f'<image id="{k}" name="{n}.jpg" width="{WIDTH}" height="{HEIGHT}">'
         + "".join(
-            f'<box label="{c}" source="manual" occluded="0" xtl="{x1}.00" ytl="{y1}.00" xbr="{x2}.00" '
-            f'ybr="{y2}.00" z_order="0"><attribute name="q">1</attribute></box>'
+            f'<box label="{c}" source="manual" occluded="0" xtl="{x1}.00" ytl="{y1}.00" '
+            f'xbr="{x2}.00" ybr="{y2}.00" z_order="0"><attribute name="q">1</attribute></box>'
             for c, (x1, y1, x2, y2) in TRUTH[n]
         )
         + "</image>"

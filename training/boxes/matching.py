@@ -84,8 +84,8 @@ class Matcher:
         Returns:
             Images (P,), anchors (P,), and for each its box's place in 0..N-1 (P,).
         """
-        parts = [self._match_some(boxes_yxyx_rel, images, start, stop)
-                 for start, stop in _pieces(images, 1 if self._grid else _BOXES_AT_ONCE)]  # fmt: skip
+        ranges = _pieces(images, 1 if self._grid else _BOXES_AT_ONCE)
+        parts = [self._match_some(boxes_yxyx_rel, images, *range_) for range_ in ranges]
         if not parts:
             none = np.zeros(0, np.intp)
             return none, none, none

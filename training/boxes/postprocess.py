@@ -46,8 +46,8 @@ class Protocol:
 PUBLISHED = Protocol("published", 0.1, 0.6, 1.0, max_per_class=100, max_per_image=1000)
 """What the published SSD tools do: floor 0.1, NMS at 0.6 counting pixels inclusively, 100 a class.
 
-They have no limit per image. No trained network comes near ours; it bounds the memory of evaluating an
-untrained one, which finds 100 of every class on every image.
+They have no limit per image. No trained network comes near ours; it bounds the memory of evaluating
+an untrained one, which finds 100 of every class on every image.
 """
 
 

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from training.nets import mobilenet_v1, mobilenet_v2, mobilenet_v3, resnet, vgg
 
 Row = tuple[str, str | None, str, str]
-"""A layer's name in classifiers of MindSpore (`SSD.classifier_name`), torchvision, timm and mindcv."""
+"""A layer's name in classifiers of MindSpore (`SSD.classifier_name`), torchvision, timm and mindcv.
+"""
 
 
 def mobilenet_v2_rows() -> Iterator[Row]:

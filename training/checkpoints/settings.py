@@ -66,8 +66,8 @@ class InitSettings:
             self.model == "settings" or bool(self.checkpoint or self.backbone),
             "init.checkpoint",
             self.checkpoint,
-            "a detector's checkpoint, given as checkpoint=FILE (or hub:NAME), since init.model=checkpoint; or "
-            "init.backbone=hub:NAME for the backbone of model=NAME alone",
+            "a detector's checkpoint, given as checkpoint=FILE (or hub:NAME), since "
+            "init.model=checkpoint; or init.backbone=hub:NAME for the backbone of model=NAME alone",
         )
         require(
             not (self.checkpoint and self.backbone) or self.if_unavailable == "scratch",

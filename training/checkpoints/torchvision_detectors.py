@@ -143,9 +143,12 @@ def _ssd300() -> Iterator[tuple[str, str]]:
     places = [f"backbone.b{b}.{2 * k}" for b, w in enumerate(BLOCKS, 1) for k in range(len(w))]
     fifth = len(layers) - len(BLOCKS[-1])
     pairs = [
-        (place, f"backbone.features.{layer}") if k < fifth else (place, f"backbone.extra.0.{2 * (k - fifth) + 1}")
-        for k, (place, layer) in enumerate(zip(places, layers, strict=True))
-    ]  # fmt: skip
+        (
+            ours,
+            f"backbone.features.{row}" if k < fifth else f"backbone.extra.0.{2 * (k - fifth) + 1}",
+        )
+        for k, (ours, row) in enumerate(zip(places, layers, strict=True))
+    ]
     pairs += [("fc6", "backbone.extra.0.7.1"), ("fc7", "backbone.extra.0.7.3")]
     for i in range(_LEVELS - 2):
         pairs += [(f"extras.{i}.{k}", f"backbone.extra.{i + 1}.{k}") for k in (0, 2)]

@@ -53,7 +53,8 @@ class LoadReport:
             if names:
                 lines.append(f"  {what} ({len(names)}):")
                 lines += textwrap.wrap(
-                    " ".join(in_braces(names)), 110, initial_indent="    ", subsequent_indent="    ",
+                    " ".join(in_braces(names)), 110,
+                    initial_indent="    ", subsequent_indent="    ",
                     break_long_words=False, break_on_hyphens=False,
                 )  # fmt: skip
         if self.skipped:

@@ -39,7 +39,9 @@ _HYDRA_OVERRIDES = (
 )
 
 COMPUTING = ("train", "eval", "predict", "export")
-"""Commands that run compiled code, see `hold_ctrl_c`. Others wait for their processes and must wake up at once."""
+"""Commands that run compiled code, see `hold_ctrl_c`. Others wait for their processes and must wake
+up at once.
+"""
 
 OF_ONE_CALL = (
     "max_steps",
@@ -154,15 +156,15 @@ def _with_saved(config: Any, prepared: Prepared, settings_class: type) -> Any:
         OmegaConfBaseException,
     ) as error:
         raise SettingError(
-            f"{path}: the settings of the run cannot be taken over ({first_line(error)}). Give all of them "
-            "again, with the recipe or model=NAME, as at the start."
+            f"{path}: the settings of the run cannot be taken over ({first_line(error)}). Give all "
+            "of them again, with the recipe or model=NAME, as at the start."
         ) from error
     print(f"resume: what is not given here is as in {path}", flush=True)
     return merged
 
 
 def _decode_names(config: Any, settings_class: type) -> None:
-    """Give names of the user's own, encoded for Hydra's grammar, back the form they were typed in."""
+    """Give the user's own names, encoded for Hydra's grammar, the form they were typed in."""
     from omegaconf import OmegaConf
 
     for setting in free_settings(settings_class):

@@ -93,23 +93,29 @@ def in_plain_words(
     if absent and absent[1] in _LAUNCHERS:
         extra = _LAUNCHERS[absent[1]]
         return (
-            f"hydra/launcher={absent[1]}: needs the Python package hydra-{extra}-launcher, which is not "
-            f"installed: pip install hydra-{extra}-launcher (the extra {extra!r} of setup.cfg). Without a "
-            "launcher, --multirun does one run after the other."
+            f"hydra/launcher={absent[1]}: needs the Python package hydra-{extra}-launcher, which "
+            f"is not installed: pip install hydra-{extra}-launcher (the extra {extra!r} of "
+            "setup.cfg). Without a launcher, --multirun does one run after the other."
         )
     if absent:
         return f"{reason}. Launchers: basic, {', '.join(_LAUNCHERS)}."
     if launcher and not type(error).__module__.startswith(("hydra", "omegaconf")):
         return (
-            f"{launcher}: the launcher refused ({reason[:_LONGEST]}). On one machine hydra/launcher=joblib "
-            "and hydra/launcher=submitit_local need no cluster."
+            f"{launcher}: the launcher refused ({reason[:_LONGEST]}). On one machine "
+            "hydra/launcher=joblib and hydra/launcher=submitit_local need no cluster."
         )
     if not type(error).__module__.startswith(("hydra", "omegaconf")):
         what = shown(" ".join([*flags, *overrides]))[1:-1]
-        return f"{what}: not accepted ({reason}): a value is of the wrong kind, or a flag out of place."
+        return (
+            f"{what}: not accepted ({reason}): a value is of the wrong kind, "
+            "or a flag out of place."
+        )
     if "nterpolation" in type(causes[0]).__name__ or "interpolation" in reason:
         head = shown(given)[1:-1] if given else key
-        return f"{head}: {reason}. ${{name}} takes the value of another setting; for the text itself write \\${{."
+        return (
+            f"{head}: {reason}. ${{name}} takes the value of another setting; "
+            "for the text itself write \\${."
+        )
     if hint is not None and key:
         quoted = ". Quote text with other characters, as 'KEY=\"a, b\"'" if text else ""
         return f"{given or key}: expected {in_words(hint)}{quoted}."[:_LONGEST]

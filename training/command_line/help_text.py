@@ -148,7 +148,8 @@ def render_help(command: str, settings_class: type, topic: str = "") -> str:
         lines += _wrapped(f"  {name:<12}", field.metadata.get("help", ""), " " * 14)
     lines += [
         "",
-        f"python {command}.py --help all lists every setting. Hydra's own flags work too: --cfg job prints the",
+        f"python {command}.py --help all lists every setting. Hydra's own flags work too: --cfg "
+        "job prints the",
         "composed settings, --multirun sweeps, --hydra-help lists the rest.",
     ]
     return "\n".join(lines)
@@ -247,7 +248,7 @@ def _section(settings_class: type, name: str) -> list[str]:
 
 
 def _setting_lines(settings_class: type, key: str) -> list[str]:
-    """A setting with its default, and what it means below it; nothing for an old name of another."""
+    """A setting with its default, its meaning below; nothing for an old name of another."""
     owner, name = _owner(settings_class, key)
     field = next(f for f in dataclasses.fields(owner) if f.name == name)
     if "old" in field.metadata:

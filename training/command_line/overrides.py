@@ -80,7 +80,8 @@ def prepare_overrides(command: str, settings_class: type, arguments: Sequence[st
             continue
         if any(unicodedata.category(character) in ("Cc", "Cs") for character in argument):
             raise SettingError(
-                f"{printable(argument)}: holds characters that are no text (of control, or not UTF-8)."
+                f"{printable(argument)}: holds characters that are no text (of control, or not "
+                "UTF-8)."
             )
         prefixed, equals, value = argument.partition("=")
         key = prefixed.lstrip("+~")

@@ -43,8 +43,8 @@ def run(command: EvalCommand) -> int:
         if runs[0][key] != runs[1][key]:
             raise DataError(
                 f"compare: {folders[0]} and {folders[1]} differ in {what} ({runs[0][key]} and "
-                f"{runs[1][key]}), so their difference would not be one of the detectors. Evaluate both "
-                "on the same data with the same settings."
+                f"{runs[1][key]}), so their difference would not be one of the detectors. Evaluate "
+                "both on the same data with the same settings."
             )
     data = command.data or runs[0]["data"]
     truth, _, fingerprint = open_truth(data, runs[0]["split"] or command.split)
@@ -91,14 +91,15 @@ def _read_run(folder: Path) -> dict[str, Any]:
         metrics = read_json(path)
     except (OSError, ValueError) as error:
         raise DataError(
-            f"compare={folder}: no readable {METRICS} ({error}). Give two output folders of eval.py."
+            f"compare={folder}: no readable {METRICS} ({error}). Give two output folders of "
+            "eval.py."
         ) from error
     needed = ("data_fingerprint", "protocol", "data", "split")
     missing = [k for k in needed if not isinstance(metrics, dict) or k not in metrics]
     if missing:
         raise DataError(
-            f"{path}: says nothing of {', '.join(missing)}; it was written by an earlier version or by "
-            "a training run. Evaluate again with eval.py."
+            f"{path}: says nothing of {', '.join(missing)}; it was written by an earlier version "
+            "or by a training run. Evaluate again with eval.py."
         )
     if not (folder / DETECTIONS).is_file():
         raise DataError(f"compare={folder}: no {DETECTIONS}. Evaluate again with eval.py.")

@@ -65,7 +65,8 @@ def evaluate_detector(command: EvalCommand) -> int:
     if world.is_main:
         clear_outputs(output)
         print(
-            f"{file.path}: {file.model.name}, {file.num_classes - 1} classes, image {file.image_size}"
+            f"{file.path}: {file.model.name}, {file.num_classes - 1} classes, image "
+            f"{file.image_size}"
         )
         if not file.classes:
             print(f"note: its classes have no names: they are taken for those of {split.folder}")
@@ -113,9 +114,9 @@ def graph_nms_note(file: ModelFile, settings: EvaluateSettings) -> str:
         and most >= settings.max_detections
     )
     return (
-        f"note: the graph keeps at most {most} detections above {floor:g}, suppressed at {overlap:g}: "
-        f"{'published' if same else 'coco, published and voc'} figures are the file's own, not those of "
-        "its checkpoint"
+        f"note: the graph keeps at most {most} detections above {floor:g}, suppressed at "
+        f"{overlap:g}: {'published' if same else 'coco, published and voc'} figures are the file's "
+        "own, not those of its checkpoint"
     )
 
 

@@ -21,7 +21,9 @@ from training.process.settings import DEVICES
 # Optional[...] instead of `X | None` below: OmegaConf reads these annotations.
 
 ONE_NAME_IOU = 0.5
-"""Overlap above which two boxes are taken for one object in what people look at; docs/evaluate.md measures it."""
+"""Overlap above which two boxes are taken for one object in what people look at; docs/evaluate.md
+measures it.
+"""
 
 
 @dataclass

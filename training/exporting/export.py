@@ -154,20 +154,26 @@ def _ledger(
 def summary(report: dict[str, Any]) -> str:
     """Say in two lines what a parity report found."""
     if "max_weight_difference" in report:
-        return f"{report['weights']} weights, read back: largest difference {report['max_weight_difference']:g}"
+        most = report["max_weight_difference"]
+        return f"{report['weights']} weights, read back: largest difference {most:g}"
     lines = []
     if "max_box_difference" in report:
         lines.append(
-            f"{report['images']} images: largest difference of a box {report['max_box_difference']:.2e} "
-            f"(relative), of a score {report['max_score_difference']:.2e}"
+            f"{report['images']} images: largest difference of a box "
+            f"{report['max_box_difference']:.2e} (relative), of a score "
+            f"{report['max_score_difference']:.2e}"
         )
     found = report["detections"]
-    text = f"detections: {found['checkpoint']} and {found['file']}, {found['unmatched']} unmatched, {found['faults']} faults"
+    text = (
+        f"detections: {found['checkpoint']} and {found['file']}, "
+        f"{found['unmatched']} unmatched, {found['faults']} faults"
+    )
     if report.get("ap") is not None:
         ap = report["ap"]
         text += (
             f"; AP {ap['checkpoint']:.4f} and {ap['file']:.4f} (delta {ap['delta']:+.1e}) on these "
-            f"{ap['images']} images alone: it compares the two, eval.py tells what the detector is worth"
+            f"{ap['images']} images alone: it compares the two, eval.py tells what the detector is "
+            "worth"
         )
     return "\n".join([*lines, text])
 

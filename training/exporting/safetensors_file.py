@@ -70,8 +70,8 @@ def require_torchvisions(file: ModelFile) -> None:
         ours = getattr(file.model, key)
         if ours != getattr(theirs, key):
             raise SettingError(
-                f"names=torchvision: this network has model.{key}={ours}, torchvision's computes with "
-                f"{getattr(theirs, key)}: with these weights it would detect something else."
+                f"names=torchvision: this network has model.{key}={ours}, torchvision's computes "
+                f"with {getattr(theirs, key)}: with these weights it would detect something else."
             )
 
 

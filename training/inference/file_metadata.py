@@ -23,8 +23,8 @@ _NMS = ("score_floor", "nms_iou", "max_detections")
 
 PREPROCESSING = (
     "Decode to 8-bit RGB; resize to image_size (height, width), aspect not kept, with bilinear "
-    "interpolation and half-pixel centres (cv2.INTER_LINEAR); layout (N, 3, height, width), values 0..255. "
-    "The graph itself subtracts mean and divides by std."
+    "interpolation and half-pixel centres (cv2.INTER_LINEAR); layout (N, 3, height, width), values "
+    "0..255. The graph itself subtracts mean and divides by std."
 )
 
 
@@ -98,8 +98,9 @@ def parse_metadata(path: Path, values: dict[str, str], sha256: str) -> tuple[Mod
     """
     if values.get("format") != FORMAT:
         raise CheckpointError(
-            f"{path}: no metadata of format {FORMAT!r} (found {shown(values.get('format'))}). It was not "
-            "written by this project's export.py, so its classes and preprocessing are unknown."
+            f"{path}: no metadata of format {FORMAT!r} (found {shown(values.get('format'))}). It "
+            "was not written by this project's export.py, so its classes and preprocessing are "
+            "unknown."
         )
     try:
         info = ExportInfo(

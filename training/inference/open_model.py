@@ -70,8 +70,8 @@ def _best_of(folder: Path) -> Path:
         else " It holds no detector."
     )
     raise CheckpointError(
-        f"checkpoint={folder}: no such file. It is a folder without checkpoints/best.ckpt (a run has one once it "
-        f"was evaluated).{hint}"
+        f"checkpoint={folder}: no such file. It is a folder without checkpoints/best.ckpt (a run "
+        f"has one once it was evaluated).{hint}"
     )
 
 
@@ -123,8 +123,9 @@ def _open_checkpoint(path: Path, model_name: str | None, by_name: bool) -> Model
     if not classes:
         height, width = model.image_size
         print(
-            f"note: {path} has no card ({path.with_suffix('.json').name}) beside it: it is taken for {model.name} as "
-            f"published, {height} x {width}. If it was trained with other settings, copy its card as well."
+            f"note: {path} has no card ({path.with_suffix('.json').name}) beside it: it is taken "
+            f"for {model.name} as published, {height} x {width}. If it was trained with other "
+            "settings, copy its card as well."
         )
     return ModelFile(path, model, num_classes, classes, sha256, "")
 

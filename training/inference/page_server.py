@@ -108,7 +108,10 @@ class PageServer(ThreadingHTTPServer):
             super().process_request(request, client_address)
             return
         body = b'{"error": "too many connections; try again"}'
-        head = f"HTTP/1.1 503 Service Unavailable\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        head = (
+            "HTTP/1.1 503 Service Unavailable\r\n"
+            f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        )
         request.settimeout(1)
         try:
             request.sendall(head.encode() + body)

@@ -20,7 +20,8 @@ Ints = NDArray[np.int64]
 @compiled()
 def weighted_precision(
     first: Ints, image: NDArray[np.int32], special: Ints, first_special: Ints,
-    hits: NDArray[np.uint16], ignored: NDArray[np.uint16], first_box: Ints, box_image: NDArray[np.int32], weights: NDArray[np.int32],
+    hits: NDArray[np.uint16], ignored: NDArray[np.uint16], first_box: Ints,
+    box_image: NDArray[np.int32], weights: NDArray[np.int32],
     recalls: NDArray[np.float64], num_thresholds: int,
 ) -> Any:  # fmt: skip
     """Average precision of each class and threshold, for one draw of images.

@@ -19,7 +19,8 @@ _SUSPECTS_SHOWN = 200
 
 _CAUSE_NOTES = {
     "class": "boxes of another class were found: look at the confusion matrix",
-    "location": "overlap with the box of 0.1 to 0.5: larger input, better default boxes, tighter labels",
+    "location": "overlap with the box of 0.1 to 0.5: larger input, better default boxes, "
+    "tighter labels",
     "both": "overlap of 0.1 to 0.5 with a box of another class",
     "duplicate": "a box found twice: lower evaluate.nms_iou, boxes labelled twice",
     "background": "nothing is labelled there: labels that are missing, more images without objects",
@@ -120,7 +121,8 @@ def suspects_table(result: EvaluationResult, suspects: Sequence[Suspect]) -> lis
         for s in suspects[:_SUSPECTS_SHOWN]
     ]
     columns = [
-        ("doubt", TEXT), ("suspicion", NUMBER), ("image", TEXT), ("labelled", TEXT), ("found", TEXT),
+        ("doubt", TEXT), ("suspicion", NUMBER), ("image", TEXT), ("labelled", TEXT),
+        ("found", TEXT),
         ("score", NUMBER), ("overlap", NUMBER),
     ]  # fmt: skip
     note = (

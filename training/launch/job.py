@@ -28,7 +28,9 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 NODE_TIMEOUT = {"CPU": "20", "Ascend": "120"}
-"""Seconds after which a silent rank counts as gone: on a card it may be waiting for HCCL, which takes up to 120."""
+"""Seconds after which a silent rank counts as gone: on a card it may be waiting for HCCL, which
+takes up to 120.
+"""
 
 
 @dataclass(frozen=True)
@@ -128,8 +130,8 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--log-dir", help="folder of the ranks' logs (OUTPUT/ranks)")
     parser.add_argument(
         "--rank-table",
-        help="HCCL rank table, else $RANK_TABLE_FILE: msrun tells the ranks of it, and starts the job "
-        "without it all the same",
+        help="HCCL rank table, else $RANK_TABLE_FILE: msrun tells the ranks of it, and starts the "
+        "job without it all the same",
     )
     binding = parser.add_mutually_exclusive_group()
     binding.add_argument(
@@ -157,7 +159,8 @@ def parse(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
         (options.nodes >= 1, f"--nodes {options.nodes}: must be at least 1"),
         (
             0 <= options.node_rank < options.nodes,
-            f"--node-rank {options.node_rank}: must be 0 or more and below --nodes ({options.nodes})",
+            f"--node-rank {options.node_rank}: must be 0 or more and below --nodes "
+            f"({options.nodes})",
         ),
         (0 < options.port < 65536, f"--port {options.port}: must be 1..65535"),
     )
@@ -209,8 +212,8 @@ def check_binding(job: Job) -> None:
     """
     if job.bind == "core" and job.devices > len(os.sched_getaffinity(0)):
         raise SettingError(
-            f"--bind-cores: {job.devices} ranks and {len(os.sched_getaffinity(0))} cores: a rank needs "
-            "one of its own. Leave the option out, or start fewer ranks."
+            f"--bind-cores: {job.devices} ranks and {len(os.sched_getaffinity(0))} cores: a rank "
+            "needs one of its own. Leave the option out, or start fewer ranks."
         )
     if job.bind == "numa" and shutil.which("numactl") is None:
         raise SettingError("--bind-numa: numactl is not installed: apt-get install numactl.")

@@ -63,7 +63,7 @@ class DetectionLoss(nn.Cell):
     def parts(
         self, loc: Tensor, logits: Tensor, loc_targets: Tensor, labels: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the sum of the loss, the boxes' part of it, and the positives; see `build_loss`."""
+        """Return the summed loss, the boxes' share of it, and the positives; see `build_loss`."""
         raise NotImplementedError
 
     def construct(
@@ -90,7 +90,7 @@ class OffsetLoss(DetectionLoss):
     def parts(
         self, loc: Tensor, logits: Tensor, loc_targets: Tensor, labels: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the sum of the loss, the boxes' part of it, and the positives; see `build_loss`."""
+        """Return the summed loss, the boxes' share of it, and the positives; see `build_loss`."""
         class_sum = self.scores(logits, labels)
         loc_sum, num_positives = regression(loc, loc_targets, labels)
         return class_sum + self.loc_weight * loc_sum, self.loc_weight * loc_sum, num_positives
@@ -121,7 +121,7 @@ class BoxLoss(DetectionLoss):
     def parts(
         self, loc: Tensor, logits: Tensor, loc_targets: Tensor, labels: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the sum of the loss, the boxes' part of it, and the positives; see `build_loss`."""
+        """Return the summed loss, the boxes' share of it, and the positives; see `build_loss`."""
         found = self.decode(loc)
         if self.assigns:
             labels, wanted, quality = self.assign(
@@ -271,7 +271,7 @@ def regression(loc: Tensor, loc_targets: Tensor, labels: Tensor) -> tuple[Tensor
 
 
 def pick(logits: Tensor, labels: Tensor) -> Tensor:
-    """The logit of each anchor's own class: (N, A, C) and (N, A) -> (N, A); label -1 reads class 0."""
+    """The logit of each anchor's class: (N, A, C) and (N, A) -> (N, A); label -1 reads class 0."""
     index = ops.relu(labels).expand_dims(-1)
     return ops.gather_elements(logits, 2, index).squeeze(-1)
 

@@ -128,7 +128,7 @@ class Momentum:
         return {moment_name(p): found[moment_name(p)] for p in self.weights}
 
     def write(self, moments: Mapping[str, NDArray[Any]]) -> None:
-        """Take over moments by name, all of them; call it after the weights were changed by hand."""
+        """Take over all moments by name; call it after the weights were changed by hand."""
         names = set() if self.moving is None else set(self.moving.names)
         self.resting = {
             moment_name(p): np.array(moments[moment_name(p)], np.float32)

@@ -43,8 +43,9 @@ class OptimSettings:
     clip_norm: Optional[float] = setting(None, "largest global gradient norm; empty = no clipping")
     accumulate: int = setting(
         1,
-        "parts a device's batch is cut into, one after the other: less memory. The same step only with "
-        "model.norm=frozen, else batch norm sees each part alone and its statistics move once a part",
+        "parts a device's batch is cut into, one after the other: less memory. The same step only "
+        "with model.norm=frozen, else batch norm sees each part alone and its statistics move once "
+        "a part",
     )
     ema: Optional[float] = setting(
         None, "decay of the weights' moving average (e.g. 0.9998), used for evaluation; empty = off"
@@ -119,7 +120,8 @@ class LossSettings:
     loc_weight: float = setting(1.0, "weight of the box regression beside the classes")
     class_weights: list[float] = setting(
         [],
-        "factor of each class in the loss of scores, in the order of labels, e.g. [1,1,4]; empty = 1",
+        "factor of each class in the loss of scores, in the order of labels, e.g. [1,1,4]; empty = "
+        "1",
     )
 
     def __post_init__(self) -> None:

@@ -20,7 +20,9 @@ CONFIG_DIR = Path(__file__).resolve().parents[2] / "conf" / "model"
 
 
 PRIOR_SCALING = (0.1, 0.2)
-"""Units of the regression of the SSD paper's code: of a centre in box sizes, and of a size's logarithm."""
+"""Units of the regression of the SSD paper's code: of a centre in box sizes, and of a size's
+logarithm.
+"""
 
 
 @dataclass
@@ -86,7 +88,7 @@ class AnchorSettings:
 
 @dataclass
 class ModelSettings:
-    """Which network, for which images, with which default boxes; the default is published SSD300."""
+    """Which network, for which images, which default boxes; the default is published SSD300."""
 
     name: str = setting("ssd300", "which network: a file of training/nets/zoo")
     image_size: list[int] = setting([300, 300], "height and width the network sees, pixels")
@@ -97,8 +99,8 @@ class ModelSettings:
     )
     padding: str = setting(
         "same",
-        "zeros around maps: same (as the published models: more below and to the right at strides), symmetric "
-        "(as torch), mindcv (as mindcv's classifier of this backbone)",
+        "zeros around maps: same (as the published models: more below and to the right at "
+        "strides), symmetric (as torch), mindcv (as mindcv's classifier of this backbone)",
     )
     rectifier: str = setting(
         "relu6", "bound of the backbone's ReLU6s: relu6, or relu for none (as mindcv's MobileNetV1)"

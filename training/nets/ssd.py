@@ -32,7 +32,9 @@ class SSD(nn.Cell):
     """Patterns (fnmatch) of weights that start near nothing, whatever `model.init` says."""
 
     classifier = ""
-    """The image classifier that its backbone is of, as `init.backbone` may name one; empty if of none."""
+    """The image classifier that its backbone is of, as `init.backbone` may name one; empty if of
+    none.
+    """
 
     backbone_prefix = "backbone."
     """What a backbone's parameters begin with here, and do not in a classifier's checkpoint."""

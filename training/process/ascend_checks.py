@@ -71,7 +71,8 @@ def check_host(host: AscendHost, environ: Mapping[str, str] | None = None) -> li
               f"{host.cann_home or '$ASCEND_HOME_PATH'}/lib64/{{te,hccl}}-*.whl"),
         Check("packages of CANN's compiler", f"missing: {', '.join(ours)}" if ours else "all there",
               not ours, f"pip install {pip}"),
-        Check("LD_LIBRARY_PATH", "has CANN's lib64" if "/lib64" in libraries else "lacks CANN's lib64",
+        Check("LD_LIBRARY_PATH",
+              "has CANN's lib64" if "/lib64" in libraries else "lacks CANN's lib64",
               "/lib64" in libraries, set_env),
     ]  # fmt: skip
     checks += card_checks(host)
@@ -80,7 +81,8 @@ def check_host(host: AscendHost, environ: Mapping[str, str] | None = None) -> li
               shutil.which("numactl") is not None,
               "apt-get install numactl, for run_distribute_train.sh ... --bind-numa", needed=False),
         Check("network between cards", ", ".join(host.addresses) or "no /etc/hccn.conf",
-              bool(host.addresses), "for several servers give each card an address: hccn_tool -i 0 -ip -s "
+              bool(host.addresses),
+              "for several servers give each card an address: hccn_tool -i 0 -ip -s "
               "address ADDRESS netmask MASK; check it with hccn_tool -i 0 -link -g", needed=False),
     ]  # fmt: skip
     return checks
@@ -90,7 +92,8 @@ def card_checks(host: AscendHost) -> list[Check]:
     """Look at each card: health, free memory, who uses it."""
     if not host.cards:
         return [Check("npu-smi", "not found, or it does not answer", False,
-                      "export PATH=$PATH:/usr/local/sbin; if it hangs, the driver does", needed=False)]  # fmt: skip
+                      "export PATH=$PATH:/usr/local/sbin; if it hangs, the driver does",
+                      needed=False)]  # fmt: skip
     checks = []
     for card in host.cards:
         users = ", ".join(f"{name} ({pid})" for pid, name in card.processes)

@@ -87,8 +87,8 @@ class RuntimeSettings:
             self.sink_steps == 0 or self.nonfinite == "stop",
             "runtime.nonfinite",
             self.nonfinite,
-            f"stop with runtime.sink_steps={self.sink_steps}: the batch of a skipped step is recorded "
-            "with the weights of that moment, which a sunk step does not keep",
+            f"stop with runtime.sink_steps={self.sink_steps}: the batch of a skipped step is "
+            "recorded with the weights of that moment, which a sunk step does not keep",
         )
         require(self.bucket_mb >= 0, "runtime.bucket_mb", self.bucket_mb, "megabytes >= 0")
         require_positive("runtime.preflight_seconds", self.preflight_seconds)

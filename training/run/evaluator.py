@@ -98,7 +98,8 @@ class Evaluator:
         metrics: dict[str, Any] = self.result.metrics
         coco = metrics["coco"]
         say(
-            f"evaluation of {coco['num_images']} images: AP {coco['AP']:.4f}, AP50 {coco['AP50']:.4f}"
+            f"evaluation of {coco['num_images']} images: AP {coco['AP']:.4f}, AP50 "
+            f"{coco['AP50']:.4f}"
         )
         say(f"  AP by class: {ap_by_class(metrics['per_class'])}")
         return metrics

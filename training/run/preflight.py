@@ -25,8 +25,8 @@ from training.process.runtime import versions
 from training.process.world import World
 
 ALONE = ("pipeline.workers", "log", "data", "init.checkpoint", "init.backbone")
-"""Settings that ranks may differ in, groups included. Machines may keep the same files in other places:
-what was read from them is compared by its fingerprint."""
+"""Settings that ranks may differ in, groups included. Machines may keep the same files in other
+folders: what was read from them is compared by its fingerprint."""
 
 
 def notes(parts: RunComponents, step: int, evaluation: str) -> dict[str, str]:
@@ -110,7 +110,7 @@ def disagreements(gathered: list[dict[str, str]]) -> list[str]:
 
 @contextmanager
 def deadline(seconds: float, world: World) -> Iterator[None]:
-    """End the process if the block takes too long: a collective that waits cannot be interrupted."""
+    """End the process if the block takes too long: a waiting collective cannot be interrupted."""
 
     def give_up() -> None:
         print(

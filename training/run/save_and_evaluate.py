@@ -138,15 +138,16 @@ class SaveAndEvaluate:
         return step - int(self.best["step"]) >= patience * self.parts.steps_per_epoch
 
     def ends_early(self, step: int) -> bool:
-        """Judge after an evaluation whether the run gets no better, and say so if it ends for that."""
+        """Judge after an evaluation whether the run gets no better; log it if it ends for that."""
         if step >= self.parts.total_steps or not self.patience_ends(step):
             return False
         self.stopped_early = True
         patience = self.parts.settings.early_stop.patience
         best: dict[str, Any] = self.best or {}
         self.say(
-            f"early stop after step {step}: no better AP than {best['AP']:.4f} of step {best['step']} in "
-            f"{patience:g} epochs (early_stop.patience; a larger one with resume=true goes on)"
+            f"early stop after step {step}: no better AP than {best['AP']:.4f} of step "
+            f"{best['step']} in {patience:g} epochs (early_stop.patience; a larger one with "
+            "resume=true goes on)"
         )
         return True
 

@@ -130,8 +130,8 @@ class BlackBox:
         runtime = self.parts.settings.runtime
         if runtime.nonfinite == "skip":
             skipping = (
-                f"It is number {in_a_row} in a row; runtime.max_skips={runtime.max_skips} is the most "
-                "that runtime.nonfinite=skip leaves out."
+                f"It is number {in_a_row} in a row; runtime.max_skips={runtime.max_skips} is the "
+                "most that runtime.nonfinite=skip leaves out."
             )
         else:
             skipping = "runtime.nonfinite=skip leaves such steps out."
@@ -140,8 +140,8 @@ class BlackBox:
             f"step {step + 1}: the {what} is not finite (loss {result.loss}, gradient norm "
             f"{result.grad_norm}); the weights were not changed. The batch is recorded in {path}; "
             f"rebuild it and find the image with: python train.py replay={path}\n"
-            "If no image is to blame, lower optim.lr, lengthen the warm-up, or set optim.clip_norm. "
-            f"{skipping}"
+            "If no image is to blame, lower optim.lr, lengthen the warm-up, or set "
+            f"optim.clip_norm. {skipping}"
         )
 
 

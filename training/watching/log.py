@@ -43,7 +43,7 @@ class LogFile:
         self.path, self.enabled = path, enabled
 
     def rewind(self, step: int) -> None:
-        """Drop lines after `step`, and a half-written last line, before a run goes on from there."""
+        """Drop lines after `step`, and a half-written last line, before a run resumes there."""
         if self.enabled and self.path.is_file():
             kept = [json.dumps(line) for line in read_log(self.path) if line["step"] <= step]
             with disk_errors(self.path):
@@ -209,9 +209,10 @@ class Terminal:
         done = line["step"]
         print(
             f"step {done}/{self.total} epoch {line['epoch']:.2f} loss {_short(line['loss'])} "
-            f"(loc {_short(line['loc_loss'])}, cls {_short(line['cls_loss'])}) lr {line['lr']:.5f}, "
-            f"{line['images_per_s']:.1f} images/s, data wait {line['data_wait']:.3f} s, "
-            f"compute {line['compute']:.3f} s, {self.time_left(done)}{_skip_note(line)}",
+            f"(loc {_short(line['loc_loss'])}, cls {_short(line['cls_loss'])}) lr "
+            f"{line['lr']:.5f}, {line['images_per_s']:.1f} images/s, data wait "
+            f"{line['data_wait']:.3f} s, compute {line['compute']:.3f} s, "
+            f"{self.time_left(done)}{_skip_note(line)}",
             flush=True,
         )
 

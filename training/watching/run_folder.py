@@ -24,7 +24,8 @@ from training.watching.log import EVALUATIONS, LOG, read_log
 SUMMARY = "summary.json"
 LOCK = "run.lock"
 """Held by the training at work in the folder; what a killed one leaves of it means nothing."""
-OWN = (LOG, EVALUATIONS, SUMMARY, "checkpoints", "tensorboard", "blackbox", "settings.yaml", "metrics.json",
+OWN = (LOG, EVALUATIONS, SUMMARY, "checkpoints", "tensorboard", "blackbox", "settings.yaml",
+       "metrics.json",
        "predictions.png", "curves.png", "first_weights.parity.json")  # fmt: skip
 
 
@@ -50,8 +51,9 @@ def check_folder(settings: TrainSettings) -> list[str]:
         doomed = [(output / name).resolve() for name in earlier if settings.overwrite and file]
         if any(Path(file or "").resolve().is_relative_to(path) for path in doomed):
             raise SettingError(
-                f"{key}={file}: lies in output={output}, whose earlier run overwrite=true would throw "
-                "away together with this file. Choose another output, or copy the file elsewhere first."
+                f"{key}={file}: lies in output={output}, whose earlier run overwrite=true would "
+                "throw away together with this file. Choose another output, or copy the file "
+                "elsewhere first."
             )
     return earlier
 
@@ -69,8 +71,8 @@ def locked_run(output: Path) -> Iterator[None]:
             stack.enter_context(hold(output / LOCK, Path.unlink))
         except Held as held:
             raise SettingError(
-                f"output={output}: another training is at work there ({held.holder}). Wait until it has "
-                "ended, or choose another output."
+                f"output={output}: another training is at work there ({held.holder}). Wait until "
+                "it has ended, or choose another output."
             ) from None
         except OSError as error:
             raise SettingError(

@@ -86,7 +86,10 @@ def write_prediction_sheet(
         threshold: Lowest score drawn.
     """
     chosen = np.unique(np.linspace(0, result.truth.num_images - 1, count).round().astype(np.int64))
-    title = f"{split.manifest.split}: left ground truth, right detections from {threshold:.2f}, one name each"
+    title = (
+        f"{split.manifest.split}: left ground truth, right detections from {threshold:.2f}, "
+        "one name each"
+    )
     save_png(path, sheet(split, result, chosen, threshold, title, one_name_each=True))
 
 
@@ -106,8 +109,8 @@ def write_worst_images(
         part = chosen[first : first + _PAIRS_ON_SHEET]
         notes = [f"{errors.missed[i]} missed, {errors.wrong[i]} wrong" for i in part]
         title = (
-            f"{split.manifest.split}: most errors first, {first + 1} to {first + len(part)} of {len(chosen)}; "
-            "left ground truth, right detections"
+            f"{split.manifest.split}: most errors first, {first + 1} to {first + len(part)} of "
+            f"{len(chosen)}; left ground truth, right detections"
         )
         target = path if page == 1 else path.with_name(f"{path.stem}-{page}{path.suffix}")
         save_png(target, sheet(split, result, part, THRESHOLD, title, notes))

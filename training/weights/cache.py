@@ -67,8 +67,8 @@ class Cache:
                 raise ValueError("it is no mapping of names to hashes")
         except (OSError, ValueError) as error:
             raise CheckpointError(
-                f"{path}: the hashes of what was fetched before cannot be read ({error}). Mend the file, or "
-                "remove it: then files are trusted anew as they come."
+                f"{path}: the hashes of what was fetched before cannot be read ({error}). Mend the "
+                "file, or remove it: then files are trusted anew as they come."
             ) from error
         return pins
 

@@ -117,7 +117,8 @@ def _read_head(path: Path, lines: list[str]) -> tuple[dict[str, str], tuple[Asse
             within = False
             values[key] = value
     assets = tuple(
-        Asset(f.get("file-format", "").lower(), f.get("asset-link", ""), f.get("asset-sha256", "").lower())
+        Asset(f.get("file-format", "").lower(), f.get("asset-link", ""),
+              f.get("asset-sha256", "").lower())
         for f in files
         if f
     )  # fmt: skip

@@ -51,7 +51,8 @@ SYSTEM = re.compile(r"lib(stdc\+\+|m|c|pthread|gomp|gcc_s|dl|rt|z|numa)\.so")
 # Looked up by name while running (dlsym), so that no open symbol tells of them.
 HANDLES = [
     *(f"aclCreate{what}" for what in
-      ["Tensor", "Scalar", "IntArray", "BoolArray", "FloatArray", "TensorList", "ScalarList", "DataBuffer", "TensorDesc"]),
+      ["Tensor", "Scalar", "IntArray", "BoolArray", "FloatArray", "TensorList", "ScalarList",
+       "DataBuffer", "TensorDesc"]),
     "aclopCreateAttr",
 ]  # fmt: skip
 BY_NAME = [
@@ -215,7 +216,8 @@ def build_alone(out: Path) -> str:
     )
     (work / "empty.c").write_text("")
     for name in NAMES:
-        run("gcc", "-shared", "-fPIC", work / "empty.c", f"-L{lib}", "-Wl,--no-as-needed", "-lascendcl",
+        run("gcc", "-shared", "-fPIC", work / "empty.c", f"-L{lib}", "-Wl,--no-as-needed",
+            "-lascendcl",
             f"-Wl,-soname,{name}.so", "-o", lib / f"{name}.so")  # fmt: skip
     run("gcc", "-shared", "-fPIC", HERE / "cores.c", "-o", out / "cores.so")
     (out / "python/hccl/__init__.py").write_text("")

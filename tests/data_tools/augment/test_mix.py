@@ -24,7 +24,8 @@ from data_tools.pipeline.order import generator
 SIZE = (96, 120)
 BARE = AugmentSettings(crop="none", flip_probability=0.0, colour_probability=0.0)
 MIRRORED = dataclasses.replace(BARE, flip_probability=1.0)
-COLOURS = [(250, 20, 20), (20, 250, 20), (20, 20, 250), (250, 250, 20), (20, 250, 250), (250, 20, 250)]  # fmt: skip
+COLOURS = [(250, 20, 20), (20, 250, 20), (20, 20, 250), (250, 250, 20), (20, 250, 250),
+           (250, 20, 250)]  # fmt: skip
 EVERYTHING = dataclasses.replace(
     AugmentSettings(), affine_degrees=40.0, **dict.fromkeys(MIXING, 1.0)
 )
@@ -38,7 +39,8 @@ def source(number: int, seed: int = 0, boxes: int = 1) -> Source:
     corners = []
     for _ in range(boxes):
         size = rng.integers(20, 40, 2)
-        y, x = (int(rng.integers(2, side - s - 2)) for side, s in zip((height, width), size, strict=True))  # fmt: skip
+        most = np.array([height, width]) - size - 2
+        y, x = (int(rng.integers(2, top)) for top in most)
         image[y : y + size[0], x : x + size[1]] = COLOURS[number][::-1]
         corners.append([y, x, y + size[0], x + size[1]])
     truth = Truth(
@@ -95,9 +97,9 @@ def test_each_part_of_a_mosaic_is_its_image_shown_alone() -> None:
         )
         bare = dataclasses.replace(settings, crop="none")
         flip = bool(image.rng.random() < 0.5)
-        change = choose_view(image.height, image.width, image.truth, bare, source(number, 3).rng).change  # fmt: skip
+        seen = choose_view(image.height, image.width, image.truth, bare, source(number, 3).rng)
         alone = np.empty((3, y2 - y1, x2 - x1), np.uint8)
-        view = Augmentation(window, flip, change)
+        view = Augmentation(window, flip, seen.change)
         render_augmented(
             image.encoded, image.height, image.width, view, settings.expand_fill, alone
         )
@@ -170,11 +172,13 @@ def test_mixup_is_the_rounded_mean_and_has_both_boxes() -> None:
     for share in (0, 1, 100, 128, 255, 256):
         out = first.copy()
         blend(out, other, share)
-        for got, a, b in zip(out.ravel(), first.ravel().tolist(), other.ravel().tolist(), strict=True):  # fmt: skip
+        triples = zip(out.ravel(), first.ravel().tolist(), other.ravel().tolist(), strict=True)
+        for got, a, b in triples:
             assert int(got) == (a * share + b * (256 - share) + 128) // 256
     out, one, two = canvas(), canvas(), canvas()
     truth = compose(sources(2), Mix(mixup=90), BARE, out)
-    alone = [compose([image], Mix(), BARE, into) for image, into in zip(sources(2), (one, two), strict=True)]  # fmt: skip
+    pairs = zip(sources(2), (one, two), strict=True)
+    alone = [compose([image], Mix(), BARE, into) for image, into in pairs]
     blend(one, two, 90)
     np.testing.assert_array_equal(out, one)
     np.testing.assert_array_equal(truth.boxes_yxyx, np.concatenate([t.boxes_yxyx for t in alone]))
@@ -204,7 +208,8 @@ def test_pasted_objects_lie_where_their_boxes_say_and_hide_little() -> None:
             area[y1:y2, x1:x2] = True
             pasted += 1
         if (truth.labels[len(first) :] == 2).all() and len(truth) - len(first) <= 2:
-            assert not (changed & ~cv2.dilate(area.astype(np.uint8), np.ones((5, 5))).astype(bool)).any()  # fmt: skip
+            near = cv2.dilate(area.astype(np.uint8), np.ones((5, 5))).astype(bool)
+            assert not (changed & ~near).any()
         y1, x1, y2, x2 = np.round(first.boxes_yxyx[0] * [*SIZE, *SIZE]).astype(int)
         assert changed[y1:y2, x1:x2].mean() <= 2 * HIDDEN_MOST + 0.05
     assert pasted > 30

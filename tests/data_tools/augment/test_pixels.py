@@ -121,7 +121,8 @@ def on_canvas(image: np.ndarray, window: Window) -> np.ndarray:
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize(
     "window",
-    [Window(-50, -90, 190, 246), Window(-7, 0, 90, 120), Window(20, 60, 150, 199), Window(-10, 5, 60, 80)],
+    [Window(-50, -90, 190, 246), Window(-7, 0, 90, 120), Window(20, 60, 150, 199),
+     Window(-10, 5, 60, 80)],
 )  # fmt: skip
 def test_zoomed_out_images_lie_where_they_should(window: Window, flip: bool) -> None:
     image = picture()
@@ -146,7 +147,8 @@ def test_the_fill_keeps_its_colour_whatever_happens_to_the_images() -> None:
 def test_reused_memory_changes_nothing() -> None:
     image, scratch = picture(), Scratch(SIZE)
     cases = [(Window(0, 0, 90, 120), PLAIN, False), (Window(9, 9, 50, 70), CHANGES[4], True),
-             (Window(-9, 9, 50, 170), CHANGES[1], True), (Window(3, 3, 9, 9), CHANGES[0], False)]  # fmt: skip
+             (Window(-9, 9, 50, 170), CHANGES[1], True),
+             (Window(3, 3, 9, 9), CHANGES[0], False)]  # fmt: skip
     for window, change, flip in cases * 2:
         np.testing.assert_array_equal(
             rendered(image, window, change, flip, scratch=scratch),
@@ -173,7 +175,8 @@ def shown(window: Window, **options: object) -> np.ndarray:
 
 @pytest.mark.parametrize(
     "window",
-    [Window(0, 0, 100, 480), Window(40, 60, 201, 300), Window(0, 0, 360, 480), Window(-40, 9, 200, 500)],
+    [Window(0, 0, 100, 480), Window(40, 60, 201, 300), Window(0, 0, 360, 480),
+     Window(-40, 9, 200, 500)],
 )  # fmt: skip
 def test_pixels_are_those_of_the_whole_image(window: Window) -> None:
     whole = cv2.imdecode(PHOTOGRAPH, cv2.IMREAD_COLOR)

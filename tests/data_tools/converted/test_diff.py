@@ -203,7 +203,8 @@ def test_random_edits_are_found_again() -> None:
         count = int(rng.integers(0, 12))
         places = rng.permutation(16)[:count]
         before = [
-            ([100.0 * (p // 4), 100.0 * (p % 4), 100.0 * (p // 4) + 40, 100.0 * (p % 4) + 30], "ab"[k % 2])
+            ([100.0 * (p // 4), 100.0 * (p % 4), 100.0 * (p // 4) + 40, 100.0 * (p % 4) + 30],
+             "ab"[k % 2])
             for k, p in enumerate(places)
         ]  # fmt: skip
         after, expected = [], []

@@ -27,7 +27,10 @@ from data_tools.pages.thumbnails import LARGE, SMALL, ThumbnailBudget, thumbnail
 from tests.helpers.browser import Browser
 from tests.helpers.pages import data_of
 
-NASTY = '</script><script>document.body.dataset.hacked = "yes"</script><!-- /*JS*/ /*DATA*/ &amp; "\u2028'
+NASTY = (
+    '</script><script>document.body.dataset.hacked = "yes"</script>'
+    '<!-- /*JS*/ /*DATA*/ &amp; "\u2028'
+)
 
 
 def example() -> Page:
@@ -101,20 +104,29 @@ def test_a_real_browser_sorts_filters_and_leafs_through(
     browser.wait_for("return document.body.dataset.ready === 'yes'")
     assert browser.run("return document.body.dataset.hacked") is None
     assert browser.run("return document.title").startswith("</script><script>")
-    column = "return [...document.querySelectorAll('tbody tr')].slice(0, 3).map(r => r.cells[{}].innerText)"
+    column = (
+        "return [...document.querySelectorAll('tbody tr')].slice(0, 3)"
+        ".map(r => r.cells[{}].innerText)"
+    )
     press = "document.querySelectorAll('#tables th button')[{}].click();"
     assert browser.run(press.format(1) + column.format(1)) == ["50.0 %", "25.0 %", "–"]
     assert browser.run(press.format(1) + column.format(1)) == ["25.0 %", "50.0 %", "–"]
     assert browser.run(press.format(2) + column.format(2)) == ["12", "9", "7"]
     assert browser.run(press.format(0) + column.format(0))[1:] == ["a", "b"]
-    sorted_by = "return [...document.querySelectorAll('th')].map(t => t.getAttribute('aria-sort')).filter(Boolean)"
+    sorted_by = (
+        "return [...document.querySelectorAll('th')]"
+        ".map(t => t.getAttribute('aria-sort')).filter(Boolean)"
+    )
     assert browser.run(sorted_by) == ["ascending"]
     # The browser of pictures: 3 cards with 2 boxes each, then filters.
     boxes = (
         "return [...document.querySelectorAll('.card')].map(c => c.querySelectorAll('rect').length)"
     )
     assert browser.run(boxes) == [2, 2, 2]
-    pick = "const e = document.getElementById('{}'); e.value = '{}'; e.dispatchEvent(new Event('input'));"
+    pick = (
+        "const e = document.getElementById('{}'); e.value = '{}'; "
+        "e.dispatchEvent(new Event('input'));"
+    )
     browser.run(pick.format("score", "0.5"))
     assert browser.run(boxes) == [1, 1, 2]  # boxes without a score stay
     browser.run(pick.format("class", "0"))
@@ -128,7 +140,10 @@ def test_a_real_browser_sorts_filters_and_leafs_through(
     assert browser.run(boxes) == [1, 1, 1]
     # The large view, by keyboard alone.
     browser.run("document.querySelector('.card').click()")
-    large = "return [document.getElementById('large').open, document.getElementById('large-caption').textContent]"
+    large = (
+        "return [document.getElementById('large').open, "
+        "document.getElementById('large-caption').textContent]"
+    )
     assert browser.run(large) == [True, "picture 0"]
     key = "document.dispatchEvent(new KeyboardEvent('keydown', {{key: '{}'}}));"
     assert browser.run(key.format("ArrowRight") + large)[1].startswith("picture 1")
@@ -150,6 +165,7 @@ def test_a_phone_needs_no_sideways_scrolling(browser: Browser, tmp_path: Path) -
     browser.call("POST", "/url", url=(tmp_path / "p.html").as_uri())
     browser.wait_for("return document.body.dataset.ready === 'yes'")
     browser.call("POST", "/chromium/send_command", cmd="Emulation.setDeviceMetricsOverride",
-                 params={"width": 360, "height": 700, "deviceScaleFactor": 2, "mobile": True})  # fmt: skip
+                 params={"width": 360, "height": 700, "deviceScaleFactor": 2,
+                         "mobile": True})  # fmt: skip
     browser.wait_for("return innerWidth === 360")
     assert browser.run("return document.documentElement.scrollWidth") <= 360

@@ -33,7 +33,8 @@ PAPER = AugmentSettings(
     brightness=0.0, contrast=0.5, saturation=0.5, hue_degrees=18.0,
 )  # fmt: skip
 MIXED = AugmentSettings(
-    mosaic_probability=0.5, copy_paste_probability=0.5, affine_probability=0.5, mixup_probability=0.5,
+    mosaic_probability=0.5, copy_paste_probability=0.5, affine_probability=0.5,
+    mixup_probability=0.5,
     erase_probability=0.5,
 )  # fmt: skip
 PLAIN = AugmentSettings(crop="none", flip_probability=0.0, colour_probability=0.0)

@@ -167,7 +167,8 @@ def test_a_full_dev_shm_is_no_obstacle(folder: Path, kind: str, repository: Path
     if probe.returncode:
         pytest.skip("no right to make a mount namespace")
     done = subprocess.run(
-        ["unshare", "-m", "sh", "-c", script], capture_output=True, text=True, timeout=90, check=False,
+        ["unshare", "-m", "sh", "-c", script], capture_output=True, text=True, timeout=90,
+        check=False,
         env={**os.environ, "PYTHONPATH": str(repository)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

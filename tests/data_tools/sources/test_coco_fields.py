@@ -1,4 +1,4 @@
-"""Fields of COCO entries as exporters write them: the right type, a stated conversion, or a defect."""
+"""Fields of COCO entries as exporters write them: the right type, a conversion, or a defect."""
 
 from __future__ import annotations
 

@@ -27,7 +27,8 @@ def kinds(raw: RawDataset) -> list[tuple[str, str]]:
 def test_copies_of_boxes(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     rows = [
-        (int(rng.integers(1, 3)), int(rng.choice([1, 3])), int(rng.integers(0, 2)), *rng.integers(1, 3, 4))
+        (int(rng.integers(1, 3)), int(rng.choice([1, 3])), int(rng.integers(0, 2)),
+         *rng.integers(1, 3, 4))
         for _ in range(60)
     ]  # fmt: skip
     boxes = [
@@ -64,7 +65,7 @@ def test_names_that_look_alike(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("order", [1, -1])
 def test_a_parent_without_boxes(tmp_path: Path, order: int) -> None:
-    """Roboflow's root: named in the report; where its child has its name, the child is the class."""
+    """Roboflow's root: named in the report; where a child has its name, the child is the class."""
     root: dict[str, Any] = {"id": 0, "name": "pets", "supercategory": "none"}
     cat = {"id": 1, "name": "cat", "supercategory": "pets"}
     box = box_entry(1, 1, [1, 1, 5, 6])

@@ -57,7 +57,7 @@ def collected(path: Path, *keys: str) -> dict[str, list[Any]]:
 def test_any_lists(
     tmp_path_factory: pytest.TempPathFactory, content: dict[str, Any], indent: int | None
 ) -> None:
-    """Also with NaN, Infinity and halves of pairs, as Python writes them, in numbers and in texts."""
+    """Also with NaN, Infinity and lone surrogates, as Python writes them."""
     path = tmp_path_factory.mktemp("json") / "a.json"
     path.write_text(json.dumps(content, indent=indent))
     wanted = json.loads(path.read_text())

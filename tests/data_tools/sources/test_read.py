@@ -82,11 +82,13 @@ def test_coco_dialects(tmp_path: Path) -> None:
 
 
 ODD_ENTRIES: list[Any] = [
-    {"id": 2**70}, {"image_id": 2**61}, {"category_id": -(2**61)}, {"id": 7.0}, {"id": 7.5}, {"id": True},
-    {"id": "x"}, {"iscrowd": True}, {"iscrowd": 1.0}, {"iscrowd": None}, {"ignore": "1"}, {"ignore": 3},
-    {"bbox": [1, 2, 3]}, {"bbox": [1, 2, 3, 4, 5]}, {"bbox": ["1", 2, 3, 4]}, {"bbox": None}, {"area": None},
-    {"bbox": [1, 2, float("nan"), 4]}, {"bbox": [1, 2, 10**400, 4]}, {"area": "12"}, {"area": float("inf")},
-    {"segmentation": [[1, 2, 3, 4, 5, 6]], "more": {"a": [{"b": 1}, {"c": 2}]}}, {"image_id": None}, 5, None, [1],
+    {"id": 2**70}, {"image_id": 2**61}, {"category_id": -(2**61)}, {"id": 7.0}, {"id": 7.5},
+    {"id": True}, {"id": "x"}, {"iscrowd": True}, {"iscrowd": 1.0}, {"iscrowd": None},
+    {"ignore": "1"}, {"ignore": 3}, {"bbox": [1, 2, 3]}, {"bbox": [1, 2, 3, 4, 5]},
+    {"bbox": ["1", 2, 3, 4]}, {"bbox": None}, {"area": None}, {"bbox": [1, 2, float("nan"), 4]},
+    {"bbox": [1, 2, 10**400, 4]}, {"area": "12"}, {"area": float("inf")},
+    {"segmentation": [[1, 2, 3, 4, 5, 6]], "more": {"a": [{"b": 1}, {"c": 2}]}},
+    {"image_id": None}, 5, None, [1],
 ]  # fmt: skip
 
 

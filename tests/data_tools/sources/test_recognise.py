@@ -148,8 +148,8 @@ def test_cvat_shapes(tmp_path: Path) -> None:
         '<points label="a" points="1,2"/><box label="" xtl="1" ytl="2" xbr="3" ybr="4"/>'
         '<box label="a" xtl="1" ytl="2" xbr="3"/><tag label="a"/>'
     )
-    xml = f'<annotations><image name="sub/b.jpg" width="80" height="60">{shapes}</image></annotations>'
-    (tmp_path / "x.xml").write_text(xml)
+    image = f'<image name="sub/b.jpg" width="80" height="60">{shapes}</image>'
+    (tmp_path / "x.xml").write_text(f"<annotations>{image}</annotations>")
     split = read("cvat", tmp_path, "x.xml")
     expected = [[12, 18, 32, 22], [2, 1, 50, 9], [10, 15, 30, 25], [4, 3, 24, 13]]
     np.testing.assert_allclose(split.table.boxes_yxyx_px, expected, atol=1e-9)
@@ -192,7 +192,10 @@ def test_label_studio_regions(tmp_path: Path) -> None:
 
 def test_csv_and_kitti_defects(tmp_path: Path) -> None:
     exporters.pictures(tmp_path)
-    text = "b.jpg,1,2,x,4,cat\nb.jpg,1,2,30,40,cat\na 1.jpg,,,,,\nnowhere.jpg,1,2,3,4,cat\n../e.jpg,1,2,3,4,cat\nb.jpg,1\n"
+    text = (
+        "b.jpg,1,2,x,4,cat\nb.jpg,1,2,30,40,cat\na 1.jpg,,,,,\nnowhere.jpg,1,2,3,4,cat\n"
+        "../e.jpg,1,2,3,4,cat\nb.jpg,1\n"
+    )
     (tmp_path / "x.csv").write_text("b.jpg,1,2,3,4,cat\n" + text)
     split = read("csv", tmp_path, "x.csv")
     assert sorted(split.table.file_names) == ["a 1.jpg", "b.jpg", "nowhere.jpg"]

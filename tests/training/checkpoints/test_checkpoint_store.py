@@ -315,10 +315,9 @@ def test_a_checkpoint_renamed_to_another_step_is_refused(tmp_path: Path) -> None
         path.rename(path.with_name(path.name.replace("20", "24")))
     with pytest.raises(CheckpointError, match="is the card of step 20, by another name"):
         store.open(24)
-    forge(tmp_path / "step-00000024.json", step=24, files={
-        name.replace("20", "24"): value
-        for name, value in json.loads((tmp_path / "step-00000024.json").read_text())["files"].items()
-    })  # fmt: skip
+    files = json.loads((tmp_path / "step-00000024.json").read_text())["files"]
+    renamed = {name.replace("20", "24"): value for name, value in files.items()}
+    forge(tmp_path / "step-00000024.json", step=24, files=renamed)
     with pytest.raises(CheckpointError, match="changed after it was written"):
         store.open(24)
 

@@ -94,9 +94,8 @@ def test_features_of_a_backbone_are_the_donors(
     assert set(report.skipped) == set(report.reasons)
     left = {name for name in report.skipped if not name.endswith(COUNTER)}
     assert left and all("classifier" in n or "fc" in n or "head" in n for n in left)
-    assert {n for n in (p.name for p in network.get_parameters()) if network.classifier_name(n)} == set(
-        report.loaded
-    )  # fmt: skip
+    names = (parameter.name for parameter in network.get_parameters())
+    assert {name for name in names if network.classifier_name(name)} == set(report.loaded)
     pixels = picture(96, 96).astype(np.float32)
     x = (pixels - np.float32(model.mean)) / np.float32(model.std)
     maps = backbone_of(network)(ms.Tensor(np.ascontiguousarray(x.transpose(2, 0, 1)[None])))
@@ -173,7 +172,8 @@ def test_default_boxes_are_torchvisions(detector: tuple[str, Any, Any, Any]) -> 
     _, network, _, golden = detector
     height, width = network.model.image_size
     x1, y1, x2, y2 = golden["anchors_xyxy_px"].T.astype(np.float64)
-    want = np.stack([(y1 + y2) / 2 / height, (x1 + x2) / 2 / width, (y2 - y1) / height, (x2 - x1) / width], -1)  # fmt: skip
+    want = np.stack([(y1 + y2) / 2 / height, (x1 + x2) / 2 / width, (y2 - y1) / height,
+                     (x2 - x1) / width], -1)  # fmt: skip
     np.testing.assert_allclose(default_boxes(network.model), want, atol=1e-6)
 
 

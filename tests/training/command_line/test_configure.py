@@ -1,4 +1,4 @@
-"""From the command line to typed settings: what is accepted, what is refused, and how it is said."""
+"""From the command line to typed settings: what is accepted, what is refused, in which words."""
 
 from __future__ import annotations
 
@@ -159,8 +159,8 @@ def test_help_lists_settings_without_heavy_imports(repository: Path, command: st
     code = (
         f"import sys, runpy; sys.argv = ['{command}.py', '--help'];"
         f"runpy.run_path('{command}.py', run_name='__main__');"
-        "heavy = {'mindspore', 'numpy', 'hydra', 'omegaconf', 'yaml', 'cv2', 'PIL', 'msgspec', 'matplotlib',"
-        " 'pycocotools', 'onnx', 'onnxruntime', 'tensorboardX'} & set(sys.modules);"
+        "heavy = {'mindspore', 'numpy', 'hydra', 'omegaconf', 'yaml', 'cv2', 'PIL', 'msgspec', "
+        "'matplotlib', 'pycocotools', 'onnx', 'onnxruntime', 'tensorboardX'} & set(sys.modules);"
         "assert not heavy, heavy"
     )
     done = run(repository, "-c", code)

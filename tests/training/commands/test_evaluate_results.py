@@ -1,4 +1,4 @@
-"""`eval.py detections=FILE` and `compare=[A,B]` as functions: anybody's results, refusals, files."""
+"""`eval.py detections=FILE` and `compare=[A,B]` as functions: any results, refusals, files."""
 
 from __future__ import annotations
 

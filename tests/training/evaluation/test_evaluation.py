@@ -1,4 +1,4 @@
-"""The pass over a split: every image once, the same digits for any number of ranks, both protocols."""
+"""The pass over a split: every image once, the same digits for any ranks, both protocols."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Prediction: every kind of input, bad pictures, the files that are left, `Detector` from Python."""
+"""Prediction: every kind of input, bad pictures, the files it writes, `Detector` from Python."""
 
 from __future__ import annotations
 

@@ -304,7 +304,10 @@ def test_a_real_browser_shows_the_boxes(port: int, browser: Browser, tmp_path: P
     browser.upload("#file", tmp_path / "p.png")
     browser.wait_for("return document.getElementById('canvas').dataset.boxes === '1'")
     assert browser.run(ROWS) == ["1 square 0.95 12.0 8.0 48.0 32.0"]
-    inside_line = "return [...document.getElementById('canvas').getContext('2d').getImageData(70, 146, 1, 1).data]"
+    inside_line = (
+        "return [...document.getElementById('canvas').getContext('2d')"
+        ".getImageData(70, 146, 1, 1).data]"
+    )
     red, green, blue, _ = browser.run(inside_line)
     assert (red, green, blue) != (200, 200, 200)  # the frame of the square
     move = (
@@ -379,7 +382,8 @@ def test_several_pictures_a_choice_of_classes_and_what_is_saved(
     heads = "return [...document.querySelectorAll('th[scope=col]')].map(h => h.textContent)"
     assert browser.run(heads) == ["No.", "Class", "Score", "x", "y", "Width", "Height"]
     browser.call("POST", "/chromium/send_command", cmd="Emulation.setDeviceMetricsOverride",
-                 params={"width": 360, "height": 700, "deviceScaleFactor": 2, "mobile": True})  # fmt: skip
+                 params={"width": 360, "height": 700, "deviceScaleFactor": 2,
+                         "mobile": True})  # fmt: skip
     browser.wait_for("return innerWidth === 360")
     assert browser.run("return document.documentElement.scrollWidth") <= 360
 

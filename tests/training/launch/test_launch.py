@@ -31,7 +31,8 @@ def test_a_dry_run_prints_the_job_and_starts_nothing(
     for part in (
         "machine 1 of 2: ranks 8 to 15 of 16 on CPU",
         "global batch 32 = 16 x 2",
-        "--worker_num=16 --local_worker_num=8 --master_addr=10.0.0.1 --master_port=9000 --node_rank=1",
+        "--worker_num=16 --local_worker_num=8 --master_addr=10.0.0.1 --master_port=9000 "
+        "--node_rank=1",
         f"--log_dir={output}/ranks",
         "train.py +experiment=coco",
     ):
@@ -138,7 +139,8 @@ def test_relative_paths_are_those_of_the_users_folder(repository: Path, tmp_path
     (tmp_path / "training").mkdir()  # of the user's own: must not hide the package
     (tmp_path / "training" / "__init__.py").write_text("raise SystemExit('the wrong package')")
     done = subprocess.run(
-        ["bash", str(repository / "run_distribute_train.sh"), "2", "data=sh", "output=rx", "--dry-run"],
+        ["bash", str(repository / "run_distribute_train.sh"), "2", "data=sh", "output=rx",
+         "--dry-run"],
         cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "PYTHON": sys.executable},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -43,7 +43,8 @@ def job(tmp_path: Path) -> Iterator[dict[str, subprocess.Popen[bytes]]]:
 
 def watch(tmp_path: Path) -> JobWatch:
     return JobWatch(
-        job_id=f"test-{os.getpid()}", ranks=range(2), status_dir=tmp_path, ranks_dir=tmp_path, hang_seconds=30
+        job_id=f"test-{os.getpid()}", ranks=range(2), status_dir=tmp_path, ranks_dir=tmp_path,
+        hang_seconds=30
     )  # fmt: skip
 
 

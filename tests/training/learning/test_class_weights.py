@@ -1,4 +1,4 @@
-"""Weights of classes: each default box counts by the class that it should say, background as ever."""
+"""Weights of classes: each default box counts by its target class, background as ever."""
 
 from __future__ import annotations
 

@@ -180,7 +180,8 @@ def step(x, w):
 
 (value, y), (gx, gw) = step(x, w)
 np.savez(
-    f"{sys.argv[2]}/rank{rank}.npz", y=y.asnumpy(), gx=gx.asnumpy(), gamma=gw[0].asnumpy(), beta=gw[1].asnumpy(),
+    f"{sys.argv[2]}/rank{rank}.npz", y=y.asnumpy(), gx=gx.asnumpy(),
+    gamma=gw[0].asnumpy(), beta=gw[1].asnumpy(),
     mean=net.bn.moving_mean.asnumpy(), variance=net.bn.moving_variance.asnumpy(),
 )
 """

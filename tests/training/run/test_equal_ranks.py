@@ -188,7 +188,8 @@ def test_statistics_of_each_device_alone_would_be_noticed(run: Runner, first: Pa
 
 def test_positives_are_counted_over_the_global_batch(run: Runner, data: Path) -> None:
     settings = compose(
-        "train", "training.settings:TrainSettings", [*SMALL, *RECIPE, f"data={data}", "batch_size=16"]
+        "train", "training.settings:TrainSettings",
+        [*SMALL, *RECIPE, f"data={data}", "batch_size=16"]
     )  # fmt: skip
     counts = []
     for rank in (0, 1):

@@ -67,7 +67,8 @@ def test_the_experiment(
     checkpoint, data = trained
     settings = settings_of(
         *COMMON, "+experiment=finetune", f"checkpoint={checkpoint}", f"data={data}",
-        f"output={tmp_path / 'tuned'}", "epochs=2", "optim.freeze_epochs=1", "checkpoint.every_steps=5",
+        f"output={tmp_path / 'tuned'}", "epochs=2", "optim.freeze_epochs=1",
+        "checkpoint.every_steps=5",
         "optim.ema=null",
     )  # fmt: skip
     assert run(settings) == 0

@@ -233,7 +233,8 @@ def test_a_mistake_does_not_cost_the_run_that_would_be_overwritten(
          {"init": change(anew.init, checkpoint=best)}),
         (r"init\.backbone=.*best\.ckpt: lies in output=",
          {"init": change(anew.init, backbone=best)}),
-        ("no such|missing|not found", {"init": change(anew.init, checkpoint=f"{tmp_path}/none.ckpt")}),
+        ("no such|missing|not found",
+         {"init": change(anew.init, checkpoint=f"{tmp_path}/none.ckpt")}),
         ("optim.freeze: 'nothing' fits no parameter",
          {"optim": change(anew.optim, freeze=["nothing"])}),
     ]  # fmt: skip

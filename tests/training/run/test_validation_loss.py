@@ -117,7 +117,8 @@ def test_it_is_the_slow_loss_and_detections_are_those_without_it(
 def test_its_digits_do_not_depend_on_ranks(split: ConvertedSplit, judge: LossAndDetections) -> None:
     def loss_of(world: int) -> float:
         for rank in range(world):
-            pipeline = EvalPipeline(split, SIZE, 4, rank=rank, world_size=world, encode=judge.encoder)  # fmt: skip
+            pipeline = EvalPipeline(split, SIZE, 4, rank=rank, world_size=world,
+                                    encode=judge.encoder)  # fmt: skip
             for batch in pipeline.batches():
                 judge(batch)
         return judge.take(World())

@@ -59,7 +59,8 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
 def started(tmp_path: Path) -> Path:
     """The folder of a run that was started with settings unlike the defaults."""
     given = ["+experiment=demo", f"data={tmp_path}/1.10", f"output={tmp_path}/run", "max_steps=4",
-             "model=ssd_tiny", "optim.lr=1e-5", "optim.freeze=[1e3, 猫]", "optim.lr_factors={a.*: 2}",
+             "model=ssd_tiny", "optim.lr=1e-5", "optim.freeze=[1e3, 猫]",
+             "optim.lr_factors={a.*: 2}",
              "split=2024_05_01", "max_minutes=5", "checkpoint=1e3"]  # fmt: skip
     settings = compose(*TRAIN, given)
     (tmp_path / "run").mkdir()

@@ -316,7 +316,7 @@ def test_a_backbone_that_cannot_be_had(hub: FileServer, monkeypatch: pytest.Monk
 def test_a_resumed_run_needs_no_file_and_keeps_its_network(
     hub: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Begun with the backbone: symmetric; begun without: as it was. The network is not asked again."""
+    """With a backbone: symmetric; without: as it was. The network is not asked again."""
     monkeypatch.setenv("SSD_WEIGHTS_OFFLINE", "1")
     for padding in ("symmetric", "same"):
         model = ModelSettings(padding=padding)

@@ -41,7 +41,8 @@ def tiny(classes: int = 4, **changes: np.ndarray) -> bytes:
 
 def entry_for(content: bytes | None, **values: object) -> Entry:
     facts = {
-        "kind": "detector", "donor": "mindspore", "network": "ssd_tiny", "classes": 4, "address": ADDRESS,
+        "kind": "detector", "donor": "mindspore", "network": "ssd_tiny", "classes": 4,
+        "address": ADDRESS,
         "licence": "unknown", "protocol": "none", "source": "this test", "name": "tiny",
         "sha256": None if content is None else hashlib.sha256(content).hexdigest(),
     }  # fmt: skip
@@ -129,14 +130,17 @@ PAGE = b"<!DOCTYPE html><html><body>Please log in</body></html>" * 40
 BAD: dict[str, tuple[Callable[[], bytes], dict[str, object], str]] = {
     "a web page": (lambda: PAGE, {}, "page of text"),
     "a web page with a known hash": (lambda: PAGE, {"sha256": "ab" * 32}, "page of text"),
-    "another network": (tiny, {"network": "ssd300"}, "weights of ssd_tiny with 4 classes, expected ssd300"),
+    "another network": (tiny, {"network": "ssd300"},
+                        "weights of ssd_tiny with 4 classes, expected ssd300"),
     "other classes": (lambda: tiny(6), {}, "6 classes"),
     "half a file": (lambda: tiny()[: 100_000], {}, "no safetensors file, or damaged"),
-    "half a file of known size": (lambda: tiny()[: 100_000], {"size": 900_000}, "100000 bytes, 900000 are expected"),
+    "half a file of known size": (lambda: tiny()[: 100_000], {"size": 900_000},
+                                  "100000 bytes, 900000 are expected"),
     "a wrong hash": (tiny, {"sha256": "ab" * 32}, "sha256 .* expected abab"),
     "wrong first digits": (tiny, {"sha256_starts": "abababab"}, "expected one with abababab"),
     "not a number": (nan, {}, "stem.0.0.weight' is not finite"),
-    "a header of gigabytes": (lambda: (5 << 30).to_bytes(8, "little") + tiny()[8:], {}, "header should have"),
+    "a header of gigabytes": (lambda: (5 << 30).to_bytes(8, "little") + tiny()[8:], {},
+                              "header should have"),
     "nothing": (lambda: b"", {}, "empty"),
     "names twice": (lambda: twice(), {}, "name a stands in it twice"),
     "a pickle": (
