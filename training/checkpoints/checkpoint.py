@@ -49,6 +49,7 @@ class Card:
         best: Step and AP of the best evaluation so far, or None.
         global_batch: Images per step over all devices.
         wall_seconds: Time the run has taken so far, over all its starts.
+        processor_seconds: Time that cores were busy for rank 0 in it, over all its starts.
         format: Version of this layout.
         card_sha256: Hash of all the rest; empty on cards of before it was written.
     """
@@ -68,6 +69,7 @@ class Card:
     best: Optional[dict[str, Any]] = None
     global_batch: int = 0
     wall_seconds: float = 0.0
+    processor_seconds: float = 0.0
     format: str = FORMAT
     card_sha256: str = ""
 

@@ -18,7 +18,8 @@ from training.learning.assemble import RunComponents
 from training.process.rank_status import RankStatus
 from training.process.signals import Interrupted, StopRequest
 from training.run.evaluator import Evaluator
-from training.watching.reporter import Reporter, Stopwatch
+from training.watching.reporter import Reporter
+from training.watching.stopwatch import Stopwatch
 
 
 class SaveAndEvaluate:
@@ -66,6 +67,7 @@ class SaveAndEvaluate:
         """Go on from a checkpoint, which is the last one saved."""
         self.saved, self.saved_step = found, found.card.step
         self.clock.before = found.card.wall_seconds
+        self.clock.processor_before = found.card.processor_seconds
         self.best, self.metrics = found.card.best, found.card.metrics
 
     def evaluate_in_time(self, step: int) -> bool:
@@ -120,6 +122,7 @@ class SaveAndEvaluate:
         self.status.tell(step, "saving a checkpoint", patience=300)
         card = self.parts.card(step)
         card.best, card.wall_seconds = self.best, self.clock.seconds()
+        card.processor_seconds = self.clock.processor_seconds()
         if self.parts.world.is_main:
             state = self.parts.state
             self.saved = self.store.save(card, state.detector_weights(), state.rest())

@@ -31,13 +31,7 @@ from training.run.save_and_evaluate import SaveAndEvaluate
 from training.settings import TrainSettings
 from training.watching.announce import announce
 from training.watching.blackbox import BlackBox
-from training.watching.reporter import (
-    Reporter,
-    Stopwatch,
-    describe_path,
-    finite_or_none,
-    pictures_of,
-)
+from training.watching.reporter import Reporter, describe_path, finite_or_none, pictures_of
 from training.watching.run_folder import (
     check_folder,
     locked_run,
@@ -46,6 +40,7 @@ from training.watching.run_folder import (
     write_settings,
     write_summary,
 )
+from training.watching.stopwatch import Stopwatch
 from training.watching.triggers import Triggers
 
 
@@ -302,6 +297,7 @@ class Trainer:
             else self.reporter.log.last_loss(),
             "metrics": self.keeper.metrics,
             "wall_seconds": self.clock.seconds(),
+            "processor_seconds": self.clock.processor_seconds(),
             "images_seen": self.step * self.parts.global_batch,
             "skipped_steps": self.reporter.log.skipped(),
             "best": self.keeper.best,
@@ -309,5 +305,8 @@ class Trainer:
             "finished": done,
         }
         write_summary(self.output, summary)
-        self.say(f"after step {self.step}: {describe_path(self.output, done)}")
+        took = (
+            f"{summary['wall_seconds']:.0f} s, {summary['processor_seconds']:.0f} processor seconds"
+        )
+        self.say(f"after step {self.step}: {describe_path(self.output, done)} ({took})")
         self.say(pictures_of(self.output))

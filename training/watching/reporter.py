@@ -7,7 +7,6 @@ The files, the bar and the meter themselves are `log.py`; evaluations are drawn 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -177,21 +176,6 @@ class Reporter:
         """Close the bar and the event file."""
         self.terminal.close()
         self.tensorboard.close()
-
-
-class Stopwatch:
-    """The time a run has taken, over all its starts.
-
-    Args:
-        started: `time.monotonic()` at the start of this process.
-    """
-
-    def __init__(self, started: float) -> None:
-        self.started, self.before = started, 0.0
-
-    def seconds(self) -> float:
-        """Return the seconds so far."""
-        return round(self.before + time.monotonic() - self.started, 3)
 
 
 def finite_or_none(value: Any) -> Any:

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 import training.learning.assemble
@@ -85,6 +86,7 @@ def test_a_run_leaves_what_it_promises(finished: TrainSettings) -> None:
     assert summary["final_loss"] == lines[-1]["loss"]
     assert summary["finished"] is True
     assert summary["wall_seconds"] > 0
+    assert 0 < summary["processor_seconds"] < psutil.cpu_count() * 3600
     assert summary["images_seen"] == 24
     assert summary["skipped_steps"] == 0
     assert summary["metrics"]["coco"]["num_images"] == 6
