@@ -95,6 +95,12 @@ class PolicySettings:
     box_outside: str = _policy("box_outside")
     duplicate_box: str = _policy("duplicate_box")
     area_not_positive: str = _policy("area_not_positive")
+    area_mismatch: str = _policy("area_mismatch")
+    similar_box: str = _policy("similar_box")
+    classes_overlap: str = _policy("classes_overlap")
+    box_whole_image: str = _policy("box_whole_image")
+    size_far_off: str = _policy("size_far_off")
+    aspect_far_off: str = _policy("aspect_far_off")
     class_names_alike: str = _policy("class_names_alike")
     unused_class: str = _policy("unused_class")
 

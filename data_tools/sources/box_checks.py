@@ -7,7 +7,7 @@ policy's choice.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from data_tools.core import boxes
 from data_tools.core.sample import Sample
+from data_tools.sources.box_doubts import doubtful_boxes, whole_picture
 from data_tools.sources.defects import DefectLog
 from data_tools.sources.table import SampleTable
 
@@ -27,13 +28,13 @@ _LARGEST_PX = 1e9
 
 
 def check_table(
-    table: SampleTable, categories: Collection[int], file: str, log: DefectLog
+    table: SampleTable, categories: Mapping[int, str], file: str, log: DefectLog
 ) -> SampleTable:
     """Check all boxes of a split as far as that goes without the images.
 
     Args:
         table: The split.
-        categories: The category ids that exist.
+        categories: The categories that exist: id -> name.
         file: The annotation file, for reports; empty takes each image's own file name.
         log: Where defects go.
 
@@ -43,18 +44,18 @@ def check_table(
     box = table.boxes_yxyx_px
     bad = np.zeros(len(box), bool)
     image_of = table.image_of_box()
-    numbers = table.annotation_ids.copy()
+    numbers, areas = table.annotation_ids.copy(), table.areas_px.copy()
 
-    def report(mask: npt.NDArray[np.bool_], kind: str, detail: str) -> list[int]:
+    def report(rows: Iterable[int], kind: str, words: Callable[[int], str]) -> list[int]:
+        """Note a kind of defect for the boxes that are still in; return those to be fixed."""
         fixed = []
-        for k in np.flatnonzero(mask & ~bad):
-            values = "[" + ", ".join(f"{v:g}" for v in box[k]) + "]"
+        for k in rows:
+            if bad[k]:
+                continue
             action = log.add(
                 kind,
                 file or table.file_names[image_of[k]],
-                detail.format(
-                    box=values, category=log.called("category", int(table.category_ids[k]))
-                ),
+                words(k),
                 image_id=int(table.image_ids[image_of[k]]),
                 annotation_id=int(table.annotation_ids[k]),
             )
@@ -64,28 +65,43 @@ def check_table(
                 bad[k] = True
         return fixed
 
+    def corners(k: int) -> str:
+        return "[y1, x1, y2, x2] = [" + ", ".join(f"{v:g}" for v in box[k]) + "]"
+
+    def category(k: int) -> str:
+        return f"there is no category {log.called('category', int(table.category_ids[k]))}"
+
+    def report_all(mask: npt.NDArray[np.bool_], kind: str, after: str = "") -> list[int]:
+        return report(np.flatnonzero(mask), kind, lambda k: corners(k) + after)
+
     known = np.isin(table.category_ids, np.array(sorted(categories), np.int64))
-    report(~known, "unknown_category", "there is no category {category}")
+    report(np.flatnonzero(~known), "unknown_category", category)
     # pycocotools takes annotation id 0 for "no match": such a box would count as missed for ever.
     # Zero everywhere, as some exporters write it, is no id at all.
     zero = numbers == 0
     numbers[zero] = int(numbers.max(initial=0)) + 1 + np.arange(int(zero.sum()))
     with np.errstate(invalid="ignore"):
         finite = (np.abs(box) < _LARGEST_PX).all(axis=1)
-    report(~finite, "box_not_finite", "[y1, x1, y2, x2] = {box}")
+    report_all(~finite, "box_not_finite")
     with np.errstate(invalid="ignore"):
         flat = (box[:, 2] <= box[:, 0]) | (box[:, 3] <= box[:, 1])
-    report(flat & finite, "box_degenerate", "[y1, x1, y2, x2] = {box}")
+    report_all(flat & finite, "box_degenerate")
     first = np.zeros(len(box), bool)
     first[np.unique(numbers, return_index=True)[1]] = True
-    for k in report(~first, "duplicate_annotation_id", "the id was used before"):
-        numbers[k] = int(numbers.max()) + 1
-    report(
-        _copies(table, image_of), "duplicate_box", "[y1, x1, y2, x2] = {box} stands there already"
+    again = report(
+        np.flatnonzero(~first), "duplicate_annotation_id", lambda _: "the id was used before"
     )
-    areas = table.areas_px.copy()
-    flat_area = report(areas <= 0, "area_not_positive", "of the box [y1, x1, y2, x2] = {box}")
-    areas[flat_area] = boxes.area(box[flat_area])
+    for k in again:
+        numbers[k] = int(numbers.max()) + 1
+    copies = _copies(table, image_of)
+    report_all(copies, "duplicate_box", " stands there already")
+    to_fix = report(
+        np.flatnonzero(areas <= 0), "area_not_positive", lambda k: f"of the box {corners(k)}"
+    )
+    doubts = doubtful_boxes(table, known & finite & ~flat & ~bad & ~copies, categories)
+    for k, kind, words in doubts:
+        to_fix += report([k], kind, lambda _, words=words: words)  # type: ignore[misc]
+    areas[to_fix] = boxes.area(box[to_fix])
     return replace(table, annotation_ids=numbers, areas_px=areas).keep_boxes(~bad)
 
 
@@ -107,15 +123,17 @@ def _copies(table: SampleTable, image_of: npt.NDArray[np.int64]) -> npt.NDArray[
 
 
 def boxes_fit(table: SampleTable) -> npt.NDArray[np.bool_]:
-    """Return for each image whether its size is declared and all its boxes lie within it: (I,).
+    """Return for each image whether its size is declared, all its boxes lie within it, and none is
+    the whole of it: (I,).
 
-    Nearly all do; `fit_boxes` need only look at the others, and at images of another size.
+    Nearly all are so; `fit_boxes` need only look at the others, and at images of another size.
     """
     image_of = table.image_of_box()
     size = np.stack([table.heights, table.widths], axis=1).astype(np.float64)
     box = table.boxes_yxyx_px
     inside = (box[:, :2] >= 0).all(axis=1) & (box[:, 2:] <= size[image_of]).all(axis=1)
     inside &= (box[:, 2:] > box[:, :2]).all(axis=1) & (not table.relative)
+    inside &= ~whole_picture(box, size[image_of]) | table.iscrowd
     fit = (size > 0).all(axis=1)
     fit[image_of[~inside]] = False
     return fit
@@ -159,6 +177,7 @@ def fit_boxes(sample: Sample, height: int, width: int, log: DefectLog) -> Sample
             keep[k] = action in ("clip", "keep")
         if log.action("box_outside") == "keep":
             clipped, areas = box, sample.areas_px
+    _note_whole(sample, clipped, keep, height, width, log)
     return replace(
         sample,
         height=height,
@@ -170,3 +189,25 @@ def fit_boxes(sample: Sample, height: int, width: int, log: DefectLog) -> Sample
         areas_px=areas[keep],
         annotation_ids=sample.annotation_ids[keep],
     )
+
+
+def _note_whole(
+    sample: Sample,
+    clipped: npt.NDArray[np.floating],
+    keep: npt.NDArray[np.bool_],
+    height: int,
+    width: int,
+    log: DefectLog,
+) -> None:
+    """Note boxes of the whole picture; take those that the policy leaves out from `keep`."""
+    whole = whole_picture(clipped, np.array([height, width], np.float64))
+    for k in np.flatnonzero(whole & keep & ~sample.iscrowd):
+        values = ", ".join(f"{v:g}" for v in clipped[k])
+        action = log.add(
+            "box_whole_image",
+            sample.file_name,
+            f"[y1, x1, y2, x2] = [{values}] in an image of height {height}, width {width}",
+            image_id=sample.image_id,
+            annotation_id=int(sample.annotation_ids[k]),
+        )
+        keep[k] = action == "keep"

@@ -170,6 +170,44 @@ KINDS: Mapping[str, Kind] = {
         "box",
         since=1,
     ),
+    "area_mismatch": Kind(
+        "the declared area of a box is larger than the box, or below a hundredth of it; `fix` takes "
+        "that of the box",
+        ("keep", "fix", "error"),
+        "box",
+        since=1,
+    ),
+    "similar_box": Kind(
+        "a box overlaps (IoU) an earlier one of its class by 0.9 or more: drawn twice; `skip` keeps "
+        "the first",
+        ("keep", "skip", "error"),
+        "box",
+        since=1,
+    ),
+    "classes_overlap": Kind(
+        "a box overlaps (IoU) an earlier one of another class by 0.9 or more; `skip` keeps the first",
+        ("keep", "skip", "error"),
+        "box",
+        since=1,
+    ),
+    "box_whole_image": Kind(
+        "a box is the whole picture, to one per cent of its sides",
+        ("keep", "skip", "error"),
+        "box",
+        since=1,
+    ),
+    "size_far_off": Kind(
+        "the size of a box is far from the median of its class (five robust deviations)",
+        ("keep", "skip", "error"),
+        "box",
+        since=1,
+    ),
+    "aspect_far_off": Kind(
+        "width / height of a box is far from the median of its class (five robust deviations)",
+        ("keep", "skip", "error"),
+        "box",
+        since=1,
+    ),
     "class_names_alike": Kind(
         "names of classes that differ only by case or blanks", ("keep", "error"), "file", since=1
     ),

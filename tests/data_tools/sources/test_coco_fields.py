@@ -34,7 +34,7 @@ YES = [1, 1.0, True, "1", "true", "True"]
 def test_flags(tmp_path: Path, field: str) -> None:
     odd = [2, -1, "x", [], {}, 0.5, math.inf]
     values: list[Any] = [*NO, *YES, *odd]
-    boxes = [box_entry(k, 1, [1, 1, 5, 5 + k], **{field: v}) for k, v in enumerate(values, 1)]
+    boxes = [box_entry(k, 1, [k, 1, 5, 5], **{field: v}) for k, v in enumerate(values, 1)]
     split = read(tmp_path, boxes)
     found = split.table.iscrowd if field == "iscrowd" else split.table.difficult
     assert found.tolist() == [False] * len(NO) + [True] * len(YES)
@@ -116,7 +116,7 @@ def test_boxes_from_outlines_are_counted(tmp_path: Path) -> None:
 
 def test_annotation_ids_are_not_needed(tmp_path: Path) -> None:
     odd: list[Any] = [None, 13572468109876543210, 1.5, True, [], "7f3c", math.nan, 0, 0, -1]
-    boxes = [box_entry(1, 1, [1, 1, 5, 5 + k]) | {"id": v} for k, v in enumerate(odd)]
+    boxes = [box_entry(1, 1, [1 + k, 1, 5, 5]) | {"id": v} for k, v in enumerate(odd)]
     split = read(tmp_path, [*boxes, box_entry(4, 1, [1, 1, 9, 9])])
     ids = split.table.annotation_ids.tolist()
     assert not split.defects and len(set(ids)) == len(ids) == len(odd) + 1 and min(ids) > 0
