@@ -112,8 +112,8 @@ def overlapping_pairs(
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     """Find the pairs of boxes of one image that overlap by `least` (IoU, above 0.5) or more.
 
-    Along the upper edges: two such boxes have them within (1 / least - 1) of a height, so each box is
-    compared with its few neighbours instead of with all of its image.
+    Along the upper edges: two such boxes have them within (1 / least - 1) of a height, so each box
+    is compared with a few.
 
     Args:
         boxes_yxyx: (B, 4) with an extent.
@@ -182,8 +182,9 @@ def deviations(
         classes: (B,).
 
     Returns:
-        (B,) the value as a multiple of the median, and (B,) by how many robust deviations (1.4826 times
-        the median absolute deviation, 0.1 at least) the logarithm is off; 0 in classes of fewer than 20.
+        (B,) the value as a multiple of the median, and (B,) by how many robust deviations (1.4826
+        times the median absolute deviation, 0.1 at least) the logarithm is off; 0 in classes of
+        fewer than 20.
     """
     logs = np.log(values)
     ratio, far = np.ones(len(values)), np.zeros(len(values))

@@ -171,21 +171,22 @@ KINDS: Mapping[str, Kind] = {
         since=1,
     ),
     "area_mismatch": Kind(
-        "the declared area of a box is larger than the box, or below a hundredth of it; `fix` takes "
-        "that of the box",
+        "the declared area of a box is larger than the box, or below a hundredth of it; `fix` "
+        "takes that of the box",
         ("keep", "fix", "error"),
         "box",
         since=1,
     ),
     "similar_box": Kind(
-        "a box overlaps (IoU) an earlier one of its class by 0.9 or more: drawn twice; `skip` keeps "
-        "the first",
+        "a box overlaps (IoU) an earlier one of its class by 0.9 or more: drawn twice; `skip` "
+        "keeps the first",
         ("keep", "skip", "error"),
         "box",
         since=1,
     ),
     "classes_overlap": Kind(
-        "a box overlaps (IoU) an earlier one of another class by 0.9 or more; `skip` keeps the first",
+        "a box overlaps (IoU) an earlier one of another class by 0.9 or more; `skip` keeps the "
+        "first",
         ("keep", "skip", "error"),
         "box",
         since=1,
