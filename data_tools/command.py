@@ -10,8 +10,19 @@ from pathlib import Path
 
 import numpy.typing as npt
 
+from data_tools.audit.audit import run_audit
+from data_tools.convert.convert import run_convert
+from data_tools.convert.extend import run_extend
+from data_tools.convert.merge import run_merge
 from data_tools.convert.settings import ConvertSettings
+from data_tools.converted.diff import run_diff
+from data_tools.converted.leaks import run_leaks
+from data_tools.converted.preview import run_preview
+from data_tools.converted.unpack import run_unpack
+from data_tools.converted.upgrade import run_upgrade
+from data_tools.converted.verify import run_verify
 from data_tools.sources.data_yaml import with_data_yaml
+from data_tools.sources.recognise import recognised
 
 
 def run(settings: ConvertSettings, default_boxes: npt.ArrayLike | None = None) -> int:
@@ -30,49 +41,28 @@ def run(settings: ConvertSettings, default_boxes: npt.ArrayLike | None = None) -
         UserError: If something that the user gave is wrong.
     """
     if settings.verify:
-        from data_tools.converted.verify import run_verify
-
         return run_verify(Path(settings.verify))
     if settings.preview:
-        from data_tools.converted.preview import run_preview
-
         return run_preview(settings)
     if settings.diff:
-        from data_tools.converted.diff import run_diff
-
         return run_diff(settings)
     if settings.leaks:
-        from data_tools.converted.leaks import run_leaks
-
         return run_leaks(settings)
     if settings.upgrade:
-        from data_tools.converted.upgrade import run_upgrade
-
         return run_upgrade(settings)
     if settings.unpack:
-        from data_tools.converted.unpack import run_unpack
-
         return run_unpack(settings)
     if settings.merge:
-        from data_tools.convert.merge import run_merge
-
         return run_merge(settings)
     if settings.dataset.kind == "auto":
-        from data_tools.sources.recognise import recognised
-
         dataset, words = recognised(settings.dataset)
         print(words)
         settings = replace(settings, dataset=dataset)
     # From here on the raw data set is read: a data.yaml says where its splits lie.
     settings = replace(settings, dataset=with_data_yaml(settings.dataset))
     if settings.extend:
-        from data_tools.convert.extend import run_extend
-
         return run_extend(settings)
     if settings.check:
-        from data_tools.audit.audit import run_audit
-
         return run_audit(settings, default_boxes)
-    from data_tools.convert.convert import run_convert
 
     return run_convert(settings)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,13 +14,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 MODULES = sorted(
     [*REPOSITORY.glob("data_tools/**/*.py"), *REPOSITORY.glob("training/**/*.py")],
 )
-# Modules that commands import before they know what to do: `--help` must be there at once.
-LIGHT = [
-    "data_tools/core/errors.py",
-    "data_tools/core/settings_fields.py",
-    "training/command_line/help_text.py",
-    "training/command_line/setting_names.py",
-]
+ROOTS = [REPOSITORY / f"{name}.py" for name in ("convert", "train", "eval", "predict", "export")]
 
 
 def imported(path: Path, *, top_level_only: bool = False) -> Iterator[str]:
@@ -148,14 +143,96 @@ def test_the_page_draws_the_floors_as_they_are(package: str) -> None:
                 assert f"| `{package}/{room}/` |" in page, "the table leaves out a room"
 
 
-# What takes long to import, or what a command may do without, may be imported inside a function.
+# Packages that take long to import, which a function imports when it needs them; so also modules of
+# ours that import one of them as they load.
 LAZY = {"mindspore", "matplotlib", "onnx", "onnxruntime", "hydra", "omegaconf", "numba"}
+# Others that a function may import, and why. docs/architecture.md states the rule.
+ALSO_LAZY = {
+    "google": "protobuf comes with MindSpore, which is imported on the next line",
+    "pillow_heif": "an extra: pictures in HEIC are read where it is installed",
+    "pycocotools": "a second opinion on AP, by cross_check=true only; draws in matplotlib",
+    "tensorboardX": "only with tensorboard=true, and as long to import as NumPy",
+}
+STATEMENTS = {path: ast.parse(path.read_text(encoding="utf-8")) for path in [*MODULES, *ROOTS]}
+PATHS = {module_name(path): path for path in STATEMENTS}
 
 
-@pytest.mark.parametrize("name", LIGHT)
-def test_light_modules_import_no_framework(name: str) -> None:
-    heavy = {"mindspore", "numpy", "cv2", "hydra", "omegaconf", "matplotlib"}
-    assert not heavy & {n.split(".")[0] for n in imported(REPOSITORY / name)}
+def targets(statement: ast.Import | ast.ImportFrom) -> list[str]:
+    """What an import statement imports; `from package import module` imports the module."""
+    if isinstance(statement, ast.Import):
+        return [alias.name for alias in statement.names]
+    whole = [f"{statement.module}.{alias.name}" for alias in statement.names]
+    return [name if name in PATHS else str(statement.module) for name in whole]
+
+
+def statements(nodes: list[ast.stmt], *, functions: bool) -> Iterator[ast.Import | ast.ImportFrom]:
+    """Imports that run as a module loads, or those that run in its functions."""
+    for node in nodes:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            if functions:
+                yield from (n for n in ast.walk(node) if isinstance(n, ast.Import | ast.ImportFrom))
+        elif isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            continue
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            if not functions:
+                yield node
+        else:
+            inner = [n for n in ast.iter_child_nodes(node) if isinstance(n, ast.stmt)]
+            handlers = [n for n in ast.iter_child_nodes(node) if isinstance(n, ast.excepthandler)]
+            bodies = [*inner, *(statement for handler in handlers for statement in handler.body)]
+            yield from statements(bodies, functions=functions)
+
+
+def loaded_with(names: list[str]) -> set[str]:
+    """Everything that is loaded when the named modules are: modules of ours, and packages."""
+    loaded: set[str] = set()
+    while names:
+        name = names.pop()
+        if name in loaded:
+            continue
+        loaded.add(name)
+        if name in PATHS:
+            tree = STATEMENTS[PATHS[name]]
+            names += [t for s in statements(tree.body, functions=False) for t in targets(s)]
+            # A kernel is compiled, which takes Numba, as its module loads.
+            decorators = [d for n in tree.body for d in getattr(n, "decorator_list", [])]
+            if any("compiled" in ast.dump(decorator) for decorator in decorators):
+                names.append("numba")
+    return loaded
+
+
+def before_the_settings() -> set[str]:
+    """Modules that a command loads before it knows what to do: `--help` must be there at once."""
+    roots = [module_name(path) for path in ROOTS]
+    classes = [
+        constant.value.partition(":")[0]
+        for path in ROOTS
+        for constant in ast.walk(STATEMENTS[path])
+        if isinstance(constant, ast.Constant)
+        and re.fullmatch(r"[a-z_.]+settings:\w+", str(constant.value))
+    ]
+    assert len(classes) == 5
+    return loaded_with([*roots, *classes])
+
+
+def test_help_loads_no_package() -> None:
+    roots = {name.split(".")[0] for name in before_the_settings()} - set(PATHS)
+    assert not roots - set(sys.stdlib_module_names) - {"data_tools", "training"}
+
+
+def test_functions_import_only_what_takes_long() -> None:
+    early = before_the_settings()
+    wrong = []
+    for name, path in PATHS.items():
+        for statement in statements(STATEMENTS[path].body, functions=True):
+            for target in targets(statement):
+                packages = {loaded.split(".")[0] for loaded in loaded_with([target])}
+                slow = packages & LAZY or target.split(".")[0] in ALSO_LAZY
+                late = name in early and target not in early
+                late = late and target.split(".")[0] not in sys.stdlib_module_names
+                if not slow and not late:
+                    wrong.append(f"{name}:{statement.lineno}: {target}")
+    assert not wrong, "import these at the top"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=module_name)

@@ -11,7 +11,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from mindspore import Tensor, ops
+from mindspore import Tensor, communication, ops
+from mindspore.communication import GlobalComm, get_group_size, get_rank
 from numpy.typing import NDArray
 
 
@@ -21,15 +22,11 @@ def join() -> None:
     The device must have been chosen, and on a card no operation may have run. In msrun's scheduler
     process this call blocks until all ranks are gone.
     """
-    from mindspore import communication
-
     communication.init()
 
 
 def place() -> tuple[int, int]:
     """Return rank and number of ranks; (0, 1) before `join`."""
-    from mindspore.communication import GlobalComm, get_group_size, get_rank
-
     return (int(get_rank()), int(get_group_size())) if GlobalComm.INITED else (0, 1)
 
 

@@ -10,6 +10,8 @@ import time
 from types import TracebackType
 from typing import TextIO
 
+from tqdm import tqdm
+
 
 class Progress:
     """A bar with a rate and an ETA on a terminal; elsewhere a line every `every_s` seconds.
@@ -44,8 +46,6 @@ class Progress:
         self._started = self._printed = time.monotonic()
         self._bar = None
         if enabled and self._stream.isatty():
-            from tqdm import tqdm
-
             self._bar = tqdm(
                 desc=description,
                 total=total,

@@ -5,6 +5,7 @@ The settings themselves live next to the code that uses them; this module knows 
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Collection
 from typing import Any
@@ -26,8 +27,6 @@ def setting(default: Any, help: str) -> Any:
         A dataclass field.
     """
     if isinstance(default, (list, dict)) or dataclasses.is_dataclass(default):
-        import copy
-
         return dataclasses.field(
             default_factory=lambda: copy.deepcopy(default), metadata={"help": help}
         )

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import simplejpeg
+from PIL import Image
 
 from data_tools.images.formats import (
     LARGEST_PIXELS,
@@ -229,8 +230,6 @@ def _opened(data: bytes, name: str) -> Any:
     Raises:
         PictureError: If Pillow lacks the decoder, or refuses the file.
     """
-    from PIL import Image
-
     if name == "heic":
         try:
             from pillow_heif import register_heif_opener

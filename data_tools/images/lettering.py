@@ -15,6 +15,9 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
+import PIL.Image
+import PIL.ImageDraw
+import PIL.ImageFont
 
 Image = npt.NDArray[np.uint8]
 
@@ -77,9 +80,6 @@ def _blend(canvas: Image, cover: Image, x: int, top: int, ink_bgr: tuple[int, in
 @functools.lru_cache(512)
 def _cover(text: str, size_px: int) -> Image:
     """(h + 2, w + 2) How much ink each pixel gets, with a pixel of room around."""
-    import PIL.Image
-    import PIL.ImageDraw
-
     font = _font_for(text, size_px)
     width, height = text_size(text, size_px)
     mask = PIL.Image.new("L", (width + 2, height + 2))
@@ -127,8 +127,6 @@ def _glyph(path: str, character: str) -> bytes:
 
 @functools.lru_cache(64)
 def _open(path: str, size_px: int) -> Any:
-    import PIL.ImageFont
-
     return PIL.ImageFont.truetype(path, size_px)
 
 

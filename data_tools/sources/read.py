@@ -18,12 +18,23 @@ from data_tools.core.settings_fields import require
 from data_tools.sources.box_checks import check_table
 from data_tools.sources.class_checks import note_classes
 from data_tools.sources.classes import ClassMap, build_class_map, common_categories
+from data_tools.sources.coco import read_coco
+from data_tools.sources.csv_boxes import read_csv, read_open_images
+from data_tools.sources.cvat import read_cvat
 from data_tools.sources.defect_kinds import KINDS
 from data_tools.sources.defects import Defect, DefectLog, count_left_out
 from data_tools.sources.fractions import cut_fractions
-from data_tools.sources.image_files import SourceSplit, require_folder
+from data_tools.sources.image_files import SourceSplit, read_text, require_file, require_folder
+from data_tools.sources.kitti import read_kitti
+from data_tools.sources.label_studio import read_label_studio
+from data_tools.sources.labelme import read_labelme
+from data_tools.sources.picture_names import PictureNames
 from data_tools.sources.settings import NAMED_KINDS, DatasetSettings, SplitSettings
-from data_tools.sources.table import SampleTable
+from data_tools.sources.shapes import CATEGORY_IDS, CLASS_NAMES, shape_samples
+from data_tools.sources.table import SampleTable, table_from_samples
+from data_tools.sources.txt import read_txt
+from data_tools.sources.voc import read_voc
+from data_tools.sources.yolo import read_yolo
 
 
 @dataclass(frozen=True)
@@ -141,55 +152,32 @@ def _same_file(
 def _read_split(dataset: DatasetSettings, root: Path, name: str, log: DefectLog) -> SourceSplit:
     split, key = dataset.splits[name], f"dataset.splits.{name}"
     if dataset.kind == "coco":
-        from data_tools.sources.coco import read_coco
-
         return read_coco(root, split.annotations, split.images, log, key)
     # A folder of pictures that several splits share has pictures of all of them.
     owners = {s.annotations for s in dataset.splits.values() if s.images == split.images}
     whole = len(owners) == 1
     if dataset.kind == "voc":
-        from data_tools.sources.voc import read_voc
-
         return read_voc(root, split, dataset.box_origin, log, key, whole_folder=whole)
     if dataset.kind == "labelme":
-        from data_tools.sources.labelme import read_labelme
-
         return read_labelme(root, split, log, key, whole_folder=whole)
     if dataset.kind == "cvat":
-        from data_tools.sources.cvat import read_cvat
-
         return read_cvat(root, split, log, key, whole_folder=whole)
     if dataset.kind == "label_studio":
-        from data_tools.sources.label_studio import read_label_studio
-
         return read_label_studio(root, split, log, key, whole_folder=whole)
     if dataset.kind == "open_images":
-        from data_tools.sources.csv_boxes import read_open_images
-
         return read_open_images(root, split, dataset, log, key, whole_folder=whole)
     if dataset.kind == "csv":
-        from data_tools.sources.csv_boxes import read_csv
-
         return read_csv(root, split, dataset, log, key, whole_folder=whole)
     if dataset.kind == "kitti":
-        from data_tools.sources.kitti import read_kitti
-
         return read_kitti(root, split, log, key, whole_folder=whole)
     if dataset.kind == "txt":
-        from data_tools.sources.txt import read_txt
-
         return read_txt(root, split, dataset, log, key)
     if dataset.kind == "yolo":
-        from data_tools.sources.yolo import read_yolo
-
         return read_yolo(root, split, dataset, log, key)
     return _draw(dataset, split, name, log)
 
 
 def _draw(dataset: DatasetSettings, split: SplitSettings, name: str, log: DefectLog) -> SourceSplit:
-    from data_tools.sources.shapes import CATEGORY_IDS, CLASS_NAMES, shape_samples
-    from data_tools.sources.table import table_from_samples
-
     require(
         split.count > 0, f"dataset.splits.{name}.count", split.count, "the number of scenes, > 0"
     )
@@ -204,9 +192,6 @@ def _listed(source: SourceSplit, root: Path, split: SplitSettings, name: str) ->
     """Keep the images that a split's list names: by their names or, where no line is one, by their
     ids.
     """
-    from data_tools.sources.image_files import read_text, require_file
-    from data_tools.sources.picture_names import PictureNames
-
     path, key = root / split.list, f"dataset.splits.{name}.list={split.list}"
     require_file(path, key)
     wanted = list(dict.fromkeys(line.strip() for line in read_text(path).splitlines()))

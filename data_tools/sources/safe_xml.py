@@ -11,6 +11,10 @@ import codecs
 import re
 from collections.abc import Callable
 from typing import Any
+from xml.etree.ElementTree import TreeBuilder
+
+from defusedxml.common import DefusedXmlException
+from defusedxml.ElementTree import DefusedXMLParser, ParseError
 
 LARGEST_BYTES = 64 << 20
 _DEEPEST = 100
@@ -37,9 +41,6 @@ def parse_xml(
     Raises:
         XmlError: If it is no XML, declares entities, or is too large, deep or long.
     """
-    from defusedxml.common import DefusedXmlException
-    from defusedxml.ElementTree import DefusedXMLParser, ParseError
-
     if len(data) > most_bytes:
         raise XmlError(f"larger than {most_bytes >> 20} MiB")
     try:
@@ -69,8 +70,6 @@ class _Bounded:
     """A tree builder that stops where a file nests too deep or holds too much."""
 
     def __init__(self, most_elements: int) -> None:
-        from xml.etree.ElementTree import TreeBuilder
-
         builder = TreeBuilder()
         self._start, self._end = builder.start, builder.end
         self.data: Callable[[str], Any] = builder.data

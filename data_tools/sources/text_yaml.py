@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import yaml  # type: ignore[import-untyped]
+
 from data_tools.core.archives import bytes_of
 from data_tools.core.errors import DataError
 from data_tools.sources.image_files import read_text
@@ -33,8 +35,6 @@ def read_text_yaml(path: Path, key: str) -> dict[str, Any]:
         DataError: If it is no YAML mapping, is larger than 4 MiB, nests too deep, repeats a key or
             uses aliases.
     """
-    import yaml  # type: ignore[import-untyped]
-
     try:
         size = bytes_of(path)
     except OSError as error:

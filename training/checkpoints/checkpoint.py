@@ -15,6 +15,8 @@ from typing import Any, Optional
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
 
 from data_tools.core.errors import CheckpointError
 from data_tools.core.files import publish, write_atomic
@@ -181,8 +183,6 @@ def write_arrays(
     temporary = path.with_name(f".{path.name}.tmp{path.suffix}")
     temporary.unlink(missing_ok=True)
     if path.suffix == ".safetensors":
-        from safetensors.numpy import save_file
-
         plain = {k: np.ascontiguousarray(v).reshape(np.shape(v)) for k, v in arrays.items()}
         save_file(plain, temporary, header)
     else:
@@ -200,12 +200,8 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     Raises:
         CheckpointError: If it cannot be read.
     """
-    from safetensors import SafetensorError
-
     try:
         if path.suffix == ".safetensors":
-            from safetensors.numpy import load_file
-
             return dict(load_file(path))
         import mindspore as ms
 

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
 
 from data_tools.core.errors import CheckpointError
 from data_tools.core.files import publish, sha256_of_file
@@ -156,8 +158,6 @@ def save_weights(
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:
         if path.suffix == ".safetensors":
-            from safetensors.numpy import save_file
-
             save_file(values, temporary)
         else:
             rows = [{"name": n, "data": ms.Tensor(v)} for n, v in values.items()]
@@ -216,9 +216,6 @@ def _read_ckpt(path: Path) -> Weights:
 
 
 def _read_safetensors(path: Path) -> Weights:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
     check_header(path)
     try:
         return dict(load_file(path))

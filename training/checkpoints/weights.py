@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data_tools.core.errors import CheckpointError
+from training.checkpoints.identify import identify
 
 if TYPE_CHECKING:
     from mindspore import Parameter
@@ -148,8 +149,6 @@ def _misfit(
     unknown: list[str],
     misfits: list[str],
 ) -> str:
-    from training.checkpoints.identify import identify
-
     try:
         name, classes = identify(weights)
         what = f"The checkpoint is of {name} with {classes} classes"

@@ -6,7 +6,10 @@ The conversion itself is in `data_tools`, which knows no models; this is the sea
 
 from __future__ import annotations
 
+from data_tools.command import run as convert
 from data_tools.convert.settings import ConvertSettings
+from training.nets.anchors import default_boxes
+from training.nets.settings import model_settings
 
 
 def run(settings: ConvertSettings) -> int:
@@ -15,12 +18,7 @@ def run(settings: ConvertSettings) -> int:
     Raises:
         UserError: If the settings, the data or the disk do not allow it.
     """
-    from data_tools.command import run as convert
-
     boxes = None
     if settings.check:
-        from training.nets.anchors import default_boxes
-        from training.nets.settings import model_settings
-
         boxes = default_boxes(model_settings(settings.check_model))
     return convert(settings, boxes)

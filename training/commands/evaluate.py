@@ -11,6 +11,9 @@ from typing import Any
 
 from data_tools.shards.manifest import ConvertedSplit, open_split
 from training.checkpoints.checkpoint import read_card
+from training.commands.compare import run as compare
+from training.commands.evaluate_results import run as evaluate_results
+from training.evaluation.crosscheck import compare_with_pycocotools
 from training.evaluation.evaluate import evaluate
 from training.evaluation.settings import EvalCommand, EvaluateSettings
 from training.inference.class_columns import check_classes, with_columns
@@ -30,12 +33,8 @@ def run(command: EvalCommand) -> int:
         0.
     """
     if command.compare:
-        from training.commands.compare import run as compare
-
         return compare(command)
     if command.detections:
-        from training.commands.evaluate_results import run as evaluate_results
-
         return evaluate_results(command)
     return evaluate_detector(command)
 
@@ -84,8 +83,6 @@ def evaluate_detector(command: EvalCommand) -> int:
     )
     if world.is_main:
         if command.crosscheck:
-            from training.evaluation.crosscheck import compare_with_pycocotools
-
             print(compare_with_pycocotools(split.annotations_path, result))
         wanted = Wanted(
             command.worst,

@@ -11,6 +11,7 @@ from pathlib import Path
 from data_tools.core.files import sha256_of_file
 from data_tools.shards.manifest import ConvertedSplit, open_split
 from training.boxes.postprocess import PUBLISHED
+from training.evaluation.crosscheck import compare_with_pycocotools
 from training.evaluation.foreign_results import read_foreign_results
 from training.evaluation.ground_truth import GroundTruth, read_ground_truth
 from training.evaluation.scoring import score
@@ -56,8 +57,6 @@ def run(command: EvalCommand) -> int:
     clear_outputs(output)
     result = score(truth, table, table.above(PUBLISHED.score_floor))
     if command.crosscheck:
-        from training.evaluation.crosscheck import compare_with_pycocotools
-
         path = split.annotations_path if split is not None else Path(command.data)
         print(compare_with_pycocotools(path, result))
     facts = {

@@ -31,6 +31,7 @@ from training.checkpoints.weight_files import (
 from training.checkpoints.weights import LoadReport, load_weights
 from training.command_line.error_words import REFUSED, message
 from training.nets.settings import model_settings
+from training.process.runtime import prepare_environment
 from training.weights.fetch import local_path
 from training.weights.origin import licence_of
 
@@ -138,8 +139,6 @@ def _shortly(names: tuple[str, ...]) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit code."""
-    from training.process.runtime import prepare_environment
-
     parser = argparse.ArgumentParser(
         prog="python -m training.import_checkpoint",
         description="Check a published checkpoint and say which model it is of.",

@@ -6,15 +6,22 @@ It reads what is there and changes nothing; a run's own block of facts is `watch
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import platform
 import sys
 from collections.abc import Sequence
 
+import numpy as np
+import yaml  # type: ignore[import-untyped]
+
+from data_tools import __version__
+from training.command_line.configure import compose
 from training.command_line.error_words import clear_errors
 from training.process.ascend_checks import Check, check_host
 from training.process.ascend_host import look_at_host
-from training.process.runtime import cores, prepare_environment, versions
+from training.process.runtime import cores, prepare_environment, start_device, versions
+from training.process.settings import RuntimeSettings
 
 VARIABLES = ("ONEDNN_MAX_CPU_ISA", "GLOG_v", "DEVICE_ID", "RANK_TABLE_FILE", "OMP_NUM_THREADS",
              "MS_NODE_TIMEOUT")  # fmt: skip
@@ -26,8 +33,6 @@ def report(overrides: Sequence[str] = ()) -> list[tuple[str, str]]:
     Args:
         overrides: Settings as for `train.py`, to be shown as they compose; none shows none.
     """
-    from data_tools import __version__
-
     given = {name: os.environ[name] for name in VARIABLES if name in os.environ}
     rows = [
         ("project", __version__),
@@ -38,12 +43,7 @@ def report(overrides: Sequence[str] = ()) -> list[tuple[str, str]]:
     rows += [("environment", note) for note in prepare_environment().notes]
     rows.append(("device", device_check()))
     if overrides:
-        import yaml  # type: ignore[import-untyped]
-
-        from training.command_line.configure import compose
-
         settings = compose("train", "training.settings:TrainSettings", overrides)
-        import dataclasses
 
         rows.append(("settings", "\n" + yaml.safe_dump(dataclasses.asdict(settings), indent=2)))
     return rows
@@ -53,11 +53,7 @@ def device_check() -> str:
     """Compute one convolution and say whether that worked."""
     try:
         import mindspore as ms
-        import numpy as np
         from mindspore import nn
-
-        from training.process.runtime import start_device
-        from training.process.settings import RuntimeSettings
 
         start_device(RuntimeSettings())
         images = ms.Tensor(np.ones((1, 3, 16, 16), np.float32))

@@ -9,6 +9,8 @@ import contextlib
 import io
 from pathlib import Path
 
+import numpy as np
+
 from data_tools.core.errors import DataError
 from training.evaluation.coco_ap import NAMES
 from training.evaluation.detection_table import DetectionTable
@@ -22,7 +24,6 @@ def pycocotools_numbers(annotations_path: Path, table: DetectionTable) -> dict[s
         annotations_path: COCO annotation file.
         table: Detections.
     """
-    import numpy as np
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 

@@ -24,6 +24,7 @@ from data_tools.core.where_to_look import where_to_look
 from data_tools.shards.manifest import ConvertedSplit, open_split
 from training.checkpoints.ledger import ledger, ledger_path, write_ledger
 from training.checkpoints.weight_files import is_torchvision, read_with_rest
+from training.exporting.parity import compare
 from training.exporting.safetensors_file import compare_weights, donor_names, write_safetensors
 from training.exporting.settings import ExportCommand
 from training.inference.class_columns import check_classes
@@ -118,7 +119,6 @@ def compared(
     """Compare the written file with the network it was written from; the report."""
     if command.format == "safetensors":
         return compare_weights(network, path)
-    from training.exporting.parity import compare
 
     return compare(network, path, command, split)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors.numpy import save_file
 
 from data_tools.core.errors import SettingError
 from training.checkpoints.torchvision_detectors import (
@@ -33,8 +34,6 @@ def write_safetensors(
         SettingError: If torchvision has no such network, or its network would compute something
             else.
     """
-    from safetensors.numpy import save_file
-
     weights = weights_of(network)
     if command.names == "torchvision":
         require_torchvisions(file)

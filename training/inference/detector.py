@@ -23,6 +23,8 @@ from training.inference.class_thresholds import AUTO, require_thresholds, thresh
 from training.inference.image_source import read_image
 from training.inference.open_model import load_predictor, open_model_file
 from training.inference.settings import THRESHOLD, PredictCommand
+from training.process.runtime import prepare_environment, start_device
+from training.process.settings import RuntimeSettings
 
 Image = npt.NDArray[np.uint8]
 
@@ -139,9 +141,6 @@ class Detector:
         Raises:
             CheckpointError: If the file is missing, damaged, or of no kind we know.
         """
-        from training.process.runtime import prepare_environment, start_device
-        from training.process.settings import RuntimeSettings
-
         prepare_environment()
         file = open_model_file(path, model)
         classes = file.named_classes(class_names)

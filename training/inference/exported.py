@@ -15,9 +15,11 @@ import numpy.typing as npt
 from data_tools.core.errors import CheckpointError
 from data_tools.core.files import sha256_of_file
 from data_tools.core.json_dataclass import first_line
+from training.boxes.codec import decode_boxes
 from training.inference.file_metadata import ExportInfo, parse_metadata
 from training.inference.model_file import ModelFile
 from training.inference.predictor import pad_batch
+from training.nets.anchors import default_boxes
 from training.process.plain_paths import plain_path
 
 Arrays = list[npt.NDArray[Any]]
@@ -113,9 +115,6 @@ class ExportedPredictor:
             return boxes, table
         boxes, scores = outputs
         if not self._info.decode:
-            from training.boxes.codec import decode_boxes
-            from training.nets.anchors import default_boxes
-
             model = self._file.model
             boxes = decode_boxes(boxes, default_boxes(model), model.prior_scaling)
             boxes = np.clip(boxes, 0.0, 1.0)

@@ -13,11 +13,19 @@ from data_tools.core.errors import CheckpointError
 from data_tools.core.files import neighbours, sha256_of_file
 from data_tools.core.sample import ClassInfo
 from training.boxes.nms import warm_up
+from training.checkpoints.checkpoint import read_card
+from training.checkpoints.header_card import read_header_card
+from training.checkpoints.identify import identify
+from training.checkpoints.safetensors_header import check_header
+from training.checkpoints.torchvision_detectors import SETTINGS
+from training.checkpoints.weight_files import is_torchvision, read_weights
+from training.checkpoints.weights import load_weights
 from training.evaluation.evaluate import PredictFn
 from training.inference.coco_classes import coco_classes, coco_classes_by_id
 from training.inference.exported import load_exported, read_metadata
 from training.inference.file_metadata import parse_metadata
 from training.inference.model_file import EXPORTED, WEIGHTS, ModelFile
+from training.inference.predictor import build_predictor
 from training.nets.settings import model_settings, settings_from_dict
 from training.weights.entry import PREFIX
 from training.weights.fetch import local_path
@@ -76,13 +84,6 @@ def _best_of(folder: Path) -> Path:
 
 
 def _open_checkpoint(path: Path, model_name: str | None, by_name: bool) -> ModelFile:
-    from training.checkpoints.checkpoint import read_card
-    from training.checkpoints.header_card import read_header_card
-    from training.checkpoints.identify import identify
-    from training.checkpoints.safetensors_header import check_header
-    from training.checkpoints.torchvision_detectors import SETTINGS
-    from training.checkpoints.weight_files import is_torchvision, read_weights
-
     sha256 = sha256_of_file(path)
     card = read_card(path)
     if card is not None:
@@ -143,15 +144,12 @@ def load_predictor(file: ModelFile, batch_size: int) -> PredictFn:
     warm_up()
     if file.path.suffix in EXPORTED:
         return load_exported(file, batch_size)
-    from training.inference.predictor import build_predictor
 
     return build_predictor(load_network(file), batch_size)
 
 
 def load_network(file: ModelFile) -> Any:
     """Build the network of a checkpoint and load its weights; inference mode."""
-    from training.checkpoints.weight_files import read_weights
-    from training.checkpoints.weights import load_weights
     from training.nets.build import build_network
 
     network = build_network(file.model, file.num_classes)

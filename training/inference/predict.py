@@ -28,6 +28,7 @@ from training.inference.predict_output import (
     video_name,
     write_picture,
 )
+from training.inference.serve import serve
 from training.inference.settings import PredictCommand
 
 Image = npt.NDArray[np.uint8]
@@ -67,8 +68,6 @@ def run(command: PredictCommand) -> int:
         command.threshold, command.top_k, command.nms_iou, command.classes, one_name_iou
     )
     if command.serve:
-        from training.inference.serve import serve
-
         return serve(detector, choice, command.host, command.port, command.max_upload_mb)
     if found.passed_over:
         print(f"{found.passed_over} files are neither pictures nor videos: passed over")

@@ -17,6 +17,12 @@ from data_tools.shards.manifest import ConvertedSplit
 from training.evaluation.diagnosis import Diagnosis, diagnose
 from training.evaluation.metrics_table import metrics_table
 from training.evaluation.scoring import EvaluationResult
+from training.insight.evaluation_page import REPORT, evaluation_page
+from training.insight.plots import write_confusion, write_threshold_curves
+from training.insight.suspect_sheet import write_suspects_sheet
+from training.insight.suspects import find_suspects, write_suspects
+from training.watching.curves import write_pr_curves
+from training.watching.visualize import write_prediction_sheet, write_worst_images
 
 METRICS = "metrics.json"
 DETECTIONS = "detections.json"
@@ -91,13 +97,6 @@ def write_outputs(
         split: Where the pictures are; None for a ground truth without pictures.
         wanted: What is drawn.
     """
-    from training.insight.evaluation_page import REPORT, evaluation_page
-    from training.insight.plots import write_confusion, write_threshold_curves
-    from training.insight.suspect_sheet import write_suspects_sheet
-    from training.insight.suspects import find_suspects, write_suspects
-    from training.watching.curves import write_pr_curves
-    from training.watching.visualize import write_prediction_sheet, write_worst_images
-
     diagnosis = diagnose(result, wanted.sizes)
     metrics: dict[str, Any] = {
         **result.metrics,

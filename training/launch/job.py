@@ -16,13 +16,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from data_tools.core.errors import SettingError
+from training.command_line.configure import compose
 from training.process.rank_status import (
     BOUND_VARIABLE,
     JOB_VARIABLE,
     LOCAL_RANKS_VARIABLE,
     STATUS_VARIABLE,
 )
+from training.run.loop import open_training_split
 from training.settings import TrainSettings
+from training.watching.run_folder import check_folder, refuse_live_run
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -176,10 +179,6 @@ def plan(options: argparse.Namespace, overrides: Sequence[str]) -> tuple[Job, Tr
     Raises:
         UserError: If a setting or the data set is wrong; nothing was started then.
     """
-    from training.command_line.configure import compose
-    from training.run.loop import open_training_split
-    from training.watching.run_folder import check_folder, refuse_live_run
-
     settings: TrainSettings = compose("train", "training.settings:TrainSettings", overrides)
     if settings.replay or settings.summary or settings.preview:
         raise SettingError("replay, summary and preview run on one device: use python train.py")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import mindspore as ms
 from mindspore import nn
 
 from data_tools.core.settings_fields import require
@@ -30,7 +31,7 @@ from training.nets.build import build_network
 from training.nets.depthwise import speed_up_depthwise
 from training.nets.norm import SyncBatchNorm2d
 from training.nets.normalize import Normalize
-from training.process.runtime import cores
+from training.process.runtime import cores, versions
 from training.process.world import World, is_bound, local_ranks
 from training.settings import TrainSettings
 
@@ -90,8 +91,6 @@ class RunComponents:
 
     def card(self, step: int) -> Card:
         """Return the card of a checkpoint after so many steps, without files and metrics."""
-        from training.process.runtime import versions
-
         return Card(
             step=step,
             epoch=step // self.steps_per_epoch,
@@ -250,8 +249,6 @@ def lower_precision(network: nn.Cell, precision: str, half_norms: bool = False) 
         precision: `fp16` or `bf16`.
         half_norms: See above.
     """
-    import mindspore as ms
-
     dtype = {"fp16": ms.float16, "bf16": ms.bfloat16}[precision]
     for _, cell in network.cells_and_names():
         if isinstance(cell, (nn.Conv2d, nn.Conv2dTranspose, nn.Dense)):

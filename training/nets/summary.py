@@ -9,8 +9,10 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import mindspore as ms
 import numpy as np
 import numpy.typing as npt
+from mindspore import Tensor, nn, ops
 
 from data_tools.core.errors import SettingError
 from training.nets.anchors import levels
@@ -84,9 +86,6 @@ def measure(model: ModelSettings, num_classes: int) -> list[Part]:
     Returns:
         A row for each first two parts of the layers' names, in the order of the network.
     """
-    import mindspore as ms
-    from mindspore import Tensor, nn
-
     network = build_network(model, num_classes)
     convolutions: dict[str, int] = {}
     parameters: dict[str, int] = {}
@@ -125,9 +124,6 @@ def receptive_fields(model: ModelSettings) -> list[int]:
     Returns:
         Pixels, a level each.
     """
-    import mindspore as ms
-    from mindspore import Tensor, ops
-
     network = _see_through(_narrow(model))
     count = len(levels(model))
     height, width = network.model.image_size
@@ -164,8 +160,6 @@ def _narrow(model: ModelSettings) -> ModelSettings:
 
 def _see_through(model: ModelSettings) -> SSD:
     """A network whose every path passes something on, however long."""
-    from mindspore import Tensor, nn, ops
-
     network = build_network(model, 2)
     # Gates computed from the whole image would hide how far the filters see: they stay constant.
     gates = [c for _, c in network.cells_and_names() if getattr(c, "sees_everything", False)]

@@ -14,10 +14,12 @@ import platform
 import sys
 import tempfile
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from data_tools.core.errors import SettingError
+from data_tools.images.decode import one_thread_per_call
 from training.process.ascend_checks import first_obstacle
 from training.process.ascend_host import look_at_host, simulated, versions_of_host
 from training.process.settings import RuntimeSettings
@@ -92,7 +94,6 @@ def start_device(runtime: RuntimeSettings) -> None:
     if runtime.compile_cache is not None:
         ms.set_context(enable_compile_cache=True, compile_cache_path=runtime.compile_cache)
         print(f"runtime.compile_cache={runtime.compile_cache}: {CACHE_WARNING}", file=sys.stderr)
-    from data_tools.images.decode import one_thread_per_call
 
     one_thread_per_call()
     if runtime.device == "CPU":
@@ -165,8 +166,6 @@ def set_seed(seed: int) -> None:
 
 def versions() -> dict[str, str]:
     """Return the versions that decide what a run computes, those of an Ascend host among them."""
-    from importlib.metadata import PackageNotFoundError, version
-
     found = {"python": platform.python_version()}
     for name in (
         "mindspore",

@@ -14,12 +14,15 @@ from data_tools.core.errors import DataError
 from data_tools.core.files import write_atomic
 from data_tools.core.words import printable
 from data_tools.shards.manifest import ConvertedSplit, open_split
+from training.evaluation.evaluate import evaluate
+from training.inference.predictor import build_predictor
 from training.learning.assemble import RunComponents
 from training.learning.state import copy_weights
 from training.nets.build import build_network
 from training.process.disk_errors import disk_errors
 from training.run.validation_loss import LossAndDetections
 from training.watching.tensorboard import TensorBoard
+from training.watching.visualize import write_prediction_sheet
 
 _MOST_CLASSES = 10
 
@@ -68,9 +71,6 @@ class Evaluator:
         Returns:
             The metrics, the same on every rank; None if there is no evaluation split.
         """
-        from training.evaluation.evaluate import evaluate
-        from training.inference.predictor import build_predictor
-
         if self.split is None:
             return None
         settings, world = self.parts.settings, self.parts.world
@@ -123,8 +123,6 @@ class Evaluator:
         tensorboard.scalars(figures, step)
         count = self.parts.settings.log.pictures
         if count and self.split is not None:
-            from training.watching.visualize import write_prediction_sheet
-
             write_prediction_sheet(output / "predictions.png", self.split, self.result, count)
             tensorboard.picture("predictions", output / "predictions.png", step)
 

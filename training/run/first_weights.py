@@ -20,8 +20,10 @@ from training.checkpoints.identify import signature
 from training.checkpoints.ledger import ledger
 from training.checkpoints.store import CheckpointStore
 from training.checkpoints.torchvision_detectors import our_names
-from training.checkpoints.weight_files import Weights, is_torchvision
-from training.checkpoints.weights import LoadReport
+from training.checkpoints.weight_files import Weights, is_torchvision, read_weights
+from training.checkpoints.weights import LoadReport, load_weights
+from training.inference.model_file import EXPORTED
+from training.inference.open_model import open_model_file
 from training.learning.assemble import RunComponents
 from training.nets.settings import ModelSettings, settings_from_dict, zoo_names
 from training.nets.ssd import SSD
@@ -42,9 +44,6 @@ def with_model_of_first_weights(settings: TrainSettings) -> TrainSettings:
         CheckpointError: If the file is missing, of no network we know, or cannot be had.
         SettingError: If a `hub:` name is unknown, or means something else than is needed.
     """
-    from training.inference.model_file import EXPORTED
-    from training.inference.open_model import open_model_file
-
     init = settings.init
     if init.model == "checkpoint" and init.checkpoint:
         path = init.checkpoint
@@ -129,8 +128,6 @@ def load_initial_weights(parts: RunComponents, say: Callable[[str], None]) -> di
     init = parts.settings.init
     if not init.checkpoint and not init.backbone:
         return None
-    from training.checkpoints.weight_files import read_weights
-    from training.checkpoints.weights import load_weights
 
     network = parts.state.network
     name = init.checkpoint or init.backbone or ""

@@ -25,6 +25,7 @@ from training.process.runtime import (
 )
 from training.process.world import end_with_parent, is_scheduler, launched_ranks, start_world
 from training.settings import TrainSettings
+from training.watching.preview import draw_preview
 
 
 def run(settings: TrainSettings) -> int:
@@ -53,8 +54,6 @@ def run(settings: TrainSettings) -> int:
     require_matching(settings.model, settings.loss)
     split = open_training_split(settings)
     if settings.preview:
-        from training.watching.preview import draw_preview
-
         return draw_preview(settings, split)
     return train(settings, split, environment, started)
 

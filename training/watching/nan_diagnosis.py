@@ -10,6 +10,7 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
+import mindspore as ms
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,7 +23,11 @@ from data_tools.pipeline.pipeline import TrainBatch, train_order
 from data_tools.shards.manifest import ConvertedSplit
 from data_tools.shards.reader import Row, RowReader
 from training.boxes.codec import BoxEncoder
+from training.boxes.corners import build_targets
 from training.boxes.object_list import ObjectList
+from training.checkpoints.checkpoint import read_arrays
+from training.learning.assemble import build_state
+from training.learning.state import copy_weights
 from training.settings import TrainSettings
 from training.watching.blackbox import Record
 
@@ -66,8 +71,6 @@ def find_suspects(
     Returns:
         At most 5 images; none if all are suspect by their loss alone, since then no image is.
     """
-    from training.boxes.corners import build_targets
-
     found = []
     losses = image_losses(settings, record.num_classes, batches, weights_path)
     # Not the pipeline's own encoder, which may be what is wrong.
@@ -103,12 +106,6 @@ def image_losses(
     settings: TrainSettings, num_classes: int, batches: list[TrainBatch], weights_path: Path
 ) -> list[list[float]]:
     """Return each image's loss sum, by rank and place."""
-    import mindspore as ms
-
-    from training.checkpoints.checkpoint import read_arrays
-    from training.learning.assemble import build_state
-    from training.learning.state import copy_weights
-
     state, normalize, loss = build_state(settings, num_classes)
     copy_weights(read_arrays(weights_path), state.network)
     results = []

@@ -9,15 +9,20 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from data_tools.converted.file_names import file_names
+from data_tools.core.boxes import yxyx_from_cyxhw
 from data_tools.core.where_to_look import where_to_look
 from data_tools.images.draw import colour_of, draw_boxes, save_png
 from data_tools.images.sheet import Layout, contact_sheet, layout, scaled_to_cell
 from data_tools.pipeline.pipeline import TrainBatch
 from data_tools.shards.manifest import ConvertedSplit
+from training.boxes.codec import decode_boxes
+from training.nets.anchors import default_boxes
+from training.process.world import World
 from training.settings import TrainSettings
 
 PREVIEW = "preview.png"
@@ -36,8 +41,6 @@ def draw_preview(settings: TrainSettings, split: ConvertedSplit) -> int:
         The exit code, 0.
     """
     from training.learning.assemble import build_pipeline
-    from training.nets.anchors import default_boxes
-    from training.process.world import World
 
     count = settings.preview
     settings = dataclasses.replace(settings, batch_size=min(settings.batch_size, count))
@@ -83,11 +86,6 @@ def draw_image(
     Returns:
         Two (H, W, 3) uint8 BGR pictures and a note of counts.
     """
-    import cv2
-
-    from data_tools.core.boxes import yxyx_from_cyxhw
-    from training.boxes.codec import decode_boxes
-
     labels = batch.labels[place]
     positive = np.flatnonzero(labels > 0)
     image_bgr = np.ascontiguousarray(batch.images[place].transpose(1, 2, 0)[:, :, ::-1])

@@ -13,6 +13,9 @@ from data_tools.core.files import is_plain_name
 from data_tools.core.json_dataclass import build, read_json
 from data_tools.pipeline.pipeline import TrainBatch
 from data_tools.shards.manifest import ConvertedSplit, open_split
+from training.learning.assemble import build_pipeline
+from training.process.runtime import start_device
+from training.process.world import World
 from training.settings import TrainSettings
 from training.watching.blackbox import FORMAT, Record, digest
 from training.watching.nan_diagnosis import find_suspects
@@ -42,7 +45,6 @@ def replay(path: Path, settings: TrainSettings) -> int:
             f"{split.folder}: fingerprint {split.fingerprint[:16]}..., the black box was written "
             f"with {record.data_fingerprint[:16]}... Give the run's data with data=DIR."
         )
-    from training.process.runtime import start_device
 
     start_device(recorded.runtime)
     batches = rebuild(recorded, split, record)
@@ -95,9 +97,6 @@ def rebuild(settings: TrainSettings, split: ConvertedSplit, record: Record) -> l
     Raises:
         DataError: If one is not bit for bit the recorded one.
     """
-    from training.learning.assemble import build_pipeline
-    from training.process.world import World
-
     batches = []
     for rank, expected in enumerate(record.ranks):
         pipeline = build_pipeline(settings, split, World(rank, record.world_size))

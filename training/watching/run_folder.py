@@ -14,11 +14,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import yaml  # type: ignore[import-untyped]
+
 from data_tools.core.errors import SettingError
 from data_tools.core.files import write_atomic
 from data_tools.core.lock import Held, hold
 from training.process.disk_errors import disk_errors
 from training.settings import TrainSettings
+from training.watching.curves import write_training_curves
 from training.watching.log import EVALUATIONS, LOG, read_log
 
 SUMMARY = "summary.json"
@@ -120,8 +123,6 @@ def write_settings(settings: TrainSettings, output: Path) -> None:
     Raises:
         DiskError: If the disk is full or fails.
     """
-    import yaml  # type: ignore[import-untyped]
-
     content = yaml.safe_dump(dataclasses.asdict(settings), sort_keys=False, allow_unicode=True)
     with disk_errors(output / "settings.yaml"):
         write_atomic(output / "settings.yaml", content)
@@ -142,7 +143,5 @@ def write_summary(output: Path, summary: dict[str, Any]) -> None:
         for line in read_log(output / name)
     ]
     if lines:
-        from training.watching.curves import write_training_curves
-
         with disk_errors(output / "curves.png"):
             write_training_curves(output / "curves.png", lines)

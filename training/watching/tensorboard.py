@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -69,7 +70,6 @@ class TensorBoard:
     def picture(self, name: str, path: Path, step: int) -> None:
         """Write a picture from a file."""
         if self.writer is not None:
-            import cv2
             from tensorboardX.summary import image
 
             image_bgr: Any = cv2.imread(str(path))

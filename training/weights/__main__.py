@@ -17,6 +17,9 @@ from pathlib import Path
 
 from data_tools.core.errors import CheckpointError
 from data_tools.core.files import sha256_of_file
+from training.checkpoints.donors import houses_of
+from training.checkpoints.identify import identify
+from training.checkpoints.weight_files import read_weights
 from training.command_line.error_words import clear_errors
 from training.process.runtime import prepare_environment
 from training.weights.cache import default_cache
@@ -83,15 +86,11 @@ def verify(path: Path) -> int:
     Raises:
         CheckpointError: If it is missing or holds no weights.
     """
-    from training.checkpoints.weight_files import read_weights
-
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file.")
     weights = read_weights(path)
     # Only now: what is no weights is refused before MindSpore is imported, which takes seconds.
     from training.checkpoints.classifier_names import ROWS
-    from training.checkpoints.donors import houses_of
-    from training.checkpoints.identify import identify
     from training.weights.check import holds_backbone
 
     sha256, cache = sha256_of_file(path), default_cache()

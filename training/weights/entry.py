@@ -13,6 +13,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Optional
 from urllib.parse import urlsplit
 
+import yaml  # type: ignore[import-untyped]
+
 from data_tools.core.errors import SettingError
 from data_tools.core.files import is_plain_name
 from data_tools.core.json_dataclass import build, first_line
@@ -96,8 +98,6 @@ def read_entry(path: Path) -> Entry:
         SettingError: If it cannot be read, or a key or value is not accepted; the message names the
             file.
     """
-    import yaml  # type: ignore[import-untyped]
-
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:
