@@ -93,6 +93,37 @@ def test_every_page_can_be_reached_from_the_readme() -> None:
     assert pages <= linked, f"README.md does not link {sorted(pages - linked)}"
 
 
+def too_long(text: str) -> list[str]:
+    """Lines of Markdown that are too long: 120 characters, 160 in a row of a table.
+
+    Free are blocks without a language, which show what a command prints, and a line that is one
+    word (a link or an image).
+    """
+    wrong, language = [], None
+    for line in text.splitlines():
+        if line.lstrip().startswith("```"):
+            language = None if language is not None else line.strip().strip("`")
+            continue
+        if language == "" or " " not in line.strip().lstrip("- "):
+            continue
+        if len(line) > (160 if line.startswith("|") else 120):
+            wrong.append(line)
+    return wrong
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=names(DOCUMENTS))
+def test_lines_of_the_documents_are_short(page: Path) -> None:
+    assert not too_long(page.read_text(encoding="utf-8"))
+
+
+def test_what_is_too_long_is_found() -> None:
+    code = f"```bash\npython {'x' * 120}\n```\n"
+    printed = code.replace("bash", "")
+    row, prose = f"| {'x ' * 70} |\n", f"{'x ' * 70}\n"
+    assert [len(too_long(text)) for text in (code, printed, row, 2 * row, prose)] == [1, 0, 0, 0, 1]
+    assert too_long(row.strip() + row) and not too_long(f"- [a]({'x' * 130})\n")
+
+
 def test_what_is_wrong_is_found() -> None:
     """The checks above would be worthless if they passed everything."""
     for line in ("python train.py optim.learning_rate=0.1", "python train.py model=ssd301",
