@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy.typing as npt
 
-from data_tools.audit.audit import run_audit
+from data_tools.audit.audit import Advise, run_audit
 from data_tools.convert.convert import run_convert
 from data_tools.convert.extend import run_extend
 from data_tools.convert.merge import run_merge
@@ -25,7 +25,11 @@ from data_tools.sources.data_yaml import with_data_yaml
 from data_tools.sources.recognise import recognised
 
 
-def run(settings: ConvertSettings, default_boxes: npt.ArrayLike | None = None) -> int:
+def run(
+    settings: ConvertSettings,
+    default_boxes: npt.ArrayLike | None = None,
+    advise: Advise | None = None,
+) -> int:
     """Do what the settings ask for: convert, extend, audit, verify, merge, compare, look for leaks,
     preview, unpack or upgrade.
 
@@ -33,6 +37,7 @@ def run(settings: ConvertSettings, default_boxes: npt.ArrayLike | None = None) -
         settings: Settings of the command.
         default_boxes: (A, 4) `[cy, cx, h, w]` relative default boxes of `check_model`, for the
             audit's coverage; None leaves it out.
+        advise: The audit's adviser, which knows models; None gives no advice.
 
     Returns:
         The exit code: 0, or 1 where verification found something.
@@ -63,6 +68,6 @@ def run(settings: ConvertSettings, default_boxes: npt.ArrayLike | None = None) -
     if settings.extend:
         return run_extend(settings)
     if settings.check:
-        return run_audit(settings, default_boxes)
+        return run_audit(settings, default_boxes, advise)
 
     return run_convert(settings)

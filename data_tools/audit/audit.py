@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import itertools
 import json
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data_tools.audit.coverage import SIZES, BestMatches, best_matches, coverage_table, size_of
-from data_tools.audit.findings import SplitAudit
+from data_tools.audit.findings import Advice, SplitAudit
 from data_tools.audit.picture import draw_audit
 from data_tools.audit.report import render, write_csv
 from data_tools.audit.sequences import find_sequences, sequence_lines
@@ -43,13 +44,20 @@ ASPECT_EDGES = (1 / 5, 1 / 3, 1 / 2, 3 / 4, 4 / 3, 2.0, 3.0, 5.0)
 """Histogram of width / height in the image made square, as the default boxes see it."""
 
 
-def run_audit(settings: ConvertSettings, default_boxes: npt.ArrayLike | None) -> int:
+Advise = Callable[[SplitAudit, npt.NDArray[np.int64]], list[Advice]]
+"""Advice about a split, from what was found in it and the boxes that coverage is measured on."""
+
+
+def run_audit(
+    settings: ConvertSettings, default_boxes: npt.ArrayLike | None, advise: Advise | None = None
+) -> int:
     """Audit a raw data set; writes `audit.json`, `audit.csv` and `audit.png` to `check_out`.
 
     Args:
         settings: Settings of the command.
         default_boxes: (A, 4) `[cy, cx, h, w]` relative default boxes of `check_model`; None leaves
             the coverage out.
+        advise: Says what would help to learn the split to train on, the one with most boxes.
 
     Returns:
         0 if the converter would go through, 1 if the policy would stop it.
@@ -67,6 +75,7 @@ def run_audit(settings: ConvertSettings, default_boxes: npt.ArrayLike | None) ->
         "classes": names,
         "splits": {a.name: describe(a, names, anchors) for a in audits},
         "sequences": sequences,
+        "advice": _advice(audits, advise),
     }
     folder = Path(settings.check_out)
     try:
@@ -93,7 +102,8 @@ def audit_split(split: RawSplit, raw: RawDataset, settings: ConvertSettings) -> 
     """Look at every image of a split as the converter would, without re-encoding for size or
     quality.
     """
-    audit = SplitAudit(split.name, split.found)
+    names = [entry.name for entry in raw.classes.classes]
+    audit = SplitAudit(split.name, split.found, names=names)
     log = DefectLog(settings.content()["policy"])
     log.defects.extend(split.defects)
     table, _ = measure_files(split.table, log)
@@ -174,25 +184,39 @@ def _quantiles(values: npt.NDArray[np.float64]) -> dict[str, float]:
     return {f"p{mark}": round(float(value), 4) for mark, value in zip(marks, found, strict=True)}
 
 
-def measure_coverage(
-    audit: SplitAudit, anchors: npt.NDArray[np.float32]
-) -> dict[str, dict[str, float]]:
-    """Lay default boxes over the objects of a split; see `coverage.coverage_table`."""
+def _advice(audits: list[SplitAudit], advise: Advise | None) -> dict[str, Any]:
+    """What would help to learn the largest split."""
+    if advise is None:
+        return {}
+    largest = max(audits, key=lambda audit: len(audit.labels))
+    rows = np.concatenate([np.zeros(0, np.int64), *_coverage_rows(largest)])
+    return {"split": largest.name, "list": [asdict(one) for one in advise(largest, rows)]}
+
+
+def _coverage_rows(audit: SplitAudit) -> Iterator[npt.NDArray[np.int64]]:
+    """The objects that coverage is measured on: all of some images, drawn at random."""
     starts = np.concatenate([[0], np.cumsum(audit.counts)]).astype(int)
     order = np.random.Generator(np.random.Philox(key=0)).permutation(len(audit.counts))
-    parts: list[BestMatches] = []
-    areas: list[npt.NDArray[np.float64]] = []
     seen = 0
     for image in order:
         rows = np.arange(starts[image], starts[image + 1])
         rows = rows[~audit.iscrowd[rows]]
-        if not len(rows):
-            continue
-        parts.append(best_matches(audit.boxes_rel[rows].astype(np.float32), anchors))
-        areas.append(audit.areas_px[rows])
+        if len(rows):
+            yield rows
         seen += len(rows)
         if seen >= _COVERAGE_BOXES:
             break
+
+
+def measure_coverage(
+    audit: SplitAudit, anchors: npt.NDArray[np.float32]
+) -> dict[str, dict[str, float]]:
+    """Lay default boxes over the objects of a split; see `coverage.coverage_table`."""
+    parts: list[BestMatches] = []
+    areas: list[npt.NDArray[np.float64]] = []
+    for rows in _coverage_rows(audit):
+        parts.append(best_matches(audit.boxes_rel[rows].astype(np.float32), anchors))
+        areas.append(audit.areas_px[rows])
     if not parts:
         return {}
     together = BestMatches(

@@ -13,6 +13,26 @@ import numpy.typing as npt
 from data_tools.sources.defects import Defect
 
 
+@dataclass(frozen=True)
+class Advice:
+    """Something that would help to learn a data set.
+
+    Args:
+        title: What, in a few words.
+        overrides: Settings of `train.py` that do it.
+        words: What it costs, or why.
+        before: Share of the objects that default boxes reach now, of `all` and of each size that
+            there is; empty where it is not about that.
+        after: The share then.
+    """
+
+    title: str
+    overrides: list[str]
+    words: str
+    before: dict[str, float] = field(default_factory=dict)
+    after: dict[str, float] = field(default_factory=dict)
+
+
 @dataclass
 class SplitAudit:
     """What was found in one split.
@@ -26,6 +46,7 @@ class SplitAudit:
         counts: Boxes of each image that is kept.
         boxes_rel: Rows `[y1, x1, y2, x2]` in 0..1 of the images' sizes.
         areas_px: Area of each box in pixels.
+        names: Names of the classes, label 1 first.
         labels: Label of each box.
         iscrowd: Whether each box is a crowd region.
     """
@@ -38,5 +59,6 @@ class SplitAudit:
     counts: list[int] = field(default_factory=list)
     boxes_rel: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 4)))
     areas_px: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    names: list[str] = field(default_factory=list)
     labels: npt.NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
     iscrowd: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))

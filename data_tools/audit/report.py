@@ -6,6 +6,7 @@ The numbers come from `audit.py`; the picture is in `picture.py`.
 from __future__ import annotations
 
 import csv
+import shlex
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,25 @@ def render(report: dict[str, Any], settings: ConvertSettings) -> str:
         lines += _histogram_lines("width / height", split["boxes_by_aspect"])
         if split.get("coverage"):
             lines += _coverage_lines(split["coverage"], str(report["model"]))
+    lines += _advice_lines(report.get("advice") or {}, str(report["model"]))
     return "\n".join(lines).lstrip("\n")
+
+
+def _advice_lines(advice: dict[str, Any], model: str) -> list[str]:
+    if not advice.get("list"):
+        return []
+    lines = ["", f"what would help to learn {advice['split']} with model={model}:"]
+    for one in advice["list"]:
+        reached = [
+            f"{name} {one['after'][name]:.1%} instead of {share:.1%}"
+            for name, share in one["before"].items()
+        ]
+        lines.append(f"  {one['title']}: {one['words']}")
+        if reached:
+            lines.append(f"    default boxes reach 0.5 with {', '.join(reached)}")
+        if one["overrides"]:
+            lines.append(f"    train.py model={model} " + shlex.join(one["overrides"]))
+    return lines
 
 
 def _class_lines(counts: dict[str, int]) -> str:
