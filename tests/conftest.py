@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import signal
 import tempfile
 from pathlib import Path
@@ -20,6 +22,9 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 # their own say so.
 os.environ["SSD_WEIGHTS_OFFLINE"] = "1"
 os.environ["SSD_WEIGHTS_CACHE"] = str(Path(tempfile.gettempdir()) / "mindspore-ssd-no-weights")
+# No test finds the user's graphs, or leaves some there.
+os.environ["SSD_GRAPH_CACHE"] = tempfile.mkdtemp(prefix="mindspore-ssd-graphs-")
+atexit.register(shutil.rmtree, os.environ["SSD_GRAPH_CACHE"], ignore_errors=True)
 
 # What a script starts in the background has Ctrl-C ignored, and so has every program that it starts
 # in turn; the tests that press Ctrl-C in a process of their own need the usual answer to it.

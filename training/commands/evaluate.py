@@ -14,15 +14,16 @@ from training.checkpoints.checkpoint import read_card
 from training.commands.compare import run as compare
 from training.commands.evaluate_results import run as evaluate_results
 from training.evaluation.crosscheck import compare_with_pycocotools
-from training.evaluation.evaluate import evaluate
+from training.evaluation.evaluate import PredictFn, evaluate
 from training.evaluation.settings import EvalCommand, EvaluateSettings
 from training.inference.class_columns import check_classes, with_columns
-from training.inference.model_file import WEIGHTS, ModelFile
-from training.inference.open_model import load_predictor, open_model_file
+from training.inference.engine import Engine, load_engine
+from training.inference.model_file import EXPORTED, WEIGHTS, ModelFile
+from training.inference.open_model import open_model_file
 from training.insight.outputs import Wanted, clear_outputs, write_outputs
 from training.process.runtime import prepare_environment, start_device
 from training.process.settings import RuntimeSettings
-from training.process.world import start_world
+from training.process.world import is_scheduler, launched_ranks, start_world
 
 
 def run(command: EvalCommand) -> int:
@@ -59,8 +60,10 @@ def evaluate_detector(command: EvalCommand) -> int:
     output = Path(command.output)
     file = open_model_file(command.checkpoint, command.model)
     columns = check_classes(file, split, command.accept_other_classes)
-    start_device(RuntimeSettings(device=command.device))
+    if launched_ranks() > 1 or is_scheduler() or command.device != "CPU":
+        start_device(RuntimeSettings(device=command.device))
     world = start_world()
+    predict_fn, engine = _engine(command, file)
     if world.is_main:
         clear_outputs(output)
         print(
@@ -71,9 +74,10 @@ def evaluate_detector(command: EvalCommand) -> int:
             print(f"note: its classes have no names: they are taken for those of {split.folder}")
         if file.graph_nms:
             print(graph_nms_note(file, command.evaluate))
+        print(engine.line)
     world.barrier()
     result = evaluate(
-        with_columns(load_predictor(file, command.evaluate.batch_size), columns),
+        with_columns(predict_fn, columns),
         split,
         file.image_size,
         command.evaluate,
@@ -92,10 +96,17 @@ def evaluate_detector(command: EvalCommand) -> int:
             command.suspects,
             f"{file.path.name} on {Path(command.data).name}, {command.split}",
         )
-        write_outputs(output, result, _facts(command, file, split), split, wanted)
+        write_outputs(output, result, _facts(command, file, split, engine), split, wanted)
         store_thresholds(file, result.metrics["thresholds"])
     world.barrier()
     return 0
+
+
+def _engine(command: EvalCommand, file: ModelFile) -> tuple[PredictFn, Engine]:
+    """Make the detector ready: of checkpoints in MindSpore, as training evaluates, unless told."""
+    default = "auto" if file.path.suffix in EXPORTED else "mindspore"
+    size = command.evaluate.batch_size
+    return load_engine(file, size, command.engine or default, command.device)
 
 
 def graph_nms_note(file: ModelFile, settings: EvaluateSettings) -> str:
@@ -138,13 +149,16 @@ def store_thresholds(file: ModelFile, thresholds: dict[str, Any]) -> None:
     print(f"{path}: thresholds stored, for predict.py threshold=auto")
 
 
-def _facts(command: EvalCommand, file: ModelFile, split: ConvertedSplit) -> dict[str, Any]:
+def _facts(
+    command: EvalCommand, file: ModelFile, split: ConvertedSplit, engine: Engine
+) -> dict[str, Any]:
     """Return what `metrics.json` says besides figures."""
     settings = command.evaluate
     return {
         "checkpoint_sha256": file.sha256,
         "data_fingerprint": split.fingerprint,
         "checkpoint": str(file.path),
+        "engine": engine.facts(),
         "trained_on_fingerprint": file.data_fingerprint,
         "data": str(Path(command.data).absolute()),
         "split": command.split,

@@ -26,6 +26,7 @@ def metrics_table(metrics: dict[str, Any]) -> str:
         f"VOC AP at 0.5: {_number(voc['AP2007'])} (2007, 11 points), {_number(voc['AP2010'])} "
         "(2010 on)"
     )
+    lines += _engine_lines(metrics)
     lines += _diagnosis_lines(metrics)
     classes = metrics["per_class"]
     width = max([len(name) for name in classes] + [5])
@@ -38,6 +39,19 @@ def metrics_table(metrics: dict[str, Any]) -> str:
     if len(classes) > _CLASSES_SHOWN:
         lines.append(f"... {len(classes) - _CLASSES_SHOWN} more in metrics.json")
     return "\n".join(lines)
+
+
+def _engine_lines(metrics: dict[str, Any]) -> list[str]:
+    """Say what computed the network, where one was computed."""
+    if "engine" not in metrics:
+        return []
+    engine = metrics["engine"]
+    line = f"computed by {engine['name']} {engine['version']}"
+    if "parity" in engine:
+        found = engine["parity"]
+        largest = max(found["box_difference"], found["score_difference"])
+        line += f", within {largest:.1e} of MindSpore on {found['images']} scenes"
+    return [line]
 
 
 def _diagnosis_lines(metrics: dict[str, Any]) -> list[str]:

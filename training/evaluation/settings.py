@@ -16,7 +16,7 @@ from data_tools.core.settings_fields import (
     require_positive,
     setting,
 )
-from training.process.settings import DEVICES
+from training.process.settings import DEVICES, ENGINES
 
 # Optional[...] instead of `X | None` below: OmegaConf reads these annotations.
 
@@ -77,6 +77,11 @@ class EvalCommand:
     output: str = setting("outputs/eval", "folder for metrics.json, detections.json and pictures")
     split: str = setting("val", "split to score on")
     device: str = setting("CPU", "CPU or Ascend")
+    engine: Optional[str] = setting(
+        None,
+        "what computes a checkpoint: mindspore, onnxruntime, or auto = onnxruntime on CPU where it "
+        "agrees with MindSpore; empty = mindspore, whose digits are those of train.py",
+    )
     worst: int = setting(16, "pictures of the images with the most errors; 0 = none")
     curves: bool = setting(True, "draw curves and the confusion matrix")
     report: int = setting(5000, "images in report.html, most errors first; 0 = no page")
@@ -92,6 +97,8 @@ class EvalCommand:
 
     def __post_init__(self) -> None:
         require_choice("device", self.device, DEVICES)
+        if self.engine is not None:
+            require_choice("engine", self.engine, ENGINES)
         require(self.worst >= 0, "worst", self.worst, "a count >= 0")
         require(self.suspects >= 0, "suspects", self.suspects, "a count >= 0")
         require(self.report >= 0, "report", self.report, "a count >= 0")

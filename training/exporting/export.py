@@ -1,8 +1,8 @@
 """What `export.py` does: a checkpoint to an ONNX, MindIR or safetensors file, with metadata and
 parity report.
 
-The graph surgery is in `onnx_graph.py`, the comparison in `parity.py`, the running in
-`inference/exported.py`.
+The ONNX graph comes from `inference/onnx_writer.py`, suppression in it from `onnx_nms.py`, the
+comparison is in `parity.py`, the running in `inference/exported.py`.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from training.exporting.settings import ExportCommand
 from training.inference.class_columns import check_classes
 from training.inference.file_metadata import make_metadata
 from training.inference.model_file import WEIGHTS, ModelFile
+from training.inference.onnx_writer import mindspore_export, onnx_model
 from training.inference.open_model import load_network, open_model_file
 from training.inference.predictor import detection_cell
 from training.process.plain_paths import plain_folder
@@ -200,7 +201,7 @@ def write_mindir(
         sample = ms.Tensor(np.zeros((command.batch_size, 3, height, width), np.uint8))
     else:
         sample = ms.Tensor(shape=[None, 3, height, width], dtype=ms.uint8)
-    _mindspore_export(detection_cell(network, decode=command.decode), sample, path, "MINDIR")
+    mindspore_export(detection_cell(network, decode=command.decode), sample, path, "MINDIR")
     model = ms.load_mindir(str(path))
     for key, value in metadata.items():
         model.user_info[key] = value
@@ -212,20 +213,14 @@ def write_onnx(
     network: Any, file: ModelFile, command: ExportCommand, metadata: dict[str, str], path: Path
 ) -> None:
     """Write a network as ONNX, with NMS if asked, and the metadata inside."""
-    import mindspore as ms
     import onnx
 
-    from training.exporting import onnx_graph
+    from training.exporting.onnx_nms import append_nms
+    from training.inference.onnx_graph import check
 
-    height, width = file.image_size
-    # MindSpore writes static shapes only; the batch is freed afterwards.
-    sample = ms.Tensor(np.zeros((1, 3, height, width), np.float32))
-    _mindspore_export(detection_cell(network, decode=command.decode), sample, path, "ONNX")
-    model = onnx.load(str(path))
-    names = ("boxes" if command.decode else "regression", "scores")
-    onnx_graph.finish(model, names, command.batch_size, metadata)
+    model = onnx_model(network, command.batch_size, metadata, path.parent, decode=command.decode)
     if command.nms:
-        onnx_graph.append_nms(
+        append_nms(
             model,
             network.num_anchors,
             file.num_classes,
@@ -233,22 +228,8 @@ def write_onnx(
             command.nms_iou,
             command.max_detections,
         )
-    onnx_graph.check(model)
-    path.chmod(0o600)
+        check(model)
     onnx.save(model, str(path))
 
 
 WRITERS = {"onnx": write_onnx, "mindir": write_mindir, "safetensors": write_safetensors}
-
-
-def _mindspore_export(cell: Any, sample: Any, path: Path, kind: str) -> None:
-    import mindspore as ms
-
-    # MindSpore drops its debris (rank_0/, kernel_meta/) where it is run from: not in the user's
-    # folder.
-    before = Path.cwd()
-    os.chdir(path.parent)
-    try:
-        ms.export(cell, sample, file_name=str(path), file_format=kind)
-    finally:
-        os.chdir(before)

@@ -25,6 +25,7 @@ from training.evaluation.detection_table import DetectionTable, TableBuilder
 from training.evaluation.ground_truth import read_ground_truth
 from training.evaluation.settings import EvaluateSettings
 from training.exporting.settings import ExportCommand
+from training.inference.agreement import largest_difference
 from training.inference.detector import Detector
 from training.inference.exported import load_exported, read_metadata
 from training.inference.predictor import build_predictor
@@ -68,8 +69,8 @@ def compare(
         boxes, scores = predict(pixels)
         other_boxes, other_scores = exported(pixels)
         if not command.nms:
-            box_difference = max(box_difference, _largest(boxes, other_boxes))
-            score_difference = max(score_difference, _largest(scores, other_scores))
+            box_difference = max(box_difference, largest_difference(boxes, other_boxes))
+            score_difference = max(score_difference, largest_difference(scores, other_scores))
         for k, (image_id, image) in enumerate(batch):
             height, width = image.shape[:2]
             mine = detect(boxes[k], scores[k], height, width, protocol)
@@ -147,13 +148,6 @@ def _batches(images: Iterator[tuple[int, Image]], size: int) -> Iterator[list[tu
             batch = []
     if batch:
         yield batch
-
-
-def _largest(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> float:
-    if a.shape != b.shape:
-        return float("inf")
-    difference = float(np.abs(a - b).max(initial=0.0))
-    return difference if np.isfinite(difference) else float("inf")
 
 
 def _ap_delta(

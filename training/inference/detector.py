@@ -20,11 +20,11 @@ from training.boxes.postprocess import Detections, Protocol, detect
 from training.evaluation.evaluate import PredictFn
 from training.evaluation.settings import ONE_NAME_IOU
 from training.inference.class_thresholds import AUTO, require_thresholds, thresholds_by_label
+from training.inference.engine import load_engine
 from training.inference.image_source import read_image
-from training.inference.open_model import load_predictor, open_model_file
+from training.inference.open_model import open_model_file
 from training.inference.settings import THRESHOLD, PredictCommand
-from training.process.runtime import prepare_environment, start_device
-from training.process.settings import RuntimeSettings
+from training.process.runtime import prepare_environment
 
 Image = npt.NDArray[np.uint8]
 
@@ -126,8 +126,9 @@ class Detector:
         batch_size: int = 1,
         class_names: str = "",
         model: str | None = None,
+        engine: str = "auto",
     ) -> Detector:
-        """Load a detector.
+        """Load a detector, and print which engine computes it.
 
         Args:
             path: Checkpoint (.ckpt, .safetensors, .pth), exported file (.onnx, .mindir), or
@@ -137,17 +138,20 @@ class Detector:
             class_names: For a checkpoint without a card: text file with a name a line, or converted
                 set.
             model: For a checkpoint without a card: file of `conf/model`; None finds it.
+            engine: What computes a checkpoint: `mindspore`, `onnxruntime`, or `auto`, see
+                `load_engine`.
 
         Raises:
             CheckpointError: If the file is missing, damaged, or of no kind we know.
+            SettingError: If the engine is unknown, or cannot run the file.
         """
         prepare_environment()
         file = open_model_file(path, model)
         classes = file.named_classes(class_names)
-        if file.path.suffix != ".onnx":
-            start_device(RuntimeSettings(device=device))
+        predict_fn, ready = load_engine(file, batch_size, engine, device)
+        print(ready.line)
         return Detector(
-            load_predictor(file, batch_size),
+            predict_fn,
             file.image_size,
             classes,
             batch_size,

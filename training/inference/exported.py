@@ -18,6 +18,7 @@ from data_tools.core.json_dataclass import first_line
 from training.boxes.codec import decode_boxes
 from training.inference.file_metadata import ExportInfo, parse_metadata
 from training.inference.model_file import ModelFile
+from training.inference.onnx_session import open_session
 from training.inference.predictor import pad_batch
 from training.nets.anchors import default_boxes
 from training.process.plain_paths import plain_path
@@ -138,12 +139,8 @@ def load_exported(file: ModelFile, batch_size: int) -> ExportedPredictor:
 
 
 def _onnx_runner(path: Path) -> Callable[[npt.NDArray[np.uint8]], Arrays]:
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
     try:
-        session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        session = open_session(path)
     except Exception as error:  # onnxruntime's errors have no common base but Exception
         raise CheckpointError(
             f"{path}: onnxruntime refuses it ({first_line(error)}). {_AGAIN}"

@@ -132,7 +132,8 @@ def _open_checkpoint(path: Path, model_name: str | None, by_name: bool) -> Model
 
 
 def load_predictor(file: ModelFile, batch_size: int) -> PredictFn:
-    """Make a detector file ready to run.
+    """Make a detector file ready to run: a checkpoint in MindSpore, an exported file in its own
+    runtime. Other engines are `engine.py`'s matter.
 
     Args:
         file: From `open_model_file`.

@@ -62,6 +62,7 @@ def run(command: PredictCommand) -> int:
         batch_size=command.batch_size,
         class_names=command.class_names,
         model=command.model,
+        engine=command.engine,
     )
     one_name_iou = command.one_name_iou if command.one_name else None
     choice = detector.choice(

@@ -16,7 +16,7 @@ from data_tools.core.settings_fields import (
     setting,
 )
 from training.evaluation.settings import ONE_NAME_IOU, EvaluateSettings
-from training.process.settings import DEVICES
+from training.process.settings import DEVICES, ENGINES
 
 # Optional[...] instead of `X | None` below: OmegaConf reads these annotations.
 
@@ -59,6 +59,11 @@ class PredictCommand:
         None, "network of a checkpoint without a card, e.g. ssd300; empty = found from its weights"
     )
     device: str = setting("CPU", "CPU or Ascend")
+    engine: str = setting(
+        "auto",
+        "what computes a checkpoint: mindspore, onnxruntime, or auto = onnxruntime on CPU where "
+        "its graph, built once and kept, agrees with MindSpore",
+    )
     serve: bool = setting(False, "open a local web page instead: drop a picture, see the boxes")
     host: str = setting("127.0.0.1", "serve: address to bind; the default only this machine sees")
     port: int = setting(8000, "serve: port; 0 = any free one")
@@ -78,5 +83,6 @@ class PredictCommand:
         require(self.batch_size >= 1, "batch_size", self.batch_size, "a count >= 1")
         require(self.video_step >= 1, "video_step", self.video_step, "a count >= 1")
         require_choice("device", self.device, DEVICES)
+        require_choice("engine", self.engine, ENGINES)
         require(0 <= self.port <= 65535, "port", self.port, "0..65535")
         require_positive("max_upload_mb", self.max_upload_mb)

@@ -11,6 +11,8 @@ from typing import Optional
 from data_tools.core.settings_fields import require, require_choice, require_positive, setting
 
 DEVICES = ("CPU", "Ascend")
+ENGINES = ("auto", "mindspore", "onnxruntime")
+"""What can compute a trained network."""
 
 
 @dataclass

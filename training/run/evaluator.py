@@ -15,6 +15,7 @@ from data_tools.core.files import write_atomic
 from data_tools.core.words import printable
 from data_tools.shards.manifest import ConvertedSplit, open_split
 from training.evaluation.evaluate import evaluate
+from training.inference.engine import mindspore_engine
 from training.inference.predictor import build_predictor
 from training.learning.assemble import RunComponents
 from training.learning.state import copy_weights
@@ -117,6 +118,7 @@ class Evaluator:
         """
         output = self.parts.output
         content = {"step": step, **metrics, "data_fingerprint": self.fingerprint}
+        content["engine"] = mindspore_engine().facts()
         with disk_errors(output / "metrics.json"):
             write_atomic(output / "metrics.json", json.dumps(content, indent=1) + "\n")
         figures = {f"val/{k}": v for k, v in metrics["coco"].items() if isinstance(v, float)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import pytest
@@ -22,6 +23,7 @@ from training.evaluation.settings import EvalCommand, EvaluateSettings
 from training.exporting.export import run as run_export
 from training.exporting.settings import ExportCommand
 from training.inference.exported import read_metadata
+from training.inference.graph_cache import package_version
 from training.inference.settings import PredictCommand
 
 
@@ -59,6 +61,21 @@ def test_everything_is_written(
         assert cv2.imread(str(tmp_path / name)) is not None
     printed = capsys.readouterr().out
     assert "pycocotools agrees" in printed and "published" in printed
+    # As in training, unless told otherwise.
+    assert metrics["engine"] == {"name": "mindspore", "version": package_version("mindspore")}
+    assert f"\ncomputed by mindspore {package_version('mindspore')}\n" in printed
+
+
+def test_onnxruntime_gives_the_same_figures(
+    tmp_path: Path, paths: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    bare: dict[str, Any] = {"worst": 0, "curves": False, "report": 0}
+    assert run(command(paths, tmp_path / "a", **bare)) == 0
+    assert run(command(paths, tmp_path / "b", engine="auto", **bare)) == 0
+    one, other = (json.loads((tmp_path / k / "metrics.json").read_text()) for k in "ab")
+    assert other["coco"] == pytest.approx(one["coco"], abs=1e-6)
+    assert other["engine"]["name"] == "onnxruntime" and other["engine"]["parity"]["images"] == 4
+    assert "computed by onnxruntime" in capsys.readouterr().out
 
 
 def test_a_failed_run_leaves_no_old_metrics(tmp_path: Path, paths: tuple[Path, Path]) -> None:
@@ -99,6 +116,9 @@ def test_nms_in_the_graph_is_told(
     assert run(command((exported, paths[1]), tmp_path, worst=0, curves=False)) == 0
     assert "coco, published and voc figures are the file's own" in capsys.readouterr().out
     metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["engine"]["name"] == "onnxruntime"
+    with pytest.raises(SettingError, match="engine=mindspore: .*which only onnxruntime runs"):
+        run(command((exported, paths[1]), tmp_path, engine="mindspore"))
     assert metrics["graph_nms"] == {"score_floor": 0.3, "nms_iou": 0.6, "max_detections": 100}
     file = read_metadata(exported)
     assert ": published figures" in graph_nms_note(file, EvaluateSettings(score_floor=0.3))
@@ -144,6 +164,7 @@ def test_configuration_files_hold_the_defaults() -> None:
         ("evaluate.max_detections=101", "1..100"),
         ("evaluate.batch_size=0", "a count >= 1"),
         ("device=GPU", "one of CPU, Ascend"),
+        ("engine=torch", "engine='torch': expected one of auto, mindspore, onnxruntime"),
         ("evaluate.score_flor=0.1", "evaluate.score_flor"),
     ],
 )
