@@ -34,9 +34,9 @@ def build(
 
     from training.learning.assemble import build_state
     from training.learning.gradient_norm import NormByTensor
-    from training.learning.optimizer import trainable
     from training.learning.reduce import Reduce
     from training.learning.step import Apply, Gradients, build_step
+    from training.learning.weight_groups import trainable
     from training.nets.settings import model_settings
     from training.settings import TrainSettings
 

@@ -11,12 +11,14 @@ from mindspore import Tensor, nn, ops
 from training.learning.gradient_norm import NormByTensor
 from training.learning.loss_scale import LossScale
 from training.learning.losses import build_loss
-from training.learning.optimizer import Momentum, WeightAverage, trainable
+from training.learning.optimizer import Optimizer
 from training.learning.reduce import Reduce
 from training.learning.settings import LossSettings, OptimSettings
 from training.learning.state import TrainState, statistics_of
 from training.learning.statistics import Statistics
 from training.learning.step import Apply, Gradients, StepFunction, build_step
+from training.learning.weight_average import WeightAverage
+from training.learning.weight_groups import trainable
 from training.nets.normalize import Normalize
 
 CLASSES = 4
@@ -60,7 +62,7 @@ def toy_state(optim: OptimSettings, *, norm: bool = True, scaled: bool = False) 
             ops.assign(parameter, Tensor(value))
     average = WeightAverage(list(network.get_parameters())) if optim.ema else None
     scaler = LossScale(256.0, 3, active=scaled)
-    return TrainState(network, Momentum(list(network.trainable_params()), optim), scaler, average)
+    return TrainState(network, Optimizer(list(network.trainable_params()), optim), scaler, average)
 
 
 def toy_step(state: TrainState, optim: OptimSettings, *, guard: bool = False) -> StepFunction:

@@ -40,7 +40,15 @@ EXTRAS = (
 )
 """What MindSpore's optimizers, loss scales and checkpoint callback save beside weights without
 `PREFIX`."""
-EXTRA_PREFIXES = ("moments.", "moment1.", "moment2.", "velocity.", "ema.", "optimizer.")
+EXTRA_PREFIXES = (
+    "moments.",
+    "moment1.",
+    "moment2.",
+    "moment_shares.",
+    "velocity.",
+    "ema.",
+    "optimizer.",
+)
 TORCH_ENDINGS = (".pth", ".pt")
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 

@@ -21,12 +21,14 @@ from training.checkpoints.checkpoint import Card
 from training.learning.gradient_norm import NormByTensor, NormOfVector
 from training.learning.loss_scale import LossScale, share_of
 from training.learning.losses import build_loss
-from training.learning.optimizer import Momentum, WeightAverage, expand_backbone, matches, trainable
+from training.learning.optimizer import Optimizer
 from training.learning.reduce import Reduce
 from training.learning.schedule import Schedule, build_schedule
 from training.learning.state import TrainState, statistics_of
 from training.learning.statistics import Statistics
 from training.learning.step import Apply, Gradients
+from training.learning.weight_average import WeightAverage
+from training.learning.weight_groups import expand_backbone, matches, trainable
 from training.nets.build import build_network
 from training.nets.depthwise import speed_up_depthwise
 from training.nets.norm import SyncBatchNorm2d
@@ -226,7 +228,7 @@ def build_state(
         share=share_of(settings.batch_size * world_size),
     )
     state = TrainState(
-        network, Momentum(weights, dataclasses.replace(optim, lr_factors=factors)), scaler, average
+        network, Optimizer(weights, dataclasses.replace(optim, lr_factors=factors)), scaler, average
     )
     return (
         state,

@@ -1,7 +1,7 @@
 """Many tensors as one vector: laid end to end, and cut and put back, in a handful of kernels.
 
 A card is kept waiting by every kernel that the host starts, so what touches all weights touches one
-vector. What is computed on such vectors is in `optimizer.py`, `reduce.py` and `statistics.py`.
+vector. What is computed on such vectors is in `update.py`, `reduce.py` and `statistics.py`.
 """
 
 from __future__ import annotations

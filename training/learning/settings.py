@@ -1,6 +1,6 @@
 """Settings of learning: how weights move, and the loss that is minimised.
 
-What they do is in `optimizer.py`, `schedule.py`, `step.py` and `losses.py`.
+What they do is in `momentum.py`, `adamw.py`, `schedule.py`, `step.py` and `losses.py`.
 """
 
 from __future__ import annotations
@@ -13,14 +13,18 @@ from training.nets.settings import ModelSettings
 
 # Optional[...] instead of `X | None` below: OmegaConf reads these annotations.
 
+OPTIMIZERS = ("momentum", "adamw")
 LOSS_KINDS = ("focal", "multibox", "varifocal", "quality")
 BOX_LOSSES = ("smooth_l1", "giou", "diou", "ciou")
 
 
 @dataclass
 class OptimSettings:
-    """How weights move: rate, schedule, momentum, decay, averaging."""
+    """How weights move: rule, rate, schedule, decay, averaging."""
 
+    name: str = setting(
+        "momentum", "optimizer: momentum (SGD) or adamw (optim=adamw sets its rates)"
+    )
     lr: float = setting(0.05, "base learning rate, reached after warm-up")
     lr_scaling: str = setting(
         "none", "rate for another global batch: none, linear (x batch/reference), sqrt"
@@ -36,9 +40,15 @@ class OptimSettings:
     milestones: list[float] = setting([], "multistep: epochs after which the rate is cut")
     gamma: float = setting(0.1, "multistep: factor of each cut")
     power: float = setting(0.9, "polynomial: exponent")
-    momentum: float = setting(0.9, "momentum, 0..1")
-    nesterov: bool = setting(False, "Nesterov's form of momentum")
-    weight_decay: float = setting(1.5e-4, "L2 weight decay added to the gradient")
+    momentum: float = setting(0.9, "name=momentum: momentum, 0..1")
+    nesterov: bool = setting(False, "name=momentum: Nesterov's form of it")
+    betas: list[float] = setting(
+        [0.9, 0.999], "name=adamw: what its averages of gradients and of their squares keep"
+    )
+    eps: float = setting(1e-8, "name=adamw: added to the root of the averaged squares")
+    weight_decay: float = setting(
+        1.5e-4, "momentum: L2 decay added to the gradient; adamw: share of the rate, decoupled"
+    )
     decay: str = setting("all", "what decays: all (as published) or weights (no bias, no norm)")
     clip_norm: Optional[float] = setting(None, "largest global gradient norm; empty = no clipping")
     accumulate: int = setting(
@@ -62,6 +72,7 @@ class OptimSettings:
     )
 
     def __post_init__(self) -> None:
+        require_choice("optim.name", self.name, OPTIMIZERS)
         require_positive("optim.lr", self.lr)
         require_choice("optim.lr_scaling", self.lr_scaling, ("none", "linear", "sqrt"))
         require(self.reference_batch > 0, "optim.reference_batch", self.reference_batch, "> 0")
@@ -86,6 +97,19 @@ class OptimSettings:
         require_positive("optim.gamma", self.gamma)
         require_positive("optim.power", self.power)
         require(0 <= self.momentum < 1, "optim.momentum", self.momentum, "0 <= momentum < 1")
+        require(
+            not self.nesterov or self.name == "momentum",
+            "optim.nesterov",
+            self.nesterov,
+            "false with optim.name=adamw",
+        )
+        require(
+            len(self.betas) == 2 and min(self.betas) >= 0 and max(self.betas) < 1,
+            "optim.betas",
+            list(self.betas),
+            "two numbers, each 0 <= beta < 1",
+        )
+        require_positive("optim.eps", self.eps)
         require(self.weight_decay >= 0, "optim.weight_decay", self.weight_decay, "a number >= 0")
         require_choice("optim.decay", self.decay, ("all", "weights"))
         require_positive("optim.clip_norm", self.clip_norm)

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from data_tools.core.errors import CheckpointError
 from training.checkpoints.weight_files import PREFIX
 from training.learning.loss_scale import LossScale
-from training.learning.optimizer import Momentum, WeightAverage
+from training.learning.optimizer import Optimizer
+from training.learning.weight_average import WeightAverage
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -27,13 +28,13 @@ class TrainState:
 
     Attributes:
         network: The detector that trains.
-        optimizer: Holds the moments.
+        optimizer: Holds its state of each weight, such as moments.
         scaler: Holds the loss scale.
         average: The moving average of the weights, or None.
     """
 
     network: nn.Cell
-    optimizer: Momentum
+    optimizer: Optimizer
     scaler: LossScale
     average: WeightAverage | None
 

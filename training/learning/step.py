@@ -18,10 +18,11 @@ from mindspore import Parameter, Tensor, nn, ops
 from numpy.typing import NDArray
 
 from training.learning.loss_scale import LossScale
-from training.learning.optimizer import Update, WeightAverage
 from training.learning.reduce import Reduce
 from training.learning.statistics import Statistics
 from training.learning.step_result import StepResult, result_of
+from training.learning.update import Update
+from training.learning.weight_average import WeightAverage
 
 
 class Gradients(nn.Cell):

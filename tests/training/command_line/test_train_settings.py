@@ -19,6 +19,11 @@ from training.watching.settings import LogSettings
     ("kind", "values", "key"),
     [
         (OptimSettings, {"lr": 0}, "optim.lr"),
+        (OptimSettings, {"name": "adam"}, "optim.name"),
+        (OptimSettings, {"name": "adamw", "nesterov": True}, "optim.nesterov"),
+        (OptimSettings, {"betas": [0.9, 1.0]}, "optim.betas"),
+        (OptimSettings, {"betas": [0.9]}, "optim.betas"),
+        (OptimSettings, {"eps": 0}, "optim.eps"),
         (OptimSettings, {"lr_scaling": "cubic"}, "optim.lr_scaling"),
         (OptimSettings, {"schedule": "stairs"}, "optim.schedule"),
         (OptimSettings, {"milestones": [3, 1]}, "optim.milestones"),

@@ -8,8 +8,10 @@ import pytest
 from mindspore import Parameter, Tensor, ops
 
 from data_tools.core.errors import SettingError
-from training.learning.optimizer import Momentum, WeightAverage, trainable
+from training.learning.optimizer import Optimizer
 from training.learning.settings import OptimSettings
+from training.learning.weight_average import WeightAverage
+from training.learning.weight_groups import trainable
 
 YES, NO = Tensor(True), Tensor(False)
 NAMES = ("stem.weight", "stem.gamma", "head.weight", "head.bias")
@@ -52,7 +54,7 @@ def reference(
 )
 def test_update_is_that_of_the_formula(optim: OptimSettings) -> None:
     parameters = make_parameters()
-    momentum = Momentum(parameters, optim)
+    momentum = Optimizer(parameters, optim)
     update = momentum.update_of(parameters)
     for step in range(3):
         # Handed over at twice their size: the step divides by positives and loss scale on the way.
@@ -79,7 +81,7 @@ def test_one_vector_has_the_bits_of_one_tensor_at_a_time(shapes: list[tuple[int,
         for _ in range(2)
     )
     optim = OptimSettings(weight_decay=1e-3)
-    momentum = Momentum(together, optim)
+    momentum = Optimizer(together, optim)
     update = momentum.update_of(together)
     moments = [
         Parameter(Tensor(np.zeros_like(array)), name=f"m{k}") for k, array in enumerate(arrays)
@@ -99,7 +101,7 @@ def test_one_vector_has_the_bits_of_one_tensor_at_a_time(shapes: list[tuple[int,
 
 def test_moments_rest_while_their_weights_do() -> None:
     parameters = make_parameters()
-    momentum = Momentum(parameters, OptimSettings(weight_decay=0.0))
+    momentum = Optimizer(parameters, OptimSettings(weight_decay=0.0))
     update = momentum.update_of(parameters[2:])
     update(Tensor(np.ones(6, np.float32)), Tensor(1.0, ms.float32), Tensor(0.1, ms.float32), YES)
     before = momentum.read()
@@ -136,4 +138,4 @@ def test_freezing_by_pattern() -> None:
     with pytest.raises(SettingError, match="nothing is left to train"):
         trainable(parameters, ["*"])
     with pytest.raises(SettingError, match=r"optim\.lr_factors: 'neck\*'"):
-        Momentum(parameters, OptimSettings(lr_factors={"neck*": 0.1}))
+        Optimizer(parameters, OptimSettings(lr_factors={"neck*": 0.1}))

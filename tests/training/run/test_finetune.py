@@ -19,8 +19,8 @@ from tests.helpers.run_helpers import SMALL, make_set
 from training.checkpoints.checkpoint import read_card
 from training.checkpoints.weight_files import read_weights
 from training.command_line.configure import compose
-from training.learning.optimizer import expand_backbone, factor_of
 from training.learning.settings import OptimSettings
+from training.learning.weight_groups import expand_backbone, factor_of
 from training.nets.build import build_network
 from training.nets.settings import model_settings, zoo_names
 from training.run.first_weights import with_model_of_first_weights
@@ -114,7 +114,7 @@ def test_a_checkpoint_is_needed(tmp_path: Path) -> None:
 
 
 def test_a_word_that_is_no_backbone() -> None:
-    from training.learning.optimizer import trainable
+    from training.learning.weight_groups import trainable
 
     with no_init_parameters():
         network = build_network(model_settings("ssd_tiny"), 4)
