@@ -52,6 +52,7 @@ STEPS = {
     "frozen norms, factors": ["model.norm=frozen", "optim.lr_factors={backbone: 0.1}"],
     "freeze, nesterov": ["optim.freeze=[backbone]", "optim.nesterov=true", "optim.ema=null"],
     "adamw": ["optim=adamw", "optim.lr_factors={backbone: 0.1}", "optim.clip_norm=1"],
+    "corrected norms": ["optim.norm_correction=true", "optim.freeze=[stem*]"],
     "quality, ciou": ["loss.kind=quality", "loss.box=ciou"],
     "tal, diou": ["model.assign=tal", "model.max_boxes=20", "loss.kind=focal", "loss.box=diou"],
     "parts": ["optim.accumulate=2", "optim.clip_norm=null"],

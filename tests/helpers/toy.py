@@ -14,8 +14,8 @@ from training.learning.losses import build_loss
 from training.learning.optimizer import Optimizer
 from training.learning.reduce import Reduce
 from training.learning.settings import LossSettings, OptimSettings
-from training.learning.state import TrainState, statistics_of
-from training.learning.statistics import Statistics
+from training.learning.state import TrainState
+from training.learning.statistics import NormShares, Statistics, statistics_of
 from training.learning.step import Apply, Gradients, StepFunction, build_step
 from training.learning.weight_average import WeightAverage
 from training.learning.weight_groups import trainable
@@ -62,12 +62,15 @@ def toy_state(optim: OptimSettings, *, norm: bool = True, scaled: bool = False) 
             ops.assign(parameter, Tensor(value))
     average = WeightAverage(list(network.get_parameters())) if optim.ema else None
     scaler = LossScale(256.0, 3, active=scaled)
-    return TrainState(network, Optimizer(list(network.trainable_params()), optim), scaler, average)
+    optimizer = Optimizer(list(network.trainable_params()), optim)
+    norms = NormShares(network) if optim.norm_correction else None
+    return TrainState(network, optimizer, scaler, average, norms)
 
 
 def toy_step(state: TrainState, optim: OptimSettings, *, guard: bool = False) -> StepFunction:
     """Compile-ready step of a toy."""
-    statistics = Statistics(statistics_of(state.network)) if guard else None
+    alone = guard and state.norms is None
+    statistics = Statistics(statistics_of(state.network)) if alone else None
     return build_step(*toy_cells(state, optim), optim.accumulate, statistics)
 
 
@@ -80,6 +83,9 @@ def toy_cells(
         state.network, Normalize([120.0] * 3, [60.0] * 3), build_loss(LossSettings()), chosen
     )
     reduce = Reduce([p.shape for p in chosen], 1, 128)
+    settling = Statistics(statistics_of(state.network)) if guard else None
+    if state.norms is not None:
+        settling = state.norms.cell(optim.accumulate)
     apply = Apply(
         state.optimizer.update_of(chosen),
         reduce,
@@ -87,7 +93,7 @@ def toy_cells(
         state.average,
         optim.clip_norm,
         NormByTensor(reduce.layout),
-        Statistics(statistics_of(state.network)) if guard else None,
+        settling,
     )
     return gradients, apply
 

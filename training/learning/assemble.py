@@ -24,8 +24,8 @@ from training.learning.losses import build_loss
 from training.learning.optimizer import Optimizer
 from training.learning.reduce import Reduce
 from training.learning.schedule import Schedule, build_schedule
-from training.learning.state import TrainState, statistics_of
-from training.learning.statistics import Statistics
+from training.learning.state import TrainState
+from training.learning.statistics import NormShares, Statistics, statistics_of
 from training.learning.step import Apply, Gradients
 from training.learning.weight_average import WeightAverage
 from training.learning.weight_groups import expand_backbone, matches, trainable
@@ -227,9 +227,9 @@ def build_state(
         active=runtime.precision == "fp16",
         share=share_of(settings.batch_size * world_size),
     )
-    state = TrainState(
-        network, Optimizer(weights, dataclasses.replace(optim, lr_factors=factors)), scaler, average
-    )
+    optimizer = Optimizer(weights, dataclasses.replace(optim, lr_factors=factors))
+    norms = NormShares(network) if optim.norm_correction else None
+    state = TrainState(network, optimizer, scaler, average, norms)
     return (
         state,
         Normalize(settings.model.mean, settings.model.std),
@@ -278,17 +278,27 @@ def build_phase_cells(parts: RunComponents, phase: Phase) -> tuple[Gradients, Ap
         state.average,
         settings.optim.clip_norm,
         norm,
-        # A sunk step that is not finite is found after others have followed it.
-        guard_of(parts) if settings.runtime.sink_steps else None,
+        settling_of(parts),
     )
     return gradients, apply
 
 
+def settling_of(parts: RunComponents) -> Statistics | None:
+    """Return what corrects batch-norm statistics in the step's graph, or puts them back there."""
+    settings, norms = parts.settings, parts.state.norms
+    if norms is not None:
+        return norms.cell(settings.optim.accumulate)
+    # A sunk step that is not finite is found after others have followed it.
+    return guard_of(parts) if settings.runtime.sink_steps else None
+
+
 def guard_of(parts: RunComponents) -> Statistics | None:
     """Return what puts batch-norm statistics back after a step that is left out; None if none ever
-    is.
+    is, or the step's graph does it.
     """
     runtime, live = parts.settings.runtime, statistics_of(parts.state.network)
+    if parts.state.norms is not None:
+        return None
     skips = runtime.nonfinite == "skip" or runtime.precision == "fp16" or runtime.sink_steps > 0
     return Statistics(live) if skips and live else None
 

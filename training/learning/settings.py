@@ -14,6 +14,7 @@ from training.nets.settings import ModelSettings
 # Optional[...] instead of `X | None` below: OmegaConf reads these annotations.
 
 OPTIMIZERS = ("momentum", "adamw")
+SCHEDULES = ("cosine", "one_cycle", "multistep", "polynomial", "constant")
 LOSS_KINDS = ("focal", "multibox", "varifocal", "quality")
 BOX_LOSSES = ("smooth_l1", "giou", "diou", "ciou")
 
@@ -30,12 +31,19 @@ class OptimSettings:
         "none", "rate for another global batch: none, linear (x batch/reference), sqrt"
     )
     reference_batch: int = setting(32, "global batch size for which `lr` was chosen")
-    schedule: str = setting("cosine", "after warm-up: cosine, multistep, polynomial or constant")
+    schedule: str = setting(
+        "cosine",
+        "after warm-up: cosine, multistep, polynomial or constant; one_cycle rises and falls along "
+        "half cosines, without another warm-up",
+    )
+    rise: float = setting(
+        0.3, "one_cycle: share of all steps in which the rate rises from warmup_lr to lr"
+    )
     warmup_epochs: float = setting(2.0, "epochs of linear warm-up from warmup_lr to lr; 0 = none")
     warmup_steps: Optional[int] = setting(None, "warm-up in steps; replaces warmup_epochs if given")
     warmup_lr: float = setting(0.001, "rate of the very first step")
     final_ratio: float = setting(
-        0.001, "cosine, polynomial: last rate as a fraction of the base rate"
+        0.001, "cosine, polynomial, one_cycle: last rate as a fraction of the base rate"
     )
     milestones: list[float] = setting([], "multistep: epochs after which the rate is cut")
     gamma: float = setting(0.1, "multistep: factor of each cut")
@@ -61,6 +69,11 @@ class OptimSettings:
         None, "decay of the weights' moving average (e.g. 0.9998), used for evaluation; empty = off"
     )
     ema_warmup: bool = setting(True, "let the average start faster: min(ema, (1+step)/(10+step))")
+    norm_correction: bool = setting(
+        False,
+        "batch norm's running statistics are averages of the batches seen so far, without the rest "
+        "of the 0 and 1 they start from: short runs evaluate right",
+    )
     freeze: list[str] = setting(
         [], "parameter name patterns (fnmatch), or backbone, that do not train"
     )
@@ -76,9 +89,8 @@ class OptimSettings:
         require_positive("optim.lr", self.lr)
         require_choice("optim.lr_scaling", self.lr_scaling, ("none", "linear", "sqrt"))
         require(self.reference_batch > 0, "optim.reference_batch", self.reference_batch, "> 0")
-        require_choice(
-            "optim.schedule", self.schedule, ("cosine", "multistep", "polynomial", "constant")
-        )
+        require_choice("optim.schedule", self.schedule, SCHEDULES)
+        require(0 < self.rise < 1, "optim.rise", self.rise, "0 < rise < 1")
         require(self.warmup_epochs >= 0, "optim.warmup_epochs", self.warmup_epochs, "epochs >= 0")
         require(
             self.warmup_steps is None or self.warmup_steps >= 0,

@@ -17,6 +17,7 @@ from data_tools.core.errors import CheckpointError
 from training.checkpoints.weight_files import PREFIX
 from training.learning.loss_scale import LossScale
 from training.learning.optimizer import Optimizer
+from training.learning.statistics import NormShares
 from training.learning.weight_average import WeightAverage
 
 Arrays = dict[str, NDArray[Any]]
@@ -31,12 +32,14 @@ class TrainState:
         optimizer: Holds its state of each weight, such as moments.
         scaler: Holds the loss scale.
         average: The moving average of the weights, or None.
+        norms: How far batch-norm statistics are corrected, or None if they are not.
     """
 
     network: nn.Cell
     optimizer: Optimizer
     scaler: LossScale
     average: WeightAverage | None
+    norms: NormShares | None = None
 
     def detector_weights(self) -> Arrays:
         """Return the weights that evaluation uses, averages if there are any, by published name."""
@@ -52,6 +55,8 @@ class TrainState:
         """Return everything beside `detector_weights` that the next step depends on."""
         arrays = self.optimizer.read()
         arrays |= {p.name: p.asnumpy() for p in (self.scaler.scale, self.scaler.good)}
+        if self.norms is not None:
+            arrays |= self.norms.read()
         if self.average is not None:
             arrays |= {f"raw.{p.name}": p.asnumpy() for p in self.network.get_parameters()}
         return arrays
@@ -71,6 +76,8 @@ class TrainState:
         targets = {prefix + name: p for name, p in parameters.items()}
         targets |= {p.name: p for p in (self.scaler.scale, self.scaler.good)}
         vectors = {name: array.shape for name, array in self.optimizer.read().items()}
+        if self.norms is not None:
+            vectors |= {name: share.shape for name, share in self.norms.read().items()}
         if self.average is not None:
             vectors |= {PREFIX + name: p.shape for name, p in parameters.items()}
         source = {**rest, **weights}
@@ -78,7 +85,7 @@ class TrainState:
         if differences:
             raise CheckpointError(
                 f"the checkpoint's state does not fit this run: {len(differences)} names differ, "
-                f"such as {differences[:3]}. Was it saved with another optimizer or ema setting? "
+                f"such as {differences[:3]}. Was it saved with another optim.name, ema or norm_correction? "
                 "Use those, or start from its weights with checkpoint=FILE and another output."
             )
         for name, shape in vectors.items():
@@ -86,15 +93,10 @@ class TrainState:
         for name, target in targets.items():
             assign(target, source[name])
         self.optimizer.write(source)
+        if self.norms is not None:
+            self.norms.write(source)
         if self.average is not None:
             self.average.write({name: source[PREFIX + name] for name in parameters})
-
-
-def statistics_of(network: nn.Cell) -> list[Parameter]:
-    """Return the parameters of a network that its forward pass moves by itself."""
-    return [
-        p for p in network.get_parameters() if p.name.endswith(("moving_mean", "moving_variance"))
-    ]
 
 
 def assign(target: Parameter, value: NDArray[Any]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import platform
 
 from training.learning.assemble import RunComponents
+from training.learning.settings import OptimSettings
 from training.process.runtime import Environment, versions
 
 
@@ -46,13 +47,19 @@ def describe(parts: RunComponents, environment: Environment, step: int) -> list[
                    f"(lr {optim.lr:g}, scaling {optim.lr_scaling} from batch "
                    f"{optim.reference_batch} to {parts.global_batch}), "
                    f"{parts.schedule.warmup_steps} steps of warm-up"),
-        ("", f"momentum {optim.momentum:g}{' Nesterov' if optim.nesterov else ''}, "
-             f"weight decay {optim.weight_decay:g} on {optim.decay}, clip {optim.clip_norm}, "
+        ("", f"{rule_of(optim)}, weight decay {optim.weight_decay:g} on {optim.decay}, clip {optim.clip_norm}, "
              f"ema {optim.ema}, seed {settings.seed}"),
         ("run", steps_to_do(parts, step)),
         ("versions", ", ".join(f"{name} {version}" for name, version in versions().items())),
     ]  # fmt: skip
     return rows
+
+
+def rule_of(optim: OptimSettings) -> str:
+    """Name the optimizer with its own numbers."""
+    if optim.name == "adamw":
+        return f"AdamW {' '.join(f'{beta:g}' for beta in optim.betas)} eps {optim.eps:g}"
+    return f"momentum {optim.momentum:g}{' Nesterov' if optim.nesterov else ''}"
 
 
 def how_often(parts: RunComponents) -> list[str]:

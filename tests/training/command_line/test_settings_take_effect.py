@@ -22,7 +22,7 @@ from tests.helpers.run_helpers import SMALL, events_in, make_set, read_run
 from training.checkpoints.checkpoint import read_arrays, stem
 from training.command_line.configure import compose
 from training.learning.assemble import build_parts, build_state
-from training.learning.state import statistics_of
+from training.learning.statistics import statistics_of
 from training.process.world import World
 from training.run.first_weights import load_initial_weights
 from training.run.loop import open_training_split, run

@@ -26,6 +26,7 @@ from training.watching.settings import LogSettings
         (OptimSettings, {"eps": 0}, "optim.eps"),
         (OptimSettings, {"lr_scaling": "cubic"}, "optim.lr_scaling"),
         (OptimSettings, {"schedule": "stairs"}, "optim.schedule"),
+        (OptimSettings, {"rise": 1.0}, "optim.rise"),
         (OptimSettings, {"milestones": [3, 1]}, "optim.milestones"),
         (OptimSettings, {"momentum": 1.0}, "optim.momentum"),
         (OptimSettings, {"decay": "bias"}, "optim.decay"),

@@ -163,5 +163,5 @@ def test_a_whole_step_resumes_and_skips_and_refuses_momentum() -> None:
         np.testing.assert_array_equal(snapshot(resumed)[name], value, err_msg=name)
 
     other = toy_state(dataclasses.replace(optim, name="momentum"))
-    with pytest.raises(CheckpointError, match="another optimizer"):
+    with pytest.raises(CheckpointError, match="another optim.name"):
         other.load(saved, rest)

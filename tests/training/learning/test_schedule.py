@@ -35,6 +35,20 @@ def test_cosine_by_hand() -> None:
     assert schedule(4) == pytest.approx(0.2)
 
 
+def test_one_cycle_by_hand() -> None:
+    optim = OptimSettings(
+        lr=0.4, schedule="one_cycle", rise=0.25, warmup_lr=0.1, final_ratio=0.01, warmup_steps=999
+    )
+    schedule = build_schedule(optim, steps_per_epoch=2, epochs=4, global_batch=32)
+    up = [0.1 + 0.3 * (1 - math.cos(math.pi * k / 2)) / 2 for k in range(2)]
+    down = [0.004 + 0.396 * (1 + math.cos(math.pi * k / 6)) / 2 for k in range(7)]
+    assert [schedule(k) for k in range(10)] == pytest.approx([*up, *down, 0.004])
+    assert max(schedule(k) for k in range(9)) == schedule(2) == 0.4
+    # The rate for another batch scales the peak, as with every schedule.
+    twice = OptimSettings(lr=0.4, schedule="one_cycle", lr_scaling="linear")
+    assert build_schedule(twice, steps_per_epoch=5, epochs=2, global_batch=64)(3) == 0.8
+
+
 def test_warmup_in_steps_replaces_epochs() -> None:
     optim = OptimSettings(
         lr=0.5, warmup_lr=0.1, warmup_steps=4, warmup_epochs=100, schedule="constant"

@@ -15,8 +15,7 @@ from training.learning.gradient_norm import NormByTensor, NormOfVector
 from training.learning.loss_scale import LossScale, share_of
 from training.learning.reduce import Reduce, bucket_slices
 from training.learning.settings import OptimSettings
-from training.learning.state import statistics_of
-from training.learning.statistics import Statistics
+from training.learning.statistics import Statistics, statistics_of
 
 PLAIN = OptimSettings(momentum=0.0, weight_decay=0.0)
 
