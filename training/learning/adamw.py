@@ -28,10 +28,10 @@ class AdamWUpdate(Update):
     implementations). A weight's factor (`optim.lr_factors`) multiplies its rate, so its decay too.
 
     The corrections are carried as what they are, the sum of the shares that gradients have in a
-    moment: c <- b c + (1 - b) from 0 is 1 - b^n without a power, in float32 exact to its last digits
-    from the first update on (1 - 0.999^1 by a float32 power has four digits). An update that is
-    left out does not count. Weights that thaw later begin with shares of 0; as long as all weights
-    have had the same updates, one number serves them all.
+    moment: c <- b c + (1 - b) from 0 is 1 - b^n without a power, in float32 exact to its last
+    digits from the first update on (1 - 0.999^1 by a float32 power has four digits). An update that
+    is left out does not count. Weights that thaw later begin with shares of 0; as long as all
+    weights have had the same updates, one number serves them all.
     """
 
     def __init__(

@@ -85,8 +85,9 @@ class TrainState:
         if differences:
             raise CheckpointError(
                 f"the checkpoint's state does not fit this run: {len(differences)} names differ, "
-                f"such as {differences[:3]}. Was it saved with another optim.name, ema or norm_correction? "
-                "Use those, or start from its weights with checkpoint=FILE and another output."
+                f"such as {differences[:3]}. Was it saved with another optim.name, ema or "
+                "norm_correction? Use those, or start from its weights with checkpoint=FILE and "
+                "another output."
             )
         for name, shape in vectors.items():
             check_shape(name, shape, source[name])

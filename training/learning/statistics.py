@@ -65,10 +65,10 @@ class CorrectedStatistics(Statistics):
 
         new = old + (live - old) / (1 - k^n),
 
-    `live` being what the forward pass made of `old`. By induction `new` is the mean of the n batches
-    with weights k^(n-i), scaled to sum to one. A batch in p parts moves the average p times; the
-    same line holds, with k^p for k. 1 - k^n is carried as the sum c <- k c + (1 - k), which is exact
-    to its last digits.
+    `live` being what the forward pass made of `old`. By induction `new` is the mean of the n
+    batches with weights k^(n-i), scaled to sum to one. A batch in p parts moves the average p
+    times; the same line holds, with k^p for k. 1 - k^n is carried as the sum c <- k c + (1 - k),
+    which is exact to its last digits.
 
     Args:
         live: Parameters that the forward pass moves by itself, at least one.

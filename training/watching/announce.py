@@ -47,8 +47,8 @@ def describe(parts: RunComponents, environment: Environment, step: int) -> list[
                    f"(lr {optim.lr:g}, scaling {optim.lr_scaling} from batch "
                    f"{optim.reference_batch} to {parts.global_batch}), "
                    f"{parts.schedule.warmup_steps} steps of warm-up"),
-        ("", f"{rule_of(optim)}, weight decay {optim.weight_decay:g} on {optim.decay}, clip {optim.clip_norm}, "
-             f"ema {optim.ema}, seed {settings.seed}"),
+        ("", f"{rule_of(optim)}, weight decay {optim.weight_decay:g} on {optim.decay}, "
+             f"clip {optim.clip_norm}, ema {optim.ema}, seed {settings.seed}"),
         ("run", steps_to_do(parts, step)),
         ("versions", ", ".join(f"{name} {version}" for name, version in versions().items())),
     ]  # fmt: skip

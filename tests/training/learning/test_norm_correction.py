@@ -1,4 +1,4 @@
-"""Batch-norm statistics that are the mean of the batches seen: against NumPy in double precision."""
+"""Batch-norm statistics that are the mean of the batches seen: against NumPy's float64."""
 
 from __future__ import annotations
 
