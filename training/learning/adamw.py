@@ -1,4 +1,7 @@
-"""AdamW: steps as long as the rate says, whatever the size of a gradient, and decoupled decay."""
+"""AdamW: steps as long as the rate says, whatever the size of a gradient, and decoupled decay.
+
+What it shares with momentum is in `update.py`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Momentum and Nesterov's form of it, with weight decay added to the gradient."""
+"""Momentum and Nesterov's form of it, with weight decay added to the gradient.
+
+What it shares with AdamW is in `update.py`.
+"""
 
 from __future__ import annotations
 
