@@ -23,6 +23,7 @@ from data_tools.converted.upgrade import run_upgrade
 from data_tools.converted.verify import run_verify
 from data_tools.sources.data_yaml import with_data_yaml
 from data_tools.sources.recognise import recognised
+from data_tools.sources.settings import LOOKING_KINDS
 
 
 def run(
@@ -59,7 +60,7 @@ def run(
         return run_unpack(settings)
     if settings.merge:
         return run_merge(settings)
-    if settings.dataset.kind == "auto":
+    if settings.dataset.kind in LOOKING_KINDS:
         dataset, words = recognised(settings.dataset)
         print(words)
         settings = replace(settings, dataset=dataset)

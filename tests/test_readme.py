@@ -34,6 +34,7 @@ from tests.helpers.document_commands import (
     links,
     spans,
 )
+from tests.helpers.hostile_exporters import EXPORTS, read_named
 
 README = REPOSITORY / "README.md"
 CHINESE = REPOSITORY / "README_CN.md"
@@ -122,6 +123,32 @@ def test_what_is_too_long_is_found() -> None:
     row, prose = f"| {'x ' * 70} |\n", f"{'x ' * 70}\n"
     assert [len(too_long(text)) for text in (code, printed, row, 2 * row, prose)] == [1, 0, 0, 0, 1]
     assert too_long(row.strip() + row) and not too_long(f"- [a]({'x' * 130})\n")
+
+
+ROWS = {
+    "coco2017": ["coco"], "roboflow": ["roboflow_coco", "roboflow_yolo"], "yolo": ["yolo"],
+    "darknet": ["darknet"], "voc": ["voc"], "labelme": ["labelme"], "cvat": ["cvat", "cvat_video"],
+    "open_images": ["open_images"], "csv": ["csv_named", "csv_bare"],
+    "auto": ["voc_from_0", "label_studio", "kitti", "txt"],
+}  # fmt: skip
+"""`dataset=` of a row of "your labels come from" -> exports that its command must read."""
+
+
+def label_rows(path: Path) -> list[str]:
+    return re.findall(
+        r"^\|.*\| `(python convert.py dataset=.*)` \|$", path.read_text(encoding="utf-8"), re.M
+    )
+
+
+def test_the_command_for_each_tools_labels_reads_them(tmp_path: Path) -> None:
+    rows = {line.split()[2].partition("=")[2]: line for line in label_rows(README)}
+    assert label_rows(CHINESE) == list(rows.values()) and rows.keys() == ROWS.keys()
+    for kind, line in rows.items():
+        for name in ROWS[kind]:
+            EXPORTS[name].write(tmp_path / name)
+            raw = read_named(line.split()[2:3], tmp_path / name)
+            images = sum(len(split.table) for split in raw.splits)
+            assert images == len(EXPORTS[name].renamed) - EXPORTS[name].silent, name
 
 
 def test_what_is_wrong_is_found() -> None:

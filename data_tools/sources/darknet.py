@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from data_tools.core.archives import is_file
+from data_tools.core.file_tree import children
 from data_tools.sources.image_files import read_text
+from data_tools.sources.listing import is_hidden
 from data_tools.sources.settings import SplitSettings
 
 
@@ -15,7 +18,12 @@ def darknet_splits(root: Path) -> tuple[str, dict[str, SplitSettings], str] | No
     """Return the name of `obj.data`, its splits, and the file of names; None without one that can
     be followed.
     """
-    for path in sorted([*root.glob("*.data"), *root.glob("*/*.data")]):
+    folders, files = children(root)
+    places = [root / name for name in files]
+    places += [
+        root / f / name for f in folders if not is_hidden(f) for name in children(root / f)[1]
+    ]
+    for path in (place for place in places if place.suffix == ".data"):
         values = {}
         for line in read_text(path).splitlines():
             key, equals, value = line.partition("=")
@@ -26,7 +34,7 @@ def darknet_splits(root: Path) -> tuple[str, dict[str, SplitSettings], str] | No
         splits = {}
         for name, key in (("train", "train"), ("val", "valid"), ("test", "test")):
             place = _near(root, path, values[key]) if values.get(key) else None
-            if place is not None and place.is_file():
+            if place is not None:
                 lists = place.relative_to(root).as_posix()
                 splits[name] = SplitSettings(annotations="", images=".", list=lists)
         names = _near(root, path, values["names"])
@@ -42,6 +50,6 @@ def _near(root: Path, path: Path, value: str) -> Path | None:
     for start in (root, path.parent):
         for k in range(len(parts)):
             tail = [part for part in parts[k:] if part not in ("/", "..", ".")]
-            if tail and start.joinpath(*tail).is_file():
+            if tail and is_file(start.joinpath(*tail)):
                 return start.joinpath(*tail)
     return None

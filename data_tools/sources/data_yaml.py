@@ -6,12 +6,14 @@ Its paths are followed as the tools that write it do; label files are read in
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from data_tools.core.archives import is_file
 from data_tools.core.errors import DataError
-from data_tools.sources.image_files import read_text
+from data_tools.core.file_tree import exists, is_folder
 from data_tools.sources.settings import DatasetSettings, SplitSettings
 from data_tools.sources.text_yaml import read_text_yaml
 
@@ -52,11 +54,16 @@ def read_data_yaml(path: Path, key: str = "dataset.names_file") -> DataYaml:
     return DataYaml(path, content, points)
 
 
-def splits_of(data: DataYaml, root: Path) -> dict[str, SplitSettings]:
+def splits_of(data: DataYaml, root: Path, only: Sequence[str] = ()) -> dict[str, SplitSettings]:
     """Return the splits that a `data.yaml` names, as settings relative to `root`.
 
-    A split is a folder of images, several folders, or a text file that lists images. Labels are
+    A split is a folder of images, a text file that lists images, or several of these. Labels are
     where the images are, with `labels` in place of the last `images` of the path.
+
+    Args:
+        data: The file.
+        root: The data set's folder.
+        only: Splits that are wanted; empty: all that the file names.
 
     Raises:
         DataError: If a split's folder or file is not there, or lies outside `root`.
@@ -64,7 +71,7 @@ def splits_of(data: DataYaml, root: Path) -> dict[str, SplitSettings]:
     splits = {}
     for name, other in (("train", "train"), ("val", "valid"), ("test", "test")):
         value = data.content.get(name) or data.content.get(other)
-        if value in (None, "", "null", "~"):
+        if value in (None, "", "null", "~") or (only and name not in only):
             continue
         places = value if isinstance(value, list) else [value]
         if not all(isinstance(place, str) and place for place in places):
@@ -72,7 +79,7 @@ def splits_of(data: DataYaml, root: Path) -> dict[str, SplitSettings]:
                 f"{data.path}: `{name}:` is {value!r}; expected a folder, a list, or folders."
             )
         found = [_inside(_resolve(data, place, name), root, data, name) for place in places]
-        splits[name] = _settings(found, root, data, name)
+        splits[name] = _settings(found, root)
     return splits
 
 
@@ -94,7 +101,7 @@ def _resolve(data: DataYaml, place: str, split: str) -> Path:
     parts = Path(bare).parts
     tries += [home.joinpath(*parts[k:]) for k in range(1, len(parts))]
     for path in tries:
-        if path.exists():
+        if exists(path):
             return path
     raise DataError(
         f"{data.path}: `{split}: {place}` is not there; looked for "
@@ -114,12 +121,9 @@ def _inside(path: Path, root: Path, data: DataYaml, split: str) -> str:
         ) from error
 
 
-def _settings(found: list[str], root: Path, data: DataYaml, split: str) -> SplitSettings:
-    lists = [place for place in found if (root / place).is_file()]
-    if lists and len(found) > 1:
-        raise DataError(f"{data.path}: `{split}:` names several files; expected one, or folders.")
-    if lists:
-        read_text(root / lists[0])
+def _settings(found: list[str], root: Path) -> SplitSettings:
+    lists = [place for place in found if not is_folder(root / place)]
+    if lists and len(found) == 1:
         return SplitSettings(annotations="", images=".", list=lists[0])
     if len(found) == 1:
         # The usual two folders are named as everywhere else; the rest follows from the pictures'
@@ -151,7 +155,7 @@ def with_data_yaml(dataset: DatasetSettings) -> DatasetSettings:
     """
     root = Path(dataset.root).expanduser()
     path = root / dataset.names_file
-    if dataset.kind != "yolo" or path.suffix.lower() not in (".yaml", ".yml") or not path.is_file():
+    if dataset.kind != "yolo" or path.suffix.lower() not in (".yaml", ".yml") or not is_file(path):
         return dataset
     data = read_data_yaml(path)
     splits = dict(dataset.splits)
@@ -162,7 +166,7 @@ def with_data_yaml(dataset: DatasetSettings) -> DatasetSettings:
         try:
             named = splits_of(replace(data, content=_only(data.content, name)), root)
         except DataError:
-            if (root / split.images).is_dir():
+            if is_folder(root / split.images):
                 continue
             raise
         splits[name] = named.get(name, split)

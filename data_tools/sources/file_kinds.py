@@ -5,9 +5,10 @@ Which layout a whole folder has is told in `data_tools/sources/recognise.py`.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
-from data_tools.core.archives import bytes_of
+from data_tools.core.archives import bytes_of, open_file
 from data_tools.core.files import IMAGE_SUFFIXES
 
 _HEAD_BYTES = 1 << 16
@@ -21,7 +22,11 @@ WORDS = {
     "voc": "Pascal VOC",
     "labelme": "LabelMe",
     "kitti": "KITTI",
+    "txt": "a list of pictures with boxes",
 }
+_SUFFIX = "|".join(re.escape(suffix) for suffix in IMAGE_SUFFIXES)
+_BOXES = re.compile(rf"({_SUFFIX})\s+([-+\d.]+,){{4}}[^,\s]", re.IGNORECASE)
+"""A line of such a list: a picture, and a box of four numbers and a class."""
 
 
 def kind_of_file(path: Path) -> str:
@@ -29,7 +34,7 @@ def kind_of_file(path: Path) -> str:
     suffix = path.suffix.lower()
     if suffix not in (".json", ".xml", ".csv", ".txt"):
         return ""
-    with open(path, "rb") as file:
+    with open_file(path) as file:
         head = file.read(_HEAD_BYTES)
     encoding = "utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
     text = head.decode(encoding, errors="replace").lstrip("\ufeff \t\r\n")
@@ -57,10 +62,18 @@ def kind_of_file(path: Path) -> str:
         bare = len(cells) == 6 and cells[0].endswith(IMAGE_SUFFIXES)
         return "csv" if bare else ""
     words = first.split()
-    return "kitti" if len(words) in (15, 16) and not words[0][:1].isdigit() else ""
+    if len(words) in (15, 16) and not words[0][:1].isdigit():
+        return "kitti"
+    return "txt" if any(map(_BOXES.search, lines[:20])) else ""
 
 
 def _tail(path: Path) -> bytes:
-    with open(path, "rb") as file:
-        file.seek(max(0, bytes_of(path) - _HEAD_BYTES))
-        return file.read()
+    with open_file(path) as file:
+        if file.seekable():
+            file.seek(max(0, bytes_of(path) - _HEAD_BYTES))
+            return file.read()
+        # An entry of an archive is read from its start to its end.
+        tail = b""
+        while piece := file.read(1 << 20):
+            tail = (tail + piece)[-_HEAD_BYTES:]
+        return tail

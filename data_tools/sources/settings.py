@@ -13,7 +13,9 @@ from data_tools.core.settings_fields import require, require_choice, setting
 
 NAMED_KINDS = ("voc", "labelme", "cvat", "label_studio", "open_images", "csv", "kitti")
 """Layouts whose boxes have class names and no numbers."""
-DATASET_KINDS = ("auto", "coco", "txt", "yolo", *NAMED_KINDS, "shapes")
+LOOKING_KINDS = ("auto", "darknet", "roboflow")
+"""Names that stand for several layouts: which one, a look at the folder tells."""
+DATASET_KINDS = (*LOOKING_KINDS, "coco", "txt", "yolo", *NAMED_KINDS, "shapes")
 BOX_ORDERS = ("xyxy", "yxyx")
 YOLO_LINES = ("auto", "box", "polygon", "pose")
 LATER_SETTINGS = ("yolo_lines", "group")
@@ -33,7 +35,9 @@ class SplitSettings:
     images: str = setting("", "folder of the images")
     list: str = setting("", "text file that names the split's images, one a line; empty takes all")
     folders: builtins.list[str] = setting(
-        [], "only what lies in these folders below `images`; empty: all"
+        [],
+        "only what lies in these folders below `images`; empty: all. yolo: a text file among them "
+        "lists images",
     )
     fraction: Optional[float] = setting(
         None, "share of the images, 0..1: splits of one source are cut apart by `split_seed`"
@@ -46,7 +50,8 @@ class DatasetSettings:
     """A raw data set: its layout and its classes."""
 
     kind: str = setting(
-        "coco", "layout: " + ", ".join(DATASET_KINDS[1:-1]) + ", shapes (drawn) or auto (looks)"
+        "coco",
+        "layout: " + ", ".join(DATASET_KINDS[1:-1]) + ", shapes (drawn) or auto (looks)",
     )
     root: str = setting("", "folder of the raw data set")
     splits: dict[str, SplitSettings] = setting({}, "name of a split -> where it lies")
@@ -104,7 +109,7 @@ class DatasetSettings:
                 name,
                 "names of letters, digits and underscores, such as train or val",
             )
-        for name in self.only if self.kind != "auto" else ():
+        for name in self.only if self.kind not in LOOKING_KINDS else ():
             require_choice("dataset.only", name, list(self.splits))
         for name, split in self.splits.items():
             fraction = split.fraction

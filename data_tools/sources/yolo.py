@@ -34,6 +34,8 @@ from data_tools.sources.settings import DatasetSettings, SplitSettings
 from data_tools.sources.yolo_lines import Line, box_of_line, kind_of_lines, parse_line
 
 LARGEST_LABELS = 64 << 20
+_NO_LABELS = ("classes.txt", "README.dataset.txt", "README.roboflow.txt")
+"""Text files that tools put beside labels."""
 
 _Box = tuple[list[float], int]
 """`[y1, x1, y2, x2]` relative, category id."""
@@ -74,9 +76,16 @@ def read_yolo(
             "YOLO's files hold class numbers only: name the classes with dataset.names=[...] or "
             "dataset.names_file=data.yaml."
         )
-    files = list_images(images, log, split.images, split.folders)
+    # Of several places that a data.yaml names, some may be lists.
+    lists = [place for place in split.folders if is_file(root / place)]
+    folders = [place for place in split.folders if place not in lists]
+    files = list_images(images, log, split.images, folders)
     if not split.annotations and split.list:
-        files = _files_listed(root, split, files, key)
+        files = _files_listed(root, split, split.list, files, key)
+    elif lists:
+        everything = list_images(images)
+        listed = [_files_listed(root, split, place, everything, key) for place in lists]
+        files = sorted({*(files if folders else ()), *(name for some in listed for name in some)})
     if not files:
         raise DataError(
             f"{images}: no image ({key}.images={split.images}). Check that setting and "
@@ -132,13 +141,15 @@ class _LabelFile:
 def _key_points(root: Path, dataset: DatasetSettings) -> tuple[int, int] | None:
     path = root / dataset.names_file
     is_yaml = dataset.names_file.lower().endswith((".yaml", ".yml"))
-    return read_data_yaml(path).key_points if is_yaml and path.is_file() else None
+    return read_data_yaml(path).key_points if is_yaml and is_file(path) else None
 
 
-def _files_listed(root: Path, split: SplitSettings, files: list[str], key: str) -> list[str]:
+def _files_listed(
+    root: Path, split: SplitSettings, list_file: str, files: list[str], key: str
+) -> list[str]:
     """The images of a list as YOLO's tools write it: paths of this machine or another's."""
-    path = root / split.list
-    require_file(path, f"{key}.list={split.list}")
+    path = root / list_file
+    require_file(path, f"{key}.list={list_file}")
     pictures = PictureNames(files)
     chosen, unknown = set(), []
     for line in read_text(path).splitlines():
@@ -200,7 +211,7 @@ def _read_labels(
             for n in list_files(
                 home, (".txt",), log if home != root / split.images else None, shown
             )
-            if n not in expected and n.rsplit("/", 1)[-1] != "classes.txt"
+            if n not in expected and n.rsplit("/", 1)[-1] not in _NO_LABELS
         ]
     if not read:
         seen = f" The folder has {', '.join(stray[:3])} instead." if stray else ""

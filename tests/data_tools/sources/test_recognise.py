@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -101,6 +103,132 @@ def test_several_layouts_or_none_are_refused_with_commands(tmp_path: Path) -> No
         auto(tmp_path)
     for kind in ("cvat", "csv"):
         assert f"python convert.py dataset={kind} dataset.root={tmp_path}" in str(caught.value)
+
+
+def test_every_candidate_is_listed_also_beside_a_data_yaml(tmp_path: Path) -> None:
+    exporters.yolo(tmp_path)
+    exporters.cvat(tmp_path)
+    with pytest.raises(DataError, match="several layouts fit") as caught:
+        auto(tmp_path)
+    assert "dataset=yolo" in str(caught.value) and "dataset=cvat" in str(caught.value)
+
+
+def pack(folder: Path, target: Path, method: int = zipfile.ZIP_DEFLATED) -> Path:
+    with zipfile.ZipFile(target, "w", method) as file:
+        for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+            file.write(path, f"set/{path.relative_to(folder).as_posix()}")
+    return target
+
+
+@pytest.mark.parametrize("name", list(EXPORTERS))
+def test_an_archive_is_looked_into_as_a_folder_is(tmp_path: Path, name: str) -> None:
+    EXPORTERS[name](tmp_path / "raw")
+    path = pack(tmp_path / "raw", tmp_path / "set.zip")
+    assert boxes_of(auto(path)) == boxes_of(auto(tmp_path / "raw"))
+
+
+def test_coco_as_it_is_downloaded_in_zips(tmp_path: Path) -> None:
+    exporters.coco(tmp_path / "raw")
+    truth = (tmp_path / "raw/train/_annotations.coco.json").read_bytes()
+    with zipfile.ZipFile(tmp_path / "annotations_trainval2017.zip", "w") as file:
+        for split in ("train2017", "val2017"):
+            file.writestr(f"annotations/instances_{split}.json", truth)
+            file.writestr(f"annotations/captions_{split}.json", "{}")
+    for split in ("train2017", "val2017"):
+        with zipfile.ZipFile(tmp_path / f"{split}.zip", "w") as file:
+            for path in sorted((tmp_path / "raw/train").glob("*.jpg")):
+                file.write(path, f"{split}/{path.name}")
+    shutil.rmtree(tmp_path / "raw")
+    raw = auto(tmp_path)
+    assert [(s.name, len(s.table), s.table.root.name) for s in raw.splits] == [
+        ("train", 3, "train2017.zip"),
+        ("val", 3, "val2017.zip"),
+    ]
+    assert all(sample.read_bytes() for split in raw.splits for sample in split.table)
+
+
+def test_folders_of_folders(tmp_path: Path) -> None:
+    exporters.pictures(tmp_path / "classes/cat")
+    exporters.pictures(tmp_path / "classes/dog/young")
+    with pytest.raises(DataError, match=r"cat, dog/young.*classification.*label the pictures"):
+        auto(tmp_path / "classes")
+    exporters.coco(tmp_path / "sets/deep/one")
+    assert len(auto(tmp_path / "sets").splits[0].table) == 3
+    exporters.voc(tmp_path / "sets/deep/two")
+    with pytest.raises(DataError, match="2 data sets lie in its folders") as caught:
+        auto(tmp_path / "sets")
+    for name in ("one", "two"):
+        assert f"dataset=auto dataset.root={tmp_path}/sets/deep/{name} out=OUT" in str(caught.value)
+
+
+def test_a_set_of_few_pictures_is_not_cut(tmp_path: Path) -> None:
+    exporters.cvat(tmp_path)
+    dataset, words = recognised(DatasetSettings(kind="auto", root=str(tmp_path)))
+    assert "3 pictures are too few to cut" in words and dataset.only == ["train"]
+    assert [len(s.table) for s in read_source(dataset, POLICY).splits] == [3]
+    exporters.pictures(tmp_path / "images", ".png")  # six pictures now
+    assert recognised(DatasetSettings(kind="auto", root=str(tmp_path)))[0].only == ["train", "val"]
+
+
+def test_names_of_tools_refuse_what_the_tool_does_not_export(tmp_path: Path) -> None:
+    exporters.cvat(tmp_path)
+    for kind, marks in (("darknet", "obj.data"), ("roboflow", "_annotations.coco.json")):
+        with pytest.raises(DataError, match=rf"nothing that .*{marks}.*dataset=auto"):
+            recognised(DatasetSettings(kind=kind, root=str(tmp_path)))
+
+
+def test_darknet_as_roboflow_exports_it(tmp_path: Path) -> None:
+    exporters.yolo(tmp_path / "raw")
+    (tmp_path / "set/train").mkdir(parents=True)
+    for path in (tmp_path / "raw/train").glob("*/*"):
+        shutil.copy(path, tmp_path / "set/train" / path.name)
+    (tmp_path / "set/train/_darknet.labels").write_text("big bird\ncat\n")
+    assert boxes_of(auto(tmp_path / "set")) == boxes_of(auto(tmp_path / "raw"))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "train.txt",
+        "[train.txt, more.txt]",
+        "[other/images, more.txt, train.txt]",
+        "/home/somebody/set/train/images",
+        "./train/images",
+        "[train/images]",
+        "set/train/images",
+    ],
+)
+def test_forms_of_a_data_yaml(tmp_path: Path, value: str) -> None:
+    exporters.yolo(tmp_path)
+    (tmp_path / "other/images").mkdir(parents=True)
+    shutil.move(tmp_path / "train/images/ü.jpg", tmp_path / "other/images/ü.jpg")
+    shutil.copytree(tmp_path / "train/labels", tmp_path / "other/labels")
+    (tmp_path / "train.txt").write_text("./train/images/a 1.jpg\n", encoding="utf-8")
+    (tmp_path / "more.txt").write_text("D:\\set\\train\\images\\b.jpg\n", encoding="utf-8")
+    (tmp_path / "data.yaml").write_text(f"train: {value}\ntest:\nnames: [big bird, cat]\n")
+    if value in (
+        "./train/images",
+        "/home/somebody/set/train/images",
+        "[train/images]",
+        "set/train/images",
+    ):
+        shutil.rmtree(tmp_path / "other")
+        (tmp_path / "train/labels/ü.txt").unlink()
+    listed = {"train.txt": {"a 1"}, "[other/images, more.txt, train.txt]": {"a 1", "b", "ü"}}
+    found = boxes_of(auto(tmp_path))
+    assert found.keys() == listed.get(value, {"a 1", "b"})
+    for name, boxes in found.items():
+        np.testing.assert_allclose([b for _, b in boxes], [b for _, b in TRUTH[name]], atol=1e-4)
+
+
+def test_a_split_that_is_not_wanted_may_lack_its_folder(tmp_path: Path) -> None:
+    exporters.yolo(tmp_path)
+    text = "train: train/images\nval: valid/images\nnames: [big bird, cat]\n"
+    (tmp_path / "data.yaml").write_text(text)
+    with pytest.raises(DataError, match="`val: valid/images` is not there"):
+        auto(tmp_path)
+    wanted = DatasetSettings(kind="auto", root=str(tmp_path), only=["train"])
+    assert list(recognised(wanted)[0].splits) == ["train"]
 
 
 def read(kind: str, root: Path, annotations: str, images: str = ".", **more: Any) -> RawSplit:
