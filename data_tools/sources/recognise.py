@@ -129,8 +129,8 @@ def _unknown(root: Path, dataset: DatasetSettings) -> DataError:
     if len(by_class) > 1 and not any(name.lower().endswith(_LABELS) for name in files):
         return DataError(
             f"{root}: it holds folders of pictures ({', '.join(by_class[:5])}) and no file of "
-            "boxes: a set for classification, a class a folder. A detector learns from boxes: label the pictures "
-            "first, for instance with LabelMe or CVAT."
+            "boxes: a set for classification, a class a folder. A detector learns from boxes: "
+            "label the pictures first, for instance with LabelMe or CVAT."
         )
     tool, marks = _MARKS.get(dataset.kind, ("", ""))
     if tool:

@@ -286,11 +286,3 @@ def test_an_archive_that_is_not_read_says_what_to_do(tmp_path: Path, ending: str
     splits = {"train": SplitSettings(annotations="train.json", images=f"images.{ending}")}
     with pytest.raises(DataError, match=r"unpack it, or pack it as \.zip or \.tar"):
         run(coco_settings(tmp_path, tmp_path / "out", dataset_splits=splits))
-
-
-def test_auto_does_not_look_into_an_archive_and_says_so(tmp_path: Path) -> None:
-    write_plain_coco(tmp_path, 1)
-    pack_zip(tmp_path / "images", tmp_path / "set.zip", "")
-    dataset = DatasetSettings(kind="auto", root=str(tmp_path / "set.zip"))
-    with pytest.raises(DataError, match="looks into folders only"):
-        run(ConvertSettings(dataset=dataset, out=str(tmp_path / "out")))
