@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from data_tools.audit.coverage import SIZES, BestMatches, best_matches, coverage_table, size_of
 from data_tools.audit.findings import Advice, SplitAudit
+from data_tools.audit.page import audit_page
 from data_tools.audit.picture import draw_audit
 from data_tools.audit.report import render, write_csv
 from data_tools.audit.sequences import find_sequences, sequence_lines
@@ -29,10 +30,14 @@ from data_tools.core.errors import DataError
 from data_tools.core.files import write_atomic
 from data_tools.core.progress import Progress
 from data_tools.core.sample import Sample
+from data_tools.core.where_to_look import where_to_look
+from data_tools.pages.page import write_page
 from data_tools.shards.writer import MAX_PAGE_BYTES
 from data_tools.sources.box_checks import fit_boxes
 from data_tools.sources.defects import DefectLog, summary
 from data_tools.sources.read import RawDataset, RawSplit
+
+REPORT = "report.html"
 
 _COVERAGE_BOXES = 50_000
 """Coverage is measured on so many objects at most, of images drawn at random."""
@@ -51,7 +56,8 @@ Advise = Callable[[SplitAudit, npt.NDArray[np.int64]], list[Advice]]
 def run_audit(
     settings: ConvertSettings, default_boxes: npt.ArrayLike | None, advise: Advise | None = None
 ) -> int:
-    """Audit a raw data set; writes `audit.json`, `audit.csv` and `audit.png` to `check_out`.
+    """Audit a raw data set; writes `audit.json`, `audit.csv`, `audit.png` and `report.html` to
+    `check_out`.
 
     Args:
         settings: Settings of the command.
@@ -83,6 +89,8 @@ def run_audit(
         write_atomic(folder / "audit.json", json.dumps(report, indent=1) + "\n")
         write_csv(folder / "audit.csv", audits)
         draw_audit(folder / "audit.png", report, audits)
+        if settings.check_report:
+            write_page(folder / REPORT, audit_page(report, audits, raw, settings))
     except OSError as error:
         raise DataError(
             f"check_out={folder}: cannot be written ({error.strerror or error}). Choose another "
@@ -91,7 +99,9 @@ def run_audit(
     print(render(report, settings))
     for line in sequence_lines(sequences, settings.dataset):
         print(line)
+    pages = [folder / REPORT] if settings.check_report else []
     print(f"written: {folder}/audit.json, audit.csv (a line a file), audit.png")
+    print(where_to_look(pages=pages, pictures=[folder / "audit.png"]))
     stopped = any(d.action == "error" for a in audits for d in a.defects)
     if stopped:
         print("the converter would stop: the policy calls some of these defects errors")
@@ -108,7 +118,7 @@ def audit_split(split: RawSplit, raw: RawDataset, settings: ConvertSettings) -> 
     log.defects.extend(split.defects)
     table, _ = measure_files(split.table, log)
     image_settings = replace(settings.image, max_side=0, quality=0)
-    boxes, areas, labels, crowds = [], [], [], []
+    boxes, areas, labels, crowds, numbers = [], [], [], [], []
     with Progress(f"checking {split.name}", len(table)) as bar:
         for sample in table:
             fitted = _fitted(sample, image_settings, log)
@@ -124,11 +134,13 @@ def audit_split(split: RawSplit, raw: RawDataset, settings: ConvertSettings) -> 
                 areas.append(sides.prod(axis=1))
                 labels.append(raw.classes.labels(fitted.category_ids))
                 crowds.append(fitted.iscrowd)
+                numbers.append(fitted.annotation_ids)
             bar.update(1, defects=len(log.defects))
     audit.defects = log.defects
     if boxes:
         audit.boxes_rel, audit.areas_px = np.concatenate(boxes), np.concatenate(areas)
         audit.labels, audit.iscrowd = np.concatenate(labels), np.concatenate(crowds)
+        audit.annotation_ids = np.concatenate(numbers)
     return audit
 
 
@@ -195,7 +207,7 @@ def _advice(audits: list[SplitAudit], advise: Advise | None) -> dict[str, Any]:
 
 def _coverage_rows(audit: SplitAudit) -> Iterator[npt.NDArray[np.int64]]:
     """The objects that coverage is measured on: all of some images, drawn at random."""
-    starts = np.concatenate([[0], np.cumsum(audit.counts)]).astype(int)
+    starts = audit.starts()
     order = np.random.Generator(np.random.Philox(key=0)).permutation(len(audit.counts))
     seen = 0
     for image in order:

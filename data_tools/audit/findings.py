@@ -49,6 +49,7 @@ class SplitAudit:
         names: Names of the classes, label 1 first.
         labels: Label of each box.
         iscrowd: Whether each box is a crowd region.
+        annotation_ids: The id of each box.
     """
 
     name: str
@@ -62,3 +63,8 @@ class SplitAudit:
     names: list[str] = field(default_factory=list)
     labels: npt.NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))
     iscrowd: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
+    annotation_ids: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+
+    def starts(self) -> npt.NDArray[np.int64]:
+        """Return where the boxes of each image start, and where the last ones end: (I + 1,)."""
+        return np.concatenate([[0], np.cumsum(self.counts)]).astype(np.int64)

@@ -164,6 +164,9 @@ class ConvertSettings:
         "ssd300", "check: model whose default boxes are laid over the objects"
     )
     check_out: str = setting("outputs/check", "check: folder of the audit's table, CSV and picture")
+    check_report: int = setting(
+        1000, "check: pictures in report.html at most, suspicious ones first; 0 writes no page"
+    )
     picture: str = setting("", "preview: file to draw to; empty: outputs/preview/<set>-<split>.png")
     rows: int = setting(
         16, "preview: number of images, spread over the split; diff: at most so many on the sheet"
@@ -176,6 +179,7 @@ class ConvertSettings:
         require_positive("workers", self.workers)
         require_positive("parts", self.parts)
         require_positive("rows", self.rows)
+        require(self.check_report >= 0, "check_report", self.check_report, "a number >= 0")
         require(1 <= self.part <= self.parts, "part", self.part, f"1..parts ({self.parts})")
         require(0 <= self.shards <= 99999, "shards", self.shards, "0..99999")
         modes = [

@@ -185,6 +185,8 @@ function startBrowser() {
   get("pictures-note").textContent = data.note;
   get("tags-title").textContent = data.tagsTitle;
   get("tag").parentElement.hidden = !data.tags.length;
+  const scored = data.pictures.some(picture => picture.boxes.some(box => box[SCORE] >= 0));
+  get("score").parentElement.hidden = !scored;
   choices(get("class"), data.classes);
   choices(get("tag"), data.tags);
   get("score").value = data.threshold;
