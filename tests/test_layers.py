@@ -148,6 +148,7 @@ def test_the_page_draws_the_floors_as_they_are(package: str) -> None:
 LAZY = {"mindspore", "matplotlib", "onnx", "onnxruntime", "hydra", "omegaconf", "numba"}
 # Others that a function may import, and why. docs/architecture.md states the rule.
 ALSO_LAZY = {
+    "indexed_gzip": "only for a .tar.gz, and nearly as long to import as NumPy",
     "google": "protobuf comes with MindSpore, which is imported on the next line",
     "pillow_heif": "an extra: pictures in HEIC are read where it is installed",
     "pycocotools": "a second opinion on AP, by cross_check=true only; draws in matplotlib",

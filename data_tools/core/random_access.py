@@ -9,8 +9,6 @@ import os
 from io import BufferedReader, RawIOBase
 from typing import IO, Any, Protocol
 
-import indexed_gzip
-
 _SPACING = 1 << 20
 """Bytes between two places where inflating may start, in a gzip file that is not large."""
 _MOST_PLACES = 4096
@@ -77,6 +75,8 @@ class GzipFile:
 
     def __init__(self, file: Readable) -> None:
         spacing = max(_SPACING, file.size // _MOST_PLACES)
+        import indexed_gzip
+
         self._file = indexed_gzip.IndexedGzipFile(
             fileobj=file.as_file(), spacing=spacing, buffer_size=_SPACING
         )

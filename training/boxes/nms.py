@@ -1,14 +1,15 @@
 """Exact greedy non-maximum suppression of many classes at once, and the candidates that enter it,
 in order.
 
-The loops are compiled and stand in `nms_kernels.py`; which floor and limits hold belongs to
-`postprocess.py`.
+The loops are compiled and stand in `nms_kernels.py`; until those are loaded, NumPy's in
+`nms_plain.py` do the same. Which floor and limits hold belongs to `postprocess.py`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import threading
 from typing import Any
 
@@ -16,9 +17,18 @@ import numpy as np
 import numpy.typing as npt
 
 from data_tools.core.compiled import compile_now
+from training.boxes import nms_plain
 
 _Ints = npt.NDArray[np.int64]
 _Floats = npt.NDArray[np.float64]
+
+_FIRST_CALLS = 16
+"""Calls (three or four an image) that are worth no compiled loops."""
+
+_SMALL = 4096
+"""Scores or boxes up to which NumPy's loops may be taken."""
+
+_calls = itertools.count(1)
 
 
 def nms(
@@ -49,7 +59,9 @@ def nms(
     limits = [len(labels) if limit is None else limit for limit in (max_per_class, max_total)]
     boxes = np.ascontiguousarray(boxes_yxyx_px, np.float64)
     classes = np.ascontiguousarray(labels, np.int64)
-    picked: _Ints = kernels().greedy(boxes, classes, float(iou), float(pixel_offset), *limits)
+    picked: _Ints = _loops(len(labels)).greedy(
+        boxes, classes, float(iou), float(pixel_offset), *limits
+    )
     return picked
 
 
@@ -67,14 +79,28 @@ def candidates(
         (N,) anchors, (N,) classes from 0, (N,) scores.
     """
     contiguous = np.ascontiguousarray(scores, np.float32)
-    found: tuple[Any, Any, Any] = kernels().candidates(contiguous, usable, np.float32(floor))
+    found: tuple[Any, Any, Any] = _loops(0).candidates(contiguous, usable, np.float32(floor))
     return found
 
 
 def best_first(scores: npt.NDArray[np.float32]) -> _Ints:
     """Return the positions of the scores (N,), all >= 0, falling; equal ones as they come."""
-    order: _Ints = kernels().best_first(np.ascontiguousarray(scores, np.float32))
+    order: _Ints = _loops(len(scores)).best_first(np.ascontiguousarray(scores, np.float32))
     return order
+
+
+def _loops(size: int) -> Any:
+    """Return compiled loops if they are loaded or the work is large, else NumPy's; both give the
+    same bits.
+
+    After a few calls the compiled ones are loaded in a thread, so that one picture does not wait
+    for them and many have them.
+    """
+    if kernels.cache_info().currsize or size > _SMALL:
+        return kernels()
+    if next(_calls) == _FIRST_CALLS:
+        warm_up()
+    return nms_plain
 
 
 def warm_up() -> None:

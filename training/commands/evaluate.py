@@ -14,7 +14,8 @@ from training.checkpoints.checkpoint import read_card
 from training.commands.compare import run as compare
 from training.commands.evaluate_results import run as evaluate_results
 from training.evaluation.crosscheck import compare_with_pycocotools
-from training.evaluation.evaluate import PredictFn, evaluate
+from training.evaluation.evaluate import evaluate
+from training.evaluation.predict_fn import PredictFn
 from training.evaluation.settings import EvalCommand, EvaluateSettings
 from training.inference.class_columns import check_classes, with_columns
 from training.inference.engine import Engine, load_engine

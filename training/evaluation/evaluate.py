@@ -25,13 +25,9 @@ from data_tools.shards.manifest import ConvertedSplit
 from training.boxes.postprocess import PUBLISHED, Detections, Protocol, coco_protocol, detect
 from training.evaluation.detection_table import DetectionTable, TableBuilder
 from training.evaluation.ground_truth import read_ground_truth
+from training.evaluation.predict_fn import PredictFn
 from training.evaluation.scoring import EvaluationResult, score
 from training.evaluation.settings import EvaluateSettings
-
-PredictFn = Callable[
-    [npt.NDArray[np.uint8]], tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
-]
-"""images (N, 3, H, W) uint8 RGB -> boxes yxyx relative (N, A, 4) and scores (N, A, C + 1)."""
 
 
 class Judge(typing.Protocol):

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from data_tools.augment.render import resize
 from data_tools.images.decode import decode_bgr
 from data_tools.sources.shapes import shape_samples
-from training.evaluation.evaluate import PredictFn
+from training.evaluation.predict_fn import PredictFn
 from training.exporting.settings import ExportCommand
 
 IMAGES = 4

@@ -12,7 +12,7 @@ import numpy as np
 
 from data_tools.core.errors import CheckpointError
 from data_tools.shards.manifest import ConvertedSplit
-from training.evaluation.evaluate import PredictFn
+from training.evaluation.predict_fn import PredictFn
 from training.inference.model_file import ModelFile
 
 

@@ -17,7 +17,7 @@ from data_tools.core.errors import SettingError
 from data_tools.core.sample import ClassInfo
 from data_tools.images.draw import draw_boxes
 from training.boxes.postprocess import Detections, Protocol, detect
-from training.evaluation.evaluate import PredictFn
+from training.evaluation.predict_fn import PredictFn
 from training.evaluation.settings import ONE_NAME_IOU
 from training.inference.class_thresholds import AUTO, require_thresholds, thresholds_by_label
 from training.inference.engine import load_engine

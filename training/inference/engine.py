@@ -17,8 +17,7 @@ from data_tools.core.errors import CheckpointError, SettingError
 from data_tools.core.json_dataclass import first_line
 from data_tools.core.settings_fields import require_choice
 from data_tools.images.decode import one_thread_per_call
-from training.boxes.nms import warm_up
-from training.evaluation.evaluate import PredictFn
+from training.evaluation.predict_fn import PredictFn
 from training.exporting.settings import ExportCommand
 from training.inference.agreement import IMAGES, Agreement, compare_outputs, scenes
 from training.inference.file_metadata import make_metadata
@@ -111,7 +110,6 @@ def load_engine(
         session, found = _proven_session(file, say)
         if isinstance(found, Agreement):
             one_thread_per_call()
-            warm_up()
             why = f"parity with MindSpore checked: largest difference {found.largest:.1e}"
             version = package_version("onnxruntime")
             ready = SessionPredictor(session, batch_size)

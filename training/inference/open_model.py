@@ -20,7 +20,7 @@ from training.checkpoints.safetensors_header import check_header
 from training.checkpoints.torchvision_detectors import SETTINGS
 from training.checkpoints.weight_files import is_torchvision, read_weights
 from training.checkpoints.weights import load_weights
-from training.evaluation.evaluate import PredictFn
+from training.evaluation.predict_fn import PredictFn
 from training.inference.coco_classes import coco_classes, coco_classes_by_id
 from training.inference.exported import load_exported, read_metadata
 from training.inference.file_metadata import parse_metadata
@@ -142,9 +142,9 @@ def load_predictor(file: ModelFile, batch_size: int) -> PredictFn:
     Raises:
         CheckpointError: If the weights do not fit the network.
     """
-    warm_up()
     if file.path.suffix in EXPORTED:
         return load_exported(file, batch_size)
+    warm_up()
 
     return build_predictor(load_network(file), batch_size)
 

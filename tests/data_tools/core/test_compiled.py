@@ -57,7 +57,8 @@ def test_a_failure_is_tried_once_more_without_the_disk() -> None:
 def run_nms(cache: Path) -> None:
     """Suppress in a process of its own, its code kept in `cache`."""
     program = (
-        "import numpy as np\nfrom training.boxes.nms import nms\n"
+        "import numpy as np\nfrom training.boxes.nms import kernels, nms\n"
+        "kernels()\n"
         "print(nms(np.array([[0, 0, 9, 9], [0, 0, 9, 8], [20, 0, 29, 9.]]), np.zeros(3, int), 0.5))"
     )
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(cache)}

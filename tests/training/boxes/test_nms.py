@@ -1,6 +1,10 @@
-"""Compiled suppression against the textbook loop: the same boxes, to the last one."""
+"""Suppression, compiled and in NumPy, against the textbook loop: the same to the last box."""
 
 from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -8,7 +12,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.helpers.eval_fixtures import loop_nms
-from training.boxes.nms import best_first, candidates, nms
+from training.boxes import nms as module
+from training.boxes import nms_plain
+from training.boxes.nms import best_first, candidates, kernels, nms
+
+
+@pytest.fixture(scope="module", params=["compiled", "numpy"], autouse=True)
+def loops(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Every test of this module, with the one and with the other."""
+    chosen = kernels() if request.param == "compiled" else nms_plain
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_loops", lambda size: chosen)
+        yield
 
 
 def slow_nms(
@@ -125,3 +140,20 @@ def test_candidates_are_all_finite_scores_above_the_floor(seed: int, floor: floa
 def test_the_best_come_first_and_equals_as_they_are(scores: list[float]) -> None:
     array = np.array(scores, np.float32)
     assert best_first(array).tolist() == np.argsort(-array, kind="stable").tolist()
+
+
+def test_few_calls_need_no_compiled_loops() -> None:
+    program = (
+        "import sys, time\nimport numpy as np\nfrom training.boxes import nms\n"
+        "boxes, labels = np.zeros((1, 4)), np.zeros(1, int)\n"
+        "for _ in range(nms._FIRST_CALLS - 1):\n"
+        "    nms.nms(boxes, labels, 0.5)\n"
+        "print('numba' in sys.modules)\n"
+        "while 'numba' not in sys.modules:\n"
+        "    nms.nms(boxes, labels, 0.5)\n"
+        "    time.sleep(0.01)\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=300
+    )
+    assert (ended.returncode, ended.stdout) == (0, "False\n"), ended.stderr

@@ -86,7 +86,7 @@ def test_a_warm_start_does_not_import_mindspore(warm: Path, checkpoint: Path) ->
         "from training.inference.detector import Detector\n"
         f"detector = Detector.load({str(checkpoint)!r})\n"
         "found = detector.predict(np.zeros((90, 120, 3), np.uint8), threshold=0.001)\n"
-        "late = {'mindspore', 'onnx', 'matplotlib', 'hydra'}\n"
+        "late = {'mindspore', 'onnx', 'matplotlib', 'hydra', 'numba'}\n"
         "print(len(found), sorted(late & set(sys.modules)))\n"
     )
     done = subprocess.run(
