@@ -63,7 +63,7 @@ def create_network(
     """
     nets = _ours("training.nets.build")
     settings_module = _ours("training.nets.settings")
-    canonical = _canonical(name)
+    canonical = model_name(name)
     if checkpoint is not None:
         checkpoint = _ours("training.weights.fetch").local_path(checkpoint)
         files = _ours("training.checkpoints.weight_files")
@@ -107,8 +107,12 @@ def load(name: str, *, num_classes: int | None = None, **settings: Any) -> Any:
     )
 
 
-def _canonical(name: str) -> str:
-    """The model's own name for whatever a card calls it."""
+def model_name(name: str) -> str:
+    """Return the model's own name for whatever a card calls it.
+
+    Raises:
+        ValueError: If no model is meant; it lists them.
+    """
     zoo = _ours("training.nets.settings").zoo_names()
     key = name.strip().lower().replace("-", "_")
     key = ALIASES.get(key, key)

@@ -22,7 +22,7 @@ from benchmarks.common import at_least, median, parser
 from benchmarks.convert_data import make_photographs
 from training.command_line.error_words import clear_errors
 
-PLACES = ("images", "images.zip", "deflated.zip", "images.tar", "images.tar.gz")
+STORAGES = ("images", "images.zip", "deflated.zip", "images.tar", "images.tar.gz")
 
 
 def pack(folder: Path) -> None:
@@ -40,7 +40,7 @@ def pack(folder: Path) -> None:
                 tar.add(path, path.name)
 
 
-def child(folder: Path, place: str, out: Path) -> None:
+def child(folder: Path, storage: str, out: Path) -> None:
     """Convert once in this process and print the seconds and the processor seconds."""
     import time
 
@@ -48,7 +48,7 @@ def child(folder: Path, place: str, out: Path) -> None:
     from data_tools.convert.settings import ConvertSettings
     from data_tools.sources.settings import DatasetSettings, SplitSettings
 
-    split = SplitSettings(annotations="annotations.json", images=place)
+    split = SplitSettings(annotations="annotations.json", images=storage)
     dataset = DatasetSettings(kind="coco", root=str(folder), splits={"train": split})
     started, spent = time.perf_counter(), time.process_time()
     run(ConvertSettings(dataset=dataset, out=str(out), workers=1, shards=2))
@@ -62,39 +62,39 @@ def main() -> None:
     options.add_argument(
         "--images", type=at_least(0), default=0, help="photographs; 0: 200 or 3000"
     )
-    options.add_argument("--child", nargs=3, help="folder, place and out")
+    options.add_argument("--child", nargs=3, help="folder, storage and out")
     given = options.parse_args()
     if given.child:
         child(Path(given.child[0]), given.child[1], Path(given.child[2]))
         return
     images = given.images or (200 if given.quick else 3000)
-    times: dict[str, list[tuple[float, float]]] = {place: [] for place in PLACES}
+    times: dict[str, list[tuple[float, float]]] = {storage: [] for storage in STORAGES}
     with tempfile.TemporaryDirectory() as work:
         folder = Path(work) / "raw"
         make_photographs(folder, images)
         pack(folder)
         for turn in range(2 if given.quick else 6):
-            for place in PLACES:
-                out = Path(work) / f"out-{turn}-{PLACES.index(place)}"
+            for storage in STORAGES:
+                out = Path(work) / f"out-{turn}-{STORAGES.index(storage)}"
                 command = [sys.executable, "-m", "benchmarks.archives", "--child"]
                 done = subprocess.run(
-                    [*command, str(folder), place, str(out)], capture_output=True, text=True
+                    [*command, str(folder), storage, str(out)], capture_output=True, text=True
                 )
                 if done.returncode:
-                    raise SystemExit(f"{place} failed: {done.stderr}")
+                    raise SystemExit(f"{storage} failed: {done.stderr}")
                 if turn:  # the first one fills the page cache
                     seconds, spent = json.loads(done.stdout.splitlines()[-1])
-                    times[place].append((seconds, spent))
-    rates = {place: images / median([s for s, _ in times[place]]) for place in PLACES}
-    work_of = {place: median([c for _, c in times[place]]) for place in PLACES}
+                    times[storage].append((seconds, spent))
+    rates = {storage: images / median([s for s, _ in times[storage]]) for storage in STORAGES}
+    work_of = {storage: median([c for _, c in times[storage]]) for storage in STORAGES}
     print(
         json.dumps(
             {
                 "benchmark": "archives",
                 "images": images,
-                "rows_per_s": {place: round(rate) for place, rate in rates.items()},
-                "rate_of_folder": {p: round(rates[p] / rates["images"], 3) for p in PLACES},
-                "cpu_of_folder": {p: round(work_of[p] / work_of["images"], 3) for p in PLACES},
+                "rows_per_s": {storage: round(rate) for storage, rate in rates.items()},
+                "rate_of_folder": {p: round(rates[p] / rates["images"], 3) for p in STORAGES},
+                "cpu_of_folder": {p: round(work_of[p] / work_of["images"], 3) for p in STORAGES},
             }
         )
     )

@@ -1,4 +1,4 @@
-"""How fast the converter is: beside a one-row-a-call writer, beside a plain copy, over workers, in
+"""How fast the converter is: versus a one-row-a-call writer, versus a plain copy, over workers, in
 memory.
 
     python -m benchmarks.convert [--quick] [--images N]
@@ -145,7 +145,7 @@ def _cpu_seconds() -> float:
 
 
 def start(task: str, folder: Path, out: Path, cores: int) -> subprocess.Popen[str]:
-    """Start a task in a process of its own on so many cores."""
+    """Start a task in a process of its own on a number of cores."""
     command = [sys.executable, "-m", "benchmarks.convert", "--task", task]
     chosen = sorted(os.sched_getaffinity(0))[:cores]
     return subprocess.Popen(
@@ -275,12 +275,12 @@ def main() -> None:
 
 def run_all(folder: Path, count: int, total_mb: float, repeats: int) -> dict[str, dict[str, float]]:
     """Run every task in turn, `repeats` times over, and print the medians."""
-    found: dict[str, list[dict[str, float]]] = {name: [] for name in TASKS}
+    runs: dict[str, list[dict[str, float]]] = {name: [] for name in TASKS}
     for _ in range(repeats):  # in turn, so that a busy moment of the machine hits all alike
         for name, (task, cores) in TASKS.items():
-            found[name].append(measure(task, folder, cores))
+            runs[name].append(measure(task, folder, cores))
     rows = {}
-    for name, results in found.items():
+    for name, results in runs.items():
         one = {key: median([r[key] for r in results]) for key in results[0]}
         one["rows_per_s"] = count / one["seconds"]
         one["mb_per_s"] = total_mb / one["seconds"]

@@ -44,8 +44,8 @@ def main() -> None:
             f"{engine}, batch {batch}",
             *[f[key] for key in ("latency_ms", "worst_ms", "images_per_s")],
         ]
-        for engine, found in figures.items()
-        for batch, f in found.items()
+        for engine, rates in figures.items()
+        for batch, f in rates.items()
     ]
     print_table(
         f"{name}, decoded boxes and scores", ["engine", "median ms", "worst ms", "img/s"], rows

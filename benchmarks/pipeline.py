@@ -58,11 +58,11 @@ def main() -> None:
     )
     options.add_argument("--worker-kind", choices=WORKER_KINDS, help="only this; default: both")
     options.add_argument(
-        "--explain", action="store_true", help="what each stage costs, and a verdict"
+        "--explain", action="store_true", help="what each stage costs, and a conclusion"
     )
     options.add_argument(
         "--step-ms", type=float, default=1e3 * FASTEST_PUBLISHED_STEP,
-        help="a device's step time for the verdict (default: 69.6, the fastest published)",
+        help="a device's step time for the conclusion (default: 69.6, the fastest published)",
     )  # fmt: skip
     arguments = options.parse_args()
     with tempfile.TemporaryDirectory(prefix="pipeline-benchmark-") as folder:
@@ -100,12 +100,12 @@ def run(arguments: argparse.Namespace, folder: Path) -> Result:
     ratio, ratio_small = (median(list(values)) for values in ratios[best].T)
     rows: list[list[object]] = [["bare limit: cv2.imdecode of the original bytes", reference, 1.0]]
     for kind in kinds:
-        for place, what in (
+        for column, what in (
             (1, "original bytes"),
             (2, f"re-encoded to longest side {LONGEST_SIDE}"),
         ):
             figures = [
-                median(list(part[:, place - off]))
+                median(list(part[:, column - off]))
                 for part, off in ((by_kind[kind], 0), (ratios[kind], 1))
             ]
             rows.append([f"ours, {what}, in {kind}", *figures])
@@ -170,8 +170,8 @@ def _rates(
             _rate(pipeline, 0, cores)
         for number in range(rounds):
             rates[number, 0] = _decode_rate(pool, encoded, cores)
-            for place, pipeline in enumerate(pipelines):
-                rates[number, 1 + place] = _rate(pipeline, number * steps, steps)
+            for column, pipeline in enumerate(pipelines):
+                rates[number, 1 + column] = _rate(pipeline, number * steps, steps)
     for pipeline in pipelines:
         pipeline.close()
     return rates
@@ -234,10 +234,10 @@ def _matching(name: str, quick: bool) -> dict[str, Any]:
     images = np.repeat(np.arange(BATCH), MATCH_BOXES)
     many, none = np.tile(boxes, (BATCH, 1)), np.zeros(len(images), bool)
     loc = np.empty((BATCH, encoder.num_anchors, 4), np.float32)
-    found = np.empty((BATCH, encoder.num_anchors), np.int32)
+    looped = np.empty((BATCH, encoder.num_anchors), np.int32)
 
     def encode() -> None:
-        encoder.encode_batch(many, np.tile(labels, BATCH), none, images, loc, found)
+        encoder.encode_batch(many, np.tile(labels, BATCH), none, images, loc, looped)
 
     anchors, owners = encoder.match(boxes)
     return {
@@ -305,7 +305,7 @@ def _explain(costs: StageCosts, step_seconds: float, cores: int) -> None:
         ["stage", "ms", "%", "what it does"],
         [*costs.table(), ("all", 1e3 * costs.per_image, 100.0, "")],
     )
-    print(f"\nVerdict: {describe_stage_costs(costs, step_seconds, BATCH, cores)}")
+    print(f"\nConclusion: {describe_stage_costs(costs, step_seconds, BATCH, cores)}")
     wide, tall = photograph(np.random.default_rng(0), 1440, 1920), (300, 300)
     data = cv2.imencode(".jpg", wide)[1]
     full, reduced = (

@@ -49,8 +49,8 @@ def network_output(rng: np.random.Generator, clustered: bool) -> Output:
         size *= np.exp(rng.normal(0, 0.15, (ANCHORS, 2)))
     boxes = np.clip(np.concatenate([centre - size / 2, centre + size / 2], 1), 0, 1)
     scores = np.zeros((ANCHORS, CLASSES + 1), np.float32)
-    places = rng.choice(ANCHORS * CLASSES, CANDIDATES, replace=False)
-    scores[places // CLASSES, 1 + places % CLASSES] = rng.uniform(0.11, 1, CANDIDATES)
+    cells = rng.choice(ANCHORS * CLASSES, CANDIDATES, replace=False)
+    scores[cells // CLASSES, 1 + cells % CLASSES] = rng.uniform(0.11, 1, CANDIDATES)
     return boxes.astype(np.float32), scores
 
 
@@ -61,7 +61,7 @@ def loop_over_classes(output: Output, protocol: Protocol) -> list[tuple[float, i
         (-score, label, anchor) of each detection, sorted.
     """
     boxes, scores = output
-    found = []
+    detections = []
     for label in range(1, scores.shape[1]):
         anchors = np.flatnonzero(scores[:, label] > protocol.score_floor)
         pixels = boxes[anchors].astype(np.float64) * [HEIGHT, WIDTH, HEIGHT, WIDTH]
@@ -77,9 +77,9 @@ def loop_over_classes(output: Output, protocol: Protocol) -> list[tuple[float, i
             tall = np.minimum(y2[best], y2[left]) - np.maximum(y1[best], y1[left]) + one
             inter = np.maximum(wide, 0.0) * np.maximum(tall, 0.0)
             left = left[inter / (areas[best] + areas[left] - inter) <= protocol.nms_iou]
-        found += [(-float(scores[anchors[k], label]), label, int(anchors[k])) for k in picked]
-    found.sort()
-    return found[: protocol.max_per_image]
+        detections += [(-float(scores[anchors[k], label]), label, int(anchors[k])) for k in picked]
+    detections.sort()
+    return detections[: protocol.max_per_image]
 
 
 def same(loop: list[tuple[float, int, int]], ours: Detections, output: Output) -> bool:
@@ -132,9 +132,9 @@ def synthetic_set(images: int, seed: int = 0) -> tuple[list[dict[str, Any]], Det
                 }
             )
         owner = rng.integers(0, 7, 100)
-        found = boxes[owner] + rng.normal(0, 1, (100, 4)) * rng.choice([2, 12], (100, 1))
+        detected = boxes[owner] + rng.normal(0, 1, (100, 4)) * rng.choice([2, 12], (100, 1))
         labels = np.where(rng.random(100) < 0.6, kinds[owner], rng.integers(1, CLASSES + 1, 100))
-        parts.append((np.full(100, image), labels, np.maximum(found, 1), rng.random(100)))
+        parts.append((np.full(100, image), labels, np.maximum(detected, 1), rng.random(100)))
     columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
     return annotations, DetectionTable(columns[0], columns[1], columns[2], columns[3])
 

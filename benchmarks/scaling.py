@@ -42,10 +42,10 @@ def main() -> None:
         return
     measured = {ranks: run_ranks(ranks, options) for ranks in (1, 2)}
     rows = []
-    for ranks, found in measured.items():
-        rate = ranks * options.batch / found["step"]
-        share = 100 * found["all_reduce"] / found["step"]
-        rows.append((ranks, 1e3 * found["step"], rate, 1e3 * found["all_reduce"], share))
+    for ranks, seconds in measured.items():
+        rate = ranks * options.batch / seconds["step"]
+        share = 100 * seconds["all_reduce"] / seconds["step"]
+        rows.append((ranks, 1e3 * seconds["step"], rate, 1e3 * seconds["all_reduce"], share))
     headers = ["workers", "step ms", "images/s", "all-reduce ms", "% of step"]
     print_table(f"{options.model}, {options.batch} images a worker, on this CPU", headers, rows)
     alone, pair = measured[1], measured[2]
@@ -73,7 +73,7 @@ def main() -> None:
             "unit": "images/s, 2 workers over 1 on the same cores",
             "model": options.model,
             "batch_per_worker": options.batch,
-            "seconds": {str(ranks): found for ranks, found in measured.items()},
+            "seconds": {str(ranks): seconds for ranks, seconds in measured.items()},
             "communication_share": pair["all_reduce"] / pair["step"],
             "modelled_efficiency": {
                 str(n): alone["step"] / step for n, step in extrapolated.items()
@@ -83,7 +83,7 @@ def main() -> None:
 
 
 def model(step_seconds: float, all_reduce_seconds: float, devices: int) -> float:
-    """Return the modelled seconds of a step on so many devices.
+    """Return the modelled seconds of a step on a number of devices.
 
     Args:
         step_seconds: A step of one device alone.
@@ -98,7 +98,7 @@ def model(step_seconds: float, all_reduce_seconds: float, devices: int) -> float
 
 
 def run_ranks(ranks: int, options: Any) -> dict[str, float]:
-    """Run so many workers; return rank 0's median seconds of a step and of an all-reduce."""
+    """Run a number of workers; return rank 0's median seconds of a step and of an all-reduce."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "result.json"
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
@@ -119,8 +119,8 @@ def run_ranks(ranks: int, options: Any) -> dict[str, float]:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if not out.is_file():
             raise SystemExit(f"the workers failed:\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
-        found: dict[str, float] = json.loads(out.read_text())
-        return found
+        seconds: dict[str, float] = json.loads(out.read_text())
+        return seconds
 
 
 def free_port() -> int:

@@ -1,4 +1,4 @@
-"""Where the time of a training step goes: by part, by operator, and beside torch if it is there.
+"""Where the time of a training step goes: by part, by operator, and versus torch if it is there.
 
 The parts are measured in `step_parts.py`; several devices in `scaling.py`.
 """
@@ -54,7 +54,7 @@ def main() -> None:
     rows = [(name, 1e3 * seconds, 100 * seconds / whole) for name, seconds in parts.items()]
     print_table(f"One step of {options.model}, batch {options.batch}", ["part", "ms", "%"], rows)
     print_table(
-        "The ten dearest convolutions and norms of a step",
+        "The ten slowest convolutions and norms of a step",
         ["operator", "implementation", "calls", "ms"],
         operators,
     )

@@ -1,6 +1,6 @@
 """A training step cut into parts: differences between compiled graphs that each do one thing more.
 
-What is made of the figures, and torch beside them, is in `step.py`.
+What is made of the figures, and the comparison with torch, is in `step.py`.
 """
 
 from __future__ import annotations

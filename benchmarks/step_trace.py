@@ -26,7 +26,7 @@ def measure_operators(arguments: list[str]) -> tuple[list[tuple[Any, ...]], floa
         arguments: The command line of `benchmarks.step`.
 
     Returns:
-        The ten dearest operators (name, implementation, calls, ms), and the sum of all in ms.
+        The ten slowest operators (name, implementation, calls, ms), and the sum of all in ms.
     """
     command = [sys.executable, "-m", "benchmarks.step", *arguments]
     environment = {**os.environ, "ONEDNN_VERBOSE": "1", MARKED_VARIABLE: "1"}
@@ -39,7 +39,7 @@ def parse_trace(text: str) -> tuple[list[tuple[Any, ...]], float]:
 
     A line reads `onednn_verbose,...,exec,cpu,KIND,IMPL,PROP,...,SHAPE,MS`.
     """
-    found: dict[tuple[str, str], list[float]] = defaultdict(list)
+    times_of: dict[tuple[str, str], list[float]] = defaultdict(list)
     inside = False
     for line in text.splitlines():
         if line.startswith("MARK"):
@@ -53,10 +53,10 @@ def parse_trace(text: str) -> tuple[list[tuple[Any, ...]], float]:
         shape, milliseconds = fields[-2], float(fields[-1])
         depthwise = re.match(r"mb\d+_g\d+ic", shape) or re.match(r"g(\d+)mb", shape)
         name = f"{'depthwise ' if depthwise else ''}{kind} {direction} {shape}"
-        found[name, implementation].append(milliseconds)
-    total = sum(sum(times) for times in found.values())
-    dearest = sorted(found.items(), key=lambda item: -sum(item[1]))[:10]
-    rows = [(name, impl, len(times), sum(times)) for (name, impl), times in dearest]
+        times_of[name, implementation].append(milliseconds)
+    total = sum(sum(times) for times in times_of.values())
+    slowest = sorted(times_of.items(), key=lambda item: -sum(item[1]))[:10]
+    rows = [(name, impl, len(times), sum(times)) for (name, impl), times in slowest]
     return rows, total
 
 

@@ -84,8 +84,8 @@ def build_twin() -> Any:
                 maps.append(block(maps[-1]))
 
             def rows(heads: Any, values: int) -> Tensor:
-                found = [h(m).permute(0, 2, 3, 1) for h, m in zip(heads, maps)]
-                return torch.cat([f.reshape(f.shape[0], -1, values) for f in found], 1)
+                outputs = [h(m).permute(0, 2, 3, 1) for h, m in zip(heads, maps)]
+                return torch.cat([f.reshape(f.shape[0], -1, values) for f in outputs], 1)
 
             return rows(self.loc, 4), rows(self.cls, NUM_CLASSES)
 

@@ -87,7 +87,7 @@ def test_published_weights_reach_every_card(card: str, tmp_path: Path) -> None:
     ],
 )
 def test_card_names(name: str, model: str) -> None:
-    assert mindspore_hub_conf._canonical(name) == model
+    assert mindspore_hub_conf.model_name(name) == model
 
 
 def test_unknown_name_lists_the_known() -> None:

@@ -25,7 +25,7 @@ def join() -> None:
     communication.init()
 
 
-def place() -> tuple[int, int]:
+def rank_and_size() -> tuple[int, int]:
     """Return rank and number of ranks; (0, 1) before `join`."""
     return (int(get_rank()), int(get_group_size())) if GlobalComm.INITED else (0, 1)
 

@@ -51,7 +51,9 @@ class TrainSettings:
     resume: bool = setting(False, "go on from the newest whole checkpoint in output")
     overwrite: bool = setting(False, "throw away an earlier run in output")
     workers: int = old_name("pipeline.workers", 0)
-    preview: int = setting(0, "draw so many images as the network sees them, then stop; 0 = train")
+    preview: int = setting(
+        0, "number of images to draw as the network sees them, then stop; 0 = train"
+    )
     summary: bool = setting(False, "print the network's layers, parameters and boxes, then stop")
     replay: Optional[str] = setting(None, "rebuild the batch of a black box file, then stop")
     split: str = setting("train", "split to train on")

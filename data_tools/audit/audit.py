@@ -40,7 +40,7 @@ from data_tools.sources.read import RawDataset, RawSplit
 REPORT = "report.html"
 
 _COVERAGE_BOXES = 50_000
-"""Coverage is measured on so many objects at most, of images drawn at random."""
+"""Coverage is measured on at most this many objects, of images drawn at random."""
 
 SIDE_EDGES_PX = (8.0, 16.0, 32.0, 64.0, 96.0, 128.0, 256.0, 512.0)
 """Histogram of the boxes' sides, square root of the area; COCO's limits 32 and 96 among them."""
@@ -181,19 +181,21 @@ def describe(
 
 def _histogram(values: npt.NDArray[np.float64], edges: tuple[float, ...]) -> dict[str, int]:
     """Count values between edges, those at an edge above it: `"<8"`, `"8..16"`, ..., `">=512"`."""
-    places = np.bincount(np.digitize(values, edges), minlength=len(edges) + 1)
+    counts = np.bincount(np.digitize(values, edges), minlength=len(edges) + 1)
     marks = [f"{edge:.3g}" for edge in edges]
     inner = [f"{low}..{high}" for low, high in itertools.pairwise(marks)]
     names = [f"<{marks[0]}", *inner, f">={marks[-1]}"]
-    return dict(zip(names, places.tolist(), strict=True))
+    return dict(zip(names, counts.tolist(), strict=True))
 
 
 def _quantiles(values: npt.NDArray[np.float64]) -> dict[str, float]:
     if not len(values):
         return {}
     marks = (0, 5, 25, 50, 75, 95, 100)
-    found = np.percentile(values, marks)
-    return {f"p{mark}": round(float(value), 4) for mark, value in zip(marks, found, strict=True)}
+    values_at = np.percentile(values, marks)
+    return {
+        f"p{mark}": round(float(value), 4) for mark, value in zip(marks, values_at, strict=True)
+    }
 
 
 def _advice(audits: list[SplitAudit], advise: Advise | None) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from data_tools.audit.findings import SplitAudit
-from data_tools.audit.page_pictures import LAYERS, TAG_OF_FINE, WHOLE, found_kinds, pictures_of
+from data_tools.audit.page_pictures import LAYERS, TAG_OF_FINE, WHOLE, kinds_present, pictures_of
 from data_tools.convert.settings import ConvertSettings
 from data_tools.pages.page import NUMBER, PERCENT, TEXT, Chart, Page, Table
 from data_tools.sources.defect_kinds import KINDS
@@ -80,7 +80,7 @@ def audit_page(
         f"known against. A finding about a picture as a whole has the class {WHOLE}.",
         layers=LAYERS,
         classes=[*report["classes"], WHOLE],
-        tags=[TAG_OF_FINE, *found_kinds(audits)],
+        tags=[TAG_OF_FINE, *kinds_present(audits)],
         tags_title="kind",
     )
 
@@ -88,10 +88,10 @@ def audit_page(
 def _summary(report: dict[str, Any]) -> list[tuple[str, str]]:
     rows = [("classes", str(len(report["classes"])))]
     for name, split in report["splits"].items():
-        usable, found = split["usable"], split["found"]
+        usable, counted = split["usable"], split["found"]
         rows += [
-            (f"{name}: images", f"{usable['images']} of {found['images']}"),
-            (f"{name}: boxes", f"{usable['boxes']} of {found['boxes']}"),
+            (f"{name}: images", f"{usable['images']} of {counted['images']}"),
+            (f"{name}: boxes", f"{usable['boxes']} of {counted['boxes']}"),
             (f"{name}: without boxes", str(split["images_without_boxes"])),
         ]
     return rows

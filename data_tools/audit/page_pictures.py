@@ -39,7 +39,7 @@ _NOTE_LENGTH = 400
 
 
 @dataclass
-class _Place:
+class _Entry:
     """A picture that is shown: where it is, and what was found in it."""
 
     split: int
@@ -57,62 +57,62 @@ def pictures_of(
         raw: The data set, its splits in the same order.
         settings: Settings of the command; `check_report` is how many pictures are shown at most.
     """
-    most, kinds = settings.check_report, found_kinds(audits)
-    places = _suspicious(audits)
-    seen = {(place.split, place.index) for place in places}
-    chosen = [*places[:most], *_sample(audits, seen)][: max(most, 0)]
+    most, kinds = settings.check_report, kinds_present(audits)
+    entries = _suspicious(audits)
+    seen = {(item.split, item.index) for item in entries}
+    chosen = [*entries[:most], *_sample(audits, seen)][: max(most, 0)]
     image = replace(settings.image, max_side=0, quality=0)
     budget, pictures = ThumbnailBudget(), []
     with Progress("writing report.html", len(chosen), enabled=bool(chosen)) as bar:
-        for place in chosen:
-            audit, table = audits[place.split], raw.splits[place.split].table
-            number = audit.files[place.index][1]
+        for item in chosen:
+            audit, table = audits[item.split], raw.splits[item.split].table
+            number = audit.files[item.index][1]
             sample = table[int(np.searchsorted(table.image_ids, number))]
             prepared = prepare_image(sample, image, DefectLog({}), MAX_PAGE_BYTES)
             jpeg = None
             if prepared is not None and budget.num_bytes:
                 jpeg = _thumbnail(prepared.data, budget)
-            pictures.append(_picture(place, audit, kinds, jpeg))
+            pictures.append(_picture(item, audit, kinds, jpeg))
             bar.update()
     return pictures
 
 
-def found_kinds(audits: list[SplitAudit]) -> list[str]:
+def kinds_present(audits: list[SplitAudit]) -> list[str]:
     """Return the kinds of all findings, in the order of reports."""
-    found = {defect.kind for audit in audits for defect in audit.defects}
-    return [kind for kind in KINDS if kind in found]
+    kinds = {defect.kind for audit in audits for defect in audit.defects}
+    return [kind for kind in KINDS if kind in kinds]
 
 
-def _suspicious(audits: list[SplitAudit]) -> list[_Place]:
+def _suspicious(audits: list[SplitAudit]) -> list[_Entry]:
     """Pictures with findings: one of each kind, then the next of each, and so on."""
-    queues: dict[str, list[_Place]] = defaultdict(list)
+    queues: dict[str, list[_Entry]] = defaultdict(list)
     for split, audit in enumerate(audits):
         index_of = {entry[1]: k for k, entry in enumerate(audit.files)}
-        places: dict[int, _Place] = {}
+        entries: dict[int, _Entry] = {}
         for defect in audit.defects:
             if defect.image_id not in index_of:
                 continue
             index = index_of[defect.image_id]
-            place = places.setdefault(index, _Place(split, index))
-            if all(other.kind != defect.kind for other in place.defects):
-                queues[defect.kind].append(place)
-            place.defects.append(defect)
-    order: dict[tuple[int, int], _Place] = {}
+            item = entries.setdefault(index, _Entry(split, index))
+            if all(other.kind != defect.kind for other in item.defects):
+                queues[defect.kind].append(item)
+            item.defects.append(defect)
+    order: dict[tuple[int, int], _Entry] = {}
     for turn in range(max(map(len, queues.values()), default=0)):
         for kind in KINDS:
             if turn < len(queues[kind]):
-                place = queues[kind][turn]
-                order.setdefault((place.split, place.index), place)
+                item = queues[kind][turn]
+                order.setdefault((item.split, item.index), item)
     return list(order.values())
 
 
-def _sample(audits: list[SplitAudit], seen: set[tuple[int, int]]) -> Iterator[_Place]:
+def _sample(audits: list[SplitAudit], seen: set[tuple[int, int]]) -> Iterator[_Entry]:
     """Pictures without findings, spread evenly over each split."""
     for split, audit in enumerate(audits):
         count = min(_SAMPLE // len(audits) + 1, len(audit.files))
         for index in np.linspace(0, len(audit.files) - 1, count).astype(int).tolist():
             if (split, index) not in seen:
-                yield _Place(split, index)
+                yield _Entry(split, index)
 
 
 def _thumbnail(data: bytes, budget: ThumbnailBudget) -> bytes | None:
@@ -127,13 +127,13 @@ def _thumbnail(data: bytes, budget: ThumbnailBudget) -> bytes | None:
     return budget.make(image)
 
 
-def _picture(place: _Place, audit: SplitAudit, kinds: list[str], jpeg: bytes | None) -> Picture:
-    name, _, height, width, _ = audit.files[place.index]
-    first = audit.starts()[place.index]
-    rows = np.arange(first, first + audit.counts[place.index])
+def _picture(item: _Entry, audit: SplitAudit, kinds: list[str], jpeg: bytes | None) -> Picture:
+    name, _, height, width, _ = audit.files[item.index]
+    first = audit.starts()[item.index]
+    rows = np.arange(first, first + audit.counts[item.index])
     suspicious: list[Box] = []
     used: set[int] = set()
-    for defect in place.defects:
+    for defect in item.defects:
         tag = 1 + kinds.index(defect.kind)
         row = _row_of(defect, audit, rows)
         if row is None:
@@ -148,7 +148,7 @@ def _picture(place: _Place, audit: SplitAudit, kinds: list[str], jpeg: bytes | N
         for row in rows.tolist()
         if row not in used
     ]
-    words = "; ".join(f"{d.kind}: {d.detail}" for d in place.defects)
+    words = "; ".join(f"{d.kind}: {d.detail}" for d in item.defects)
     note = words if len(words) <= _NOTE_LENGTH else words[: _NOTE_LENGTH - 1] + "…"
     boxes = [*suspicious, *plain][:_MOST_BOXES]
     return Picture(f"{audit.name}: {name}", width, height, jpeg, note, boxes)
@@ -158,8 +158,8 @@ def _row_of(defect: Defect, audit: SplitAudit, rows: npt.NDArray[np.int64]) -> i
     """The box that a finding is about; None where it is about the picture, or the box is out."""
     if defect.annotation_id is None:
         return None
-    found = rows[audit.annotation_ids[rows] == defect.annotation_id]
-    return int(found[0]) if len(found) else None
+    matches = rows[audit.annotation_ids[rows] == defect.annotation_id]
+    return int(matches[0]) if len(matches) else None
 
 
 def _xywh(audit: SplitAudit, row: int, size: tuple[int, int]) -> tuple[float, float, float, float]:

@@ -36,10 +36,10 @@ def draw_audit(path: Path, report: dict[str, Any], audits: list[SplitAudit]) -> 
     for block, audit in zip(blocks, audits, strict=True):
         axes = block.subplots(2, 3)
         split = report["splits"][audit.name]
-        usable, found = split["usable"], split["found"]
+        usable, counted = split["usable"], split["found"]
         block.suptitle(
-            f"{audit.name}: {usable['images']} of {found['images']} images, {usable['boxes']} of "
-            f"{found['boxes']} boxes usable"
+            f"{audit.name}: {usable['images']} of {counted['images']} images, {usable['boxes']} of "
+            f"{counted['boxes']} boxes usable"
         )
         _draw_classes(axes[0, 0], split["boxes_by_class"])
         _draw_sizes(axes[0, 1], audit)

@@ -66,11 +66,11 @@ def render(report: dict[str, Any], settings: ConvertSettings) -> str:
         settings.content()["policy"]
     )  # knows the defaults of kinds that are not named there
     for name, split in report["splits"].items():
-        found, usable = split["found"], split["usable"]
+        counted, usable = split["found"], split["usable"]
         lines += [
             "",
-            f"{name}: {usable['images']} of {found['images']} images usable, {usable['boxes']} of "
-            f"{found['boxes']} boxes; {split['images_without_boxes']} images without boxes, "
+            f"{name}: {usable['images']} of {counted['images']} images usable, {usable['boxes']} "
+            f"of {counted['boxes']} boxes; {split['images_without_boxes']} images without boxes, "
             f"{split['crowd_boxes']} crowd boxes",
         ]
         if split["defects"]:

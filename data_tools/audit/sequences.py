@@ -17,7 +17,7 @@ PATTERN = r"^(.*\D)\d+\.\w+$"
 """A frame: anything that ends in no digit, then the frame's number and the ending."""
 
 _FEWEST_FRAMES = 3
-"""A series has so many images at least, in the middle of all series."""
+"""A series has at least this many images, in the middle of all series."""
 
 _MOST_GAP = 3.0
 """And their numbers lie so close on average: videos are thinned out, numbers of unrelated images
@@ -48,15 +48,17 @@ def find_sequences(names: Mapping[str, Sequence[str]]) -> dict[str, Any] | None:
                 numbers[prefix].append(int(re.sub(r"\D", "", name[len(prefix) : name.rindex(".")])))
                 splits[prefix].add(split)
     series = {
-        prefix: found
-        for prefix, found in numbers.items()
-        if len(found) >= _FEWEST_FRAMES
-        and (max(found) - min(found)) <= _MOST_GAP * (len(found) - 1)
+        prefix: frames
+        for prefix, frames in numbers.items()
+        if len(frames) >= _FEWEST_FRAMES
+        and (max(frames) - min(frames)) <= _MOST_GAP * (len(frames) - 1)
     }
-    images = sum(len(found) for found in series.values())
+    images = sum(len(frames) for frames in series.values())
     if len(series) < 2 or images < count / 2:
         return None
-    largest = Counter({prefix: len(found) for prefix, found in series.items()}).most_common(1)[0][0]
+    largest = Counter({prefix: len(frames) for prefix, frames in series.items()}).most_common(1)[0][
+        0
+    ]
     return {
         "group": PATTERN,
         "sequences": len(series),
@@ -66,22 +68,22 @@ def find_sequences(names: Mapping[str, Sequence[str]]) -> dict[str, Any] | None:
     }
 
 
-def sequence_lines(found: Mapping[str, Any] | None, dataset: DatasetSettings) -> list[str]:
+def sequence_lines(sequences: Mapping[str, Any] | None, dataset: DatasetSettings) -> list[str]:
     """Say what was found and what to do about it."""
-    if found is None:
+    if sequences is None:
         return []
     lines = [
-        f"names look like frames: {found['images']} images of {found['sequences']} series such as "
-        f"{found['example']}..."
+        f"names look like frames: {sequences['images']} images of {sequences['sequences']} series "
+        f"such as {sequences['example']}..."
     ]
-    if found["in_several_splits"]:
+    if sequences["in_several_splits"]:
         lines.append(
-            f"  {found['in_several_splits']} of the series lie in several splits: the score on "
+            f"  {sequences['in_several_splits']} of the series lie in several splits: the score on "
             "frames next to those that were trained on is too good"
         )
     cut = any(split.fraction is not None for split in dataset.splits.values())
-    if not dataset.group and (cut or found["in_several_splits"]):
+    if not dataset.group and (cut or sequences["in_several_splits"]):
         lines.append(
-            f"  keep each on one side of a cut by fraction: 'dataset.group={found['group']}'"
+            f"  keep each on one side of a cut by fraction: 'dataset.group={sequences['group']}'"
         )
     return lines

@@ -92,12 +92,12 @@ def render_augmented(
     size = (out_chw.shape[1], out_chw.shape[2])
     scratch = scratch or Scratch(size)
     reduction = reduction_for(view.window, size) if scaled_decode else 1
-    room = scratch.room_for(height, width)
+    buffer = scratch.buffer_for(height, width)
     image = None
     if reduction == 1:
-        image = decode_upper_rows(encoded, min(height, view.window.bottom), height, room)
+        image = decode_upper_rows(encoded, min(height, view.window.bottom), height, buffer)
     if image is None:
-        image = decode_bgr(encoded, reduction, room)
+        image = decode_bgr(encoded, reduction, buffer)
         if image is None:
             raise UndecodableImage(f"its {encoded.size} bytes do not decode")
         _check_size(image, height, width, reduction)

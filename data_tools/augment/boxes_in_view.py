@@ -98,7 +98,7 @@ def seen_through(
 
     Returns:
         All boxes that stay, in the order of the images, with 0 <= y1 < y2 <= 1 and 0 <= x1 < x2 <=
-        1 relative to their window, and for each its image's place in 0..B-1 (N,).
+        1 relative to their window, and for each its image's index in 0..B-1 (N,).
     """
     counts = [len(truth) for truth in truths]
     frames = np.array([(w.top, w.left, w.height, w.width) for w in windows], np.float32)

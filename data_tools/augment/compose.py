@@ -32,13 +32,13 @@ class UndecodableSource(ValueError):
     """An image that goes in cannot be decoded.
 
     Args:
-        place: Its place among the sources.
+        index: Its index among the sources.
         what: What is wrong.
     """
 
-    def __init__(self, place: int, what: str) -> None:
+    def __init__(self, index: int, what: str) -> None:
         super().__init__(what)
-        self.place = place
+        self.index = index
 
 
 def compose(
@@ -72,14 +72,14 @@ def compose(
     Raises:
         UndecodableSource: If the bytes of an image are none, or not one of its size.
     """
-    room = scratch or Scratch((out_chw.shape[1], out_chw.shape[2]))
+    memory = scratch or Scratch((out_chw.shape[1], out_chw.shape[2]))
 
     def show(number: int, view: Augmentation, part_chw: Pixels) -> None:
         source, size = sources[number], (part_chw.shape[1], part_chw.shape[2])
         try:
             render_augmented(
                 source.encoded, source.height, source.width, view, settings.expand_fill, part_chw,
-                scaled_decode, lap, room.part(size),
+                scaled_decode, lap, memory.part(size),
             )  # fmt: skip
         except UndecodableImage as error:
             raise UndecodableSource(number, str(error)) from error

@@ -30,12 +30,12 @@ class Mosaic:
     Args:
         centre_yx: Where the four parts meet, as a share of the canvas.
         scales: (4,) size of each image, 1 for one that would fill the canvas.
-        places: (4, 2) which part of it is seen, 0..1 from its upper left to its lower right.
+        positions: (4, 2) which part of it is seen, 0..1 from its upper left to its lower right.
     """
 
     centre_yx: tuple[float, float]
     scales: tuple[float, ...]
-    places: tuple[tuple[float, float], ...]
+    positions: tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True)
@@ -46,22 +46,22 @@ class Paste:
     Args:
         order: (most,) numbers in 0..1 that say which boxes.
         scales: (most,) size of each, 1 for that in its own image.
-        places: (most, PASTE_TRIALS, 2) where it may lie, 0..1 from the canvas' upper left to its
+        positions: (most, PASTE_TRIALS, 2) where it may lie, 0..1 from the canvas' upper left to its
             lower right.
     """
 
     order: npt.NDArray[np.float64]
     scales: npt.NDArray[np.float64]
-    places: npt.NDArray[np.float64]
+    positions: npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Mix:
-    """What happens to one training image beside its window, mirror and colours; the defaults do
+    """What happens to one training image besides its window, mirror and colours; the defaults do
     nothing.
 
     Args:
-        mosaic: Its place among three others, or None.
+        mosaic: Its position among three others, or None.
         paste: Objects pasted onto it, or None.
         affine: (2, 3) float64: columns 0 and 1 turn, scale and shear about the canvas' centre in
             pixels [x, y], column 2 is a shift as a share of its width and height. None leaves all

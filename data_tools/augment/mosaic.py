@@ -37,11 +37,11 @@ def compose_mosaic(
     """
     size = (out_chw.shape[1], out_chw.shape[2])
     parts = []
-    for number, (source, scale, place) in enumerate(
-        zip(sources, mosaic.scales, mosaic.places, strict=True)
+    for number, (source, scale, position) in enumerate(
+        zip(sources, mosaic.scales, mosaic.positions, strict=True)
     ):
         box = part_of_mosaic(number, mosaic.centre_yx, size)
-        window = part_window(source.height, source.width, box, size, scale, place)
+        window = part_window(source.height, source.width, box, size, scale, position)
         flip = bool(source.rng.random() < settings.flip_probability)
         view = Augmentation(window, flip, choose_colour(settings, source.rng))
         y1, x1, y2, x2 = box
@@ -72,7 +72,7 @@ def part_window(
     box: tuple[int, int, int, int],
     size: tuple[int, int],
     scale: float,
-    place: tuple[float, float],
+    position: tuple[float, float],
 ) -> Window:
     """Return the part of an image that fills a box of the canvas at a scale.
 
@@ -82,13 +82,13 @@ def part_window(
         box: Rows and columns of the canvas to fill.
         size: The canvas' rows and columns.
         scale: 1 where the whole image would fill the whole canvas.
-        place: 0..1 from the image's upper left to its lower right. An image that is smaller than
+        position: 0..1 from the image's upper left to its lower right. An image that is smaller than
             the box lies there in the box, and the window reaches beyond it.
     """
     sides = []
     for axis, side in enumerate((height, width)):
         share = (box[2 + axis] - box[axis]) / (size[axis] * scale)
         length = max(1, round(side * share))
-        sides.append((round(place[axis] * (side - length)), length))
+        sides.append((round(position[axis] * (side - length)), length))
     (top, rows), (left, columns) = sides
     return Window(top, left, top + rows, left + columns)

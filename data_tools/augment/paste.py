@@ -37,7 +37,7 @@ def paste_objects(
     Whatever else has its centre in what is cut out comes with its own box.
 
     Args:
-        number: The source's place, for `show`.
+        number: The source's index, for `show`.
         source: Where the objects are from.
         paste: What is drawn.
         settings: Mirror and colours.
@@ -58,7 +58,7 @@ def paste_objects(
         columns = round(paste.scales[k] * window.width * size[1] / source.width)
         if not (_PASTED_LEAST <= rows < size[0] and _PASTED_LEAST <= columns < size[1]):
             continue
-        box = free_place(truth.boxes_yxyx, rows, columns, size, paste.places[k])
+        box = free_box(truth.boxes_yxyx, rows, columns, size, paste.positions[k])
         if box is None:
             continue
         view = Augmentation(window, bool(flips[k] < settings.flip_probability), change)
@@ -70,14 +70,14 @@ def paste_objects(
     return truth
 
 
-def free_place(
+def free_box(
     boxes_yxyx_rel: npt.NDArray[np.float32],
     rows: int,
     columns: int,
     size: tuple[int, int],
-    places: npt.NDArray[np.float64],
+    positions: npt.NDArray[np.float64],
 ) -> tuple[int, int, int, int] | None:
-    """Return the first place where a pasted object hides no box by more than `HIDDEN_MOST`, or
+    """Return the first position where a pasted object hides no box by more than `HIDDEN_MOST`, or
     None.
 
     Args:
@@ -85,11 +85,11 @@ def free_place(
         rows: Of the object.
         columns: Of the object.
         size: Rows and columns of the canvas.
-        places: (P, 2) where to try, 0..1 from the upper left to the lower right.
+        positions: (P, 2) where to try, 0..1 from the upper left to the lower right.
     """
     boxes = boxes_yxyx_rel.astype(np.float64) * [*size, *size]
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    for y, x in places:
+    for y, x in positions:
         top, left = round(y * (size[0] - rows)), round(x * (size[1] - columns))
         tall = np.minimum(boxes[:, 2], top + rows) - np.maximum(boxes[:, 0], top)
         wide = np.minimum(boxes[:, 3], left + columns) - np.maximum(boxes[:, 1], left)

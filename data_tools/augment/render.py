@@ -26,7 +26,7 @@ def reduction_for(window: Window, size: tuple[int, int]) -> int:
 
 
 class Scratch:
-    """Room that one worker reuses from image to image; fresh memory costs as much as the work in
+    """Buffers that one worker reuses from image to image; fresh memory costs as much as the work in
     it.
 
     Args:
@@ -41,15 +41,15 @@ class Scratch:
         self.grey = np.empty(size, np.uint8)
         self._decoded = [np.empty(0, np.uint8)]  # in a list, which parts share
 
-    def room_for(self, height: int, width: int) -> npt.NDArray[np.uint8]:
-        """Room to decode an image of that size into; the same for the next image."""
+    def buffer_for(self, height: int, width: int) -> npt.NDArray[np.uint8]:
+        """A buffer to decode an image of that size into; the same for the next image."""
         needed = 3 * height * width
         if self._decoded[0].size < needed:
             self._decoded[0] = np.empty(needed, np.uint8)
         return self._decoded[0]
 
     def part(self, size: tuple[int, int]) -> Scratch:
-        """Return room for another size, at most this one's area, in the same memory."""
+        """Return buffers for another size, at most this one's area, in the same memory."""
         if size == self.size:
             return self
         other = copy(self)

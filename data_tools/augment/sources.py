@@ -26,7 +26,7 @@ class Source:
         height: Its rows.
         width: Its columns.
         truth: Its boxes, in pixels.
-        rng: Its own random numbers in this place: window, mirror and colours.
+        rng: Its own random numbers here: window, mirror and colours.
     """
 
     encoded: Pixels

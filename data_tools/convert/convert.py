@@ -114,14 +114,14 @@ def _is_done(out: Path, plan: Plan, settings: ConvertSettings) -> bool:
     if settings.overwrite:
         return False
     if settings.parts > 1:
-        found: dict[str, Any] = read_part(out)
+        made_with: dict[str, Any] = read_part(out)
     else:
         folders = sorted(p.parent for p in out.glob(f"*/{MANIFEST}"))
         manifests = [read_manifest(folder) for folder in folders]
         made = manifests[0].settings if manifests else {}
-        found = {**made, "source": {m.split: m.source for m in manifests}}
+        made_with = {**made, "source": {m.split: m.source for m in manifests}}
     wanted = {**plan.settings, "source": {s.name: s.source for s in plan.splits}}
-    lines = differences(found, wanted)
+    lines = differences(made_with, wanted)
     if lines:
         listed = "\n".join(f"  {line}" for line in lines)
         raise DataError(

@@ -44,14 +44,14 @@ class _Pictures:
     def __len__(self) -> int:
         return int(self.starts[-1])
 
-    def place(self, index: int) -> tuple[int, int]:
+    def split_and_row(self, index: int) -> tuple[int, int]:
         """The split and the row of a picture."""
         split = int(np.searchsorted(self.starts, index, side="right")) - 1
         return split, index - self.starts[split]
 
     def prepared(self, index: int) -> PreparedImage | None:
         """The picture; None where it cannot be used, which is reported elsewhere."""
-        split, row = self.place(index)
+        split, row = self.split_and_row(index)
         sample = self.raw.splits[split].table[row]
         return prepare_image(sample, self.image, DefectLog({}), MAX_PAGE_BYTES)
 
@@ -72,7 +72,7 @@ class _Pictures:
 
     def name(self, index: int) -> str:
         """File name."""
-        split, row = self.place(index)
+        split, row = self.split_and_row(index)
         return self.raw.splits[split].table.file_names[row]
 
     def difference(self, copy: Copy) -> str:
@@ -121,15 +121,15 @@ def apply_copy_policy(
     counts = [len(split.table) for split in raw.splits]
     by_size = sorted(range(len(counts)), key=lambda k: (-counts[k], k))
     rank = np.repeat([by_size.index(k) for k in range(len(counts))], counts).tolist()
-    found = find_copies(rank, [h for h, _ in hashes], [h for _, h in hashes], pictures.pixels)
+    copies = find_copies(rank, [h for h, _ in hashes], [h for _, h in hashes], pictures.pixels)
     logs = [DefectLog(policy) for _ in raw.splits]
     for split, log in zip(raw.splits, logs, strict=True):
         log.defects.extend(split.defects)
     dropped: set[int] = set()
-    for index, kind, detail in _findings(pictures, found.within, found.across):
-        place, row = pictures.place(index)
-        number = int(raw.splits[place].table.image_ids[row])
-        if logs[place].add(kind, pictures.name(index), detail, image_id=number) != "keep":
+    for index, kind, detail in _findings(pictures, copies.within, copies.across):
+        which, row = pictures.split_and_row(index)
+        number = int(raw.splits[which].table.image_ids[row])
+        if logs[which].add(kind, pictures.name(index), detail, image_id=number) != "keep":
             dropped.add(index)
     splits = []
     for k, (split, log) in enumerate(zip(raw.splits, logs, strict=True)):
@@ -146,7 +146,7 @@ def _findings(
     disagree: set[int] = set()
     for copies, kind in ((within, ""), (across, "leak")):
         for copy in copies:
-            split, _ = pictures.place(copy.original)
+            split, _ = pictures.split_and_row(copy.original)
             where = f"{pictures.name(copy.original)} of {pictures.raw.splits[split].name}"
             how = f"{copy.how} to" if copy.how == NEAR else f"{copy.how} as"
             bits = f" ({copy.bits} of 256 bits of the hash differ)" if copy.bits else ""

@@ -165,9 +165,9 @@ def _is_done(out: Path, plan: Plan, settings: ConvertSettings) -> bool:
     manifests = [read_manifest(p.parent) for p in sorted(out.glob(f"*/{MANIFEST}"))]
     if not manifests:
         return False
-    found = {m.split: {"settings": m.settings, "source": m.source} for m in manifests}
+    made_with = {m.split: {"settings": m.settings, "source": m.source} for m in manifests}
     lines = differences(
-        {split.name: found.get(split.name, {}) for split in plan.splits},
+        {split.name: made_with.get(split.name, {}) for split in plan.splits},
         {split.name: {"settings": plan.settings, "source": split.source} for split in plan.splits},
     )
     if lines:

@@ -84,12 +84,12 @@ def _deciding(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def with_parent(
-    found: ClassMap, parents: Mapping[str, ConvertedSplit], chosen: Sequence[str]
+    source: ClassMap, parents: Mapping[str, ConvertedSplit], chosen: Sequence[str]
 ) -> ClassMap:
     """Give the classes of a source the labels and category ids that a set has for their names.
 
     Args:
-        found: The source's classes.
+        source: The source's classes.
         parents: The splits of the set, which all have the same classes.
         chosen: `dataset.classes`: only classes named there are added behind those of the set,
             unless the source has the set's classes first anyway.
@@ -99,11 +99,11 @@ def with_parent(
     """
     classes = list(next(iter(parents.values())).classes)
     old = [entry.name for entry in classes]
-    extra = [entry for entry in found.classes if entry.name not in old]
-    in_order = [entry.name for entry in found.classes[: len(old)]] == old
+    extra = [entry for entry in source.classes if entry.name not in old]
+    in_order = [entry.name for entry in source.classes[: len(old)]] == old
     refused = [e.name for e in extra if e.name not in chosen] if not in_order else []
     if refused:
-        kept = [entry.name for entry in found.classes if entry.name in old]
+        kept = [entry.name for entry in source.classes if entry.name in old]
         raise DataError(
             f"the source has classes that the set has not: {', '.join(refused[:10])}. The labels "
             f"of the set's {len(old)} classes stay, so new ones come last: name them, "
@@ -116,6 +116,6 @@ def with_parent(
         taken.add(number)
         classes.append(ClassInfo(len(classes) + 1, entry.name, number))
     label = {entry.name: entry.label for entry in classes}
-    names = {entry.label: entry.name for entry in found.classes}
-    label_of = {number: label[names[old_label]] for number, old_label in found.label_of.items()}
+    names = {entry.label: entry.name for entry in source.classes}
+    label_of = {number: label[names[old_label]] for number, old_label in source.label_of.items()}
     return ClassMap(tuple(classes), label_of)

@@ -78,7 +78,7 @@ def assemble_split(
     """
     kept = base or Base()
     shards = list(kept.shards)
-    found = list(kept.defects)
+    all_defects = list(kept.defects)
     changes, totals = Counter(kept.changes), Counter(kept.totals)
     hashes = {kind: dict(texts) for kind, texts in kept.hashes.items()}
     for state in states:
@@ -87,14 +87,14 @@ def assemble_split(
             shards.append(result.shard)
             for kind, text in result.hashes.items():
                 hashes.setdefault(kind, {})[result.shard.file] = text
-        found += result.defects
+        all_defects += result.defects
         changes.update(result.changes)
         totals.update(result.totals)
     if base is not None:
         # As if all had been made at once: by the order of the images.
         shards.sort(key=lambda shard: shard.first_image_id)
-        found.sort(key=lambda defect: defect.image_id or 0)
-    defects = [*split.defects, *found]
+        all_defects.sort(key=lambda defect: defect.image_id or 0)
+    defects = [*split.defects, *all_defects]
     raise_errors(defects)
     lists = _merged_entries(base, states) if base is not None else _entries_of(states)
     _write_annotations(plan, split, lists, folder / ANNOTATIONS)
@@ -194,14 +194,14 @@ def _report(
 def _refuse_empty(
     split: SplitPlan, report: dict[str, Any], defects: list[Defect], max_skipped: float
 ) -> None:
-    written, found = report["written"]["images"], report["found"]["images"]
+    written, read = report["written"]["images"], report["found"]["images"]
     lines = "\n".join(f"  {d.line()}" for d in defects[:5])
     if not written:
-        raise PolicyError(f"split {split.name!r}: none of its {found} images can be used:\n{lines}")
-    dropped = found - written - report["left_out"]["images_without_boxes"]
-    if found >= _SMALL_SPLIT and dropped > max_skipped * found:
+        raise PolicyError(f"split {split.name!r}: none of its {read} images can be used:\n{lines}")
+    dropped = read - written - report["left_out"]["images_without_boxes"]
+    if read >= _SMALL_SPLIT and dropped > max_skipped * read:
         raise PolicyError(
-            f"split {split.name!r}: {dropped} of {found} images would be skipped, more than "
+            f"split {split.name!r}: {dropped} of {read} images would be skipped, more than "
             f"max_skipped={max_skipped:g} allows. The first defects:\n{lines}\n"
             "See all of them with check=true; raise max_skipped if that is as it should be."
         )

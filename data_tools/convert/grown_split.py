@@ -143,7 +143,7 @@ def _numbered(
     name: str, fresh: SampleTable, truth: SampleTable, table: SampleTable, match: Match
 ) -> SampleTable:
     """Give new images and annotations ids that are free: their own, or those after the set's."""
-    same = all(table.image_ids[k] == truth.image_ids[place] for k, place in match.old.items())
+    same = all(table.image_ids[k] == truth.image_ids[row] for k, row in match.old.items())
     if not same or np.isin(fresh.image_ids, truth.image_ids).any():
         first = int(truth.image_ids.max(initial=0)) + 1
         print(f"{name}: ids of new images are taken in the set; they get {first} and the next")
@@ -170,12 +170,12 @@ def _with_report(
     retried = sum(
         d.file in fresh and d.action == "skip" and KINDS[d.kind].unit == "image" for d in reported
     )
-    found = {key: report["found"][key] + split.found[key] - both[key] for key in both}
-    found["images"] -= retried
+    counts = {key: report["found"][key] + split.found[key] - both[key] for key in both}
+    counts["images"] -= retried
     left = report["left_out"]
     return replace(
         split,
-        found=found,
+        found=counts,
         other_classes=split.other_classes + left["boxes_of_other_classes"],
         empty_left_out=split.empty_left_out + left["images_without_boxes"],
         defects=(*known, *(d for d in split.defects if d not in set(known))),

@@ -30,10 +30,10 @@ _AREA_DIGITS = 6
 
 @dataclass(frozen=True)
 class Match:
-    """Which image of the source is which of the split, by place in their tables.
+    """Which image of the source is which of the split, by index in their tables.
 
     Args:
-        old: Place in the source -> place in the split.
+        old: Index in the source -> index in the split.
         new: Places in the source of the images that the split has not, ascending.
     """
 
@@ -45,22 +45,22 @@ def match_images(table: SampleTable, truth: SampleTable) -> Match:
     """Find the images of a source in a finished split, by file name; the id decides between equal
     names.
     """
-    places: dict[str, list[int]] = {}
-    for place, name in enumerate(truth.file_names):
-        places.setdefault(name, []).append(place)
+    rows_of: dict[str, list[int]] = {}
+    for row, name in enumerate(truth.file_names):
+        rows_of.setdefault(name, []).append(row)
     ids = truth.image_ids.tolist()
     old: dict[int, int] = {}
     new: list[int] = []
     for index, (name, number) in enumerate(
         zip(table.file_names, table.image_ids.tolist(), strict=True)
     ):
-        left = places.get(name, [])
+        left = rows_of.get(name, [])
         if not left:
             new.append(index)
             continue
-        place = next((k for k in left if ids[k] == number), left[0])
-        left.remove(place)
-        old[index] = place
+        row = next((k for k in left if ids[k] == number), left[0])
+        left.remove(row)
+        old[index] = row
     return Match(old, new)
 
 
@@ -88,12 +88,12 @@ def compare_rows(
     reader = RowReader(split)
     differing: list[str] = []
     with Progress(f"comparing {split.folder.name}", len(match.old)) as bar:
-        for index, place in match.old.items():
+        for index, kept in match.old.items():
             seen = _Seen()
             row = make_row(task, task.table[index], None, log, changes, seen)
-            what = _difference(row, seen, reader[place], truth[place])
+            what = _difference(row, seen, reader[kept], truth[kept])
             if what:
-                differing.append(f"  {truth.file_names[place]}: {what}")
+                differing.append(f"  {truth.file_names[kept]}: {what}")
             bar.update()
     if differing:
         more = len(differing) - _SHOWN

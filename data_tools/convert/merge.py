@@ -45,8 +45,8 @@ def run_merge(settings: ConvertSettings) -> int:
         DataError: If a part is missing, damaged, or was made from another plan.
     """
     out = Path(settings.merge)
-    found = find_parts(out)
-    if not found:
+    parts = find_parts(out)
+    if not parts:
         if out.is_dir() and any(out.glob("*/manifest.json")):
             print(f"{out}: already one set; nothing to do.")
             return 0
@@ -54,7 +54,7 @@ def run_merge(settings: ConvertSettings) -> int:
             f"{out}: no parts in it: expected {part_folder(out, 1, 2).name} and so "
             f"on. Make them with out={out} parts=N part=1..N."
         )
-    plan = _common_plan(out, found)
+    plan = _common_plan(out, parts)
     with locked_workspace(out) as workspace:
         merging = out / _MERGING
         shutil.rmtree(merging, ignore_errors=True)
@@ -62,13 +62,13 @@ def run_merge(settings: ConvertSettings) -> int:
         for split in plan.splits:
             folder = merging / split.name
             folder.mkdir(parents=True)
-            states = _gather(found, split, plan.digest, folder)
+            states = _gather(parts, split, plan.digest, folder)
             reports.append(assemble_split(plan, split, states, folder, settings.max_skipped))
             sync_all(folder)
         for split in plan.splits:
             _put(merging / split.name, out / split.name)
         sync_path(out)
-        for folder in (*found, merging):
+        for folder in (*parts, merging):
             shutil.rmtree(folder)
         workspace.discard()
     print_summary(out, reports)

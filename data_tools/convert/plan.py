@@ -26,7 +26,7 @@ from data_tools.core.errors import DataError
 from data_tools.core.files import is_plain_name
 from data_tools.core.json_dataclass import build, parse_json, shown
 from data_tools.core.sample import ClassInfo
-from data_tools.shards.writer import MAX_PAGE_BYTES, ROOM_BYTES, page_bytes_for
+from data_tools.shards.writer import HEADROOM_BYTES, MAX_PAGE_BYTES, page_bytes_for
 from data_tools.sources.defect_kinds import KINDS
 from data_tools.sources.defects import Defect, DefectLog
 from data_tools.sources.image_files import digest_of
@@ -35,7 +35,7 @@ from data_tools.sources.table import SampleTable
 
 FORMAT = "ssd-conversion/1"
 IMAGES_PER_SHARD = 2000
-_USUAL_PAGE_BYTES = (1 << 22) - ROOM_BYTES
+_USUAL_PAGE_BYTES = (1 << 22) - HEADROOM_BYTES
 
 
 @dataclass(frozen=True)
@@ -270,7 +270,7 @@ def _page_bytes(
     # it.
     needed = max(largest, 80 * int(rows), total // 2000, min(total // 16, _USUAL_PAGE_BYTES))
     # A picture that fits no page at all is reported as `too_large` when its turn comes.
-    return page_bytes_for(min(needed, MAX_PAGE_BYTES - ROOM_BYTES))
+    return page_bytes_for(min(needed, MAX_PAGE_BYTES - HEADROOM_BYTES))
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

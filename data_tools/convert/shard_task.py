@@ -27,7 +27,7 @@ from data_tools.images.picture_hash import bytes_hash, picture_hash
 from data_tools.shards.manifest import ShardInfo
 from data_tools.shards.schema import row_from_sample
 from data_tools.shards.stored_hashes import BYTES, IDS, PICTURES, pack_hashes, pack_id
-from data_tools.shards.writer import ROOM_BYTES, ShardWriter
+from data_tools.shards.writer import HEADROOM_BYTES, ShardWriter
 from data_tools.sources.box_checks import boxes_fit, fit_boxes
 from data_tools.sources.classes import ClassMap
 from data_tools.sources.defects import Defect, DefectLog, raise_errors
@@ -100,7 +100,8 @@ def convert_shard(task: ShardTask, tick: Tick) -> None:
     except OSError as error:
         raise DataError(
             f"{task.folder / task.name}: cannot be written ({error.strerror or error}). Finished "
-            "shards are kept: make room or pick another `out`, then run the same command again."
+            "shards are kept: free some space or pick another `out`, then run the same command "
+            "again."
         ) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -114,7 +115,7 @@ def _write_rows(task: ShardTask, path: Path, tick: Tick) -> dict[str, Any]:
     hashes: dict[str, list[bytes]] = {kind: [] for kind in _KINDS[task.image.hashes]}
     writer: ShardWriter | None = None
     shard: ShardInfo | None = None
-    told, told_defects = 0, 0
+    reported, reported_defects = 0, 0
     try:
         for index, sample in enumerate(task.table):
             known = labels[offsets[index] : offsets[index + 1]] if fits[index] else None
@@ -124,8 +125,8 @@ def _write_rows(task: ShardTask, path: Path, tick: Tick) -> dict[str, Any]:
                 writer.write([row])
                 _hash(row, hashes)
             if (index + 1) % _TICK_ROWS == 0 or index + 1 == len(task.table):
-                tick(index + 1 - told, len(log.defects) - told_defects)
-                told, told_defects = index + 1, len(log.defects)
+                tick(index + 1 - reported, len(log.defects) - reported_defects)
+                reported, reported_defects = index + 1, len(log.defects)
         shard = writer.close() if writer is not None else None
     finally:
         if writer is not None:
@@ -150,7 +151,7 @@ def _hash(row: dict[str, Any], hashes: dict[str, list[bytes]]) -> None:
 
 
 class Truth(Protocol):
-    """What is told of each sample as it is stored, such as `coco_json.ShardTruth`."""
+    """What is collected of each sample as it is stored, such as `coco_json.ShardTruth`."""
 
     def add(self, sample: Sample, labels: npt.NDArray[np.int32]) -> None:
         """Note a sample: boxes and size in the frame of the stored picture."""
@@ -172,12 +173,12 @@ def make_row(
         labels: (N,) labels where all boxes are known to lie within the declared size, else None.
         log: Where defects go.
         changes: Counts of what was done to images.
-        truth: Is told of the sample as it is stored.
+        truth: Collects the sample as it is stored.
 
     Returns:
         Column name to value, see `row_from_sample`; None if the image is left out.
     """
-    limit = task.page_bytes - ROOM_BYTES - 64 * len(sample.category_ids)
+    limit = task.page_bytes - HEADROOM_BYTES - 64 * len(sample.category_ids)
     prepared = prepare_image(sample, task.image, log, limit)
     if prepared is None:
         return None

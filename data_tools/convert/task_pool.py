@@ -45,12 +45,12 @@ def run_tasks(
         if count == 0:
             return
         if workers == 1 or count == 1:
-            found = defects
+            num_defects = defects
 
             def tick(images: int, more: int) -> None:
-                nonlocal found
-                found += more
-                bar.update(images, defects=found)
+                nonlocal num_defects
+                num_defects += more
+                bar.update(images, defects=num_defects)
 
             for task in tasks:
                 convert_shard(task, tick)
@@ -63,10 +63,10 @@ def _run_in_processes(
 ) -> None:
     # `spawn`: MindSpore does not survive a fork, and this process may have imported it.
     context = multiprocessing.get_context("spawn")
-    images, found = context.Value("q", 0), context.Value("q", defects)
+    images, num_defects = context.Value("q", 0), context.Value("q", defects)
     shown = 0
     pending: set[Future[None]] = set()
-    pool = ProcessPoolExecutor(workers, context, _start_worker, (images, found))
+    pool = ProcessPoolExecutor(workers, context, _start_worker, (images, num_defects))
     try:
         exhausted = False
         while pending or not exhausted:
@@ -80,7 +80,7 @@ def _run_in_processes(
                     pending.add(pool.submit(_work, task))
             finished, pending = wait(pending, _POLL_S, FIRST_COMPLETED)
             now = int(images.value)
-            bar.update(now - shown, defects=int(found.value))
+            bar.update(now - shown, defects=int(num_defects.value))
             shown = now
             for future in finished:
                 future.result()
@@ -95,9 +95,9 @@ def _run_in_processes(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _start_worker(images: Any, found: Any) -> None:
+def _start_worker(images: Any, num_defects: Any) -> None:
     global _counters
-    _counters = (images, found)
+    _counters = (images, num_defects)
     # Ctrl-C goes to the whole group: the parent tells the workers, without a traceback from each.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, daemon=True).start()
@@ -115,13 +115,13 @@ def _die_with_parent() -> None:
 
 def _work(task: ShardTask) -> None:
     assert _counters is not None
-    images, found = _counters
+    images, num_defects = _counters
 
     def tick(done: int, defects: int) -> None:
         with images.get_lock():
             images.value += done
         if defects:
-            with found.get_lock():
-                found.value += defects
+            with num_defects.get_lock():
+                num_defects.value += defects
 
     convert_shard(task, tick)

@@ -231,7 +231,8 @@ def locked_workspace(out: Path) -> Iterator[Workspace]:
     except OSError as error:
         raise DataError(
             f"{error.filename or folder}: {error.strerror or error}. Nothing was published; "
-            "finished shards are kept: mend that or make room, then run the same command again."
+            "finished shards are kept: mend that or free some space, then run the same command "
+            "again."
         ) from error
 
 

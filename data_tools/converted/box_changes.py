@@ -54,8 +54,8 @@ class Change:
 def box_changes(before: Boxes, after: Boxes, renamed: Mapping[str, str]) -> list[Change]:
     """Pair the boxes of one image in two sets and name what differs.
 
-    First those at the same place with the same class, then at the same place, then of the same
-    class by overlap, last any by overlap. A box that moved further is removed and added.
+    First those at the same position with the same class, then at the same position, then of the
+    same class by overlap, last any by overlap. A box that moved further is removed and added.
 
     Args:
         before: The boxes in the first set.
@@ -63,7 +63,7 @@ def box_changes(before: Boxes, after: Boxes, renamed: Mapping[str, str]) -> list
         renamed: Class name of the first set -> of the second, where it has another.
 
     Returns:
-        The changes: those of boxes of the first set by their place, then the added ones.
+        The changes: those of boxes of the first set by their index, then the added ones.
     """
     names = [renamed.get(name, name) for name in before.names]
     same_class = np.array([[a == b for b in after.names] for a in names], bool)
@@ -71,12 +71,12 @@ def box_changes(before: Boxes, after: Boxes, renamed: Mapping[str, str]) -> list
     distance = _distances(before.corners_yxyx_px, after.corners_yxyx_px)
     with np.errstate(invalid="ignore", divide="ignore"):
         overlap = np.nan_to_num(iou(before.corners_yxyx_px, after.corners_yxyx_px))
-    at_place = distance <= SAME_PX
+    same_box = distance <= SAME_PX
     near = overlap >= MOVED_IOU
     pairs: dict[int, int] = {}
     for allowed, score in (
-        (at_place & same_class, -distance),
-        (at_place, -distance),
+        (same_box & same_class, -distance),
+        (same_box, -distance),
         (near & same_class, overlap),
         (near, overlap),
     ):
@@ -88,7 +88,7 @@ def box_changes(before: Boxes, after: Boxes, renamed: Mapping[str, str]) -> list
             changes.append(Change("removed", a, None))
         elif not same_class[a, b]:
             changes.append(Change("class", a, b))
-        elif not at_place[a, b]:
+        elif not same_box[a, b]:
             changes.append(Change("moved", a, b))
         elif tuple(before.flags[a]) != tuple(after.flags[b]):
             changes.append(Change("flags", a, b))
@@ -105,7 +105,7 @@ def _distances(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> npt.ND
 def _pair(
     allowed: npt.NDArray[np.bool_], score: npt.NDArray[np.float64], pairs: dict[int, int]
 ) -> None:
-    """Add pairs, the best score first, of what is not paired yet; ties go to the lower places."""
+    """Add pairs, the best score first, of what is not paired yet; ties go to the lower indices."""
     rows, columns = np.nonzero(allowed)
     used = set(pairs.values())
     for k in np.argsort(-score[rows, columns], kind="stable").tolist():
@@ -137,8 +137,8 @@ def renamed_classes(
     counts: Counter[str] = Counter()
     for ours, theirs in images:
         counts.update(name for name in ours.names if name in gone)
-        at_place = _distances(ours.corners_yxyx_px, theirs.corners_yxyx_px) <= SAME_PX
-        for a, b in zip(*np.nonzero(at_place), strict=True):
+        same_box = _distances(ours.corners_yxyx_px, theirs.corners_yxyx_px) <= SAME_PX
+        for a, b in zip(*np.nonzero(same_box), strict=True):
             votes[ours.names[a], theirs.names[b]] += 1
     renamed: dict[str, str] = {}
     for (old, name), count in sorted(votes.items(), key=lambda entry: (-entry[1], entry[0])):

@@ -57,7 +57,7 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Place:
+class RowRef:
     """Where an image is: the split's name, and the row."""
 
     split: str
@@ -68,9 +68,9 @@ class Place:
 class Pairs:
     """Which image of the first set is which of the second."""
 
-    both: list[tuple[Place, Place]] = field(default_factory=list)
-    removed: list[Place] = field(default_factory=list)
-    added: list[Place] = field(default_factory=list)
+    both: list[tuple[RowRef, RowRef]] = field(default_factory=list)
+    removed: list[RowRef] = field(default_factory=list)
+    added: list[RowRef] = field(default_factory=list)
 
 
 def run_diff(settings: ConvertSettings) -> int:
@@ -140,34 +140,34 @@ def pair_images(before: dict[str, Side], after: dict[str, Side]) -> Pairs:
     bytes.
     """
     pairs = Pairs()
-    left: dict[tuple[str, str], list[Place]] = {}
+    left: dict[tuple[str, str], list[RowRef]] = {}
     for split, side in after.items():
         for row, name in enumerate(side.table.file_names):
-            left.setdefault((split, name), []).append(Place(split, row))
+            left.setdefault((split, name), []).append(RowRef(split, row))
     for split, side in before.items():
         for row, name in enumerate(side.table.file_names):
-            found = left.get((split, name), [])
-            if not found:
-                pairs.removed.append(Place(split, row))
+            candidates = left.get((split, name), [])
+            if not candidates:
+                pairs.removed.append(RowRef(split, row))
                 continue
             number = side.table.image_ids[row]
             ids = after[split].table.image_ids
-            place = next((p for p in found if ids[p.row] == number), found[0])
-            found.remove(place)
-            pairs.both.append((Place(split, row), place))
-    by_bytes: dict[bytes, list[Place]] = {}
-    for places in left.values():
-        for place in places:
-            by_bytes.setdefault(after[place.split].digests[place.row], []).append(place)
+            ref = next((p for p in candidates if ids[p.row] == number), candidates[0])
+            candidates.remove(ref)
+            pairs.both.append((RowRef(split, row), ref))
+    by_bytes: dict[bytes, list[RowRef]] = {}
+    for refs in left.values():
+        for ref in refs:
+            by_bytes.setdefault(after[ref.split].digests[ref.row], []).append(ref)
     gone, pairs.removed = pairs.removed, []
-    for place in gone:
-        same = by_bytes.get(before[place.split].digests[place.row], [])
+    for ref in gone:
+        same = by_bytes.get(before[ref.split].digests[ref.row], [])
         if same:
-            pairs.both.append((place, same.pop(0)))
+            pairs.both.append((ref, same.pop(0)))
         else:
-            pairs.removed.append(place)
+            pairs.removed.append(ref)
     pairs.added = sorted(
-        (place for places in by_bytes.values() for place in places), key=lambda p: (p.split, p.row)
+        (ref for refs in by_bytes.values() for ref in refs), key=lambda p: (p.split, p.row)
     )
     return pairs
 
@@ -178,7 +178,7 @@ def _compare(
     """Return what `diff.json` holds of the comparison, and what the sheet shows."""
     pairs = pair_images(before, after)
 
-    def boxes_of(a: Place, b: Place) -> tuple[Boxes, Boxes]:
+    def boxes_of(a: RowRef, b: RowRef) -> tuple[Boxes, Boxes]:
         ours, theirs = before[a.split], after[b.split]
         height, width = (int(v[a.row]) for v in (ours.table.heights, ours.table.widths))
         return ours.boxes(a.row, height, width), theirs.boxes(b.row, height, width)
@@ -188,14 +188,14 @@ def _compare(
     counts: dict[str, Counter[str]] = {name: Counter() for name in [*before, *after]}
     images: dict[str, list[dict[str, Any]]] = {key: [] for key in ("added", "removed", "moved")}
     changed, sheet = [], []
-    for key, places, sides in (
+    for key, refs, sides in (
         ("removed", pairs.removed, before),
         ("added", pairs.added, after),
     ):
-        for place in places:
-            entry = _image(sides, place)
-            counts[place.split][f"images {key}"] += 1
-            counts[place.split][f"boxes {key} with their images"] += entry["boxes"]
+        for ref in refs:
+            entry = _image(sides, ref)
+            counts[ref.split][f"images {key}"] += 1
+            counts[ref.split][f"boxes {key} with their images"] += entry["boxes"]
             images[key].append(entry)
     for a, b in pairs.both:
         ours, theirs = boxes_of(a, b)
@@ -245,13 +245,13 @@ def _other_labels(
     return {name: [a, b] for name, (a, b) in pairs.items() if b is not None and a != b}
 
 
-def _image(sides: dict[str, Side], place: Place) -> dict[str, Any]:
-    table = sides[place.split].table
+def _image(sides: dict[str, Side], ref: RowRef) -> dict[str, Any]:
+    table = sides[ref.split].table
     return {
-        "split": place.split,
-        "file_name": table.file_names[place.row],
-        "image_id": int(table.image_ids[place.row]),
-        "boxes": int(table.offsets[place.row + 1] - table.offsets[place.row]),
+        "split": ref.split,
+        "file_name": table.file_names[ref.row],
+        "image_id": int(table.image_ids[ref.row]),
+        "boxes": int(table.offsets[ref.row + 1] - table.offsets[ref.row]),
     }
 
 
@@ -260,11 +260,11 @@ def _entry(change: Change, ours: Boxes, theirs: Boxes) -> dict[str, Any]:
     picture.
     """
     entry: dict[str, Any] = {"change": change.kind}
-    for key, boxes, place in (("before", ours, change.before), ("after", theirs, change.after)):
-        if place is not None:
-            box = xywh_from_yxyx(boxes.corners_yxyx_px[place : place + 1])[0].round(6).tolist()
-            crowd, difficult = boxes.flags[place]
-            entry[key] = {"class": boxes.names[place], "bbox": box}
+    for key, boxes, index in (("before", ours, change.before), ("after", theirs, change.after)):
+        if index is not None:
+            box = xywh_from_yxyx(boxes.corners_yxyx_px[index : index + 1])[0].round(6).tolist()
+            crowd, difficult = boxes.flags[index]
+            entry[key] = {"class": boxes.names[index], "bbox": box}
             if change.kind == "flags":
                 entry[key] |= {"iscrowd": int(crowd), "difficult": int(difficult)}
     return entry

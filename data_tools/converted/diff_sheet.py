@@ -66,15 +66,15 @@ def _drawing(
 ) -> Callable[[Image, float], Image]:
     corners, labels, names, dashed = [], [], [], []
     for change in changes:
-        for boxes, place in ((before, change.before), (after, change.after)):
-            if place is None:
+        for boxes, index in ((before, change.before), (after, change.after)):
+            if index is None:
                 continue
             old = boxes is before
-            corners.append(boxes.corners_yxyx_px[place])
+            corners.append(boxes.corners_yxyx_px[index])
             labels.append(_COLOUR_OF[change.kind])
             paired = change.after is not None and change.before is not None
             unnamed = old and paired and change.kind != "class"
-            names.append("" if unnamed else f"{change.kind} {boxes.names[place]}")
+            names.append("" if unnamed else f"{change.kind} {boxes.names[index]}")
             dashed.append(old)
 
     def draw(image: Image, scale: float) -> Image:

@@ -1,6 +1,6 @@
 """`convert.py leaks=[SET_A,SET_B]`: which pictures of one converted set are in another.
 
-Pictures are told apart by the hashes in the manifests (`shards/stored_hashes.py`), so the shards
+Pictures are distinguished by the hashes in the manifests (`shards/stored_hashes.py`), so the shards
 may be elsewhere. What differs between two versions of one set is the business of `diff.py`.
 """
 
@@ -88,11 +88,11 @@ def run_leaks(settings: ConvertSettings) -> int:
             "such as leaks=[DATA/train,DATA/val]."
         )
     make_folder(out, "out")
-    found = [row for side in ours for row in _leaks_of(side, theirs)]
+    leaks = [row for side in ours for row in _leaks_of(side, theirs)]
     with open(out / "leaks.csv", "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
-        writer.writerows([csv_cell(str(row[key])) for key in COLUMNS] for row in found)
+        writer.writerows([csv_cell(str(row[key])) for key in COLUMNS] for row in leaks)
     content = {
         "sets": [
             {
@@ -102,14 +102,14 @@ def run_leaks(settings: ConvertSettings) -> int:
             for folder, sides in zip(settings.leaks, (ours, theirs), strict=True)
         ],
         "compared": BYTES if _without_pictures(ours, theirs) else f"{BYTES}, {NEAR}",
-        "leaks": found,
+        "leaks": leaks,
     }
     write_atomic(out / "leaks.json", json.dumps(content, indent=1) + "\n")
-    _print_table(ours, theirs, found, settings.leaks)
+    _print_table(ours, theirs, leaks, settings.leaks)
     print(f"every picture: {out}/leaks.csv and leaks.json")
-    if found:
+    if leaks:
         print(f"to leave them out of the first set: convert it again with exclude={out}/leaks.csv")
-    return 1 if found else 0
+    return 1 if leaks else 0
 
 
 def _without_pictures(ours: list[Side], theirs: list[Side]) -> bool:
@@ -145,14 +145,14 @@ def _side(folder: Path) -> Side:
         bytes_hashes, pictures = [b for b, _ in hashes], [p for _, p in hashes]
     else:
         numbers = [stored.unpack_id(data) for data in ids]
-    place = {number: k for k, number in enumerate(numbers)}
+    row_of = {number: k for k, number in enumerate(numbers)}
     wanted = table.image_ids.tolist()
-    if len(place) != len(wanted) or not set(wanted) <= set(place):
+    if len(row_of) != len(wanted) or not set(wanted) <= set(row_of):
         raise DataError(
             f"{folder}: annotations.json and the manifest name different images. Copy the set "
             "again."
         )
-    order = [place[number] for number in wanted]
+    order = [row_of[number] for number in wanted]
     return Side(
         folder,
         manifest,
@@ -177,12 +177,12 @@ def _leaks_of(side: Side, theirs: list[Side]) -> list[dict[str, Any]]:
     listed = [part.picture_hashes for part in sides if part.picture_hashes is not None]
     pictures = [h for part in listed for h in part] if len(listed) == len(sides) else None
 
-    def place(index: int) -> tuple[Side, int]:
+    def split_and_row(index: int) -> tuple[Side, int]:
         which = int(np.searchsorted(starts, index, side="right")) - 1
         return sides[which], index - int(starts[which])
 
     def pixels_of(index: int) -> bytes | None:
-        part, row = place(index)
+        part, row = split_and_row(index)
         if part.reader is None:
             return None
         try:
@@ -194,7 +194,10 @@ def _leaks_of(side: Side, theirs: list[Side]) -> list[dict[str, Any]]:
     hashes = [h for part in sides for h in part.bytes_hashes]
     readable = all(part.reader is not None for part in sides)
     copies = find_copies(rank.tolist(), hashes, pictures, pixels_of if readable else None)
-    return [_row(copy, *place(copy.index), *place(copy.original)) for copy in copies.across]
+    return [
+        _row(copy, *split_and_row(copy.index), *split_and_row(copy.original))
+        for copy in copies.across
+    ]
 
 
 def _row(copy: Copy, ours: Side, row: int, theirs: Side, other: int) -> dict[str, Any]:
@@ -221,7 +224,7 @@ def _boxes(side: Side, row: int) -> tuple[Any, list[str]]:
 
 
 def _print_table(
-    ours: list[Side], theirs: list[Side], found: list[dict[str, Any]], names: list[str]
+    ours: list[Side], theirs: list[Side], leaks: list[dict[str, Any]], names: list[str]
 ) -> None:
     compared = "bytes only" if _without_pictures(ours, theirs) else "bytes and pictures"
     print(f"pictures of {names[0]} that are in {names[1]} ({compared} compared)")
@@ -232,7 +235,7 @@ def _print_table(
         for other in theirs:
             rows = [
                 row
-                for row in found
+                for row in leaks
                 if (row["split"], row["same_as_split"])
                 == (side.manifest.split, other.manifest.split)
             ]

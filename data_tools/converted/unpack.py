@@ -72,7 +72,7 @@ def _unpack_split(folder: Path, out: Path, form: str) -> dict[str, int]:
     """Write one split; returns how many boxes have a flag that the format cannot hold."""
     split = open_split(folder.parent, folder.name)
     table = read_annotations(split.annotations_path).table
-    place = {int(number): k for k, number in enumerate(table.image_ids)}
+    row_of = {int(number): k for k, number in enumerate(table.image_ids)}
     reader = RowReader(split)
     labels = {entry.category_id: entry.label - 1 for entry in split.classes}
     writer = WRITERS[form](out, folder.name, split.classes)
@@ -81,9 +81,9 @@ def _unpack_split(folder: Path, out: Path, form: str) -> dict[str, int]:
     with Progress(f"unpacking {folder.name}", len(reader)) as progress:
         for index in range(len(reader)):
             row = reader[index]
-            if row.image_id not in place:
+            if row.image_id not in row_of:
                 raise reader.damaged(index, f"{split.annotations_path.name} has no such image")
-            sample = table[place[row.image_id]]
+            sample = table[row_of[row.image_id]]
             data = row.image.tobytes()
             name = _file_name(sample.file_name, data, row.image_id, used)
             writer.add(Unpacked(name, data, sample, [labels[int(c)] for c in sample.category_ids]))

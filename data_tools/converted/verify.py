@@ -75,18 +75,18 @@ def split_folders(root: Path) -> list[Path]:
     """
     if (root / MANIFEST).is_file():
         return [root]
-    found = sorted(p.parent for p in root.glob(f"*/{MANIFEST}"))
+    folders = sorted(p.parent for p in root.glob(f"*/{MANIFEST}"))
     partial = root.with_name(root.name + ".partial")
-    if not found and partial.exists():
+    if not folders and partial.exists():
         raise DataError(
             f"{root}: no converted set yet; {partial} holds an unfinished one. Run the conversion "
             "again: it goes on where it stopped."
         )
-    if not found and any(root.glob(f"{PART_PREFIX}*")):
+    if not folders and any(root.glob(f"{PART_PREFIX}*")):
         raise DataError(f"{root}: holds parts of a set. Join them: python convert.py merge={root}")
-    if not found:
+    if not folders:
         raise DataError(f"{root}: no converted set: expected <split>/{MANIFEST} in it.")
-    return found
+    return folders
 
 
 def verify_split(folder: Path) -> Iterator[str]:
@@ -142,13 +142,13 @@ def _file_problem(path: Path, digest: str) -> str:
     if not path.is_file():
         return f"{path}: missing"
     try:
-        found = sha256_of_file(path)
+        actual = sha256_of_file(path)
     except OSError as error:
         return f"{path}: cannot be read ({error.strerror or error})"
-    if found == digest:
+    if actual == digest:
         return ""
     return (
-        f"{path}: its sha256 is {found[:16]}..., the manifest says {digest[:16]}...: "
+        f"{path}: its sha256 is {actual[:16]}..., the manifest says {digest[:16]}...: "
         "changed or damaged"
     )
 

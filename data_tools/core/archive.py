@@ -61,7 +61,7 @@ class Entry:
 class Archive:
     """An archive that is open for reading; may be shared by threads.
 
-    A `.tar.gz` is inflated once when it is opened, to find its entries and places to start from.
+    A `.tar.gz` is inflated once when it is opened, to find its entries and points to start from.
 
     Args:
         path: The file, which names it in errors; its ending tells the kind.
@@ -141,11 +141,11 @@ class Archive:
         folder.
         """
         start = f"{folder}/" if folder else self._top
-        found = [name[len(start) :] for name in self.entries if name.startswith(start)]
-        if not found and folder and self._top:
+        inside = [name[len(start) :] for name in self.entries if name.startswith(start)]
+        if not inside and folder and self._top:
             start = f"{self._top}{folder}/"
-            found = [name[len(start) :] for name in self.entries if name.startswith(start)]
-        return found or (None if folder else [])
+            inside = [name[len(start) :] for name in self.entries if name.startswith(start)]
+        return inside or (None if folder else [])
 
     def read(self, entry: Entry) -> bytes:
         """Return the bytes of an entry.

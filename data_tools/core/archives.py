@@ -73,14 +73,14 @@ def names_in(path: str | Path) -> list[str] | None:
     Raises:
         DataError: If the archive cannot be read.
     """
-    place = split_path(path)
-    return None if place is None else _archive(place[0]).names(place[1])
+    entry_path = split_path(path)
+    return None if entry_path is None else _archive(entry_path[0]).names(entry_path[1])
 
 
 def size_of(path: str | Path) -> int | None:
     """Return the size in bytes of a file in an archive; None if the path leads to none."""
-    place = split_path(path)
-    entry = _archive(place[0]).find(place[1]) if place is not None else None
+    entry_path = split_path(path)
+    entry = _archive(entry_path[0]).find(entry_path[1]) if entry_path is not None else None
     return None if entry is None else entry.size
 
 
@@ -130,11 +130,11 @@ def open_file(path: str | Path) -> IO[bytes]:
     try:
         return open(path, "rb", buffering=0)
     except NotADirectoryError:
-        place = split_path(path)
-        entry = _archive(place[0]).find(place[1]) if place is not None else None
-        if place is None or entry is None:
+        entry_path = split_path(path)
+        entry = _archive(entry_path[0]).find(entry_path[1]) if entry_path is not None else None
+        if entry_path is None or entry is None:
             raise FileNotFoundError(2, os.strerror(2), str(path)) from None
-        return _EntryFile(_archive(place[0]).pieces(entry))  # type: ignore[return-value]
+        return _EntryFile(_archive(entry_path[0]).pieces(entry))  # type: ignore[return-value]
 
 
 def read_file(path: str | Path) -> bytes:
@@ -154,10 +154,10 @@ def read_file(path: str | Path) -> bytes:
         with open(path, "rb", buffering=0) as file:
             return file.read()
     except NotADirectoryError:
-        place = split_path(path)
-        if place is None:
+        entry_path = split_path(path)
+        if entry_path is None:
             raise FileNotFoundError(2, os.strerror(2), text) from None
-    return _read(_archive(place[0]), place[1], text)
+    return _read(_archive(entry_path[0]), entry_path[1], text)
 
 
 def _read(archive: Archive, name: str, path: str) -> bytes:

@@ -37,5 +37,5 @@ def children(path: str | Path) -> tuple[list[str], list[str]]:
         folders = {name.partition("/")[0] for name in inside if "/" in name}
         return sorted(folders), sorted(name for name in inside if "/" not in name)
     with os.scandir(path) as entries:
-        found = [(entry.name, entry.is_dir()) for entry in entries]
-    return sorted(n for n, folder in found if folder), sorted(n for n, f in found if not f)
+        listed = [(entry.name, entry.is_dir()) for entry in entries]
+    return sorted(n for n, folder in listed if folder), sorted(n for n, f in listed if not f)

@@ -86,7 +86,7 @@ def neighbours(path: Path, most: int = 5) -> str:
     first ones.
 
     Returns:
-        A sentence with a blank in front; empty if nothing is there to be told.
+        A sentence with a blank in front; empty if nothing is there to be said.
     """
     folder = path.parent
     try:
@@ -150,9 +150,9 @@ def make_folder(folder: Path, setting: str) -> None:
 class EarlyFlush:
     """Flushes a growing file to the disk piece by piece, while its writer goes on.
 
-    The disk then works beside the processor instead of after it, and a large file leaves no long
-    wait for the end. An error of the disk is raised by whichever call comes next: the kernel tells
-    it only once.
+    The disk then works while the processor does instead of after it, and a large file leaves no
+    long wait for the end. An error of the disk is raised by whichever call comes next: the kernel
+    tells it only once.
 
     Args:
         path: The file; must exist.

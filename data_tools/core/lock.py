@@ -2,8 +2,10 @@
 to a run.
 
 What lies in the folder is the business of `convert/workspace.py` and of
-`training/watching/run_folder.py`. (The library filelock keeps no holder's name in a kernel lock; a
-folder that vanishes meanwhile is ours to mind anyway.)
+`training/watching/run_folder.py`. (The library filelock, tried in version 4.3.1, lets the
+holder's name stand in its file, but lets the lock go before `release` could remove the folder, and
+two processes hold it where the folder is removed and made anew. Name, folder and check would be
+ours all the same, so the lock is too.)
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Files that are read at any place: on the disk, or inflated from a gzip file.
+"""Files that are read at any offset: on the disk, or inflated from a gzip file.
 
 What lies in them is the business of `data_tools/core/archive.py`.
 """
@@ -10,15 +10,15 @@ from io import BufferedReader, RawIOBase
 from typing import IO, Any, Protocol
 
 _SPACING = 1 << 20
-"""Bytes between two places where inflating may start, in a gzip file that is not large."""
-_MOST_PLACES = 4096
+"""Bytes between two points where inflating may start, in a gzip file that is not large."""
+_MOST_POINTS = 4096
 """Each takes 32 KiB of memory."""
 _LARGEST_READ = 1 << 30
 """No picture has more; a tar may claim a name of any length."""
 
 
 class Readable(Protocol):
-    """A file of known size that any thread may read at any place."""
+    """A file of known size that any thread may read at any offset."""
 
     size: int
 
@@ -31,7 +31,7 @@ class Readable(Protocol):
         ...
 
     def as_file(self) -> IO[bytes]:
-        """Return it as a file of its own with a place of its own, for what wants one."""
+        """Return it as a file of its own with an offset of its own, for what wants one."""
         ...
 
 
@@ -64,7 +64,7 @@ class DiskFile:
 
 
 class GzipFile:
-    """What a gzip file holds; places to start from are found as it is first read.
+    """What a gzip file holds; points to start from are found as it is first read.
 
     Args:
         file: The gzip file.
@@ -74,7 +74,7 @@ class GzipFile:
     """
 
     def __init__(self, file: Readable) -> None:
-        spacing = max(_SPACING, file.size // _MOST_PLACES)
+        spacing = max(_SPACING, file.size // _MOST_POINTS)
         import indexed_gzip
 
         self._file = indexed_gzip.IndexedGzipFile(
@@ -98,7 +98,7 @@ class _At(RawIOBase):
     """A `Readable` as a raw file that can be sought in."""
 
     def __init__(self, file: Readable) -> None:
-        self._file, self._place = file, 0
+        self._file, self._offset = file, 0
 
     def readable(self) -> bool:
         return True
@@ -107,15 +107,15 @@ class _At(RawIOBase):
         return True
 
     def tell(self) -> int:
-        return self._place
+        return self._offset
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        base = (0, self._place, self._file.size)[whence]
-        self._place = base + offset
-        return self._place
+        base = (0, self._offset, self._file.size)[whence]
+        self._offset = base + offset
+        return self._offset
 
     def readinto(self, buffer: Any) -> int:
-        data = self._file.read_at(self._place, len(buffer))
+        data = self._file.read_at(self._offset, len(buffer))
         buffer[: len(data)] = data
-        self._place += len(data)
+        self._offset += len(data)
         return len(data)

@@ -17,12 +17,12 @@ Image = npt.NDArray[np.uint8]
 Colour = tuple[int, int, int]
 
 AROUND = 245
-"""Grey beside a picture that is narrower than its place."""
+"""Grey beside a picture that is narrower than its cell."""
 
 _GROUND = (255, 255, 255)
 _INK = (30, 30, 30)
 _MOST_LINES = 8
-"""Lines of names under a picture; more would leave no room for the picture itself."""
+"""Lines of names under a picture; more would leave no space for the picture itself."""
 
 _Rectangles = npt.NDArray[np.int64]  # (K, 4) x1, y1, x2, y2
 
@@ -46,14 +46,14 @@ class Captions:
         """Write a caption next to its box where it hides no object and no other caption.
 
         Returns:
-            Whether there was such a place; nothing is written otherwise.
+            Whether there was such a position; nothing is written otherwise.
         """
         text = self._short(text)
-        places = self._places(text, box_yxyx_px)[:_OUTSIDE]
-        free = np.flatnonzero(self._cost(places) == 0)
+        boxes = self._boxes_around(text, box_yxyx_px)[:_OUTSIDE]
+        free = np.flatnonzero(self._cost(boxes) == 0)
         if not len(free):
             return False
-        x1, y1, x2, y2 = self._take(places[free[0]])
+        x1, y1, x2, y2 = self._take(boxes[free[0]])
         cv2.rectangle(self.canvas, (x1, y1), (x2 - 1, y2 - 1), colour, -1)
         put_text(self.canvas, text, x1 + 2, y1, self.size_px, ink_on(colour))
         return True
@@ -63,21 +63,21 @@ class Captions:
         seen.
         """
         text = self._short(text)
-        places = self._places(text, box_yxyx_px)
-        x1, y1, _, _ = self._take(places[int(np.argmin(self._cost(places)))])
+        boxes = self._boxes_around(text, box_yxyx_px)
+        x1, y1, _, _ = self._take(boxes[int(np.argmin(self._cost(boxes)))])
         put_text(self.canvas, text, x1 + 2, y1, self.size_px, colour, seam_bgr=ink_on(colour))
 
     def _short(self, text: str) -> str:
         return shortened(text, self.size_px, self.canvas.shape[1] - 4)
 
-    def _take(self, place: npt.NDArray[np.int64]) -> tuple[int, int, int, int]:
-        self._taken = np.concatenate([self._taken, place[None]])
-        x1, y1, x2, y2 = place.tolist()
+    def _take(self, box: npt.NDArray[np.int64]) -> tuple[int, int, int, int]:
+        self._taken = np.concatenate([self._taken, box[None]])
+        x1, y1, x2, y2 = box.tolist()
         return x1, y1, x2, y2
 
-    def _places(self, text: str, box_yxyx_px: npt.NDArray[np.float64]) -> _Rectangles:
-        """Return (K, 4) places, the best looking first: `_OUTSIDE` around the box, then inside of
-        it.
+    def _boxes_around(self, text: str, box_yxyx_px: npt.NDArray[np.float64]) -> _Rectangles:
+        """Return (K, 4) boxes for a caption, the best looking first: `_OUTSIDE` around the box,
+        then inside of it.
         """
         width, height = text_size(text, self.size_px)
         width += 4
@@ -89,32 +89,32 @@ class Captions:
             *((x, y) for y in (y1 - height - 2, y2 + 2) for x in (x2 + 2, x1 - width - 2)),
             *((x, y) for y in (y1 + 1, y2 - height - 1) for x in (x1 + 1, x2 - width - 1)),
         ]
-        places = np.array([(x, y, x + width, y + height) for x, y in corners])
+        boxes = np.array([(x, y, x + width, y + height) for x, y in corners])
         # A caption that would leave the picture is moved in, sideways or up and down, whichever is
         # needed.
         rows, columns = self.canvas.shape[:2]
-        shift = np.minimum(0, [columns, rows] - places[:, 2:])
-        shift = np.maximum(shift, -places[:, :2])
-        return places + np.tile(shift, 2)
+        shift = np.minimum(0, [columns, rows] - boxes[:, 2:])
+        shift = np.maximum(shift, -boxes[:, :2])
+        return boxes + np.tile(shift, 2)
 
-    def _cost(self, places: _Rectangles) -> npt.NDArray[np.int64]:
-        """(K,) pixels that each place hides, those of other captions counted fourfold, those
+    def _cost(self, boxes: _Rectangles) -> npt.NDArray[np.int64]:
+        """(K,) pixels that each box hides, those of other captions counted fourfold, those
         outside too.
         """
         rows, columns = self.canvas.shape[:2]
         inside = np.array([[0, 0, columns, rows]])
-        size = (places[:, 2:] - places[:, :2]).prod(axis=1)
-        hidden = _overlap(places, self._objects) + 4 * _overlap(places, self._taken)
-        return hidden + 4 * (size - _overlap(places, inside))
+        size = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+        hidden = _overlap(boxes, self._objects) + 4 * _overlap(boxes, self._taken)
+        return hidden + 4 * (size - _overlap(boxes, inside))
 
 
 _OUTSIDE = 16
 
 
-def _overlap(places: _Rectangles, others: _Rectangles) -> npt.NDArray[np.int64]:
-    """(K,) pixels of each of (K, 4) places that lie in the (M, 4) others, summed over these."""
-    low = np.maximum(places[:, None, :2], others[None, :, :2])  # (K, M, 2)
-    high = np.minimum(places[:, None, 2:], others[None, :, 2:])
+def _overlap(boxes: _Rectangles, others: _Rectangles) -> npt.NDArray[np.int64]:
+    """(K,) pixels of each of (K, 4) boxes that lie in the (M, 4) others, summed over these."""
+    low = np.maximum(boxes[:, None, :2], others[None, :, :2])  # (K, M, 2)
+    high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
     return np.maximum(high - low, 0).prod(axis=2).sum(axis=1)
 
 

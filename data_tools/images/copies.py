@@ -31,8 +31,8 @@ class Copy:
     """A picture that is a copy of another.
 
     Args:
-        index: Its place among all pictures.
-        original: The other's place.
+        index: Its index among all pictures.
+        original: The other's index.
         how: `BYTES`, `PIXELS` or `NEAR`.
         bits: In how many of 256 bits the picture hashes differ; 0 where those were not compared.
     """
@@ -101,11 +101,11 @@ def _equal(
     best: list[dict[int, Copy]],
 ) -> None:
     """Note pictures of equal digests in `best`, (within, across), where nothing surer is known."""
-    places: dict[bytes, list[int]] = {}
+    rows_of: dict[bytes, list[int]] = {}
     for index, digest in enumerate(digests):
         if digest is not None:
-            places.setdefault(digest, []).append(index)
-    for group in places.values():
+            rows_of.setdefault(digest, []).append(index)
+    for group in rows_of.values():
         if len(group) < 2:
             continue
         first = {int(rank[k]): k for k in reversed(group)}
@@ -121,7 +121,7 @@ def _equal(
 def _near(
     rank: npt.NDArray[np.int64], hashes: npt.NDArray[np.uint64]
 ) -> tuple[tuple[list[Copy], list[Copy]], list[int]]:
-    """The nearest pictures, and the places of all that may have equal pixels."""
+    """The nearest pictures, and the indices of all that may have equal pixels."""
     # Importing Numba takes a third of a second; most commands need none of this.
     from data_tools.images.near_kernel import nearest
 
@@ -133,8 +133,8 @@ def _near(
             last = min(first + _BLOCK, count)
             nearest(hashes, rank, first, last, within, across, close, _SAME_PIXELS_BITS)
             bar.update(last - first)
-    found = []
+    pairs = []
     for table in (within, across):
         rows = np.flatnonzero(table[:, 0] >= 0).tolist()
-        found.append([Copy(k, int(table[k, 0]), NEAR, int(table[k, 1])) for k in rows])
-    return (found[0], found[1]), np.flatnonzero(close).tolist()
+        pairs.append([Copy(k, int(table[k, 0]), NEAR, int(table[k, 1])) for k in rows])
+    return (pairs[0], pairs[1]), np.flatnonzero(close).tolist()

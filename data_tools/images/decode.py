@@ -1,8 +1,8 @@
 """Encoded image bytes to BGR pixels, fully or at a fraction of the size: the one home of every
 decoder's call.
 
-A format is told by its signature first (`formats.py`), and only those named there reach a decoder.
-Resizing and colours are in `augment/render.py`; which bytes are good enough to store is
+A format is recognised by its signature first (`formats.py`), and only those named there reach a
+decoder. Resizing and colours are in `augment/render.py`; which bytes are good enough to store is
 `convert/prepare_image.py`'s matter.
 """
 
@@ -45,7 +45,7 @@ _FLAGS = {
 
 
 def decode_bgr(
-    encoded: Pixels, reduction: int = 1, room: npt.NDArray[np.uint8] | None = None
+    encoded: Pixels, reduction: int = 1, buffer: npt.NDArray[np.uint8] | None = None
 ) -> Pixels | None:
     """Decode an image as stored, whatever its EXIF orientation says.
 
@@ -56,14 +56,14 @@ def decode_bgr(
     Args:
         encoded: (L,) uint8, the file's bytes.
         reduction: 1, 2, 4 or 8: decode at that fraction of the size, sides rounded up.
-        room: (at least 3 * H * W,) uint8 to decode into, if that works out; the result may be a
+        buffer: (at least 3 * H * W,) uint8 to decode into, if that works out; the result may be a
             view of it. None takes fresh memory.
 
     Returns:
         (H, W, 3) uint8 BGR, or None if these bytes are no whole image.
     """
     if reduction == 1 and _is_jpeg(encoded):
-        pixels = _fast_jpeg(encoded, room)
+        pixels = _fast_jpeg(encoded, buffer)
         if pixels is not None:
             return pixels
     if image_format(encoded[:160].tobytes()) not in OPENCV_FORMATS:
@@ -91,10 +91,10 @@ def _is_jpeg(encoded: Pixels) -> bool:
     return encoded[:3].tobytes() == b"\xff\xd8\xff"
 
 
-def _fast_jpeg(encoded: Pixels, room: npt.NDArray[np.uint8] | None) -> Pixels | None:
+def _fast_jpeg(encoded: Pixels, buffer: npt.NDArray[np.uint8] | None) -> Pixels | None:
     try:
-        pixels: Pixels = simplejpeg.decode_jpeg(encoded, "BGR", buffer=room)
-    except ValueError:  # a warning of the decoder, CMYK, damage, or too little room
+        pixels: Pixels = simplejpeg.decode_jpeg(encoded, "BGR", buffer=buffer)
+    except ValueError:  # a warning of the decoder, CMYK, damage, or too small a buffer
         return None
     return pixels
 
@@ -119,7 +119,7 @@ def decode_file(data: bytes) -> Pixels:
     if name in PILLOW_FORMATS:
         return _with_pillow(data, name)[0]
     if name == "tiff":
-        # OpenCV turns a TIFF upright whatever it is told: turned back, it is as stored.
+        # OpenCV turns a TIFF upright whatever the flags: turned back, it is as stored.
         back = {6: 8, 8: 6}
         orientation = stored_orientation(data)
         return turned(_tiff(data), back.get(orientation, orientation))

@@ -24,7 +24,7 @@ RIGHT: Colour = (178, 114, 0)
 WRONG: Colour = (0, 94, 213)
 MISSED: Colour = (66, 228, 240)
 LEFT_OUT: Colour = (160, 160, 160)
-"""BGR: blue, vermilion, yellow and grey of Okabe and Ito's palette, told apart with any colour
+"""BGR: blue, vermilion, yellow and grey of Okabe and Ito's palette, distinguished with any colour
 vision and, as they differ in brightness, in print."""
 
 
@@ -49,8 +49,8 @@ def draw_boxes(
 ) -> Image:
     """Return a copy of an image with boxes and captions drawn on it.
 
-    A caption stands where it hides no object. Where there is no such place it is written without a
-    ground, so that what lies under it can be seen; or, with a `list_width`, the box gets a number
+    A caption stands where it hides no object. Where there is no such position it is written without
+    a ground, so that what lies under it can be seen; or, with a `list_width`, the box gets a number
     and its name stands in a list that is put under the picture.
 
     Args:
@@ -62,8 +62,8 @@ def draw_boxes(
         dashed: (N,) True draws a broken outline.
         colours: (N,) BGR colours of the boxes.
         keep_clear_yxyx_px: (M, 4) further objects that no caption may hide.
-        list_width: Width in pixels of the list under the picture, for names that find no place on
-            it; 0 for no list. The picture becomes higher by it, and wider if it was narrower.
+        list_width: Width in pixels of the list under the picture, for names that find no free spot
+            on it; 0 for no list. The picture becomes higher by it, and wider if it was narrower.
 
     Returns:
         (H, W, 3) uint8 BGR; larger than the image where there is a list.
@@ -132,5 +132,5 @@ def save_png(path: str | Path, image: Image) -> None:
     except OSError as error:
         raise UserError(
             f"{path}: the picture cannot be written ({error.strerror or error}). Choose another "
-            "place, or make room."
+            "place, or free some space."
         ) from error

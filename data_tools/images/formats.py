@@ -1,5 +1,5 @@
-"""Which picture format some bytes are, told by their signature before any decoder sees them, and
-who may decode it.
+"""Which picture format some bytes are, recognised by their signature before any decoder sees them,
+and who may decode it.
 
 Decoders are called in `decode.py`. Names of files say nothing: a `photo.jpg` may hold anything.
 """

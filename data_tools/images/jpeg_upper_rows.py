@@ -31,7 +31,7 @@ _START_OF_SCAN = 0xDA
 
 
 def decode_upper_rows(
-    encoded: Pixels, rows: int, height: int, room: npt.NDArray[np.uint8] | None = None
+    encoded: Pixels, rows: int, height: int, buffer: npt.NDArray[np.uint8] | None = None
 ) -> Pixels | None:
     """Decode at least the first `rows` rows of a sequential JPEG, bit for bit those of the whole
     image.
@@ -40,7 +40,7 @@ def decode_upper_rows(
         encoded: (L,) uint8, the file's bytes; changed while this runs if they are writable.
         rows: Rows that must be right.
         height: Rows that the whole image should have.
-        room: As for `decode.decode_bgr`.
+        buffer: As for `decode.decode_bgr`.
 
     Returns:
         (rows or more, W, 3) uint8 BGR; None where it is not worth it or not possible: decode it
@@ -49,26 +49,26 @@ def decode_upper_rows(
     # A file that was cut short ends without the end marker: the whole decoder finds and says so.
     if height - rows < _LEAST_SAVED or encoded[-2:].tobytes() != b"\xff\xd9":
         return None
-    place = _height_place(encoded)
-    if place is None or (int(encoded[place]) << 8 | int(encoded[place + 1])) != height:
+    offset = _height_offset(encoded)
+    if offset is None or (int(encoded[offset]) << 8 | int(encoded[offset + 1])) != height:
         return None
-    block = 8 * _vertical_sampling(encoded, place)
+    block = 8 * _vertical_sampling(encoded, offset)
     kept = -(-(rows + _CONTEXT_ROWS) // block) * block  # to the end of a row of blocks
     if height - kept < _LEAST_SAVED:
         return None
     data = encoded if encoded.flags.writeable else encoded.copy()
-    data[place], data[place + 1] = kept >> 8, kept & 255
+    data[offset], data[offset + 1] = kept >> 8, kept & 255
     try:
         # Not strict: the rows left over are a warning to the decoder.
-        pixels: Pixels = simplejpeg.decode_jpeg(data, "BGR", buffer=room, strict=False)
+        pixels: Pixels = simplejpeg.decode_jpeg(data, "BGR", buffer=buffer, strict=False)
     except ValueError:
         return None
     finally:
-        data[place], data[place + 1] = height >> 8, height & 255
+        data[offset], data[offset + 1] = height >> 8, height & 255
     return pixels
 
 
-def _height_place(encoded: Pixels) -> int | None:
+def _height_offset(encoded: Pixels) -> int | None:
     """Where the height's two bytes are, if this is a sequential JPEG."""
     if encoded[:3].tobytes() != b"\xff\xd8\xff":
         return None
@@ -76,21 +76,23 @@ def _height_place(encoded: Pixels) -> int | None:
     head = memoryview(
         head
     )  # its items are plain numbers, which are faster to get at than the array's
-    place, end = 2, len(head) - 9
-    while place < end and head[place] == 0xFF:
-        marker = head[place + 1]
+    offset, end = 2, len(head) - 9
+    while offset < end and head[offset] == 0xFF:
+        marker = head[offset + 1]
         if marker in _SEQUENTIAL:
-            return place + 5
+            return offset + 5
         if marker in _OTHER_FRAMES or marker == _START_OF_SCAN:
             return None
         # A second 0xFF is padding.
-        place += 1 if marker == 0xFF else 2 + (head[place + 2] << 8 | head[place + 3])
+        offset += 1 if marker == 0xFF else 2 + (head[offset + 2] << 8 | head[offset + 3])
     return None
 
 
-def _vertical_sampling(encoded: Pixels, place: int) -> int:
+def _vertical_sampling(encoded: Pixels, offset: int) -> int:
     """Largest vertical sampling factor, 1..4: rows of blocks are 8 times that high."""
     components = int(
-        encoded[place + 4]
+        encoded[offset + 4]
     )  # height, width, number of components, then 3 bytes for each
-    return max(int(factors) & 15 for factors in encoded[place + 6 : place + 5 + 3 * components : 3])
+    return max(
+        int(factors) & 15 for factors in encoded[offset + 6 : offset + 5 + 3 * components : 3]
+    )

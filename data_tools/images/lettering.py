@@ -79,7 +79,7 @@ def _blend(canvas: Image, cover: Image, x: int, top: int, ink_bgr: tuple[int, in
 
 @functools.lru_cache(512)
 def _cover(text: str, size_px: int) -> Image:
-    """(h + 2, w + 2) How much ink each pixel gets, with a pixel of room around."""
+    """(h + 2, w + 2) How much ink each pixel gets, with a margin of a pixel."""
     font = _font_for(text, size_px)
     width, height = text_size(text, size_px)
     mask = PIL.Image.new("L", (width + 2, height + 2))
@@ -159,9 +159,9 @@ def _other_fonts() -> tuple[str, ...]:
 def _find_other_fonts() -> Iterator[str]:
     from matplotlib.font_manager import findSystemFonts
 
-    found = sorted(findSystemFonts())
+    fonts = sorted(findSystemFonts())
     for part in _MANY_ALPHABETS:
-        for path in found:
+        for path in fonts:
             name = Path(path).name.lower().replace("-", "").replace("_", "")
             if part in name and _opens(path):
                 yield path

@@ -1,7 +1,7 @@
 """The search for the nearest picture hash, compiled: every picture is compared with every other.
 
-Plain, because it is fast enough: 118,000 pictures are 7 billion pairs. What the pairs mean is told
-in `copies.py`.
+Plain, because it is fast enough: 118,000 pictures are 7 billion pairs. What the pairs mean is
+decided in `copies.py`.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ PICTURE_SIZE = 32
 """Bytes of a picture hash: 16 x 16 signs."""
 
 MOST_DIFFERENT_BITS = 40
-"""Pictures whose hashes differ in so many of the 256 bits at most are nearly equal.
+"""Pictures whose hashes differ in at most this many of the 256 bits are nearly equal.
 
 Measured on 664 photographs and micrographs and 18 alterations of each (docs/data-format.md): copies
 that were re-encoded, scaled, brightened, blurred or given noise differ by 30 bits at most, 99 of
@@ -87,15 +87,6 @@ def hash_of_pixels(grey: npt.NDArray[np.uint8]) -> bytes:
         return FLAT
     lowest = cv2.dct(small)[:_LOWEST, :_LOWEST].ravel()
     return np.packbits(lowest > np.median(lowest)).tobytes()
-
-
-def different_bits(first: bytes, second: bytes) -> int:
-    """Return in how many bits two picture hashes differ.
-
-    >>> different_bits(bytes([255, 1]), bytes([0, 1]))
-    8
-    """
-    return (int.from_bytes(first, "big") ^ int.from_bytes(second, "big")).bit_count()
 
 
 class HashPool:

@@ -44,7 +44,7 @@ class Layout:
 
 
 def layout(count: int, aspect: float, group: int = 1) -> Layout:
-    """Return the layout with the largest cells with which so many pictures fit on a screen.
+    """Return the layout with the largest cells with which that number of pictures fits on a screen.
 
     Cells are never so small that nothing can be seen on them: very many pictures make a sheet
     higher than a screen.
@@ -86,13 +86,13 @@ def scaled_to_cell(image: Image, cell: Layout, draw: Callable[[Image, float], Im
         draw: From the scaled image and the scale to the drawn one, which may be higher (a list of
             names).
     """
-    room = cell.tile_height
+    height = cell.tile_height
     for _ in range(3):
-        scale = min(room / image.shape[0], cell.tile_width / image.shape[1])
+        scale = min(height / image.shape[0], cell.tile_width / image.shape[1])
         drawn = draw(_resized(image, scale), scale)
         if drawn.shape[0] <= cell.tile_height:
             break
-        room = max(cell.tile_height // 2, room - (drawn.shape[0] - cell.tile_height))
+        height = max(cell.tile_height // 2, height - (drawn.shape[0] - cell.tile_height))
     return drawn
 
 
@@ -160,8 +160,8 @@ def _write_head(
     sheet: Image, title: str, legend: Sequence[tuple[str, tuple[int, int, int]]]
 ) -> None:
     words = [(text_size(word, _CAPTION)[0], word, colour) for word, colour in legend]
-    room = sheet.shape[1] - 2 * _GAP - sum(width + 44 for width, _, _ in words)
-    title = shortened(title, _TITLE, room) if room > 0 else ""
+    width_left = sheet.shape[1] - 2 * _GAP - sum(width + 44 for width, _, _ in words)
+    title = shortened(title, _TITLE, width_left) if width_left > 0 else ""
     put_text(sheet, title, _GAP, 6, _TITLE, _INK)
     x = _GAP + text_size(title, _TITLE)[0] + 24
     for width, word, colour in words:

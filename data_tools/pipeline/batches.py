@@ -84,7 +84,7 @@ class TrainBatch:
 
 
 def target_layout(count: int, encoder: Encoder) -> Layout:
-    """Return the layout of the targets of so many images."""
+    """Return the layout of the targets of a number of images."""
     anchors = encoder.num_anchors
     return {
         "loc_targets": ((count, anchors, 4), "float32"),
@@ -159,8 +159,8 @@ class TrainBatchBuilder:
         before = self.order.occurrences(number).tolist()
         if self._mixes(number):
             truths_seen = [
-                self._mixed(number, place, index, came, arrays, bench, clock)
-                for place, (index, came) in enumerate(zip(indices, before, strict=True))
+                self._mixed(number, slot, index, came, arrays, bench, clock)
+                for slot, (index, came) in enumerate(zip(indices, before, strict=True))
             ]
             counts = [len(truth) for truth in truths_seen]
             self._encode(joined(truths_seen), np.repeat(np.arange(len(counts)), counts), arrays)
@@ -175,10 +175,10 @@ class TrainBatchBuilder:
             arrays["image_ids"][start : start + len(part)] = [row.image_id for row in rows]
             clock.lap("read")
             sizes = [self._size(index, row) for index, row in zip(part, rows, strict=True)]
-            found = [Truth(row.boxes_yxyx_px, row.labels, row.iscrowd) for row in rows]
+            shown = [Truth(row.boxes_yxyx_px, row.labels, row.iscrowd) for row in rows]
             came = before[start : start + len(part)]
-            chosen = self._views(number, part, came, sizes, found)
-            truths += found
+            chosen = self._views(number, part, came, sizes, shown)
+            truths += shown
             views += chosen
             clock.lap("choose")
             images = arrays["images"][start : start + len(part)]
@@ -212,7 +212,7 @@ class TrainBatchBuilder:
     def _mixed(
         self,
         number: int,
-        place: int,
+        slot: int,
         index: int,
         before: int,
         arrays: Arrays,
@@ -231,7 +231,7 @@ class TrainBatchBuilder:
         for k, row_index in enumerate([index, *partners]):
             row = self.rows.read(row_index, bench.arena)
             if k == 0:
-                arrays["image_ids"][place] = row.image_id
+                arrays["image_ids"][slot] = row.image_id
             truth = Truth(row.boxes_yxyx_px, row.labels, row.iscrowd)
             # The image itself draws as it would alone.
             own = rng() if k == 0 else rng(stream=_MIX_STREAM + k)
@@ -239,11 +239,11 @@ class TrainBatchBuilder:
         clock.lap("read")
         try:
             return compose(
-                sources, mix, self.augmentation, cast(Any, arrays["images"][place]),
+                sources, mix, self.augmentation, cast(Any, arrays["images"][slot]),
                 self.settings.scaled_decode, clock.lap, bench.scratch,
             )  # fmt: skip
         except UndecodableSource as error:
-            raise self.rows.damaged([index, *partners][error.place], str(error)) from error
+            raise self.rows.damaged([index, *partners][error.index], str(error)) from error
 
     def _show(
         self,

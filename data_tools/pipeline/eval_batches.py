@@ -70,7 +70,7 @@ class EvalMaker:
         for name, padding in (("images", 0), ("image_ids", -1), ("heights", 0), ("widths", 0)):
             cast(Any, arrays[name]).fill(padding)
         truths = []
-        for place, index in enumerate(self.batches[number].tolist()):
+        for slot, index in enumerate(self.batches[number].tolist()):
             if index < 0:
                 continue
             row = self.rows[index]
@@ -78,11 +78,11 @@ class EvalMaker:
             if image is None:
                 raise self.rows.damaged(index, "its bytes do not decode")
             resized = resize(image, self.image_size)
-            arrays["images"][place] = resized[:, :, ::-1].transpose(2, 0, 1)
-            arrays["image_ids"][place] = row.image_id
-            height, width = arrays["heights"][place], arrays["widths"][place] = image.shape[:2]
+            arrays["images"][slot] = resized[:, :, ::-1].transpose(2, 0, 1)
+            arrays["image_ids"][slot] = row.image_id
+            height, width = arrays["heights"][slot], arrays["widths"][slot] = image.shape[:2]
             truth = Truth(row.boxes_yxyx_px, row.labels, row.iscrowd)
-            truths.append((place, truth, Window(0, 0, height, width)))
+            truths.append((slot, truth, Window(0, 0, height, width)))
         if self.encoder is not None:
             self._encode(self.encoder, truths, arrays)
 
@@ -95,9 +95,9 @@ class EvalMaker:
         labels.fill(-1)
         if not truths:
             return
-        places, boxes, windows = zip(*truths, strict=True)
-        seen, image_of = seen_through(boxes, windows, [False] * len(places))
-        image_of = np.asarray(places, np.intp)[image_of]
+        slots, boxes, windows = zip(*truths, strict=True)
+        seen, image_of = seen_through(boxes, windows, [False] * len(slots))
+        image_of = np.asarray(slots, np.intp)[image_of]
         encoder.encode_batch(
             seen.boxes_yxyx, seen.labels, seen.iscrowd, image_of, loc_targets, labels
         )

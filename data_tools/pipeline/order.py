@@ -1,6 +1,6 @@
 """Which images make up which global step, and each image's own random numbers: pure functions.
 
-Nothing is read here; `pipeline.py` asks this module and reads what it is told.
+Nothing is read here; `pipeline.py` asks this module which rows to read.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from data_tools.core.settings_fields import require
 from data_tools.pipeline.sampler import Weights, drawn_rows, occurrences
 
 _WORD = (1 << 64) - 1
-_ORDER_STREAM = (1 << 32) - 1  # in the place of a sample's index, which is always smaller
+_ORDER_STREAM = (1 << 32) - 1  # in place of a sample's index, which is always smaller
 
 
 def generator(
@@ -49,11 +49,11 @@ def permutation(seed: int, epoch: int, num_images: int) -> npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class EpochRows:
-    """The rows of one epoch, by place.
+    """The rows of one epoch, by position.
 
     Args:
         rows: (n,) int64.
-        before: (n,) int64, how often the row came at earlier places.
+        before: (n,) int64, how often the row came at earlier positions.
     """
 
     rows: npt.NDArray[np.int64]
@@ -64,12 +64,12 @@ class EpochRows:
 class TrainOrder:
     """The images of every global step of a training run, for one rank of `world_size`.
 
-    A global batch is `batch_size * world_size` consecutive places of the epoch's permutation, and
-    rank r takes the r-th part of it: the ranks' batches, joined in the order of the ranks, are the
-    batch of a single device with the same global batch. With `last_batch="drop"` the places beyond
-    the last whole global batch are left out, other images in every epoch; with `"wrap"` a last
-    batch takes them and is filled up from the start of the permutation, so that every image comes
-    at least once.
+    A global batch is `batch_size * world_size` consecutive positions of the epoch's permutation,
+    and rank r takes the r-th part of it: the ranks' batches, joined in the order of the ranks, are
+    the batch of a single device with the same global batch. With `last_batch="drop"` the positions
+    beyond the last whole global batch are left out, other images in every epoch; with `"wrap"` a
+    last batch takes them and is filled up from the start of the permutation, so that every image
+    comes at least once.
 
     Args:
         num_images: Images in the split.
@@ -127,7 +127,7 @@ class TrainOrder:
         """Return the rows of the split that this rank takes at a global step: (batch_size,)
         int64.
         """
-        return self._epoch(self.epoch_of(step)).rows[self._places(step)]
+        return self._epoch(self.epoch_of(step)).rows[self._positions(step)]
 
     def occurrences(self, step: int) -> npt.NDArray[np.int64]:
         """Return for each of `rows(step)` how often it came before in its epoch: (batch_size,)
@@ -136,17 +136,18 @@ class TrainOrder:
         All zeros but where a sampler takes images several times. What `last_batch="wrap"` fills up
         with are the images of the epoch's start over again, as they were.
         """
-        return self._epoch(self.epoch_of(step)).before[self._places(step)]
+        return self._epoch(self.epoch_of(step)).before[self._positions(step)]
 
     def at(self, epoch: int, shares: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
-        """Return the rows at some places of an epoch, given as numbers in 0..1: (k,) to (k,) int64.
+        """Return the rows at some positions of an epoch, given as numbers in 0..1: (k,) to (k,)
+        int64.
 
         Whoever draws the numbers evenly draws rows as often as the epoch has them.
         """
-        places = np.minimum((shares * self.num_images).astype(np.int64), self.num_images - 1)
-        return self._epoch(epoch).rows[places]
+        positions = np.minimum((shares * self.num_images).astype(np.int64), self.num_images - 1)
+        return self._epoch(epoch).rows[positions]
 
-    def _places(self, step: int) -> npt.NDArray[np.int64]:
+    def _positions(self, step: int) -> npt.NDArray[np.int64]:
         first = step % self.steps_per_epoch * self.global_batch + self.rank * self.batch_size
         return np.arange(first, first + self.batch_size) % self.num_images
 

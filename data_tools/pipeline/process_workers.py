@@ -46,10 +46,10 @@ class ProcessWorkers:
     """Processes with a slot of shared memory for every batch that is under way.
 
     Batch k of a run is made by worker k mod W in any free slot, and handed out there: the slot is
-    free again once the caller holds nothing of it. Only when the caller keeps so many that none
-    would be left, a batch is copied. The processes are started fresh, not forked: MindSpore does
-    not survive a fork. They end when this process does, whatever ends it, since their pipe closes
-    then.
+    free again once the caller holds nothing of it. Only when the caller keeps so many of them that
+    none would be left, a batch is copied. The processes are started fresh, not forked: MindSpore
+    does not survive a fork. They end when this process does, whatever ends it, since their pipe
+    closes then.
 
     Args:
         maker: What makes the batches; pickled.
@@ -121,10 +121,10 @@ class ProcessWorkers:
         """Ask for batches while there is a free slot, up to the number to keep ahead."""
         while len(pending) < self._ahead:
             slot = self._slots.free({request.slot for request in pending})
-            place, number = next(waiting, (-1, -1)) if slot is not None else (-1, -1)
-            if slot is None or place < 0:
+            position, number = next(waiting, (-1, -1)) if slot is not None else (-1, -1)
+            if slot is None or position < 0:
                 return
-            request = _Request(place % self._count, number, slot)
+            request = _Request(position % self._count, number, slot)
             pending.append(request)
             try:
                 self._pipes[request.worker].send((number, slot))

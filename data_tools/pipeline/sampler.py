@@ -1,7 +1,7 @@
 """How often each image comes in an epoch: once, or more often where rare classes are in it.
 
-Which place of which step an image takes is `order.py`'s matter; an epoch is always as many images
-as the split has, so steps, schedules and times stay comparable.
+Which position of which step an image takes is `order.py`'s matter; an epoch is always as many
+images as the split has, so steps, schedules and times stay comparable.
 """
 
 from __future__ import annotations
@@ -67,12 +67,12 @@ def drawn_rows(weights: Weights, rng: np.random.Generator) -> npt.NDArray[np.int
     ends = np.cumsum(weights[line])
     ends *= count / ends[-1]
     points = rng.random() + np.arange(count)
-    places = np.minimum(np.searchsorted(ends, points, side="right"), count - 1)
-    return rng.permutation(line[places])
+    drawn = np.minimum(np.searchsorted(ends, points, side="right"), count - 1)
+    return rng.permutation(line[drawn])
 
 
 def occurrences(rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Count for each place of an epoch how often its row came before: (n,) -> (n,).
+    """Count for each position of an epoch how often its row came before: (n,) -> (n,).
 
     >>> occurrences(np.array([4, 7, 4, 4, 7])).tolist()
     [0, 0, 1, 2, 1]

@@ -21,7 +21,7 @@ COLUMNS = ("images", "loc_targets", "labels", "numbers")
 
 
 class SinkSource:
-    """The batches of a range of steps by place, for an engine that asks for them in order.
+    """The batches of a range of steps by index, for an engine that asks for them in order.
 
     Engines ask for the first row more than once, to learn its shape, and a device queue starts over
     after the last; neither may make a batch again. What comes after the last row is zeros: nobody
@@ -43,7 +43,7 @@ class SinkSource:
     ) -> None:
         self._batches = make(start_step, stop_step)
         self._numbers, self._steps = numbers, range(start_step, stop_step)
-        self._place = -1
+        self._index = -1
         self._row: tuple[npt.NDArray[Any], ...] = ()
         self.stage_seconds: deque[npt.NDArray[np.float64]] = deque()
         self.error: BaseException | None = None
@@ -53,10 +53,10 @@ class SinkSource:
     def __len__(self) -> int:
         return len(self._steps)
 
-    def __getitem__(self, place: int) -> tuple[npt.NDArray[Any], ...]:
-        if place == self._place + 1:
-            self._row, self._place = self._next(), int(place)
-        elif place != self._place:
+    def __getitem__(self, index: int) -> tuple[npt.NDArray[Any], ...]:
+        if index == self._index + 1:
+            self._row, self._index = self._next(), int(index)
+        elif index != self._index:
             return tuple(np.zeros_like(array) for array in self._row)
         return self._row
 

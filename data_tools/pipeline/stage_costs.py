@@ -1,5 +1,5 @@
-"""What the stages of the pipeline cost, and how many cores feed a device: numbers and a verdict in
-words.
+"""What the stages of the pipeline cost, and how many cores feed a device: numbers and a conclusion
+in words.
 
 The seconds are measured in `batches.py`; the trainer's log and `benchmarks/pipeline.py` print this.
 """

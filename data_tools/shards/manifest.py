@@ -269,11 +269,11 @@ def _where_else(root: Path, split: str) -> str:
             f"set with dataset.splits.{split} into a new folder; convert.py dataset=NAME --help "
             "shows its keys."
         )
-    found = (
+    listed = (
         "It holds no converted split." if root.is_dir() else f"No such folder.{neighbours(root)}"
     )
     return (
-        f"{found} Convert the data set first: python convert.py dataset=coco2017 dataset.root=DIR "
+        f"{listed} Convert the data set first: python convert.py dataset=coco2017 dataset.root=DIR "
         "out=NEW, then data=NEW."
     )
 

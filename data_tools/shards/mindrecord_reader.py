@@ -69,11 +69,13 @@ class ShardFile:
             raise
         except (KeyError, TypeError, ValueError, sqlite3.Error) as error:
             raise ShardError(str(error)) from error
-        self._places = table[:, :3].copy()  # (rows, 3) int64: page, first byte, byte after the last
+        self._extents = table[
+            :, :3
+        ].copy()  # (rows, 3) int64: page, first byte, byte after the last
         self.scalars = {name: table[:, 3 + i].copy() for i, name in enumerate(scalars)}
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._extents)
 
     def __del__(self) -> None:
         if getattr(self, "_file", -1) >= 0:
@@ -82,17 +84,17 @@ class ShardFile:
 
     def row_bytes(self, index: int) -> int:
         """Bytes that a row's arrays take in the file."""
-        return int(self._places[index, 2] - self._places[index, 1])
+        return int(self._extents[index, 2] - self._extents[index, 1])
 
     def arrays(
-        self, index: int, names: tuple[str, ...], room: npt.NDArray[np.uint8] | None = None
+        self, index: int, names: tuple[str, ...], buffer: npt.NDArray[np.uint8] | None = None
     ) -> dict[str, npt.NDArray[Any]]:
         """Read array columns of a row.
 
         Args:
             index: Row within this file.
             names: The columns wanted.
-            room: (`row_bytes(index)`,) uint8 to read into; a `bytes` column is a view of it. None
+            buffer: (`row_bytes(index)`,) uint8 to read into; a `bytes` column is a view of it. None
                 takes fresh memory.
 
         Returns:
@@ -103,33 +105,33 @@ class ShardFile:
             ShardError: If the row's bytes are not what the index says.
         """
         try:
-            return self._arrays_of(index, names, room)
+            return self._arrays_of(index, names, buffer)
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise error if isinstance(error, ShardError) else ShardError(repr(error)) from error
 
     def _arrays_of(
-        self, index: int, names: tuple[str, ...], room: npt.NDArray[np.uint8] | None
+        self, index: int, names: tuple[str, ...], buffer: npt.NDArray[np.uint8] | None
     ) -> dict[str, npt.NDArray[Any]]:
-        page, start, stop = self._places[index].tolist()
+        page, start, stop = self._extents[index].tolist()
         offset = self._header_size + page * self._page_size + start
-        piece: Any = np.empty(stop - start, np.uint8) if room is None else room
+        piece: Any = np.empty(stop - start, np.uint8) if buffer is None else buffer
         data = memoryview(piece)
         done = os.preadv(self._file, [data], offset)
         if done != stop - start or done < 8:
             raise ShardError(f"the file ends within the row ({done} of {stop - start} bytes)")
         if int.from_bytes(data[:8], "little") != len(data) - 8:
             raise ShardError("the row's length is not the index's")
-        found: dict[str, npt.NDArray[Any]] = {}
-        place = 8
+        columns: dict[str, npt.NDArray[Any]] = {}
+        at = 8
         for name, column in self._arrays.items():
-            size = int.from_bytes(data[place : place + 8], "big")
-            place += 8
-            if place + size > len(data):
+            size = int.from_bytes(data[at : at + 8], "big")
+            at += 8
+            if at + size > len(data):
                 raise ShardError(f"column {name!r} reaches beyond the row")
             if name in names:
-                found[name] = _array(data, place, size, column)
-            place += size
-        return found
+                columns[name] = _array(data, at, size, column)
+            at += size
+        return columns
 
 
 def _read_header(file: int) -> dict[str, Any]:
@@ -162,18 +164,18 @@ def _read_index(path: Path, scalars: tuple[str, ...]) -> npt.NDArray[np.int64]:
     return table[:, 1:]
 
 
-def _array(data: memoryview, place: int, size: int, column: dict[str, Any]) -> npt.NDArray[Any]:
+def _array(data: memoryview, offset: int, size: int, column: dict[str, Any]) -> npt.NDArray[Any]:
     kind = column["type"]
     if kind == "bytes":
-        return np.frombuffer(data, np.uint8, size, place)
+        return np.frombuffer(data, np.uint8, size, offset)
     if kind in _INTEGERS:
         try:
-            values = unpack_integers(data[place : place + size], _INTEGERS[kind])
+            values = unpack_integers(data[offset : offset + size], _INTEGERS[kind])
         except ValueError as error:
             raise ShardError(str(error)) from error
     elif kind in _FLOATS:
         dtype = _FLOATS[kind]
-        values = np.frombuffer(data, dtype, size // dtype.itemsize, place).astype(dtype)
+        values = np.frombuffer(data, dtype, size // dtype.itemsize, offset).astype(dtype)
     else:
         raise ShardError(f"a column of type {kind!r}")
     try:

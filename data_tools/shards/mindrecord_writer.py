@@ -96,17 +96,17 @@ class MindRecordWriter:
             pieces += [len(data).to_bytes(8, "big"), data]
             length += 8 + len(data)
             self._saved += plain - len(data)
-        self._place(8 + length)
+        self._reserve(8 + length)
         start = len(self._raw)
         self._raw += len(raw).to_bytes(8, "little") + raw
         self._write([length.to_bytes(8, "little"), *pieces])
         ends = self._blob_at, self._blob_at + 8 + length
-        place = (start, len(self._raw), self._group, self._blob_page, *ends)
-        self._index.append((len(self._index), 1, *place, *numbers.values()))
+        location = (start, len(self._raw), self._group, self._blob_page, *ends)
+        self._index.append((len(self._index), 1, *location, *numbers.values()))
         self._blob_at = ends[1]
 
     def _write(self, pieces: list[bytes]) -> None:
-        """Write pieces at the present place without copying the large ones together."""
+        """Write pieces at the present offset without copying the large ones together."""
         size = sum(map(len, pieces))
         written = os.writev(self._file.fileno(), pieces)
         if written < size:  # a full disk says so only at the next call
@@ -127,7 +127,7 @@ class MindRecordWriter:
             return pack_integers(value), value.nbytes
         return value.tobytes(), value.nbytes
 
-    def _place(self, size: int) -> None:
+    def _reserve(self, size: int) -> None:
         """Go to a new blob page if the row does not fit the present one."""
         if size > self._page_bytes:
             raise ValueError(f"a row of {size} bytes does not fit a page of {self._page_bytes}")

@@ -101,11 +101,15 @@ class RowReader:
             index: The row in the split.
             memory: Where the encoded image is to lie; None takes fresh memory.
         """
-        shard, place = self._place(index)
+        shard, index_in_shard = self._locate(index)
         file = self._file(shard)
         make = self._published_row if self._published else self._row
         try:
-            row = make(file, place, memory.take(file.row_bytes(place)) if memory else None)
+            row = make(
+                file,
+                index_in_shard,
+                memory.take(file.row_bytes(index_in_shard)) if memory else None,
+            )
         except (ShardError, OSError) as error:
             raise self.damaged(index, f"its row cannot be read: {error}") from error
         info = self._split.manifest.shards[shard]
@@ -119,7 +123,7 @@ class RowReader:
 
     def shard_of(self, index: int) -> Path:
         """Return the data file that row `index` is in."""
-        return self._split.shard_paths[self._place(index)[0]]
+        return self._split.shard_paths[self._locate(index)[0]]
 
     def damaged(self, index: int, what: str) -> DataError:
         """Return the error for a row that cannot be used.
@@ -135,12 +139,12 @@ class RowReader:
 
     def _image_id_of(self, index: int) -> int | str:
         # From the shard's index, so that it is known where the row itself is damaged.
-        shard, place = self._place(index)
+        shard, index_in_shard = self._locate(index)
         try:
             file = self._file(shard)
             if self._published:
-                return published_image_id(file, place)
-            return int(file.scalars["image_id"][place])
+                return published_image_id(file, index_in_shard)
+            return int(file.scalars["image_id"][index_in_shard])
         except (DataError, ShardError, OSError):
             return "of unknown id"
 
@@ -151,7 +155,7 @@ class RowReader:
             f"verify={self._split.folder.parent}, then copy it again or convert again."
         )
 
-    def _place(self, index: int) -> tuple[int, int]:
+    def _locate(self, index: int) -> tuple[int, int]:
         if not 0 <= index < self._starts[-1]:
             raise IndexError(f"row {index} of {self._starts[-1]}")
         if self._mixed:
@@ -183,24 +187,24 @@ class RowReader:
         Raises:
             DataError: If a row cannot be read, or has a label beyond C.
         """
-        found = np.zeros((len(self), num_classes), bool)
+        present = np.zeros((len(self), num_classes), bool)
         names = ("annotation",) if self._published else ("labels", "iscrowd")
         for index in range(len(self)):
-            shard, place = self._place(index)
+            shard, index_in_shard = self._locate(index)
             file = self._file(shard)
             try:
-                columns = file.arrays(place, names)
+                columns = file.arrays(index_in_shard, names)
             except (ShardError, OSError) as error:
                 raise self.damaged(index, f"its row cannot be read: {error}") from error
             if self._published:
                 labels = columns["annotation"][:, 4].astype(np.int64)
             else:
-                count = int(file.scalars["num_boxes"][place])
+                count = int(file.scalars["num_boxes"][index_in_shard])
                 labels = columns["labels"][:count][columns["iscrowd"][:count] == 0].astype(np.int64)
             if len(labels) and not 1 <= labels.min() <= labels.max() <= num_classes:
                 raise self.damaged(index, f"it has labels beyond 1..{num_classes}")
-            found[index, labels - 1] = True
-        return found
+            present[index, labels - 1] = True
+        return present
 
     def _stored_ids(self) -> npt.NDArray[np.int64]:
         parts = [np.zeros(0, np.int64)]
@@ -239,16 +243,16 @@ class RowReader:
         return file
 
     @staticmethod
-    def _row(file: ShardFile, place: int, room: npt.NDArray[np.uint8] | None) -> Row:
-        columns = file.arrays(place, _ARRAYS, room)
-        count = int(file.scalars["num_boxes"][place])
+    def _row(file: ShardFile, index: int, buffer: npt.NDArray[np.uint8] | None) -> Row:
+        columns = file.arrays(index, _ARRAYS, buffer)
+        count = int(file.scalars["num_boxes"][index])
         if any(len(columns[name]) != max(count, 1) for name in _ARRAYS if name != "image"):
             raise ShardError(f"its columns do not hold {count} boxes each")
         return Row(
-            image_id=int(file.scalars["image_id"][place]),
+            image_id=int(file.scalars["image_id"][index]),
             image=columns["image"],
-            height=int(file.scalars["height"][place]),
-            width=int(file.scalars["width"][place]),
+            height=int(file.scalars["height"][index]),
+            width=int(file.scalars["width"][index]),
             boxes_yxyx_px=columns["boxes"][:count],
             labels=columns["labels"][:count],
             iscrowd=columns["iscrowd"][:count].astype(bool),
@@ -256,12 +260,12 @@ class RowReader:
         )
 
     @staticmethod
-    def _published_row(file: ShardFile, place: int, room: npt.NDArray[np.uint8] | None) -> Row:
-        columns = file.arrays(place, ("image", "annotation"), room)
+    def _published_row(file: ShardFile, index: int, buffer: npt.NDArray[np.uint8] | None) -> Row:
+        columns = file.arrays(index, ("image", "annotation"), buffer)
         annotation = columns["annotation"]
         none = np.zeros(len(annotation), bool)
         return Row(
-            image_id=published_image_id(file, place),
+            image_id=published_image_id(file, index),
             image=columns["image"],
             height=0,
             width=0,
@@ -272,11 +276,11 @@ class RowReader:
         )
 
 
-def published_image_id(file: ShardFile, place: int) -> int:
+def published_image_id(file: ShardFile, index: int) -> int:
     """Return the image id of a row of the published tools, which store it as an array of one
     number.
     """
     # Other writers store a plain number.
     if "img_id" in file.scalars:
-        return int(file.scalars["img_id"][place])
-    return int(file.arrays(place, ("img_id",))["img_id"].reshape(-1)[0])
+        return int(file.scalars["img_id"][index])
+    return int(file.arrays(index, ("img_id",))["img_id"].reshape(-1)[0])

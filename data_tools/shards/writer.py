@@ -17,11 +17,11 @@ from data_tools.shards.mindrecord_writer import MindRecordWriter
 from data_tools.shards.schema import COLUMNS, DESCRIPTION
 
 HEADER_BYTES = 1 << 20
-"""MindRecord header: about 256 bytes a page, so room for some 4,000 pages."""
+"""MindRecord header: about 256 bytes a page, enough for some 4,000 pages."""
 
 MIN_PAGE_BYTES = 1 << 20
 MAX_PAGE_BYTES = 1 << 28
-ROOM_BYTES = 65536
+HEADROOM_BYTES = 65536
 """Bytes of a page that are kept free for a row's lengths and boxes."""
 
 
@@ -34,7 +34,7 @@ def page_bytes_for(largest_row: int) -> int:
         DataError: If no page is large enough.
     """
     size = MIN_PAGE_BYTES
-    while size < largest_row + ROOM_BYTES:
+    while size < largest_row + HEADROOM_BYTES:
         size *= 2
     if size > MAX_PAGE_BYTES:
         raise DataError(

@@ -128,7 +128,7 @@ def overlapping_pairs(
     ends = np.searchsorted(image, image, side="right")
     reach = (box[:, 2] - box[:, 0]) * (1 / least - 1) * (1 + 1e-9)
     areas = area(box)
-    left, found = np.arange(len(box)), []
+    left, pairs = np.arange(len(box)), []
     step = 0
     while len(left):
         step += 1
@@ -139,10 +139,10 @@ def overlapping_pairs(
         shared = np.maximum(sides, 0).prod(axis=1)
         overlap = shared / (areas[left] + areas[left + step] - shared)
         close = overlap >= least
-        found.append((order[left[close]], order[left[close] + step], overlap[close]))
-    if not found:
+        pairs.append((order[left[close]], order[left[close] + step], overlap[close]))
+    if not pairs:
         return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)
-    one, other, overlaps = (np.concatenate(part) for part in zip(*found, strict=True))
+    one, other, overlaps = (np.concatenate(part) for part in zip(*pairs, strict=True))
     return np.minimum(one, other), np.maximum(one, other), overlaps
 
 

@@ -64,12 +64,12 @@ class Candidate:
 def split_folders(root: Path) -> dict[str, Path]:
     """Return the folders of a set that has one for each split: split -> folder."""
     names = {name.lower(): root / name for name in children(root)[0]} if is_folder(root) else {}
-    found = {}
+    by_split = {}
     for split, forms in SPLIT_NAMES.items():
         for form in forms:
-            if form in names and split not in found:
-                found[split] = names[form]
-    return found
+            if form in names and split not in by_split:
+                by_split[split] = names[form]
+    return by_split
 
 
 def named_splits(root: Path, splits: dict[str, SplitSettings]) -> dict[str, SplitSettings]:

@@ -19,7 +19,7 @@ def note_classes(classes: ClassMap, sources: Mapping[str, SourceSplit], first: S
     Args:
         classes: The classes that are kept.
         sources: Every split that was read.
-        first: The split whose log is told.
+        first: The split whose log takes the lines.
     """
     file = next(iter(first.digests), "")
     used: set[int] = set()

@@ -49,12 +49,12 @@ def common_categories(splits: Mapping[str, Mapping[int, str]]) -> dict[int, str]
     for split, categories in splits.items():
         for number, name in categories.items():
             other_name, where = together.setdefault(number, (name, split))
-            other_number, place = ids.setdefault(name, (number, split))
+            other_number, other_split = ids.setdefault(name, (number, split))
             if other_name != name or other_number != number:
                 raise DataError(
                     f"the splits disagree about category {number} {name!r} of {split}: "
-                    f"{where} has {number} {other_name!r}, {place} has {other_number} {name!r}. "
-                    "All splits of a set need the same category ids."
+                    f"{where} has {number} {other_name!r}, {other_split} has {other_number} "
+                    f"{name!r}. All splits of a set need the same category ids."
                 )
     return {number: together[number][0] for number in sorted(together)}
 

@@ -1,6 +1,7 @@
 """The entries of a COCO JSON as arrays: the usual ones typed at once, the others field by field.
 
-What the single fields may hold is told in `coco_fields.py`; `coco.py` makes a table of the arrays.
+What the single fields may hold is defined in `coco_fields.py`; `coco.py` makes a table of the
+arrays.
 """
 
 from __future__ import annotations
@@ -109,7 +110,7 @@ class CocoEntries:
         self.log.add("malformed_entry", self.name, f"{list_name}: {missing}: {str(shown)[:160]}")
 
     def _read_categories(self, lists: JsonLists) -> None:
-        found: dict[int, str] = {}
+        names: dict[int, str] = {}
         parent_of: dict[int, Any] = {}
         used = set(self.integers[1::4])
         for raw in lists.entries["categories"]:
@@ -121,9 +122,9 @@ class CocoEntries:
             except (KeyError, TypeError, ValueError, RecursionError) as error:
                 self._malformed("categories", entry, error)
                 continue
-            same_name = [other for other, known in found.items() if known == name]
+            same_name = [other for other, known in names.items() if known == name]
             parent = entry.get("supercategory")
-            if number not in found and same_name:
+            if number not in names and same_name:
                 # Roboflow's root, parent of all, may have the name of its only child.
                 pair = {number: parent, same_name[0]: parent_of[same_name[0]]}
                 root = [k for k in pair if k not in used and pair[k] != name]
@@ -132,19 +133,19 @@ class CocoEntries:
                     self.log.add("unused_class", self.name, detail, action="skip")
                     if root[0] == number:
                         continue
-                    del found[root[0]]
+                    del names[root[0]]
                     same_name = []
-            if found.get(number, name) != name or (number not in found and same_name):
+            if names.get(number, name) != name or (number not in names and same_name):
                 raise DataError(
                     f"{self._path}: category {entry['id']!r} {name!r} collides with another of the "
                     "same id or name. Give each category an id and a name of its own."
                 )
-            found[number], parent_of[number] = name, parent
-        self.categories = found
+            names[number], parent_of[number] = name, parent
+        self.categories = names
         self.parents = frozenset(
             parent
             for number, parent in parent_of.items()
-            if isinstance(parent, str) and parent != found.get(number)
+            if isinstance(parent, str) and parent != names.get(number)
         )
 
     def _read_images(self, lists: JsonLists) -> None:

@@ -183,15 +183,15 @@ def _correct_split(
     added: dict[int, list[tuple[np.ndarray, int]]] = defaultdict(list)
     ids = {c.name: c.category_id for c in classes.classes}
     for entry in entries:
-        found = images.get(entry.image, [])
-        if entry.action == "keep" or not found:
+        rows = images.get(entry.image, [])
+        if entry.action == "keep" or not rows:
             continue
-        if len(found) > 1:
+        if len(rows) > 1:
             raise DataError(
                 f"{path}: line {entry.line}: image {shown(entry.image)} is the name of "
-                f"{len(found)} images of {split.name}. Give it with its folder."
+                f"{len(rows)} images of {split.name}. Give it with its folder."
             )
-        i, k = found[0], -1
+        i, k = rows[0], -1
         if entry.annotation_id is not None:
             k = first_annotation.get(entry.annotation_id, -1)
             if k < 0 or image_of_box[k] != i:

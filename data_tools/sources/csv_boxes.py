@@ -141,33 +141,33 @@ def read_open_images(
             f"{root / split.annotations}: its columns are {','.join(header)[:200]!r}; Open Images' "
             f"boxes have {','.join(_OPEN_IMAGES)}."
         )
-    place = {name: header.index(name) for name in header}
+    column_of = {name: header.index(name) for name in header}
     entries: dict[str, Labelled] = {}
     for line, cells in rows:
         where = f"{split.annotations}:{line}"
         if len(cells) < len(header):
             log.add("malformed_entry", where, f"{len(cells)} columns of {len(header)}")
             continue
-        image = cells[place["ImageID"]].strip()
+        image = cells[column_of["ImageID"]].strip()
         entry = entries.setdefault(image, Labelled(image, where))
-        label = cells[place["LabelName"]].strip()
+        label = cells[column_of["LabelName"]].strip()
         if not label or (names and label not in names):
             log.add("unknown_category", where, f"{label!r} is not in {dataset.names_file}")
             entry.lost += 1
             continue
         try:
-            box = [number(cells[place[k]]) for k in ("YMin", "XMin", "YMax", "XMax")]
+            box = [number(cells[column_of[k]]) for k in ("YMin", "XMin", "YMax", "XMax")]
         except ValueError as error:
             log.add("malformed_box", where, str(error))
             entry.lost += 1
             continue
-        crowd = "IsGroupOf" in place and cells[place["IsGroupOf"]].strip() == "1"
+        crowd = "IsGroupOf" in column_of and cells[column_of["IsGroupOf"]].strip() == "1"
         entry.boxes.append(NamedBox(names.get(label, label), box, crowd))
-    found = list(entries.values())
-    for entry in found:
+    boxes = list(entries.values())
+    for entry in boxes:
         if pictures.find(entry.written, entry.where) not in pictures.files:
             entry.written += ".jpg"
-    return split_of(found, pictures, digests, log, relative=True, whole_folder=whole_folder)
+    return split_of(boxes, pictures, digests, log, relative=True, whole_folder=whole_folder)
 
 
 def _open(

@@ -19,11 +19,11 @@ def darknet_splits(root: Path) -> tuple[str, dict[str, SplitSettings], str] | No
     be followed.
     """
     folders, files = children(root)
-    places = [root / name for name in files]
-    places += [
+    data_files = [root / name for name in files]
+    data_files += [
         root / f / name for f in folders if not is_hidden(f) for name in children(root / f)[1]
     ]
-    for path in (place for place in places if place.suffix == ".data"):
+    for path in (list_path for list_path in data_files if list_path.suffix == ".data"):
         values = {}
         for line in read_text(path).splitlines():
             key, equals, value = line.partition("=")
@@ -33,9 +33,9 @@ def darknet_splits(root: Path) -> tuple[str, dict[str, SplitSettings], str] | No
             continue
         splits = {}
         for name, key in (("train", "train"), ("val", "valid"), ("test", "test")):
-            place = _near(root, path, values[key]) if values.get(key) else None
-            if place is not None:
-                lists = place.relative_to(root).as_posix()
+            list_path = _near(root, path, values[key]) if values.get(key) else None
+            if list_path is not None:
+                lists = list_path.relative_to(root).as_posix()
                 splits[name] = SplitSettings(annotations="", images=".", list=lists)
         names = _near(root, path, values["names"])
         if splits and names is not None:

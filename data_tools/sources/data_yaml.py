@@ -73,30 +73,30 @@ def splits_of(data: DataYaml, root: Path, only: Sequence[str] = ()) -> dict[str,
         value = data.content.get(name) or data.content.get(other)
         if value in (None, "", "null", "~") or (only and name not in only):
             continue
-        places = value if isinstance(value, list) else [value]
-        if not all(isinstance(place, str) and place for place in places):
+        entries = value if isinstance(value, list) else [value]
+        if not all(isinstance(entry, str) and entry for entry in entries):
             raise DataError(
                 f"{data.path}: `{name}:` is {value!r}; expected a folder, a list, or folders."
             )
-        found = [_inside(_resolve(data, place, name), root, data, name) for place in places]
-        splits[name] = _settings(found, root)
+        inside = [_inside(_resolve(data, entry, name), root, data, name) for entry in entries]
+        splits[name] = _settings(inside, root)
     return splits
 
 
-def _resolve(data: DataYaml, place: str, split: str) -> Path:
+def _resolve(data: DataYaml, text: str, split: str) -> Path:
     """Find a path of the file: below `path:`, beside the file, with or without its leading
     `../`.
     """
-    place = place.replace("\\", "/")
+    text = text.replace("\\", "/")
     base = str(data.content.get("path") or "").replace("\\", "/")
     home = data.path.parent
     bases = [home / base, home] if base else [home]
     if base and not Path(base).is_absolute():
         bases.append(home.parent / base)
-    bare = place
+    bare = text
     while bare.startswith(("../", "./")):
         bare = bare.partition("/")[2]
-    tries = [start / form for start in bases for form in dict.fromkeys((place, bare))]
+    tries = [start / form for start in bases for form in dict.fromkeys((text, bare))]
     # Paths of the machine that made the file: what follows the set's folder may be here.
     parts = Path(bare).parts
     tries += [home.joinpath(*parts[k:]) for k in range(1, len(parts))]
@@ -104,7 +104,7 @@ def _resolve(data: DataYaml, place: str, split: str) -> Path:
         if exists(path):
             return path
     raise DataError(
-        f"{data.path}: `{split}: {place}` is not there; looked for "
+        f"{data.path}: `{split}: {text}` is not there; looked for "
         + ", ".join(dict.fromkeys(str(path) for path in tries[:4]))
         + ". Mend the file, or name the folders with dataset.splits."
         + f"{split}.images=... dataset.splits.{split}.annotations=..."
@@ -121,15 +121,15 @@ def _inside(path: Path, root: Path, data: DataYaml, split: str) -> str:
         ) from error
 
 
-def _settings(found: list[str], root: Path) -> SplitSettings:
-    lists = [place for place in found if not is_folder(root / place)]
-    if lists and len(found) == 1:
+def _settings(paths: list[str], root: Path) -> SplitSettings:
+    lists = [entry for entry in paths if not is_folder(root / entry)]
+    if lists and len(paths) == 1:
         return SplitSettings(annotations="", images=".", list=lists[0])
-    if len(found) == 1:
+    if len(paths) == 1:
         # The usual two folders are named as everywhere else; the rest follows from the pictures'
         # paths.
-        return SplitSettings(annotations=labels_for(f"{found[0]}/")[:-1], images=found[0])
-    return SplitSettings(annotations="", images=".", folders=found)
+        return SplitSettings(annotations=labels_for(f"{paths[0]}/")[:-1], images=paths[0])
+    return SplitSettings(annotations="", images=".", folders=paths)
 
 
 def labels_for(image: str) -> str:

@@ -1,6 +1,6 @@
 """Tells what an annotation file is by its name and first bytes: COCO, VOC, CVAT, CSV and so on.
 
-Which layout a whole folder has is told in `data_tools/sources/recognise.py`.
+Which layout a whole folder has is decided in `data_tools/sources/recognise.py`.
 """
 
 from __future__ import annotations

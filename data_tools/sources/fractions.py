@@ -83,8 +83,8 @@ def group_keys(file_names: Sequence[str], pattern: str) -> list[str]:
             "walk_0001.jpg it is "
             r"'dataset.group=^(.*)_\d+'."
         ) from error
-    found = [expression.search(name) for name in file_names]
-    if file_names and not any(found):
+    matches = [expression.search(name) for name in file_names]
+    if file_names and not any(matches):
         raise SettingError(
             f"dataset.group={pattern}: found in none of the {len(file_names)} names, such as "
             f"{file_names[0]}."
@@ -92,7 +92,7 @@ def group_keys(file_names: Sequence[str], pattern: str) -> list[str]:
     # No path begins with a slash: a name on its own is never another image's group.
     return [
         f"/{name}" if match is None else "\0".join(g or "" for g in match.groups()) or match[0]
-        for name, match in zip(file_names, found, strict=True)
+        for name, match in zip(file_names, matches, strict=True)
     ]
 
 

@@ -136,11 +136,11 @@ def require_folder(path: Path, key: str) -> None:
     """
     if path.is_dir() or names_in(path) is not None:
         return
-    found = "it is a file" if path.exists() else "there is nothing"
+    what = "it is a file" if path.exists() else "there is nothing"
     if path.name.lower().endswith((".tar.bz2", ".tar.xz", ".tar.zst", ".7z", ".rar", ".gz")):
-        found = "this kind of archive is not read in place: unpack it, or pack it as .zip or .tar"
+        what = "this kind of archive is not read in place: unpack it, or pack it as .zip or .tar"
     raise DataError(
-        f"{path}: expected a folder, .zip, .tar or .tar.gz ({key}), but {found}. Check "
+        f"{path}: expected a folder, .zip, .tar or .tar.gz ({key}), but {what}. Check "
         f"dataset.root.{_beside(path)} dataset=auto looks by itself."
     )
 
@@ -161,10 +161,10 @@ def require_file(path: Path, key: str) -> None:
 def _beside(path: Path) -> str:
     """What lies next to a path that is not there, for messages."""
     try:
-        found = sorted(p.name for p in path.parent.iterdir())[:8] if path.parent.is_dir() else []
+        names = sorted(p.name for p in path.parent.iterdir())[:8] if path.parent.is_dir() else []
     except OSError:
-        found = []
-    return f" Beside it: {', '.join(found)}." if found else ""
+        names = []
+    return f" Beside it: {', '.join(names)}." if names else ""
 
 
 def numbers_for(names: Sequence[str]) -> list[int]:

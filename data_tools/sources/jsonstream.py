@@ -27,7 +27,7 @@ from data_tools.core.errors import DataError
 
 _CHUNK_BYTES = 1 << 24
 _LARGEST_INSIDE = 1 << 33
-_PLACE = re.compile(r" \(byte (\d+)\)$")
+_OFFSET = re.compile(r" \(byte (\d+)\)$")
 _KEY_ONLY = re.compile(rb'[\s,{]*"(?:[^"\\]|\\.)*"\s*:\s*')
 
 # What Python's json writes and reads though JSON has no such thing, and what as long may stand
@@ -70,7 +70,7 @@ def read_lists(path: Path, wanted: Iterable[str]) -> JsonLists:
 
     Raises:
         DataError: If the file cannot be read, or is not one JSON object with lists under these
-            keys; the first place that is not JSON is named by line, column and byte.
+            keys; the first byte that is not JSON is named by line, column and byte.
     """
     try:
         data = _mapped(path)
@@ -155,8 +155,8 @@ def _find(text: memoryview, wanted: Iterable[str]) -> tuple[_Values, dict[str, l
         values = msgspec.json.decode(text, type=_Values)
         return values, {key: _entries(key, values) for key in wanted}
     except msgspec.DecodeError as error:
-        place = _PLACE.search(str(error))
-        near = bytes(text[max(0, int(place[1]) - 2) : int(place[1]) + 2]) if place else b"NI"
+        match = _OFFSET.search(str(error))
+        near = bytes(text[max(0, int(match[1]) - 2) : int(match[1]) + 2]) if match else b"NI"
         half = "surrogate" in str(error) or "hex escape" in str(error)
         if not (half or b"N" in near or b"I" in near):
             raise
@@ -175,7 +175,7 @@ def _entries(key: str, values: _Values) -> list[msgspec.Raw]:
 
 @contextmanager
 def _stand_ins(text: memoryview) -> Iterator[None]:
-    """Put something as long in the place of each NaN and the like, in the private map, and take it
+    """Put something as long in place of each NaN and the like, in the private map, and take it
     back.
 
     Entries are views of the map: once found, they say again what the file says. Within texts it
@@ -217,17 +217,17 @@ def _address(data: Any) -> int:
 
 
 def _no_json(path: Path, data: Any, start: int, message: str) -> DataError:
-    place = _PLACE.search(message)
-    if place is None:
+    match = _OFFSET.search(message)
+    if match is None:
         what = "the file ends too early (truncated?)"
     else:
-        at = start + int(place[1])
+        at = start + int(match[1])
         line_start = max(start, data.rfind(b"\n", 0, at) + 1)
         line = 1 + sum(chunk.count(b"\n") for chunk in _chunks(data, start, at))
         before = (np.frombuffer(chunk, np.uint8) for chunk in _chunks(data, line_start, at))
         column = 1 + sum(int(((chunk & 0xC0) != 0x80).sum()) for chunk in before)  # characters
         near = bytes(data[at : at + 40]).decode(errors="replace")
-        reason = message[: place.start()].removeprefix("JSON is malformed: ")
+        reason = message[: match.start()].removeprefix("JSON is malformed: ")
         what = f"{reason} at line {line}, column {column} (byte {at}): {near!r}"
     return DataError(f"{path}: not valid JSON: {what}. Mend the file, or copy or export it again.")
 

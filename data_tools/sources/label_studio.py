@@ -113,7 +113,7 @@ def _add(region: Any, entry: Labelled, log: DefectLog) -> None:
     value = region["value"] if isinstance(region.get("value"), dict) else region
     kind = next((k for k in value if k.endswith("labels") and isinstance(value[k], list)), "")
     if not kind:
-        return  # a choice, a text or a relation: nothing that has a place
+        return  # a choice, a text or a relation: nothing that has a position
     try:
         width, height = side(region.get("original_width")), side(region.get("original_height"))
         if not (width and height):

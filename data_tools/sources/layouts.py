@@ -47,22 +47,22 @@ def candidates(root: Path, only: Sequence[str] = ()) -> Iterator[Candidate]:
         yield Candidate("Pascal VOC with lists (ImageSets/Main)", "voc", devkit)
     # What YOLO's files name are lists of pictures and labels, no layouts of their own.
     known = {"voc"} if devkit else {"txt", "kitti"} if yolo else set()
-    places = split_folders(root) or {"": root}
-    found: dict[str, dict[str, SplitSettings]] = {}
+    roots = split_folders(root) or {"": root}
+    layouts: dict[str, dict[str, SplitSettings]] = {}
     whats: dict[str, str] = {}
-    for split, folder in places.items():
+    for split, folder in roots.items():
         for kind, what, settings in _in_folder(root, folder):
-            found.setdefault(kind, {})[split] = settings
+            layouts.setdefault(kind, {})[split] = settings
             whats[kind] = what
     for kind, what, by_split in _files_by_split(root):
-        if kind not in found or "" in found[kind]:
-            found[kind], whats[kind] = by_split, what
-    if places != {"": root}:
+        if kind not in layouts or "" in layouts[kind]:
+            layouts[kind], whats[kind] = by_split, what
+    if roots != {"": root}:
         for kind, what, settings in _in_folder(root, root, deep=False):
-            if kind not in found:
-                found.setdefault(kind, {})[""] = settings
+            if kind not in layouts:
+                layouts.setdefault(kind, {})[""] = settings
                 whats[kind] = what
-    for kind, splits in found.items():
+    for kind, splits in layouts.items():
         if kind not in known:
             yield Candidate(whats[kind], kind, named_splits(root, splits), _names_file(root, kind))
 
@@ -76,8 +76,8 @@ def _in_folder(
         return path.relative_to(root).as_posix()
 
     def pictures() -> str:
-        found = next((name for name in _IMAGE_FOLDERS if name in inner), "")
-        return relative(folder / found) if found else relative(folder)
+        image_folder = next((name for name in _IMAGE_FOLDERS if name in inner), "")
+        return relative(folder / image_folder) if image_folder else relative(folder)
 
     inner, files = children(folder)
     for path in (folder / name for name in files if not name.startswith(".")):
@@ -89,22 +89,22 @@ def _in_folder(
     if not deep:
         return
     others = set(split_folders(folder).values())
-    places: dict[str, list[Path]] = {}
+    paths_of: dict[str, list[Path]] = {}
     below = [folder / name for name in inner if not is_hidden(name)]
-    for place in [folder, *(p for p in below if p not in others)]:
-        names = children(place)[1]
+    for start in [folder, *(p for p in below if p not in others)]:
+        names = children(start)[1]
         for suffix in (".xml", ".json", ".txt"):
             first = next((n for n in names if n.lower().endswith(suffix) and n[0] != "."), "")
-            kind = kind_of_file(place / first) if first else ""
+            kind = kind_of_file(start / first) if first else ""
             if kind in ("voc", "labelme", "kitti"):
-                places.setdefault(kind, []).append(place)
-    for kind, found in places.items():
+                paths_of.setdefault(kind, []).append(start)
+    for kind, paths in paths_of.items():
         # Readers go into subfolders: files in several of them are read from the folder above.
-        place = found[0] if len(found) == 1 else folder
-        beside = any(name.lower().endswith(IMAGE_SUFFIXES) for name in children(place)[1])
-        images = relative(place) if beside else pictures()
-        words = f"{WORDS[kind]} ({relative(place)}/)"
-        yield kind, words, SplitSettings(relative(place), images)
+        start = paths[0] if len(paths) == 1 else folder
+        beside = any(name.lower().endswith(IMAGE_SUFFIXES) for name in children(start)[1])
+        images = relative(start) if beside else pictures()
+        words = f"{WORDS[kind]} ({relative(start)}/)"
+        yield kind, words, SplitSettings(relative(start), images)
 
 
 def _names_file(root: Path, kind: str) -> str:
@@ -137,11 +137,11 @@ def _files_by_split(root: Path) -> Iterator[tuple[str, str, dict[str, SplitSetti
     """
     folders, files = children(root)
     zips = {name.lower(): name for name in files if name.lower().endswith(".zip")}
-    places = [root / name for name in ("annotations", "labels") if name in folders]
-    places += [root / name for low, name in zips.items() if re.match("(annot|label)", low)]
-    places += [p / "annotations" for p in places if is_folder(p / "annotations")]
-    found: dict[str, dict[str, SplitSettings]] = {}
-    for folder in (root, *places):
+    label_folders = [root / name for name in ("annotations", "labels") if name in folders]
+    label_folders += [root / name for low, name in zips.items() if re.match("(annot|label)", low)]
+    label_folders += [p / "annotations" for p in label_folders if is_folder(p / "annotations")]
+    layouts: dict[str, dict[str, SplitSettings]] = {}
+    for folder in (root, *label_folders):
         for name in children(folder)[1]:
             path = folder / name
             words = re.split(r"[^a-z0-9]+", path.stem.lower())
@@ -152,7 +152,7 @@ def _files_by_split(root: Path) -> Iterator[tuple[str, str, dict[str, SplitSetti
             if kind not in _ONE_FILE:
                 continue
             for split in splits:
-                if split in found.get(kind, {}):
+                if split in layouts.get(kind, {}):
                     continue
                 forms = SPLIT_NAMES[split]
                 # `train2017` of `instances_train2017` rather than `train`.
@@ -161,8 +161,8 @@ def _files_by_split(root: Path) -> Iterator[tuple[str, str, dict[str, SplitSetti
                 homes += [root / zips[f"{f}.zip"] for f in forms if f"{f}.zip" in zips]
                 homes += [*(root / name for name in _IMAGE_FOLDERS), root]
                 images = next(home for home in homes if is_folder(home)) if kind != "txt" else root
-                found.setdefault(kind, {})[split] = SplitSettings(
+                layouts.setdefault(kind, {})[split] = SplitSettings(
                     path.relative_to(root).as_posix(), images.relative_to(root).as_posix()
                 )
-    for kind, by_split in found.items():
+    for kind, by_split in layouts.items():
         yield kind, f"{WORDS[kind]} with a file for each split", by_split

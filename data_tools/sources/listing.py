@@ -41,17 +41,17 @@ def list_files(
         log: Where hidden files go; None leaves them out without a line.
         shown: The folder as the settings have it, for the lines.
     """
-    found = []
+    paths = []
     hidden: Counter[str] = Counter()
     walk: Iterable[tuple[Path, list[str]]]
     inside = names_in(folder)
     if inside is not None:
-        # In an archive there are no links; a folder for each place, as a walk has them.
-        places: dict[str, list[str]] = {}
+        # In an archive there are no links; a folder for each parent, as a walk has them.
+        files_of: dict[str, list[str]] = {}
         for name in inside:
-            place, _, last = name.rpartition("/")
-            places.setdefault(place, []).append(last)
-        walk = [(Path(place), files) for place, files in places.items()]
+            parent, _, last = name.rpartition("/")
+            files_of.setdefault(parent, []).append(last)
+        walk = [(Path(parent), files) for parent, files in files_of.items()]
     else:
         walk = _walk(folder)
     for base, files in walk:
@@ -64,12 +64,12 @@ def list_files(
             elif name.startswith("."):  # ._a.jpg is what macOS knows of a.jpg
                 hidden[(base / name).as_posix()] += 1
             else:
-                found.append((base / name).as_posix())
+                paths.append((base / name).as_posix())
     if log is not None:
-        for place, count in sorted(hidden.items()):
-            where = place.encode(errors="backslashreplace").decode()
+        for parent, count in sorted(hidden.items()):
+            where = parent.encode(errors="backslashreplace").decode()
             log.add("hidden_files", f"{shown}/{where}".lstrip("/"), f"files: {count}")
-    return sorted(found)
+    return sorted(paths)
 
 
 def _walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
@@ -95,6 +95,6 @@ def list_images(
     """
     names = list_files(folder, IMAGE_SUFFIXES, log, shown)
     if folders:
-        starts = tuple(f"{place.strip('/')}/" for place in folders)
+        starts = tuple(f"{start.strip('/')}/" for start in folders)
         names = [name for name in names if name.startswith(starts)]
     return names

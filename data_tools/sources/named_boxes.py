@@ -86,11 +86,11 @@ class Pictures:
         bases = [form.replace("\\", "/").rsplit("/", 1)[-1] for form in forms]
         uploads = [base[9:] for base in bases if base[8:9] == "-" and _is_hex(base[:8])]
         for form in (*forms, *bases, *uploads):
-            found = self._names.find(form) if form.strip() else []
-            if len(found) == 1:
-                return found[0]
-            if found:
-                detail = f"{written!r} fits {' and '.join(found[:3])}"
+            matches = self._names.find(form) if form.strip() else []
+            if len(matches) == 1:
+                return matches[0]
+            if matches:
+                detail = f"{written!r} fits {' and '.join(matches[:3])}"
                 self._log.add("ambiguous_image", where, detail)
                 return None
         safe = safe_name(forms[-1]) or safe_name(bases[-1])
@@ -136,12 +136,12 @@ def split_of(
             claims.setdefault(file, []).append(entry)
     categories: dict[str, int] = {}
     files = []
-    for file, found in sorted(claims.items()):
-        if len(found) > 1:
-            places = " and ".join(entry.where for entry in found[:3])
-            log.add("ambiguous_image", found[0].where, f"{places} all claim {file}")
+    for file, claimed in sorted(claims.items()):
+        if len(claimed) > 1:
+            where = " and ".join(entry.where for entry in claimed[:3])
+            log.add("ambiguous_image", claimed[0].where, f"{where} all claim {file}")
             continue
-        (entry,) = found
+        (entry,) = claimed
         if entry.lost and not entry.boxes:
             detail = f"all {entry.lost} boxes of {file} were left out"
             if log.add("lost_all_boxes", entry.where, detail) != "keep":

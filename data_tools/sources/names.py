@@ -63,6 +63,6 @@ def names_in(content: Mapping[str, Any], path: Path, key: str) -> list[str]:
         raise DataError(f"{path}: expected `names:` with the class names. {advice}")
     for number, entry in enumerate(entries):
         if not isinstance(entry, str) or not entry.strip():
-            found = "empty" if isinstance(entry, str) else "a list or a mapping"
-            raise DataError(f"{path}: `names:` number {number} is {found}, no text. {advice}")
+            what = "empty" if isinstance(entry, str) else "a list or a mapping"
+            raise DataError(f"{path}: `names:` number {number} is {what}, no text. {advice}")
     return entries

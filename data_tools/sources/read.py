@@ -198,32 +198,32 @@ def _listed(source: SourceSplit, root: Path, split: SplitSettings, name: str) ->
     wanted = [line for line in wanted if line]
     table = source.table
     pictures = PictureNames(table.file_names)
-    found = {line: pictures.find(line) for line in wanted}
-    if wanted and not any(found.values()):
+    files_of = {line: pictures.find(line) for line in wanted}
+    if wanted and not any(files_of.values()):
         by_id = {str(number): k for k, number in enumerate(table.image_ids.tolist())}
         if all(line in by_id for line in wanted):
             return table.take(sorted(by_id[line] for line in wanted))
-    unused = sorted(line for line, files in found.items() if not files)
+    unused = sorted(line for line, files in files_of.items() if not files)
     if unused:
         raise DataError(
             f"{path} ({key}): {len(unused)} of its {len(wanted)} names are no image of the set, "
             f"for instance {', '.join(unused[:5])}. A line is a file's name, with or without "
             "folder and ending; or every line is an image's id."
         )
-    for line, files in found.items():
+    for line, files in files_of.items():
         if len(files) > 1:
             raise DataError(
                 f"{path} ({key}): {line!r} fits {' and '.join(files[:3])}. Write folder and ending "
                 "as well."
             )
-    chosen = {files[0] for files in found.values()}
+    chosen = {files[0] for files in files_of.values()}
     return table.take([k for k, file in enumerate(table.file_names) if file in chosen])
 
 
 def _number_by_name(sources: dict[str, SourceSplit], first: list[str]) -> None:
     """Give classes that have no number in the source one that is the same in every split."""
-    found = {name for source in sources.values() for name in source.categories.values()}
-    numbers = {name: k for k, name in enumerate([*first, *sorted(found - set(first))], 1)}
+    known = {name for source in sources.values() for name in source.categories.values()}
+    numbers = {name: k for k, name in enumerate([*first, *sorted(known - set(first))], 1)}
     for key, source in sources.items():
         renumbered = {old: numbers[name] for old, name in source.categories.items()}
         ids = np.array([renumbered[int(c)] for c in source.table.category_ids], np.int64)
@@ -253,9 +253,9 @@ def _without_lost(
     lost = had_boxes | np.isin(table.image_ids, np.array(sorted(lost_before), np.int64))
     lost &= np.diff(table.offsets) == 0
     for k in np.flatnonzero(lost):
-        place = file or table.file_names[k]
+        where = file or table.file_names[k]
         detail = f"every box of {table.file_names[k]} was left out"
-        action = log.add("lost_all_boxes", place, detail, image_id=int(table.image_ids[k]))
+        action = log.add("lost_all_boxes", where, detail, image_id=int(table.image_ids[k]))
         lost[k] = action != "keep"
     return table.take(np.flatnonzero(~lost)) if lost.any() else table
 
@@ -272,7 +272,7 @@ def _finish(
     images, boxes = (
         round(n * (1.0 if share is None else share)) for n in count_left_out(log.defects)
     )
-    found = {"images": len(table) + images, "boxes": len(table.category_ids) + boxes}
+    counts = {"images": len(table) + images, "boxes": len(table.category_ids) + boxes}
     file = next(iter(source.digests)) if dataset.kind == "coco" else ""
     had_boxes = np.diff(table.offsets) > 0
     table = check_table(table, source.categories, file, log)
@@ -287,7 +287,7 @@ def _finish(
         table=table,
         defects=tuple(log.defects),
         digests=source.digests,
-        found=found,
+        found=counts,
         other_classes=int((~kept).sum()),
         empty_left_out=count - len(table),
     )

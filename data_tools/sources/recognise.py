@@ -50,15 +50,15 @@ def recognised(dataset: DatasetSettings) -> tuple[DatasetSettings, str]:
     require(bool(dataset.root), "dataset.root", dataset.root, "the folder of the raw data set")
     root = Path(dataset.root).expanduser()
     require_folder(root, f"dataset.root={dataset.root}")
-    found = _candidates(root, dataset)
-    if not found:
-        root, found = _below(root, dataset)
-    if not found:
+    layouts = _candidates(root, dataset)
+    if not layouts:
+        root, layouts = _below(root, dataset)
+    if not layouts:
         raise _unknown(root, dataset)
-    if len(found) > 1:
-        lines = "\n".join(f"  {c.what}:\n    {c.command(root)}" for c in found)
+    if len(layouts) > 1:
+        lines = "\n".join(f"  {c.what}:\n    {c.command(root)}" for c in layouts)
         raise DataError(f"{root}: several layouts fit. Choose one:\n{lines}")
-    one = _whole_if_few(root, found[0])
+    one = _whole_if_few(root, layouts[0])
     names = list(one.splits)
     unknown = [name for name in dataset.only if name not in names]
     if unknown:
@@ -81,12 +81,12 @@ def recognised(dataset: DatasetSettings) -> tuple[DatasetSettings, str]:
 
 
 def _candidates(root: Path, dataset: DatasetSettings) -> list[Candidate]:
-    found = list(candidates(root, dataset.only))
+    layouts = list(candidates(root, dataset.only))
     if dataset.kind == "darknet":
-        return [c for c in found if c.tool == "darknet"]
+        return [c for c in layouts if c.tool == "darknet"]
     if dataset.kind == "roboflow":
-        return [c for c in found if c.kind in ("coco", "yolo", "voc", "csv")]
-    return found
+        return [c for c in layouts if c.kind in ("coco", "yolo", "voc", "csv")]
+    return layouts
 
 
 def _below(root: Path, dataset: DatasetSettings) -> tuple[Path, list[Candidate]]:
@@ -99,10 +99,10 @@ def _below(root: Path, dataset: DatasetSettings) -> tuple[Path, list[Candidate]]
     folders = [root]
     for _ in range(_DEEPEST):
         folders = [
-            place / name for place in folders for name in children(place)[0] if not is_hidden(name)
+            start / name for start in folders for name in children(start)[0] if not is_hidden(name)
         ][:100]
-        sets = {place: _candidates(place, dataset) for place in folders}
-        sets = {place: found for place, found in sets.items() if found}
+        sets = {start: _candidates(start, dataset) for start in folders}
+        sets = {start: layouts for start, layouts in sets.items() if layouts}
         if len(sets) == 1:
             return next(iter(sets.items()))
         if sets:
@@ -111,8 +111,8 @@ def _below(root: Path, dataset: DatasetSettings) -> tuple[Path, list[Candidate]]
                 for p in sets
             ]
             lines = "\n".join(
-                f"  {' or '.join(c.what for c in found)}:\n    {command}"
-                for found, command in zip(sets.values(), commands, strict=True)
+                f"  {' or '.join(c.what for c in layouts)}:\n    {command}"
+                for layouts, command in zip(sets.values(), commands, strict=True)
             )
             raise DataError(
                 f"{root}: {len(sets)} data sets lie in its folders. Convert each by itself:\n"
@@ -124,7 +124,7 @@ def _below(root: Path, dataset: DatasetSettings) -> tuple[Path, list[Candidate]]
 def _unknown(root: Path, dataset: DatasetSettings) -> DataError:
     folders, files = children(root)
     listed = ", ".join([*(f"{name}/" for name in folders), *files][:12]) or "nothing"
-    place = shlex.quote(str(root))
+    quoted = shlex.quote(str(root))
     by_class = _class_folders(root, folders)
     if len(by_class) > 1 and not any(name.lower().endswith(_LABELS) for name in files):
         return DataError(
@@ -136,10 +136,10 @@ def _unknown(root: Path, dataset: DatasetSettings) -> DataError:
     if tool:
         return DataError(
             f"{root}: nothing that {tool} exports ({marks}). It holds {listed}. dataset=auto looks "
-            f"for every layout: python convert.py dataset=auto dataset.root={place} out=OUT"
+            f"for every layout: python convert.py dataset=auto dataset.root={quoted} out=OUT"
         )
     lines = "\n".join(
-        f"    python convert.py dataset={kind} dataset.root={place} {words} out=OUT"
+        f"    python convert.py dataset={kind} dataset.root={quoted} {words} out=OUT"
         for kind, words in (
             ("coco", "dataset.splits.train.annotations=FILE.json dataset.splits.train.images=."),
             ("yolo", "dataset.names_file=data.yaml"),
@@ -161,12 +161,12 @@ def _class_folders(root: Path, folders: list[str]) -> list[str]:
         if is_hidden(name):
             continue
         deeper, files = children(root / name)
-        for place in [root / name, *(root / name / inner for inner in deeper)]:
-            below = files if place == root / name else children(place)[1]
+        for start in [root / name, *(root / name / inner for inner in deeper)]:
+            below = files if start == root / name else children(start)[1]
             if any(f.lower().endswith(_LABELS) for f in below):
                 return []
             if any(f.lower().endswith(IMAGE_SUFFIXES) for f in below):
-                classes.append(place.relative_to(root).as_posix())
+                classes.append(start.relative_to(root).as_posix())
     return classes
 
 

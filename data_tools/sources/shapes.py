@@ -121,8 +121,8 @@ def draw_scene(
         max_side: Largest image side in pixels.
 
     Returns:
-        The BGR image (H, W, 3) uint8; the shapes that can be told (at least 45 % visible); their
-        visible pixels; and the crowd as (class index, yxyx box, pixels), or None.
+        The BGR image (H, W, 3) uint8; the shapes that can be recognised (at least 45 % visible);
+        their visible pixels; and the crowd as (class index, yxyx box, pixels), or None.
     """
     height, width = (int(v) for v in rng.integers(min_side, max_side + 1, 2))
     image = _background(rng, height, width)
@@ -139,7 +139,7 @@ def draw_scene(
         # Log-uniform sizes: as many small objects as large ones.
         size = side * float(np.exp(rng.uniform(np.log(0.11), np.log(0.65))))
         centre = rng.uniform([size / 2, size / 2], [width - size / 2, height - size / 2])
-        shape = _place(rng, int(rng.integers(len(CLASS_NAMES))), centre, size)
+        shape = _free_box(rng, int(rng.integers(len(CLASS_NAMES))), centre, size)
         mask = np.zeros((height, width), np.uint8)
         _fill(mask, shape.polygons, 1)
         before = np.bincount(owner[owner >= 0], minlength=len(shapes))
@@ -184,14 +184,14 @@ def _draw_crowd(rng: np.random.Generator, image: npt.NDArray[np.uint8]) -> tuple
     size = min(height, width) * 0.06
     for _ in range(18):
         centre = corner + rng.uniform(size / 2, patch - size / 2)
-        shape = _place(rng, kind, centre, size)
+        shape = _free_box(rng, kind, centre, size)
         _fill(image, shape.polygons, shape.colour)
         _fill(mask, shape.polygons, 1)
     box = np.array([corner[1], corner[0], corner[1] + patch[1], corner[0] + patch[0]])
     return kind, box, int(mask.sum())
 
 
-def _place(rng: np.random.Generator, kind: int, centre: Array, size: float) -> _Shape:
+def _free_box(rng: np.random.Generator, kind: int, centre: Array, size: float) -> _Shape:
     """Put a shape of a class at `centre` (x, y) so that it fits a square of `size` pixels."""
     angle = rng.uniform(-0.25, 0.25)
     stretch = np.array([1.0, rng.uniform(0.7, 1.0)])[:: 1 if rng.random() < 0.5 else -1]

@@ -90,10 +90,10 @@ def read_txt(
         names = [f"class_{k + dataset.first_class}" for k in range(highest)]
     lines.sort(key=lambda entry: entry[0])
     files = []
-    for name, found in lines:
-        corners = np.array([box[0] for box in found], np.float64).reshape(-1, 4)
+    for name, words in lines:
+        corners = np.array([box[0] for box in words], np.float64).reshape(-1, 4)
         edges = corners_from(corners, dataset.box_order, dataset.box_origin)
-        files.append(LabelledFile(name, edges, [box[1] for box in found]))
+        files.append(LabelledFile(name, edges, [box[1] for box in words]))
     digest = hashlib.sha256(text.encode()).hexdigest()
     categories = dict(enumerate(names, 1))
     return SourceSplit(table_of_files(folder, files), categories, log, {split.annotations: digest})
@@ -112,8 +112,8 @@ def split_line(line: str) -> tuple[str, list[str]]:
         # The class's name holds blanks: a box goes on until the next one begins.
         starts = [match.start(1) for match in _NAMED_BOX.finditer(line)]
         ends = [*starts[1:], len(line)]
-        found = [line[a:b].strip() for a, b in zip(starts, ends, strict=True)]
-        return line[: starts[0]].strip(), found
+        tokens = [line[a:b].strip() for a, b in zip(starts, ends, strict=True)]
+        return line[: starts[0]].strip(), tokens
     words = line.split()
     count = len(words)
     while count > 1 and _looks_like_box(words[count - 1]):

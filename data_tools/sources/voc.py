@@ -106,8 +106,10 @@ def read_voc(
             data = read_file(folder / xml)
         except FileNotFoundError:
             if log.add("missing_annotation", xml_name, f"{name} is listed") == "keep":
-                found = pictures.with_stem(name)
-                parsed.append(_Parsed(name, found[0] if found else f"{name}.jpg", 0, 0, []))
+                candidates = pictures.with_stem(name)
+                parsed.append(
+                    _Parsed(name, candidates[0] if candidates else f"{name}.jpg", 0, 0, [])
+                )
             continue
         except (OSError, ValueError) as error:
             log.add("unreadable_annotation", xml_name, str(error))
@@ -187,14 +189,14 @@ def _listed_name(
         if name.lower().endswith(suffix):
             bare = name[: -len(suffix)]
     for form in dict.fromkeys((bare, bare.replace("\\", "/").rsplit("/", 1)[-1])):
-        found = known.find(form)
-        if len(found) > 1:
+        matches = known.find(form)
+        if len(matches) > 1:
             raise DataError(
-                f"{path} ({key}.list): the name {name!r} fits {' and '.join(found[:3])}. Write the "
-                "folder before the name."
+                f"{path} ({key}.list): the name {name!r} fits {' and '.join(matches[:3])}. Write "
+                "the folder before the name."
             )
-        if found:
-            return found[0][:-4]
+        if matches:
+            return matches[0][:-4]
     return bare
 
 
@@ -203,18 +205,18 @@ def _picture(
 ) -> str | None:
     """The picture that an XML file means: the one named like it, or else the one that it names."""
     written = (tree.findtext("filename") or "").strip()
-    found = pictures.with_stem(name)
-    if len(found) == 1:
-        return found[0]
+    matches = pictures.with_stem(name)
+    if len(matches) == 1:
+        return matches[0]
     safe = safe_name(written)
     if safe is not None:
         inner = safe_name((tree.findtext("folder") or "").strip() + "/" + safe) or safe
         for form in (inner, safe):
             named = pictures.find(form)
-            if len(named) == 1 and (not found or named[0] in found):
+            if len(named) == 1 and (not matches or named[0] in matches):
                 return named[0]
-    if found:
-        files = ", ".join(found[:3])
+    if matches:
+        files = ", ".join(matches[:3])
         detail = f"it fits {files}, and its <filename> {written!r} names none of them alone"
         log.add("ambiguous_image", xml_name, detail)
         return None

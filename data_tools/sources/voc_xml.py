@@ -13,7 +13,7 @@ from data_tools.sources.defects import DefectLog
 from data_tools.sources.safe_xml import XmlError, parse_xml
 
 _NO_SIDE = 1 << 31
-"""No image has so many pixels on a side."""
+"""No image has this many pixels on a side."""
 
 _MOST_ELEMENTS = 500_000
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
@@ -55,7 +55,7 @@ def objects_of(tree: Any, xml_name: str, log: DefectLog) -> tuple[list[VocObject
     """Return the objects of a file, and how many boxes were left out, each with a line in the
     log.
     """
-    found: list[VocObject] = []
+    result: list[VocObject] = []
     lost = 0
     read = set()
     for element in tree.findall("object"):
@@ -81,7 +81,7 @@ def objects_of(tree: Any, xml_name: str, log: DefectLog) -> tuple[list[VocObject
             if corners is None:
                 lost += 1
             else:
-                found.append(VocObject(names[0], corners, difficult))
+                result.append(VocObject(names[0], corners, difficult))
     for parent in tree.iter():
         for box in parent:
             if _is_box(box) and id(box) not in read:
@@ -91,7 +91,7 @@ def objects_of(tree: Any, xml_name: str, log: DefectLog) -> tuple[list[VocObject
                     f"a <{box.tag}> within <{parent.tag}>; VOC has it within <annotation><object>",
                 )
                 lost += 1
-    return found, lost
+    return result, lost
 
 
 def _is_box(element: Any) -> bool:

@@ -1,7 +1,8 @@
 """YOLO layout: a text file for each image with lines `class cx cy w h`, relative to the image's
 size.
 
-What lines with more numbers are is told in `yolo_lines.py`. An image without a file has no objects.
+What lines with more numbers are is decided in `yolo_lines.py`. An image without a file has no
+objects.
 """
 
 from __future__ import annotations
@@ -77,14 +78,14 @@ def read_yolo(
             "dataset.names_file=data.yaml."
         )
     # Of several places that a data.yaml names, some may be lists.
-    lists = [place for place in split.folders if is_file(root / place)]
-    folders = [place for place in split.folders if place not in lists]
+    lists = [entry for entry in split.folders if is_file(root / entry)]
+    folders = [entry for entry in split.folders if entry not in lists]
     files = list_images(images, log, split.images, folders)
     if not split.annotations and split.list:
         files = _files_listed(root, split, split.list, files, key)
     elif lists:
         everything = list_images(images)
-        listed = [_files_listed(root, split, place, everything, key) for place in lists]
+        listed = [_files_listed(root, split, entry, everything, key) for entry in lists]
         files = sorted({*(files if folders else ()), *(name for some in listed for name in some)})
     if not files:
         raise DataError(
@@ -93,7 +94,7 @@ def read_yolo(
         )
     read, stray = _read_labels(root, split, files, log)
     kind = kind_of_lines(
-        (line for found in read.values() for line in found.lines),
+        (line for labels in read.values() for line in labels.lines),
         key_points := _key_points(root, dataset),
         dataset.yolo_lines,
     )
@@ -103,17 +104,17 @@ def read_yolo(
         if not is_text(name):
             log.add("path_escape", split.images, f"file name {name!r}", image_id=image_id)
             continue
-        found = read.get(name)
+        labels = read.get(name)
         boxes: list[_Box] = []
-        if found is not None:
-            if found.problem:
-                kind_of_problem = "ambiguous_image" if found.shared else "unreadable_annotation"
-                log.add(kind_of_problem, found.where, found.problem, image_id=image_id)
+        if labels is not None:
+            if labels.problem:
+                kind_of_problem = "ambiguous_image" if labels.shared else "unreadable_annotation"
+                log.add(kind_of_problem, labels.where, labels.problem, image_id=image_id)
                 continue
-            contents += [found.name.encode(), found.digest]
-            for place, text in found.malformed:
-                log.add("malformed_box", place, f"{text[:80]!r}", image_id=image_id)
-            boxes = _boxes(found.lines, len(names), kind, key_points, image_id, log)
+            contents += [labels.name.encode(), labels.digest]
+            for line_name, text in labels.malformed:
+                log.add("malformed_box", line_name, f"{text[:80]!r}", image_id=image_id)
+            boxes = _boxes(labels.lines, len(names), kind, key_points, image_id, log)
         corners = np.array([box[0] for box in boxes], np.float64).reshape(-1, 4)
         labelled.append(LabelledFile(name, corners, [box[1] for box in boxes]))
         kept.append(image_id)
@@ -153,9 +154,9 @@ def _files_listed(
     pictures = PictureNames(files)
     chosen, unknown = set(), []
     for line in read_text(path).splitlines():
-        found = pictures.find(line) if line.strip() else []
-        chosen.update(found[:1])
-        if line.strip() and len(found) != 1:
+        matches = pictures.find(line) if line.strip() else []
+        chosen.update(matches[:1])
+        if line.strip() and len(matches) != 1:
             unknown.append(line.strip())
     if unknown:
         raise DataError(
@@ -177,33 +178,33 @@ def _read_labels(
     shown = split.annotations or split.images
     expected: dict[str, list[str]] = {}
     for name in files:
-        place = name if split.annotations else labels_for(name)
-        expected.setdefault(f"{place.rsplit('.', 1)[0]}.txt", []).append(name)
+        path = name if split.annotations else labels_for(name)
+        expected.setdefault(f"{path.rsplit('.', 1)[0]}.txt", []).append(name)
     read: dict[str, _LabelFile] = {}
     for label, pictures in expected.items():
         if not is_text(label) or not is_file(home / label):
             continue
-        found = _LabelFile(label, f"{shown}/{label}")
+        label_file = _LabelFile(label, f"{shown}/{label}")
         for picture in pictures:
-            read[picture] = found
+            read[picture] = label_file
         if len(pictures) > 1:
-            found.problem, found.shared = f"it fits {' and '.join(pictures[:3])}", True
+            label_file.problem, label_file.shared = f"it fits {' and '.join(pictures[:3])}", True
             continue
         try:
             if bytes_of(home / label) > LARGEST_LABELS:
                 raise DataError(f"larger than {LARGEST_LABELS >> 20} MiB")
             text = read_text(home / label)
         except DataError as error:
-            found.problem = str(error)
+            label_file.problem = str(error)
             continue
-        found.digest = hashlib.sha256(text.encode()).digest()
+        label_file.digest = hashlib.sha256(text.encode()).digest()
         for number, line in enumerate(text.splitlines(), 1):
             if not line.split():
                 continue
             try:
-                found.lines.append(parse_line(line, f"{found.where}:{number}"))
+                label_file.lines.append(parse_line(line, f"{label_file.where}:{number}"))
             except ValueError:
-                found.malformed.append((f"{found.where}:{number}", line))
+                label_file.malformed.append((f"{label_file.where}:{number}", line))
     stray = []
     if split.annotations:
         stray = [
@@ -231,20 +232,20 @@ def _boxes(
     image_id: int,
     log: DefectLog,
 ) -> list[_Box]:
-    found: list[_Box] = []
+    boxes: list[_Box] = []
     for line in lines:
         try:
             box = box_of_line(line.values, kind, key_points)
         except ValueError as error:
-            log.add("malformed_box", line.place, str(error), image_id=image_id)
+            log.add("malformed_box", line.where, str(error), image_id=image_id)
             continue
         if not 0 <= line.label < num_classes:
             log.add(
                 "unknown_category",
-                line.place,
+                line.where,
                 f"class {line.label} of 0..{num_classes - 1}",
                 image_id=image_id,
             )
             continue
-        found.append((box, line.label + 1))
-    return found
+        boxes.append((box, line.label + 1))
+    return boxes

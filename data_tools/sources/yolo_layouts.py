@@ -39,20 +39,20 @@ def yolo_layouts(root: Path, only: Sequence[str]) -> Iterator[Candidate]:
         names = next((name for name in NAMES_FILES if is_file(root / name)), "")
         if names and {"images", "labels"} <= set(folders):
             splits = {
-                split: SplitSettings(f"labels/{place.name}", f"images/{place.name}")
-                for split, place in split_folders(root / "images").items()
-                if is_folder(root / "labels" / place.name)
+                split: SplitSettings(f"labels/{images.name}", f"images/{images.name}")
+                for split, images in split_folders(root / "images").items()
+                if is_folder(root / "labels" / images.name)
             }
             splits = splits or named_splits(root, {"": SplitSettings("labels", "images")})
             yield Candidate(f"YOLO with {names}", "yolo", splits, names)
             return
         # Roboflow's Darknet: text files and names beside the pictures of each split.
-        places = split_folders(root)
-        marks = [p / "_darknet.labels" for p in places.values()]
+        by_split = split_folders(root)
+        marks = [p / "_darknet.labels" for p in by_split.values()]
         marks = [path for path in marks if is_file(path)]
         if marks:
             splits = {
-                split: SplitSettings(place.name, place.name) for split, place in places.items()
+                split: SplitSettings(images.name, images.name) for split, images in by_split.items()
             }
             name = marks[0].relative_to(root).as_posix()
             yield Candidate(f"Darknet ({name})", "yolo", splits, name, "darknet")

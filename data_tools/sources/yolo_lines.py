@@ -25,10 +25,10 @@ class Line:
 
     label: int
     values: list[float]
-    place: str
+    where: str
 
 
-def parse_line(text: str, place: str) -> Line:
+def parse_line(text: str, where: str) -> Line:
     """Read the numbers of a line.
 
     Raises:
@@ -40,7 +40,7 @@ def parse_line(text: str, place: str) -> Line:
     values = [float(word) for word in words[1:]]
     if len(values) < 4:
         raise ValueError("expected 4 numbers or a polygon")
-    return Line(int(words[0]), values, place)
+    return Line(int(words[0]), values, where)
 
 
 def kind_of_lines(lines: Iterable[Line], key_points: tuple[int, int] | None, wanted: str) -> str:
@@ -68,7 +68,7 @@ def kind_of_lines(lines: Iterable[Line], key_points: tuple[int, int] | None, wan
         return "polygon"
     (count,) = counts
     values = np.array([line.values for line in long], np.float64)
-    example = f"{long[0].place}: {count} numbers behind the class, as in each of {len(long)} lines"
+    example = f"{long[0].where}: {count} numbers behind the class, as in each of {len(long)} lines"
     if _visibilities(values) or (_within_boxes(values) and count >= 6):
         raise DataError(
             f"{example}: they can be a box and key points. Say it by kpt_shape in data.yaml "

@@ -37,7 +37,7 @@ def main() -> None:
 
     if int(os.environ.get("RANK_SIZE", "1")) > 1:
         collective.join()
-    world = World(*collective.place())
+    world = World(*collective.rank_and_size())
     state, normalize, loss = assemble.build_state(settings, 81, world.size)
     parts: Any = SimpleNamespace(
         settings=settings, state=state, normalize=normalize, loss=loss, world=world

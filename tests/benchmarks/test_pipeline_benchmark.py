@@ -1,5 +1,5 @@
-"""The pipeline's benchmark runs as the contract says: a table, a verdict, and one JSON line at the
-end.
+"""The pipeline's benchmark runs as the contract says: a table, a conclusion, and one JSON line at
+the end.
 """
 
 from __future__ import annotations
@@ -62,4 +62,4 @@ def test_it_runs(repository: Path) -> None:
     mixing = result["mixing_ms"]
     assert set(mixing) == {"none", "mosaic", "copy_paste", "affine", "mixup", "erase"}
     assert mixing["mosaic"] > mixing["none"] > 0  # four images are decoded in place of one
-    assert any("Verdict:" in line for line in table)
+    assert any("Conclusion:" in line for line in table)

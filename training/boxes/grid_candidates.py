@@ -129,8 +129,8 @@ class AnchorGrid:
         first = self.first[family] + low_r * row_stride + low_c * column_stride
         # One entry for each cell of each range: its number within the range gives row and column.
         pair = np.repeat(np.arange(len(box)), count)
-        place = np.arange(len(pair)) - (np.cumsum(count) - count)[pair]
-        row, column = np.divmod(place, width_c[pair])
+        rank = np.arange(len(pair)) - (np.cumsum(count) - count)[pair]
+        row, column = np.divmod(rank, width_c[pair])
         return box[pair], first[pair] + row * row_stride[pair] + column * column_stride[pair]
 
 

@@ -61,11 +61,11 @@ class Matcher:
             boxes_yxyx_rel: (N, 4) float32, N >= 1.
 
         Returns:
-            Anchors (P,), rising, and for each its box's place in 0..N-1 (P,).
+            Anchors (P,), rising, and for each its box's index in 0..N-1 (P,).
         """
-        found = None if self._grid is None else self._candidates(self._grid, boxes_yxyx_rel)
-        if found is not None:
-            return _settled(*found)
+        candidates = None if self._grid is None else self._candidates(self._grid, boxes_yxyx_rel)
+        if candidates is not None:
+            return _settled(*candidates)
         overlaps = self.overlaps(boxes_yxyx_rel)
         overlaps[np.arange(len(overlaps)), overlaps.argmax(axis=1)] = FORCED_SCORE
         flat = np.flatnonzero(overlaps > self.threshold)
@@ -82,7 +82,7 @@ class Matcher:
             images: (N,) the image of each box, rising.
 
         Returns:
-            Images (P,), anchors (P,), and for each its box's place in 0..N-1 (P,).
+            Images (P,), anchors (P,), and for each its box's index in 0..N-1 (P,).
         """
         ranges = _pieces(images, 1 if self._grid else _BOXES_AT_ONCE)
         parts = [self._match_some(boxes_yxyx_rel, images, *range_) for range_ in ranges]
@@ -177,9 +177,9 @@ class Matcher:
 
 
 def _distinct(extents: FloatArray) -> tuple[FloatArray, Indices]:
-    """(A, 2) to the distinct ones, (2, D, 1), and the place among them of each, (A,)."""
-    distinct, place = np.unique(extents, axis=0, return_inverse=True)
-    return np.ascontiguousarray(distinct.T)[:, :, None], place.reshape(-1)
+    """(A, 2) to the distinct ones, (2, D, 1), and the index among them of each, (A,)."""
+    distinct, inverse = np.unique(extents, axis=0, return_inverse=True)
+    return np.ascontiguousarray(distinct.T)[:, :, None], inverse.reshape(-1)
 
 
 def _pieces(images: Indices, most: int) -> list[tuple[int, int]]:

@@ -79,8 +79,8 @@ def candidates(
         (N,) anchors, (N,) classes from 0, (N,) scores.
     """
     contiguous = np.ascontiguousarray(scores, np.float32)
-    found: tuple[Any, Any, Any] = _loops(0).candidates(contiguous, usable, np.float32(floor))
-    return found
+    result: tuple[Any, Any, Any] = _loops(0).candidates(contiguous, usable, np.float32(floor))
+    return result
 
 
 def best_first(scores: npt.NDArray[np.float32]) -> _Ints:

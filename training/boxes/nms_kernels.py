@@ -43,12 +43,12 @@ def candidates(scores: NDArray[np.float32], usable: NDArray[np.bool_], floor: np
     for c in range(num_columns):
         first[c + 1] += first[c]
     anchors, classes = np.empty(n, np.int64), np.empty(n, np.int64)
-    found = np.empty(n, np.float32)
+    kept_scores = np.empty(n, np.float32)
     for k in range(n):
         a, c = above[k]
-        anchors[first[c]], classes[first[c]], found[first[c]] = a, c - 1, scores[a, c]
+        anchors[first[c]], classes[first[c]], kept_scores[first[c]] = a, c - 1, scores[a, c]
         first[c] += 1
-    return anchors, classes, found
+    return anchors, classes, kept_scores
 
 
 @compiled()

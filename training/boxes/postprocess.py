@@ -112,8 +112,8 @@ def detect(
         The detections; none is fine. Scores or boxes that are not finite never become detections.
     """
     usable = np.isfinite(boxes_yxyx_rel).all(axis=1)
-    anchors, classes, found = candidates(scores, usable, protocol.score_floor)
-    best = best_first(found)
+    anchors, classes, values = candidates(scores, usable, protocol.score_floor)
+    best = best_first(values)
     if protocol.one_name_iou is not None:
         best = best[np.sort(np.unique(anchors[best], return_index=True)[1])]
     if protocol.candidates_per_class is not None:
@@ -134,7 +134,7 @@ def detect(
         picked = picked[one_name(rest, protocol.one_name_iou)[: protocol.max_per_image]]
     return Detections(
         boxes.take(picked, axis=0),
-        found[best[picked]],
+        values[best[picked]],
         (classes[picked] + 1).astype(np.int32),
     )
 
@@ -156,12 +156,12 @@ def one_name(
 
 
 def _first_of_each(
-    places: npt.NDArray[np.int64], classes: npt.NDArray[np.integer], most: int
+    rows: npt.NDArray[np.int64], classes: npt.NDArray[np.integer], most: int
 ) -> npt.NDArray[np.int64]:
-    """Keep of places that are in falling order of score the first `most` of each class, in that
+    """Keep of rows that are in falling order of score the first `most` of each class, in that
     order.
     """
-    order = np.argsort(classes[places], kind="stable")
-    sorted_classes = classes[places][order]
+    order = np.argsort(classes[rows], kind="stable")
+    sorted_classes = classes[rows][order]
     rank = np.arange(len(order)) - np.searchsorted(sorted_classes, sorted_classes)
-    return places[np.sort(order[rank < most])]
+    return rows[np.sort(order[rank < most])]

@@ -1,7 +1,7 @@
 """Start a detector's backbone from an image classifier's checkpoint: MindSpore's, torchvision's,
 timm's, mindcv's.
 
-Detector checkpoints are `weights.py`'s business; how a classifier names its layers is told in
+Detector checkpoints are `weights.py`'s business; how a classifier names its layers is in
 `donors.py`.
 """
 
@@ -66,7 +66,7 @@ def load_backbone(network: SSD, weights: Arrays) -> BackboneReport:
 
     Raises:
         CheckpointError: If the network has no such backbone, or a weight of it is missing, of
-            another shape, not finite, or has no place in it. Nothing is loaded then.
+            another shape, not finite, or fits nowhere in it. Nothing is loaded then.
     """
     import mindspore as ms
     from mindspore import ops
@@ -163,17 +163,17 @@ def _factors(
     """The gammas that make batch norms with our eps compute what the donor's compute with
     theirs.
     """
-    found: dict[str, npt.NDArray[np.float32]] = {}
+    factors: dict[str, npt.NDArray[np.float32]] = {}
     if donor.eps is None:
-        return found
+        return factors
     cells: dict[str, Any] = dict(network.cells_and_names())
     for name in values:
         layer, _, leaf = name.rpartition(".")
         if leaf == "gamma" and (eps := getattr(cells.get(layer), "eps", donor.eps)) != donor.eps:
             variance = values[f"{layer}.moving_variance"].astype(np.float64)
             factor = np.sqrt((variance + eps) / (variance + donor.eps))
-            found[name] = (values[name] * factor).astype(np.float32)
-    return found
+            factors[name] = (values[name] * factor).astype(np.float32)
+    return factors
 
 
 def _why_skipped(name: str, value: npt.NDArray[np.generic]) -> str:

@@ -117,8 +117,8 @@ class Checkpoint:
     @classmethod
     def of_card(cls, folder: Path, card: Card) -> Checkpoint:
         """Return the checkpoint that a card belongs to, in the format that its files have."""
-        found = {Path(name).suffix for name in card.files} & set(ENDINGS.values())
-        return cls(folder, card, found.pop() if len(found) == 1 else ".ckpt")
+        endings = {Path(name).suffix for name in card.files} & set(ENDINGS.values())
+        return cls(folder, card, endings.pop() if len(endings) == 1 else ".ckpt")
 
     @property
     def weights_path(self) -> Path:
@@ -176,7 +176,7 @@ def write_arrays(
         arrays: Name to array (float32 or integer, any shape).
         path: The file; `.ckpt` makes it one of MindSpore's checkpoints, `.safetensors` one of
             those.
-        header: What a safetensors file says of itself; MindSpore's has no place for it.
+        header: What a safetensors file says of itself; MindSpore's has no field for it.
     """
     # MindSpore's own writer deletes the old file first and never flushes: give it a name of its
     # own.

@@ -46,11 +46,11 @@ def mobilenet_v2_rows() -> Iterator[Row]:
 def mobilenet_v3_rows() -> Iterator[Row]:
     """MobileNetV3-Large: stem, 15 blocks, last convolution."""
     yield from _pair("features_1.0", "features.0", ("conv_stem", "bn1"), "features", 0)
-    places = _places(_V3_STAGES)
+    layers = _layer_names(_V3_STAGES)
     before = 16
     rows = [*mobilenet_v3.BEFORE_TAP, *((mobilenet_v3.TAP_BLOCK,) * (1 + mobilenet_v3.AFTER_TAP))]
     for number, row in enumerate(rows, 1):
-        stage, i = places[number - 1]
+        stage, i = layers[number - 1]
         tap = len(mobilenet_v3.BEFORE_TAP) + 1
         wide = int(row[1] != before or number >= tap)
         excite = int(row[3])
@@ -94,9 +94,9 @@ def mobilenet_v3_rows() -> Iterator[Row]:
 def mobilenet_v1_rows() -> Iterator[Row]:
     """MobileNetV1: stem and 13 blocks; torchvision has none."""
     yield from _pair("0", None, ("conv_stem", "bn1"), "features", 0)
-    places = _places(_V1_STAGES)
+    layers = _layer_names(_V1_STAGES)
     for number in range(len(mobilenet_v1.BLOCKS)):
-        stage, i = places[number]
+        stage, i = layers[number]
         timm, mindcv = f"blocks.{stage}.{i}", f"features.{number + 3}"
         for k, name in enumerate(("conv_dw", "conv_pw")):
             names = (f"{timm}.{name}", f"{timm}.bn{k + 1}")
@@ -142,7 +142,7 @@ _V3_STAGES = (1, 2, 3, 4, 2, 3)
 """Blocks of each stage as timm counts them."""
 
 
-def _places(stages: tuple[int, ...]) -> list[tuple[int, int]]:
+def _layer_names(stages: tuple[int, ...]) -> list[tuple[int, int]]:
     return [(stage, i) for stage, blocks in enumerate(stages) for i in range(blocks)]
 
 

@@ -1,7 +1,7 @@
 """Weights of other houses under our names: backbones from image classifiers, and torchvision's two
 detectors.
 
-Where other houses put their layers is told by `classifier_names.py` and `torchvision_detectors.py`.
+Where other houses put their layers is in `classifier_names.py` and `torchvision_detectors.py`.
 Into the network they are put in `backbone_weights.py` and `weights.py`.
 """
 
@@ -94,15 +94,15 @@ def find_donor(backbone: str, weights: Arrays) -> Donor:
 
     rows = list(ROWS[backbone]()) if backbone in ROWS else []
     best, most = Donor("mindspore", {row[0]: row[0] for row in rows}), 0
-    for place, house in enumerate(("mindspore", *HOUSES)):
-        names = {row[0]: theirs for row in rows if (theirs := row[place]) is not None}
+    for order, house in enumerate(("mindspore", *HOUSES)):
+        names = {row[0]: theirs for row in rows if (theirs := row[order]) is not None}
         # torch has running_var or, without batch norm, biases; MindSpore has gamma, or nothing but
         # weights.
         torch = house in ("torchvision", "timm")
         leaves = ("weight", "running_var", "bias") if torch else ("weight", "gamma")
-        found = sum(f"{theirs}.{leaf}" in weights for theirs in names.values() for leaf in leaves)
-        found += house == "mindcv" and not any(f"{t}.bias" in weights for t in names.values())
-        if found > most:
+        matches = sum(f"{theirs}.{leaf}" in weights for theirs in names.values() for leaf in leaves)
+        matches += house == "mindcv" and not any(f"{t}.bias" in weights for t in names.values())
+        if matches > most:
             eps = None if house == "mindspore" else _EPS.get((house, backbone), _DEFAULT_EPS)
-            best, most = Donor(house, names, eps), found
+            best, most = Donor(house, names, eps), matches
     return best

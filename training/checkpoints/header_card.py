@@ -1,7 +1,7 @@
 """What a safetensors file of weights says of itself in its header: network, classes, data, for a
 copy without its card.
 
-MindSpore's own `.ckpt` has no place for it: whoever reads one expects parameters and nothing else.
+MindSpore's own `.ckpt` has no field for it: whoever reads one expects parameters and nothing else.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whether a checkpoint belongs to this run: which differences matter, and how they are told.
+"""Whether a checkpoint belongs to this run: which differences matter, and how they are reported.
 
 Reading and writing the files is `checkpoint.py`; putting arrays back is `learning/state.py`.
 """
@@ -13,7 +13,7 @@ from training.checkpoints.checkpoint import Card
 from training.settings import TrainSettings
 
 DECISIVE = ("seed", "epochs", "split", "loss", "augment", "optim")
-"""Settings that decide what a later step computes, beside model, data and global batch."""
+"""Settings that decide what a later step computes, besides model, data and global batch."""
 
 DECISIVE_PIPELINE = ("sampler", "repeat_threshold", "last_batch", "scaled_decode", "crowd_ignore")
 

@@ -64,7 +64,7 @@ def check_header(path: Path) -> dict[str, Any]:
     return header
 
 
-def _check_ranges(path: Path, header: dict[str, Any], room: int) -> None:
+def _check_ranges(path: Path, header: dict[str, Any], num_bytes: int) -> None:
     ranges = []
     for name, entry in header.items():
         if name == "__metadata__":
@@ -90,8 +90,8 @@ def _check_ranges(path: Path, header: dict[str, Any], room: int) -> None:
             what = "overlap" if begin < at else "leave a gap between them"
             raise _damaged(path, f"tensors {shown(before)} and {shown(name)} {what}")
         at, before = end, name
-    if at != room:
-        raise _damaged(path, f"its tensors take {at} bytes, but {room} follow the header")
+    if at != num_bytes:
+        raise _damaged(path, f"its tensors take {at} bytes, but {num_bytes} follow the header")
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -18,9 +18,9 @@ class CheckpointSettings:
     """When the run is saved and how much is kept."""
 
     every_steps: Optional[int] = setting(
-        None, "save every so many steps; replaces every_epochs if given"
+        None, "steps between two saves; replaces every_epochs if given"
     )
-    every_epochs: float = setting(1.0, "save every so many epochs")
+    every_epochs: float = setting(1.0, "epochs between two saves")
     keep: int = setting(3, "newest checkpoints kept; the best by AP is kept beside them")
     format: str = setting(
         "ckpt",

@@ -153,19 +153,19 @@ class CheckpointStore:
         problems = []
         for step in reversed(self.steps()):
             try:
-                found = self.open(step)
+                checkpoint = self.open(step)
             except CheckpointError as error:
                 problems.append(str(error))
                 continue
             for problem in problems:
                 report(f"damaged checkpoint passed over: {problem}")
-            if not found.card.card_sha256:
+            if not checkpoint.card.card_sha256:
                 report(
-                    f"{found.card_path}: a card of before cards had a hash: whether its step, "
+                    f"{checkpoint.card_path}: a card of before cards had a hash: whether its step, "
                     "seed, settings or metrics were changed cannot be checked; the files' own "
                     "hashes fit"
                 )
-            return found
+            return checkpoint
         cardless = self._cardless()
         # A kill in the middle of the first save leaves one without a card, never two.
         if not problems and len(cardless) > 1:
@@ -195,12 +195,12 @@ class CheckpointStore:
             if not path.is_file():
                 raise CheckpointError(f"{path}: missing.")
             try:
-                found = sha256_of_file(path)
+                actual = sha256_of_file(path)
             except OSError as error:
                 raise CheckpointError(f"{path}: cannot be read ({error.strerror}).") from error
-            if found != card.files.get(path.name):
+            if actual != card.files.get(path.name):
                 raise CheckpointError(
-                    f"{path}: sha256 {found[:16]}..., its card says "
+                    f"{path}: sha256 {actual[:16]}..., its card says "
                     f"{str(card.files.get(path.name))[:16]}...: cut short or changed."
                 )
         return checkpoint
@@ -235,7 +235,7 @@ class CheckpointStore:
             yield
         except OSError as error:
             with suppress(OSError, CheckpointError):
-                self.sweep()  # the room that the half of it takes may be the room that is missing
+                self.sweep()  # the space that the half of it takes may be what is missing
             raise UserError(
                 f"{self.folder}: {what} could not be written ({error.strerror or error}). "
                 f"{self._last_whole()}; {remedy(error)} and run again with resume=true."
@@ -250,8 +250,8 @@ class CheckpointStore:
 
     def _cardless(self) -> list[str]:
         whole = {stem(step) for step in self.steps()}
-        found = {p.name for p in self.folder.glob("step-*") if p.name.endswith(FILE_ENDINGS)}
-        return sorted({name.split(".")[0] for name in found} - whole)
+        files = {p.name for p in self.folder.glob("step-*") if p.name.endswith(FILE_ENDINGS)}
+        return sorted({name.split(".")[0] for name in files} - whole)
 
     def _drop_old(self) -> None:
         for step in self.steps()[: -self.keep]:

@@ -40,7 +40,7 @@ _LARGEST_HEAD = 32 << 20
 million."""
 _MOST_TENSORS = 100_000
 _INNER = ("state_dict", "model_state_dict", "model", "model_ema", "module")
-"""Under which of these training scripts keep the weights beside other things."""
+"""Under which of these training scripts keep the weights among other things."""
 
 
 def read_torch(path: Path) -> Arrays:
@@ -77,7 +77,7 @@ def read_torch(path: Path) -> Arrays:
         struct.error,
         LookupError,
         MemoryError,
-        OSError,  # a place before the beginning of the file
+        OSError,  # an offset before the beginning of the file
         TypeError,
         ValueError,
     ) as error:
@@ -131,9 +131,9 @@ def _read_legacy(file: BinaryIO, size: int) -> Arrays:
         raise Refused("its list of storages is none")
     file.seek(head.tell())
     kinds = {tensor.storage.key: tensor.storage.kind for _, tensor in _walk(tree)}
-    found: dict[str, npt.NDArray[Any]] = {}
+    arrays: dict[str, npt.NDArray[Any]] = {}
     for key in keys:
-        if key in found or key not in kinds:
+        if key in arrays or key not in kinds:
             raise Refused(f"storage {shown(key)} is listed twice, or belongs to no tensor")
         (count,) = struct.unpack("<q", file.read(8))
         dtype = np.dtype(STORAGES[kinds[key]])
@@ -141,10 +141,10 @@ def _read_legacy(file: BinaryIO, size: int) -> Arrays:
             raise Refused(
                 f"storage {shown(key)} should have {count} numbers: the file is cut short"
             )
-        found[key] = np.frombuffer(file.read(count * dtype.itemsize), dtype)
+        arrays[key] = np.frombuffer(file.read(count * dtype.itemsize), dtype)
     if file.read(1):
         raise Refused("something follows the last storage")
-    return _arrays(tree, lambda storage: found[storage.key])
+    return _arrays(tree, lambda storage: arrays[storage.key])
 
 
 def _arrays(tree: Any, numbers: Callable[[Storage], npt.NDArray[Any]]) -> Arrays:
@@ -193,16 +193,16 @@ def _walk(tree: Any, inside: bool = False) -> list[tuple[str, TensorView]]:
     """
     if not isinstance(tree, dict):
         raise Refused(f"it holds {kind_of(tree)}, not a dictionary of tensors")
-    found = [(name, value) for name, value in tree.items() if isinstance(value, TensorView)]
-    if not found and not inside:
+    views = [(name, value) for name, value in tree.items() if isinstance(value, TensorView)]
+    if not views and not inside:
         for key in _INNER:
             if isinstance(tree.get(key), dict):
                 return _walk(tree[key], inside=True)
-    for name, _ in found:
+    for name, _ in views:
         if not isinstance(name, str):
             raise Refused(f"a tensor is called {shown(name)}, which is no text")
-    if len(found) > _MOST_TENSORS:
-        raise Refused(f"it holds {len(found)} tensors")
-    if not found:
+    if len(views) > _MOST_TENSORS:
+        raise Refused(f"it holds {len(views)} tensors")
+    if not views:
         raise Refused("there are no tensors in it")
-    return found
+    return views

@@ -49,8 +49,8 @@ def from_torchvision(network: str, weights: Mapping[str, npt.NDArray[np.generic]
         weights: All tensors of the file; the counters of batch norms are left out.
 
     Returns:
-        Our names to values, in our order; what has no place here keeps its own name, for the report
-        of whoever loads them.
+        Our names to values, in our order; what has no counterpart here keeps its own name, for the
+        report of whoever loads them.
 
     Raises:
         CheckpointError: If a weight is missing.
@@ -63,8 +63,8 @@ def from_torchvision(network: str, weights: Mapping[str, npt.NDArray[np.generic]
             f"these are weights of torchvision's {ORIGINALS[network]}, but {len(missing)} are "
             f"missing, the first {missing[0]}. The file is of a changed model, or cut short."
         )
-    found = {ours: turned(ours, rest.pop(theirs)) for ours, theirs in names.items()}
-    return {**found, **rest}
+    ours_by_name = {ours: turned(ours, rest.pop(theirs)) for ours, theirs in names.items()}
+    return {**ours_by_name, **rest}
 
 
 def to_torchvision(network: str, weights: Mapping[str, npt.NDArray[np.generic]]) -> Weights:
@@ -140,14 +140,14 @@ def _ssd300() -> Iterator[tuple[str, str]]:
     from training.nets.vgg import BLOCKS
 
     layers = [row[0].rpartition(".")[2] for row in vgg16_rows()]
-    places = [f"backbone.b{b}.{2 * k}" for b, w in enumerate(BLOCKS, 1) for k in range(len(w))]
+    layer_names = [f"backbone.b{b}.{2 * k}" for b, w in enumerate(BLOCKS, 1) for k in range(len(w))]
     fifth = len(layers) - len(BLOCKS[-1])
     pairs = [
         (
             ours,
             f"backbone.features.{row}" if k < fifth else f"backbone.extra.0.{2 * (k - fifth) + 1}",
         )
-        for k, (ours, row) in enumerate(zip(places, layers, strict=True))
+        for k, (ours, row) in enumerate(zip(layer_names, layers, strict=True))
     ]
     pairs += [("fc6", "backbone.extra.0.7.1"), ("fc7", "backbone.extra.0.7.3")]
     for i in range(_LEVELS - 2):

@@ -38,7 +38,7 @@ EXTRAS = (
     *("global_step", "learning_rate", "momentum", "momentum_", "loss_scale", "scale_sense"),
     *("epoch_num", "step_num", "current_iterator_step", "last_overflow_iterator_step"),
 )
-"""What MindSpore's optimizers, loss scales and checkpoint callback save beside weights without
+"""What MindSpore's optimizers, loss scales and checkpoint callback save besides weights without
 `PREFIX`."""
 EXTRA_PREFIXES = (
     "moments.",

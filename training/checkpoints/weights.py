@@ -60,8 +60,8 @@ class LoadReport:
                 )  # fmt: skip
         if self.skipped:
             # A line each: the reason differs from name to name.
-            told = [f"    {name}: {self.reasons.get(name, 'left out')}" for name in self.skipped]
-            lines += [f"  skipped ({len(told)}):", *told]
+            reasons = [f"    {name}: {self.reasons.get(name, 'left out')}" for name in self.skipped]
+            lines += [f"  skipped ({len(reasons)}):", *reasons]
         return lines
 
 
@@ -75,13 +75,13 @@ def in_braces(names: Iterable[str]) -> list[str]:
     for name in names:
         parent, dot, last = name.rpartition(".")
         groups.setdefault(parent + dot, []).append(last)
-    found = []
+    words = []
     for head, ends in groups.items():
         # Without a common head braces would only hide the names.
-        found += (
+        words += (
             [f"{head}{{{','.join(ends)}}}"] if head and len(ends) > 1 else [head + e for e in ends]
         )
-    return found
+    return words
 
 
 def load_weights(

@@ -91,10 +91,10 @@ def compose(command: str, settings: str, arguments: Sequence[str]) -> Any:
         with initialize_config_dir(str(GROUPS_PATH), version_base="1.3"):
             config = hydra_compose(command, prepared.overrides)
     except Exception as error:
-        # Beside its own errors Hydra lets any others through where a value is of an unexpected
+        # Besides its own errors Hydra lets any others through where a value is of an unexpected
         # kind.
-        raise SettingError(in_plain_words(error, prepared.typed, settings_class)) from error
-    return _typed(config, prepared, settings_class)
+        raise SettingError(in_plain_words(error, prepared.given, settings_class)) from error
+    return _settings_from(config, prepared, settings_class)
 
 
 def _store_schema(command: str, settings_class: type) -> None:
@@ -103,7 +103,7 @@ def _store_schema(command: str, settings_class: type) -> None:
     ConfigStore.instance().store(name=f"{command}_schema", node=settings_class)
 
 
-def _typed(config: Any, prepared: Prepared, settings_class: type) -> Any:
+def _settings_from(config: Any, prepared: Prepared, settings_class: type) -> Any:
     from omegaconf import OmegaConf
     from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
@@ -116,7 +116,7 @@ def _typed(config: Any, prepared: Prepared, settings_class: type) -> Any:
         key = getattr(error, "full_key", None) or str(error)
         raise SettingError(f"{key}: required. Give it as {key}=VALUE.") from error
     except OmegaConfBaseException as error:
-        raise SettingError(in_plain_words(error, prepared.typed, settings_class)) from error
+        raise SettingError(in_plain_words(error, prepared.given, settings_class)) from error
     if not isinstance(settings, settings_class):
         # Another primary file, or one that leaves the schema out.
         raise SettingError(f"the settings are not those of {settings_class.__name__}. See --help")
@@ -212,7 +212,7 @@ def run_command(command: str, settings: str, action: str) -> None:
     def task(config: Any) -> None:
         try:
             with safe_streams():
-                result = load_object(action)(_typed(config, prepared, settings_class))
+                result = load_object(action)(_settings_from(config, prepared, settings_class))
         except KeyboardInterrupt:
             print("\ninterrupted", file=sys.stderr)
             raise SystemExit(130) from None
@@ -238,7 +238,7 @@ def run_command(command: str, settings: str, action: str) -> None:
         if raised or fully:
             raise  # our own mistake: with its traceback
         _fail(
-            SettingError(in_plain_words(error, prepared.typed, settings_class, prepared.flags)),
+            SettingError(in_plain_words(error, prepared.given, settings_class, prepared.flags)),
             fully,
         )
     if max(codes, default=0):

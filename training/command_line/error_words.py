@@ -53,7 +53,7 @@ _LONGEST_MESSAGE = 6000
 
 def in_plain_words(
     error: BaseException,
-    typed: Mapping[str, str],
+    given_as: Mapping[str, str],
     settings_class: type,
     flags: Sequence[str] = (),
 ) -> str:
@@ -61,7 +61,7 @@ def in_plain_words(
 
     Args:
         error: What was raised.
-        typed: The overrides in Hydra's grammar, and each as it was typed.
+        given_as: The overrides in Hydra's grammar, and each as it was typed.
         settings_class: The command's settings.
         flags: Hydra's flags of the command line.
 
@@ -71,8 +71,8 @@ def in_plain_words(
     causes = _causes(error)
     text = getattr(error, "override", None)  # Hydra's grammar could not read this one
     key = str(text).partition("=")[0] if text else _key_of(causes)
-    overrides = list(typed.values())
-    text = typed.get(str(text), text)
+    overrides = list(given_as.values())
+    text = given_as.get(str(text), text)
     given = str(text) if text else next((o for o in reversed(overrides) if _names(o, key)), "")
     hint = hint_of(settings_class, key.lstrip("+~"))
     reason = first_line(causes[-1])
@@ -177,7 +177,9 @@ def in_words_of_system(error: Exception) -> str:
         return f"not enough memory ({reason}). Use smaller batches, images or counts."
     if isinstance(error, OSError) and error.strerror:
         where = f"{shown(error.filename)[1:-1]}: " if error.filename else ""
-        return f"{where}{error.strerror}. Look at the path, its rights and the room on the disk."
+        return (
+            f"{where}{error.strerror}. Look at the path, its rights and the free space of the disk."
+        )
     return str(error)
 
 
@@ -190,13 +192,13 @@ def is_want_of_memory(error: BaseException) -> bool:
 
 
 def _causes(error: BaseException) -> list[BaseException]:
-    found = [error]
+    causes = [error]
     cause = error.__cause__
     # Under a tracer or debugger OmegaConf raises an error from itself: the chain is a ring.
-    while cause is not None and cause not in found:
-        found.append(cause)
+    while cause is not None and cause not in causes:
+        causes.append(cause)
         cause = cause.__cause__
-    return found
+    return causes
 
 
 def _key_of(causes: Sequence[BaseException]) -> str:

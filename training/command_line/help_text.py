@@ -213,13 +213,13 @@ def _first_sentence(path: Path) -> str:
 
 def _sections(settings_class: type, prefix: str = "") -> dict[str, dataclasses.Field[Any]]:
     """Groups of settings at any depth: full name -> the field that holds them."""
-    found: dict[str, dataclasses.Field[Any]] = {}
+    fields: dict[str, dataclasses.Field[Any]] = {}
     hints = typing.get_type_hints(settings_class)
     for field in dataclasses.fields(settings_class):
         if dataclasses.is_dataclass(hints[field.name]):
-            found[prefix + field.name] = field
-            found |= _sections(typing.cast(type, hints[field.name]), f"{prefix}{field.name}.")
-    return found
+            fields[prefix + field.name] = field
+            fields |= _sections(typing.cast(type, hints[field.name]), f"{prefix}{field.name}.")
+    return fields
 
 
 def _owner(settings_class: type, key: str) -> tuple[type, str]:

@@ -40,12 +40,12 @@ class Prepared:
     Attributes:
         flags: Hydra's flags.
         overrides: Overrides in Hydra's grammar.
-        typed: Each of them as it was typed, for messages.
+        given: Each of them as it was typed, for messages.
     """
 
     flags: list[str]
     overrides: list[str]
-    typed: dict[str, str]
+    given: dict[str, str]
 
 
 def prepare_overrides(command: str, settings_class: type, arguments: Sequence[str]) -> Prepared:
@@ -96,7 +96,7 @@ def prepare_overrides(command: str, settings_class: type, arguments: Sequence[st
             _check_key(command, key, prefix, types, groups)
             if key in groups and not open_groups:
                 _check_choice(key, value, groups[key])
-        typed = f"{prefix}{key}{equals}{value}"
+        given = f"{prefix}{key}{equals}{value}"
         hint = hint_of(settings_class, key)
         if multirun:
             value = sweep_as_typed(hint, value)
@@ -105,7 +105,7 @@ def prepare_overrides(command: str, settings_class: type, arguments: Sequence[st
             value = as_typed(hint_of(settings_class, key), value)
         word = f"{prefix}{key}{equals}{value}"
         prepared.overrides.append(word)
-        prepared.typed[word] = typed
+        prepared.given[word] = given
     return prepared
 
 

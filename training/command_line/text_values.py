@@ -2,7 +2,7 @@
 grammar.
 
 Left alone, that grammar reads `out=1.10` as the number 1.1 and knows no letters outside ASCII. What
-is typed here is told by the setting's own type; numbers and truth values stay as they are. Which
+is typed here is decided by the setting's own type; numbers and truth values stay as they are. Which
 settings there are is checked in `overrides.py`.
 """
 
@@ -80,7 +80,7 @@ def encoded_name(name: str) -> str:
 
 def decoded_names(text: str) -> str:
     """Return a text with every name of `encoded_name` as it was typed."""
-    return _ENCODED_NAME.sub(lambda found: bytes.fromhex(found[1]).decode(), text)
+    return _ENCODED_NAME.sub(lambda match: bytes.fromhex(match[1]).decode(), text)
 
 
 def unquoted(text: str) -> str:
@@ -94,7 +94,7 @@ def unquoted(text: str) -> str:
     quote = text[0]
     return re.sub(
         rf"(\\+)({quote}|$)",
-        lambda found: found[1][: len(found[1]) // 2] + found[2],
+        lambda match: match[1][: len(match[1]) // 2] + match[2],
         text[1:-1],
     )
 
@@ -162,7 +162,7 @@ def _end_of_quotes(text: str, start: int) -> int | None:
 
 def _quoted(text: str) -> str:
     """Quote for Hydra, where backslashes are doubled before a quote and nowhere else."""
-    escaped = re.sub(r"(\\*)'", lambda found: found[1] * 2 + r"\'", text)
+    escaped = re.sub(r"(\\*)'", lambda match: match[1] * 2 + r"\'", text)
     trailing = len(escaped) - len(escaped.rstrip("\\"))
     return f"'{escaped}{chr(92) * trailing}'"
 

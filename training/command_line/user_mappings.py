@@ -18,17 +18,17 @@ def free_settings(settings_class: type, prefix: str = "") -> dict[str, bool]:
     """Return the settings that map names of the user's own, and whether to lists (else to
     numbers).
     """
-    found: dict[str, bool] = {}
+    settings: dict[str, bool] = {}
     for name, hint in typing.get_type_hints(settings_class).items():
         if dataclasses.is_dataclass(hint):
-            found |= free_settings(typing.cast(type, hint), f"{prefix}{name}.")
+            settings |= free_settings(typing.cast(type, hint), f"{prefix}{name}.")
         elif typing.get_origin(hint) is dict:
             kind = typing.get_args(hint)[1]
             if not dataclasses.is_dataclass(
                 kind
             ):  # `splits` has settings of its own below its names
-                found[prefix + name] = typing.get_origin(kind) is list
-    return found
+                settings[prefix + name] = typing.get_origin(kind) is list
+    return settings
 
 
 def check_free(prefix: str, key: str, value: str, free: dict[str, bool]) -> tuple[str, str, str]:

@@ -49,7 +49,7 @@ class Imported:
         sha256: The file's hash.
         report: What became of every weight.
         house: Whose names it bore: mindspore or torchvision.
-        rest: Names of what its trainer saved beside the weights; left out.
+        rest: Names of what its trainer saved besides the weights; left out.
     """
 
     model: str

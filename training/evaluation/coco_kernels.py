@@ -74,7 +74,7 @@ def match(
         ignored: (G, A) whether it does not count in an area range.
 
     Returns:
-        (D,) int32 place in its image and category, (D, A) flags of matched, (D, A) flags of matched
+        (D,) int32 rank in its image and category, (D, A) flags of matched, (D, A) flags of matched
         with a box that does not count, (D,) box matched at the first threshold over all areas or
         -1.
     """
@@ -160,7 +160,7 @@ def accumulate(
     Args:
         order: (D,) detections by category and falling score.
         category: (D,) position of each detection's category.
-        rank: (D,) its place in its image and category.
+        rank: (D,) its rank in its image and category.
         matched: (D, A) flags of `match`.
         matched_ignored: (D, A) flags of `match`.
         outside: (D, A) whether its own area lies outside the range.
@@ -194,15 +194,15 @@ def accumulate(
                 d = order[k]
                 if rank[d] >= limits[-1]:
                     continue
-                found, ignored = matched[d, area], matched_ignored[d, area]
-                if found == 0:
+                hit, ignored = matched[d, area], matched_ignored[d, area]
+                if hit == 0:
                     if not outside[d, area]:
                         counted += 1
                     continue
                 for t in range(num_thresholds):
                     if ignored >> t & 1:
                         continue
-                    if found >> t & 1:
+                    if hit >> t & 1:
                         hits[t] += 1
                         counted[t] += 1
                         at_hit[t, hits[t] - 1] = hits[t] / (counted[t] + np.spacing(1.0))

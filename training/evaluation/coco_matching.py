@@ -38,14 +38,14 @@ class Matches:
     """What each detection of a table matched; row k is the table's row k.
 
     A is the area ranges. A row of flags over the overlap thresholds is one number with bit t for
-    threshold t; `matched_at` reads it.
+    threshold t.
 
     Args:
         image: (D,) position of the image.
         category: (D,) position of the category.
         score: (D,) its score.
         area: (D,) its own area, in pixels.
-        rank: (D,) its place, from 0, among those of its image and category; from `MAX_DETECTIONS`
+        rank: (D,) its rank, from 0, among those of its image and category; from `MAX_DETECTIONS`
             on a detection neither counts nor matches.
         outside: (D, A) its own area lies outside the range.
         matched: (D, A) flags: it matched a box.
@@ -54,7 +54,7 @@ class Matches:
         by_score: (D,) rows by falling score; equal scores by image, then as they come.
         order: (D,) rows by category and falling score; equal scores by image, then as they come.
         num_boxes: (C, A) boxes that count, for each category.
-        found_score: (G,) score of the detection that matched each box at 0.5, over all areas, -1 if
+        best_score: (G,) score of the detection that matched each box at 0.5, over all areas, -1 if
             none.
     """
 
@@ -70,7 +70,7 @@ class Matches:
     by_score: _Ints
     order: _Ints
     num_boxes: _Ints
-    found_score: _Floats
+    best_score: _Floats
 
     @property
     def counts(self) -> _Bools:
@@ -80,12 +80,6 @@ class Matches:
     def outside_of(self, low: float, high: float) -> _Bools:
         """(D,) whether a detection's own area lies outside a range, bounds included."""
         return (self.area < low) | (self.area > high)
-
-    def matched_at(self, threshold: int, area: int = 0) -> _Bools:
-        """(D,) whether a detection matched a box, crowds included, at a threshold (its
-        position).
-        """
-        return (self.matched[:, area] >> threshold & 1).astype(bool)
 
 
 def match(
@@ -128,10 +122,10 @@ def match(
         truth.iscrowd,
         ignored,
     )
-    found_score = np.full(len(truth.area), -1.0)
+    best_score = np.full(len(truth.area), -1.0)
     # The best of those that matched a crowd is written last.
-    found = order[::-1][owner[order[::-1]] >= 0]
-    found_score[owner[found]] = table.score[found]
+    with_owner = order[::-1][owner[order[::-1]] >= 0]
+    best_score[owner[with_owner]] = table.score[with_owner]
     num_boxes = np.stack(
         [
             np.bincount(truth.category[~ignored[:, a]], minlength=num_categories)
@@ -152,7 +146,7 @@ def match(
         by_score=by_score,
         order=order,
         num_boxes=num_boxes,
-        found_score=found_score,
+        best_score=best_score,
     )
 
 

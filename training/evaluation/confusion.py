@@ -47,14 +47,14 @@ def confusion(
     rows = matches.by_score
     rows = rows[matches.counts[rows] & (matches.score[rows] >= threshold)]
     owner = matches.owner[rows]
-    found = owner >= 0
+    matched = owner >= 0
     box_class = np.full(len(rows), num_classes)
-    box_class[found] = truth.category[owner[found]]
+    box_class[matched] = truth.category[owner[matched]]
     free = ~truth.iscrowd
     on_crowd = np.zeros(len(rows), bool)
-    on_crowd[found] = truth.iscrowd[owner[found]]
-    free[owner[found]] = False
-    left = np.flatnonzero(~found)
+    on_crowd[matched] = truth.iscrowd[owner[matched]]
+    free[owner[matched]] = False
+    left = np.flatnonzero(~matched)
     taken = kernels().take_any_class(
         rows[left],
         matches.image,

@@ -2,8 +2,8 @@
 tip.
 
 On regular default boxes overlaps of exactly the limit are common, and then the last bit decides
-which of two boxes survives, and with it whole chains. Such differences are told from faults here;
-`exporting/parity.py` asks.
+which of two boxes survives, and with it whole chains. Such differences are distinguished from
+faults here; `exporting/parity.py` asks.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Comparison:
     """What distinguishes two lists of detections of one image.
 
     Args:
-        unmatched: Detections of either side without a partner of the same class, place and score.
+        unmatched: Detections of either side without a partner of the same class, box and score.
         faults: Those of them that rounding cannot explain.
     """
 
@@ -32,7 +32,7 @@ class Comparison:
 
 def compare_detections(
     expected: Detections,
-    found: Detections,
+    others: Detections,
     boxes_yxyx_rel: npt.NDArray[np.float32],
     scores: npt.NDArray[np.float32],
     size: tuple[int, int],
@@ -48,7 +48,7 @@ def compare_detections(
 
     Args:
         expected: What the network's output gives.
-        found: What is to be checked.
+        others: What is to be checked.
         boxes_yxyx_rel: (A, 4) the network's boxes.
         scores: (A, C + 1) the network's scores.
         size: Height and width of the image.
@@ -56,24 +56,24 @@ def compare_detections(
         tolerance: Largest difference of a score, of a relative coordinate, and of an overlap.
     """
     scale = np.array([*size, *size], np.float64)
-    same = _pairs(expected, found, scale, tolerance)
+    same = _pairs(expected, others, scale, tolerance)
     extra, lost = np.flatnonzero(~same.any(axis=0)), np.flatnonzero(~same.any(axis=1))
     limit = protocol.nms_iou
     faults = 0
     for k in extra:
-        known = np.abs(scores[:, found.labels[k]] - found.scores[k]) <= tolerance
-        gap = np.abs(boxes_yxyx_rel * scale - found.boxes_yxyx_px[k]) / scale
+        known = np.abs(scores[:, others.labels[k]] - others.scores[k]) <= tolerance
+        gap = np.abs(boxes_yxyx_rel * scale - others.boxes_yxyx_px[k]) / scale
         if (
             not (known & (gap.max(axis=1) <= tolerance)).any()
-            or _largest_overlap(found, found, int(k), tolerance) > limit + tolerance
+            or _largest_overlap(others, others, int(k), tolerance) > limit + tolerance
         ):
             faults += 1
-    full = protocol.max_per_image is not None and len(found) >= protocol.max_per_image
-    last = max(protocol.score_floor, float(found.scores[-1]) if full else 0.0)
+    full = protocol.max_per_image is not None and len(others) >= protocol.max_per_image
+    last = max(protocol.score_floor, float(others.scores[-1]) if full else 0.0)
     for k in lost:
         if expected.scores[k] <= last + tolerance:
             continue
-        if _largest_overlap(expected, found, int(k), tolerance) < limit - tolerance:
+        if _largest_overlap(expected, others, int(k), tolerance) < limit - tolerance:
             faults += 1
     return Comparison(len(extra) + len(lost), faults)
 

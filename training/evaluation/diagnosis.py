@@ -53,9 +53,9 @@ def diagnose(result: EvaluationResult, sizes: Sequence[float] = ()) -> Diagnosis
     """
     truth, matches, table = result.truth, result.matches, result.detections
     names = truth.unique_names
-    found = judged(truth, matches)
+    judgement = judged(truth, matches)
     thresholds = dict(result.metrics["thresholds"])
-    thresholds["curve"] = curve(found.score, found.hit, int(found.num_boxes.sum()))
+    thresholds["curve"] = curve(judgement.score, judgement.hit, int(judgement.num_boxes.sum()))
     best = thresholds["all"]["threshold"]
     threshold = best if best >= 0 else DEFAULT_THRESHOLD
     causes = error_causes(truth, table, matches)
@@ -64,11 +64,11 @@ def diagnose(result: EvaluationResult, sizes: Sequence[float] = ()) -> Diagnosis
         "thresholds": thresholds,
         "errors": errors_section(truth, matches, causes, threshold, names),
         "confusion": confusion_section(matrix, names),
-        "calibration": calibration_section(found),
+        "calibration": calibration_section(judgement),
     }
     if sizes:
         sections["sizes"] = sizes_section(result, sizes)
-    return Diagnosis(causes, matrix, found, threshold, sections)
+    return Diagnosis(causes, matrix, judgement, threshold, sections)
 
 
 def sizes_section(result: EvaluationResult, sizes: Sequence[float]) -> dict[str, dict[str, float]]:

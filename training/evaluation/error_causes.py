@@ -94,14 +94,14 @@ def error_causes(truth: GroundTruth, table: DetectionTable, matches: Matches) ->
     )
     overlap = np.where(cause == _CLASS, other, np.maximum(own, other))
     overlap[cause == _LOCATION] = own[cause == _LOCATION]
-    found = matches.owner >= 0
-    on_crowd = found & truth.iscrowd[matches.owner] if len(truth.area) else found
-    cause[found] = CORRECT
+    matched = matches.owner >= 0
+    on_crowd = matched & truth.iscrowd[matches.owner] if len(truth.area) else matched
+    cause[matched] = CORRECT
     cause[on_crowd | ~matches.counts] = LEFT_OUT
-    box[found] = matches.owner[found]
+    box[matched] = matches.owner[matched]
     box[cause == LEFT_OUT] = -1
-    overlap[found] = _overlaps(table.boxes_xywh_px[found], truth.boxes_xywh_px[box[found]])
-    missed = usable & (matches.found_score < 0)
+    overlap[matched] = _overlaps(table.boxes_xywh_px[matched], truth.boxes_xywh_px[box[matched]])
+    missed = usable & (matches.best_score < 0)
     missed[box[(cause == _CLASS) | (cause == _LOCATION)]] = False
     return ErrorCauses(cause, box, overlap, missed)
 
@@ -191,7 +191,7 @@ def _rescuers(matches: Matches, causes: ErrorCauses) -> _Ints:
     near = (causes.cause == _CLASS) | (causes.cause == _LOCATION)
     rows = matches.by_score[near[matches.by_score]]
     if len(rows):
-        rows = rows[matches.found_score[causes.box[rows]] < 0]
+        rows = rows[matches.best_score[causes.box[rows]] < 0]
     _, first = np.unique(causes.box[rows], return_index=True)
     return rows[first]
 
@@ -217,7 +217,7 @@ def errors_section(
     }
     section["AP50"] = {size: _mean(base, base >= 0) for size, (base, _) in by_size.items()}
     base, gains = by_size["all"]
-    lost = ~truth.iscrowd & (matches.found_score < threshold)
+    lost = ~truth.iscrowd & (matches.best_score < threshold)
     section["causes"] = {}
     for code, cause in enumerate(CAUSES):
         wrong = causes.cause == code

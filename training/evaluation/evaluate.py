@@ -130,7 +130,7 @@ def collect(
         batches: Full batches; images with id -1 are padding.
         protocols: How to make detections; all see the same network output.
         category_ids: Category id of label 1, 2, ...
-        progress: Told of every image.
+        progress: Called for every image.
 
     Returns:
         The image ids seen, a table for each protocol, and the seconds spent by part.
@@ -144,9 +144,9 @@ def collect(
     def finish_oldest() -> None:
         spent, results = waiting.popleft().result()
         seconds["postprocess"] += spent
-        for image_id, found in results:
+        for image_id, detected in results:
             seen.append(image_id)
-            for builder, detections in zip(builders, found, strict=True):
+            for builder, detections in zip(builders, detected, strict=True):
                 builder.add(image_id, detections)
         progress.update(len(results))
 
@@ -179,8 +179,8 @@ def _detect_batch(
     results = []
     for k in np.flatnonzero(batch.image_ids >= 0):
         size = int(batch.heights[k]), int(batch.widths[k])
-        found = [detect(boxes[k], scores[k], *size, protocol) for protocol in protocols]
-        results.append((int(batch.image_ids[k]), found))
+        detections = [detect(boxes[k], scores[k], *size, protocol) for protocol in protocols]
+        results.append((int(batch.image_ids[k]), detections))
     return time.perf_counter() - begun, results
 
 

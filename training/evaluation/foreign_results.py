@@ -126,10 +126,10 @@ class _ImageIds:
 
     def id_of(self, value: Any) -> int:
         if isinstance(value, str) and value in self.by_name:
-            found = self.by_name[value]
-            if len(found) == 1:
-                return next(iter(found))
-            raise ValueError(f"image_id={shown(value)} is the name of {len(found)} images")
+            known_id = self.by_name[value]
+            if len(known_id) == 1:
+                return next(iter(known_id))
+            raise ValueError(f"image_id={shown(value)} is the name of {len(known_id)} images")
         number = _whole(value)
         if number is None or number not in self.ids:
             raise ValueError(
@@ -150,10 +150,10 @@ class _ClassIds:
 
     def id_of(self, value: Any) -> int:
         if isinstance(value, str) and value in self.by_name:
-            found = self.by_name[value]
-            if len(found) == 1:
-                return found[0]
-            raise ValueError(f"class {shown(value)} is the name of {len(found)} categories")
+            known_id = self.by_name[value]
+            if len(known_id) == 1:
+                return known_id[0]
+            raise ValueError(f"class {shown(value)} is the name of {len(known_id)} categories")
         number = _whole(value)
         if number is None or number not in self.ids:
             known = ", ".join(

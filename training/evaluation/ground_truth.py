@@ -59,7 +59,7 @@ class GroundTruth:
 
     @property
     def unique_names(self) -> list[str]:
-        """A name for each category; two that share theirs are told apart by their ids."""
+        """A name for each category; two that share theirs are distinguished by their ids."""
         return [
             name if self.names.count(name) == 1 else f"{name} ({number})"
             for name, number in zip(self.names, self.category_ids, strict=True)
@@ -180,11 +180,11 @@ def positions(
     Raises:
         DataError: If one of them is not there; the message begins with `what`.
     """
-    place = np.searchsorted(known, wanted)
-    inside = place < len(known)
-    found = np.zeros(len(wanted), bool)
-    found[inside] = known[place[inside]] == wanted[inside]
-    if not found.all():
-        missing = sorted(set(wanted[~found].tolist()))
+    index = np.searchsorted(known, wanted)
+    inside = index < len(known)
+    known_ids = np.zeros(len(wanted), bool)
+    known_ids[inside] = known[index[inside]] == wanted[inside]
+    if not known_ids.all():
+        missing = sorted(set(wanted[~known_ids].tolist()))
         raise DataError(f"{what}: {missing[:5]} not in the data set ({len(missing)} unknown ids).")
-    return place.astype(np.int64)
+    return index.astype(np.int64)

@@ -48,9 +48,9 @@ def _engine_lines(metrics: dict[str, Any]) -> list[str]:
     engine = metrics["engine"]
     line = f"computed by {engine['name']} {engine['version']}"
     if "parity" in engine:
-        found = engine["parity"]
-        largest = max(found["box_difference"], found["score_difference"])
-        line += f", within {largest:.1e} of MindSpore on {found['images']} scenes"
+        parity = engine["parity"]
+        largest = max(parity["box_difference"], parity["score_difference"])
+        line += f", within {largest:.1e} of MindSpore on {parity['images']} scenes"
     return [line]
 
 

@@ -75,7 +75,7 @@ def score(
 def _per_class(
     truth: GroundTruth, scores: CocoScores, voc: VocScores, matches: Matches
 ) -> dict[str, dict[str, float]]:
-    found = np.bincount(matches.category[matches.counts], minlength=len(truth.category_ids))
+    counts = np.bincount(matches.category[matches.counts], minlength=len(truth.category_ids))
     table: dict[str, dict[str, float]] = {}
     for c, key in enumerate(truth.unique_names):
         table[key] = {
@@ -84,6 +84,6 @@ def _per_class(
             "VOC2007": float(voc.ap_2007[c]),
             "VOC2010": float(voc.ap_2010[c]),
             "num_boxes": int(scores.num_boxes[c]),
-            "num_detections": int(found[c]),
+            "num_detections": int(counts[c]),
         }
     return table

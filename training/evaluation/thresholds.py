@@ -113,33 +113,33 @@ def curve(score: _Floats, hit: _Bools, num_boxes: int) -> dict[str, list[float]]
     }
 
 
-def thresholds_section(found: Judged, names: list[str]) -> dict[str, Any]:
+def thresholds_section(judged: Judged, names: list[str]) -> dict[str, Any]:
     """Return `thresholds` of `metrics.json`: the best of all classes together and of each.
 
     Args:
-        found: The detections that count.
+        judged: The detections that count.
         names: Unique name of each class.
     """
-    everything = best_operating(found.score, found.hit, int(found.num_boxes.sum()))
+    everything = best_operating(judged.score, judged.hit, int(judged.num_boxes.sum()))
     per_class = {}
     for c, name in enumerate(names):
-        mine = found.category == c
+        mine = judged.category == c
         per_class[name] = vars(
-            best_operating(found.score[mine], found.hit[mine], int(found.num_boxes[c]))
+            best_operating(judged.score[mine], judged.hit[mine], int(judged.num_boxes[c]))
         )
     return {"overlap": float(IOU_THRESHOLDS[0]), "all": vars(everything), "per_class": per_class}
 
 
-def calibration_section(found: Judged) -> dict[str, Any]:
+def calibration_section(judged: Judged) -> dict[str, Any]:
     """Return `calibration` of `metrics.json`: is a score of 0.7 right seven times in ten?
 
     `expected_error` is the mean distance between score and share of hits over ten bins of equal
     width, weighted by their detections (the usual ECE); `largest_error` is that of the worst bin.
     """
-    place = np.clip((found.score * BINS).astype(np.int64), 0, BINS - 1)
-    count = np.bincount(place, minlength=BINS)
-    score = np.bincount(place, weights=found.score, minlength=BINS)
-    hits = np.bincount(place, weights=found.hit, minlength=BINS)
+    bin_of = np.clip((judged.score * BINS).astype(np.int64), 0, BINS - 1)
+    count = np.bincount(bin_of, minlength=BINS)
+    score = np.bincount(bin_of, weights=judged.score, minlength=BINS)
+    hits = np.bincount(bin_of, weights=judged.hit, minlength=BINS)
     bins, gaps = [], []
     for k in range(BINS):
         mean_score = float(score[k] / count[k]) if count[k] else -1.0

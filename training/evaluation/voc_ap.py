@@ -84,9 +84,9 @@ def _best_box(boxes: _Floats, image: _Ints, truth_boxes: _Floats, truth_image: _
     ranked = np.lexsort((g, -overlap, d))
     d, g, overlap = d[ranked], g[ranked], overlap[ranked]
     owner = np.full(len(image), -1, np.int64)
-    detection, place = np.unique(d, return_index=True)
-    good = overlap[place] >= IOU
-    owner[detection[good]] = g[place[good]]
+    detection, start = np.unique(d, return_index=True)
+    good = overlap[start] >= IOU
+    owner[detection[good]] = g[start[good]]
     return owner
 
 

@@ -39,7 +39,7 @@ from training.process.settings import RuntimeSettings
 from training.weights.origin import licence_of
 
 _FULL = 1 << 20
-"""Bytes. With less left, whatever failed while a graph was written failed for want of room."""
+"""Bytes. With less left, whatever failed while a graph was written failed for want of space."""
 
 
 def run(command: ExportCommand) -> int:
@@ -164,10 +164,10 @@ def summary(report: dict[str, Any]) -> str:
             f"{report['max_box_difference']:.2e} (relative), of a score "
             f"{report['max_score_difference']:.2e}"
         )
-    found = report["detections"]
+    detections = report["detections"]
     text = (
-        f"detections: {found['checkpoint']} and {found['file']}, "
-        f"{found['unmatched']} unmatched, {found['faults']} faults"
+        f"detections: {detections['checkpoint']} and {detections['file']}, "
+        f"{detections['unmatched']} unmatched, {detections['faults']} faults"
     )
     if report.get("ap") is not None:
         ap = report["ap"]

@@ -54,8 +54,8 @@ def append_nms(
     node("NonMaxSuppression", ["all_boxes", "class_scores", constant("anchors", [num_anchors]),
                                constant("iou", [iou], np.float32),
                                constant("floor", [floor], np.float32)], ["picked"])  # fmt: skip
-    # Picked scores go back to their places in a table of zeros, where the best of an image are
-    # found; equal scores come out by place, which is label-major.
+    # Picked scores go back to their positions in a table of zeros, where the best of an image are
+    # found; equal scores come out by position, which is label-major.
     node("GatherND", ["class_scores", "picked"], ["picked_scores"])
     node("Shape", ["class_scores"], ["table_shape"])
     zero = helper.make_tensor("zero", TensorProto.FLOAT, [1], [0.0])

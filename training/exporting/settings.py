@@ -73,6 +73,6 @@ class ExportCommand:
             not (self.nms and self.format != "onnx"),
             "nms",
             self.nms,
-            f"false for format={self.format} (only ONNX has room for it here); use format=onnx",
+            f"false for format={self.format} (only ONNX can hold it here); use format=onnx",
         )
         require(not (self.nms and not self.decode), "decode", self.decode, "true with nms=true")

@@ -1,7 +1,7 @@
 """Do a detector's classes fit a data set's? Which of its scores are of them, and a predict function
 of those alone.
 
-What the classes of a file are is told in `model_file.py`.
+What the classes of a file are is in `model_file.py`.
 """
 
 from __future__ import annotations

@@ -32,11 +32,11 @@ def thresholds_by_label(section: Any, classes: Sequence[ClassInfo]) -> tuple[flo
     per_class = section.get("per_class")
     if common is None or not isinstance(per_class, dict):
         return ()
-    found = []
+    thresholds = []
     for c in classes:
         own = _threshold(per_class.get(c.name, per_class.get(f"{c.name} ({c.category_id})")))
-        found.append(common if own is None else own)
-    return tuple(found)
+        thresholds.append(common if own is None else own)
+    return tuple(thresholds)
 
 
 def _threshold(entry: Any) -> float | None:
@@ -44,16 +44,16 @@ def _threshold(entry: Any) -> float | None:
     return float(value) if isinstance(value, (int, float)) and 0 <= value <= 1 else None
 
 
-def require_thresholds(found: tuple[float, ...], path: str | Path) -> tuple[float, ...]:
+def require_thresholds(thresholds: tuple[float, ...], path: str | Path) -> tuple[float, ...]:
     """Return the thresholds, or say how to get some.
 
     Raises:
         SettingError: If there are none.
     """
-    if not found:
+    if not thresholds:
         raise SettingError(
             f"threshold=auto: {path} knows no thresholds: it was never evaluated, or nothing it "
             "found was right. Run eval.py checkpoint=... data=... once (that stores them in the "
             "checkpoint's card; an exported file takes them from there), or give a number in 0..1."
         )
-    return found
+    return thresholds

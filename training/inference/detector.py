@@ -275,19 +275,19 @@ class Detector:
         )
         predictions = []
         for k, (height, width) in enumerate(sizes):
-            found = detect(boxes[k], scores[k], height, width, protocol)
+            detections = detect(boxes[k], scores[k], height, width, protocol)
             if choice.labels:
                 # After suppression: what is a dog first is no cat because only cats are asked for.
-                found = found.of(choice.labels, choice.top_k)
-            predictions.append(self._named(found, height, width))
+                detections = detections.of(choice.labels, choice.top_k)
+            predictions.append(self._named(detections, height, width))
         return predictions
 
-    def _named(self, found: Detections, height: int, width: int) -> Prediction:
-        classes = [self.classes[label - 1] for label in found.labels]
+    def _named(self, detections: Detections, height: int, width: int) -> Prediction:
+        classes = [self.classes[label - 1] for label in detections.labels]
         return Prediction(
-            found.boxes_yxyx_px,
-            found.scores,
-            found.labels,
+            detections.boxes_yxyx_px,
+            detections.scores,
+            detections.labels,
             tuple(c.name for c in classes),
             tuple(c.category_id for c in classes),
             height,

@@ -37,7 +37,7 @@ from training.process.plain_paths import plain_folder
 from training.process.runtime import prepare_environment, start_device
 from training.process.settings import ENGINES, RuntimeSettings
 
-Say = Callable[[str], None]
+Notify = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def load_engine(
     batch_size: int,
     engine: str = "auto",
     device: str = "CPU",
-    say: Say = print,
+    notify: Notify = print,
 ) -> tuple[PredictFn, Engine]:
     """Make a detector file ready to run in the engine that is wanted.
 
@@ -89,7 +89,7 @@ def load_engine(
         engine: `mindspore`, `onnxruntime`, or `auto`: onnxruntime for an .onnx file, and on CPU for
             a checkpoint whose graph agrees with MindSpore; else MindSpore.
         device: CPU or Ascend.
-        say: Prints a line while a graph is built.
+        notify: Prints a line while a graph is built.
 
     Returns:
         The predict function, and what computes it.
@@ -107,14 +107,14 @@ def load_engine(
         return _mindspore(file, batch_size, device, "")
     obstacle = _obstacle(device)
     if not obstacle:
-        session, found = _proven_session(file, say)
-        if isinstance(found, Agreement):
+        session, outcome = _proven_session(file, notify)
+        if isinstance(outcome, Agreement):
             one_thread_per_call()
             why = f"parity with MindSpore checked: largest difference {found.largest:.1e}"
             version = package_version("onnxruntime")
             ready = SessionPredictor(session, batch_size)
-            return ready, Engine("onnxruntime", version, why, found)
-        obstacle = found
+            return ready, Engine("onnxruntime", version, why, outcome)
+        obstacle = outcome
     if engine == "onnxruntime":
         kind = SettingError if _obstacle(device) else CheckpointError
         raise kind(f"engine=onnxruntime: {obstacle}. Set engine=mindspore, or engine=auto.")
@@ -150,14 +150,14 @@ def _mindspore(file: ModelFile, batch_size: int, device: str, why: str) -> tuple
     return load_predictor(file, batch_size), mindspore_engine(why)
 
 
-def _proven_session(file: ModelFile, say: Say) -> tuple[Any, Agreement | str]:
+def _proven_session(file: ModelFile, notify: Notify) -> tuple[Any, Agreement | str]:
     """Return a session over the graph of a checkpoint and its proof, or None and what is wrong."""
     cache = GraphCache(cache_folder())
     key = graph_key(file)
     ready = _from_entry(cache.read(key))
     if ready is None:
-        with cache.locked(key, say):
-            ready = _from_entry(cache.read(key)) or _build(file, cache, key, say)
+        with cache.locked(key, notify):
+            ready = _from_entry(cache.read(key)) or _build(file, cache, key, notify)
     return ready
 
 
@@ -168,20 +168,24 @@ def _from_entry(entry: Entry | None) -> tuple[Any, Agreement | str] | None:
         if not entry.graph:
             return None, str(entry.proof["why"])
         numbers = entry.proof["parity"]
-        found = Agreement(
+        agreement = Agreement(
             int(numbers["images"]),
             float(numbers["box_difference"]),
             float(numbers["score_difference"]),
             float(numbers["tolerance"]),
         )
-        return (open_session(entry.graph), found) if found.holds else None
+        return (open_session(entry.graph), agreement) if agreement.holds else None
     except Exception:  # whatever is wrong with what was kept: it is made anew
         return None
 
 
-def _build(file: ModelFile, cache: GraphCache, key: str, say: Say) -> tuple[Any, Agreement | str]:
+def _build(
+    file: ModelFile, cache: GraphCache, key: str, notify: Notify
+) -> tuple[Any, Agreement | str]:
     """Build the graph, compare it with MindSpore, and keep graph and proof, or why it is unfit."""
-    say(f"engine: building the ONNX graph of {file.path.name}, once; it is kept in {cache.folder}")
+    notify(
+        f"engine: building the ONNX graph of {file.path.name}, once; it is kept in {cache.folder}"
+    )
     start_device(RuntimeSettings())
     network = load_network(file)
     session, graph = None, b""
@@ -189,28 +193,28 @@ def _build(file: ModelFile, cache: GraphCache, key: str, say: Say) -> tuple[Any,
         graph = write_graph(network, file)
         session = open_session(graph)
     except Exception as error:  # MindSpore's, ONNX's and onnxruntime's have no common base
-        found: Agreement | str = f"the network does not become an ONNX graph: {first_line(error)}"
+        outcome: Agreement | str = f"the network does not become an ONNX graph: {first_line(error)}"
     else:
         reference = build_predictor(network, IMAGES)
-        found = compare_outputs(
+        outcome = compare_outputs(
             reference, SessionPredictor(session, IMAGES), scenes(file.image_size)
         )
-        if not found.holds:
-            found = (
-                f"its largest difference from MindSpore is {found.largest:.1e}, above "
-                f"{found.tolerance:g}"
+        if not outcome.holds:
+            outcome = (
+                f"its largest difference from MindSpore is {outcome.largest:.1e}, above "
+                f"{outcome.tolerance:g}"
             )
     proof: dict[str, Any] = {"checkpoint_sha256": file.sha256}
-    if isinstance(found, str):
+    if isinstance(outcome, str):
         session, graph = None, b""
-        proof["why"] = found
+        proof["why"] = outcome
     else:
-        proof["parity"] = dataclasses.asdict(found)
+        proof["parity"] = dataclasses.asdict(outcome)
     try:
         cache.write(key, graph, proof)
     except OSError as error:
-        say(f"engine: the graph is not kept: {cache.folder}: {error.strerror or error}")
-    return session, found
+        notify(f"engine: the graph is not kept: {cache.folder}: {error.strerror or error}")
+    return session, outcome
 
 
 def write_graph(network: Any, file: ModelFile) -> bytes:

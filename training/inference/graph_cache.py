@@ -152,7 +152,7 @@ class GraphCache:
         self._forget_oldest()
 
     @contextlib.contextmanager
-    def locked(self, key: str, say: Callable[[str], None]) -> Iterator[None]:
+    def locked(self, key: str, notify: Callable[[str], None]) -> Iterator[None]:
         """Hold the lock of a key, so that one process builds and the others read.
 
         Where no lock can be had, there is none: files appear whole in any case.
@@ -160,15 +160,15 @@ class GraphCache:
         lock = self.folder / f"{key}.lock"
         end = time.monotonic() + _LONGEST_WAIT
         with contextlib.ExitStack() as stack:
-            told = False
+            announced = False
             while time.monotonic() < end:
                 try:
                     stack.enter_context(hold(lock, Path.unlink))
                     break
                 except Held as held:
-                    if not told:
-                        say(f"engine: waiting for {held.holder}, which builds the same graph")
-                        told = True
+                    if not announced:
+                        notify(f"engine: waiting for {held.holder}, which builds the same graph")
+                        announced = True
                     time.sleep(0.1)
                 except OSError:
                     break

@@ -27,7 +27,7 @@ VIDEO_ENDINGS = frozenset(
 
 
 @dataclass(frozen=True)
-class Found:
+class ImageList:
     """What a path stands for.
 
     Args:
@@ -47,7 +47,7 @@ class Found:
         return path.relative_to(self.root).as_posix()
 
 
-def find_images(pattern: str, recursive: bool = False) -> Found:
+def find_images(pattern: str, recursive: bool = False) -> ImageList:
     """Find the pictures and videos that a setting names.
 
     Args:
@@ -60,8 +60,8 @@ def find_images(pattern: str, recursive: bool = False) -> Found:
     path = Path(pattern)
     if path.is_file():
         if path.suffix.lower() in VIDEO_ENDINGS:
-            return Found((), (path,), path.parent, 0)
-        return Found((path,), (), path.parent, 0)
+            return ImageList((), (path,), path.parent, 0)
+        return ImageList((path,), (), path.parent, 0)
     if path.is_dir():
         files = tuple(sorted(path.rglob("*") if recursive else path.iterdir()))
         root = path
@@ -80,7 +80,7 @@ def find_images(pattern: str, recursive: bool = False) -> Found:
             f"images={pattern}: {kind}. Pictures end in {' '.join(sorted(IMAGE_SUFFIXES))}, videos "
             f"in {' '.join(sorted(VIDEO_ENDINGS))}."
         )
-    return Found(images, videos, root, len(files) - len(images) - len(videos))
+    return ImageList(images, videos, root, len(files) - len(images) - len(videos))
 
 
 def read_image(source: str | Path | bytes) -> Image:

@@ -63,18 +63,18 @@ def _best_of(folder: Path) -> Path:
     Raises:
         CheckpointError: If it has none; the message lists what there is.
     """
-    for place in (folder / "checkpoints", folder):
+    for directory in (folder / "checkpoints", folder):
         for ending in WEIGHTS:
-            path = place / f"best{ending}"
+            path = directory / f"best{ending}"
             if path.is_file():
                 print(f"checkpoint={folder}: a folder; taking {path}")
                 return path
-    found = sorted(
+    files = sorted(
         str(p.relative_to(folder)) for p in folder.rglob("*") if p.suffix in WEIGHTS + EXPORTED
     )
     hint = (
-        f" It holds {', '.join(found[:5])}: name one of them."
-        if found
+        f" It holds {', '.join(files[:5])}: name one of them."
+        if files
         else " It holds no detector."
     )
     raise CheckpointError(
@@ -120,7 +120,7 @@ def _open_checkpoint(path: Path, model_name: str | None, by_name: bool) -> Model
             classes = coco_classes_by_id()
     model = model_settings(model_name or name)
     if by_name and not classes and num_classes == len(coco_classes()) + 1:
-        classes = coco_classes()  # the registry's detectors of so many classes are COCO's
+        classes = coco_classes()  # the registry's detectors of this number of classes are COCO's
     if not classes:
         height, width = model.image_size
         print(

@@ -29,7 +29,7 @@ HEADER_SECONDS = 30.0
 ends then."""
 
 BODY_SECONDS = 120.0
-"""A whole picture must be here by then, waiting for room included."""
+"""A whole picture must be here by then, waiting for a free slot included."""
 
 PENDING_BYTES = 64_000_000
 """Bytes of pictures that wait for their detection at a time; further ones wait in the network. One
@@ -85,7 +85,7 @@ class PageServer(ThreadingHTTPServer):
         threading.Thread(target=self._end_the_late, name="deadlines", daemon=True).start()
 
     def set_deadline(self, connection: socket.socket, seconds: float | None) -> None:
-        """Let a connection be cut after so many seconds; None lets it live."""
+        """Let a connection be cut after a number of seconds; None lets it live."""
         with self._lock:
             if seconds is None:
                 self._deadlines.pop(connection, None)
@@ -150,7 +150,7 @@ class PendingBytes:
         self._changed = threading.Condition()
 
     def take(self, size: int, seconds: float) -> bool:
-        """Wait for room; returns whether there was any in time."""
+        """Wait for a free slot; returns whether there was any in time."""
         with self._changed:
             if not self._changed.wait_for(lambda: self._left >= size, seconds):
                 return False
@@ -158,7 +158,7 @@ class PendingBytes:
             return True
 
     def give_back(self, size: int) -> None:
-        """Make room for others."""
+        """Free the slot for others."""
         with self._changed:
             self._left += size
             self._changed.notify_all()

@@ -20,7 +20,13 @@ from data_tools.core.errors import DataError, SettingError
 from data_tools.core.progress import Progress
 from data_tools.core.where_to_look import where_to_look
 from training.inference.detector import Choice, Detector, Prediction
-from training.inference.image_source import Found, find_images, open_video, read_image, video_frames
+from training.inference.image_source import (
+    ImageList,
+    find_images,
+    open_video,
+    read_image,
+    video_frames,
+)
 from training.inference.predict_output import (
     PredictionFiles,
     picture_name,
@@ -52,10 +58,10 @@ def run(command: PredictCommand) -> int:
             raise SettingError(
                 "images: required: a picture, a folder, a pattern or a video. (Or serve=true.)"
             )
-        found = find_images(command.images, command.recursive)
+        images = find_images(command.images, command.recursive)
         out = Path(command.out)
         if command.pictures:
-            refuse_collisions(found, out)
+            refuse_collisions(images, out)
     detector = Detector.load(
         command.checkpoint,
         device=command.device,
@@ -70,12 +76,12 @@ def run(command: PredictCommand) -> int:
     )
     if command.serve:
         return serve(detector, choice, command.host, command.port, command.max_upload_mb)
-    if found.passed_over:
-        print(f"{found.passed_over} files are neither pictures nor videos: passed over")
+    if images.passed_over:
+        print(f"{images.passed_over} files are neither pictures nor videos: passed over")
     with PredictionFiles(out) as files:
-        _predict_images(detector, choice, found, files, command.pictures)
-        for video in found.videos:
-            _predict_video(detector, choice, video, found.name(video), files, command)
+        _predict_images(detector, choice, images, files, command.pictures)
+        for video in images.videos:
+            _predict_video(detector, choice, video, images.name(video), files, command)
     if not files.images:
         raise DataError(
             f"none of the {len(files.skipped)} files could be used, so no detections were written. "
@@ -122,9 +128,9 @@ def image_ids(names: Sequence[str]) -> list[int]:
 
 
 def _predict_images(
-    detector: Detector, choice: Choice, found: Found, files: PredictionFiles, pictures: bool
+    detector: Detector, choice: Choice, images: ImageList, files: PredictionFiles, pictures: bool
 ) -> None:
-    names = [found.name(path) for path in found.images]
+    names = [images.name(path) for path in images.images]
     ids = dict(zip(names, image_ids(names), strict=True))
     progress = Progress("predicting", len(names), enabled=bool(names))
     batch: list[_Loaded] = []
@@ -139,7 +145,7 @@ def _predict_images(
         batch.clear()
 
     with progress:
-        for name, loaded in zip(names, _load(detector, found.images, names), strict=True):
+        for name, loaded in zip(names, _load(detector, images.images, names), strict=True):
             if isinstance(loaded, DataError):
                 files.skip(name, str(loaded))
                 progress.write(f"not usable: {loaded}")

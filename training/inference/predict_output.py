@@ -21,7 +21,7 @@ from data_tools.core.errors import DataError, SettingError
 from data_tools.core.files import make_folder, naming, publish, replacing, write_atomic
 from data_tools.core.words import csv_cell, name_as_text
 from training.inference.detector import Prediction
-from training.inference.image_source import Found
+from training.inference.image_source import ImageList
 
 CSV_COLUMNS = ("file", "image_id", "class", "category_id", "score", "x", "y", "width", "height")
 _KEPT_ENDINGS = frozenset((".jpg", ".jpeg", ".png"))
@@ -146,25 +146,25 @@ def video_name(name: str) -> str:
     return name if Path(name).suffix.lower() == ".mp4" else f"{name}.mp4"
 
 
-def refuse_collisions(found: Found, out: Path) -> None:
+def refuse_collisions(images: ImageList, out: Path) -> None:
     """Refuse pictures and videos that would replace what they are made from, or one another.
 
     Args:
-        found: What is looked at.
+        images: What is looked at.
         out: Where its pictures go.
 
     Raises:
         SettingError: If one would, or if one would lie outside of `out`.
     """
-    for path in (*found.images, *found.videos):
-        if ".." in Path(found.name(path)).parts:
+    for path in (*images.images, *images.videos):
+        if ".." in Path(images.name(path)).parts:
             raise SettingError(
                 f"images: the picture of {path} would lie outside of out={out}. Name the folder "
                 "without `..` behind a wildcard."
             )
-    sources = {path.resolve() for path in (*found.images, *found.videos)}
-    targets = [(path, out / picture_name(found.name(path))) for path in found.images]
-    targets += [(path, out / video_name(found.name(path))) for path in found.videos]
+    sources = {path.resolve() for path in (*images.images, *images.videos)}
+    targets = [(path, out / picture_name(images.name(path))) for path in images.images]
+    targets += [(path, out / video_name(images.name(path))) for path in images.videos]
     owners: dict[Path, Path] = {}
     for path, target in targets:
         if target.resolve() in sources:
@@ -195,5 +195,6 @@ def write_picture(path: Path, image_bgr: npt.NDArray[np.uint8]) -> None:
             temporary.write_bytes(encoded.tobytes())
     except OSError as error:
         raise DataError(
-            f"{path}: not written ({error.strerror or error}). Make room, or choose another `out`."
+            f"{path}: not written ({error.strerror or error}). Free some space, or choose another "
+            "`out`."
         ) from error

@@ -98,20 +98,20 @@ def detections(detector: Detector, choice: Choice, data: bytes) -> dict[str, Any
     image = read_image(data)
     begun = time.perf_counter()
     low = replace(choice, threshold=min(_FLOOR, choice.threshold), by_label=())
-    found = detector.predict_batch([image], low)[0]
+    detections = detector.predict_batch([image], low)[0]
     return {
-        "height": found.height,
-        "width": found.width,
+        "height": detections.height,
+        "width": detections.width,
         "seconds": round(time.perf_counter() - begun, 4),
         "detections": [
             {
-                "name": found.names[k],
-                "label": int(found.labels[k]),
-                "category_id": found.category_ids[k],
-                "score": round(float(found.scores[k]), 4),
-                "box": [round(float(v), 2) for v in found.boxes_yxyx_px[k]],
+                "name": detections.names[k],
+                "label": int(detections.labels[k]),
+                "category_id": detections.category_ids[k],
+                "score": round(float(detections.scores[k]), 4),
+                "box": [round(float(v), 2) for v in detections.boxes_yxyx_px[k]],
             }
-            for k in range(len(found))
+            for k in range(len(detections))
         ],
     }
 

@@ -68,16 +68,16 @@ def weighted_precision(
             for d in range(done, special[s] + 1):
                 seen += weights[image[d]]
             done = special[s] + 1
-            t, found = 0, hits[s]
-            while found:
-                if found & 1:
+            t, hit_bits = 0, hits[s]
+            while hit_bits:
+                if hit_bits & 1:
                     true[t] += weight
                     # Of copies that all are right the last one has the highest precision and
                     # recall.
                     precision[t, count[t]] = true[t] / (seen - left_out[t] + np.spacing(1.0))
                     reached[t, count[t]] = true[t]
                     count[t] += 1
-                found >>= 1
+                hit_bits >>= 1
                 t += 1
             if ignored[s]:
                 for t in range(num_thresholds):

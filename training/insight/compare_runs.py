@@ -87,7 +87,7 @@ def bootstrap(
         draws: Draws with replacement.
         seed: Same seed, same digits, for any number of threads.
         threads: Draws at a time.
-        progress: Told of every draw that is done.
+        progress: Called for every draw that is done.
 
     Returns:
         `AP`, `AP50` and `per_class` (their AP): for each `a`, `b`, `difference`, `low`, `high`,

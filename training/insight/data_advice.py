@@ -37,7 +37,7 @@ _SMALLEST_TILE = 128
 _TILE_OVERLAP = 0.2
 
 _RARE_FACTOR = 1.5
-"""A sampler is advised where a class would come so many times as often."""
+"""A sampler is advised where a class would come this many times as often."""
 
 
 def advise(audit: SplitAudit, rows: npt.NDArray[np.int64], model: ModelSettings) -> list[Advice]:
@@ -51,10 +51,10 @@ def advise(audit: SplitAudit, rows: npt.NDArray[np.int64], model: ModelSettings)
     Returns:
         What would help, the least change first; nothing where nothing is needed or would help.
     """
-    found = []
+    advice = []
     if len(rows) and model.assign == "published":
-        found = _about_boxes(audit, rows, model)
-    return [*found, *_about_classes(audit)]
+        advice = _about_boxes(audit, rows, model)
+    return [*advice, *_about_classes(audit)]
 
 
 def _about_boxes(
@@ -75,15 +75,17 @@ def _about_boxes(
         return []
     rng = np.random.Generator(np.random.Philox(key=0))
     some = boxes[np.sort(rng.permutation(len(boxes))[:_SEARCHED])]
-    found: list[Advice] = []
+    advice: list[Advice] = []
     best = float(before.mean())
     for title, other, words in _candidates(model, some):
         after = reach(boxes, other) >= REACHED
         if after.mean() < best + _GAIN:
             continue
         best = float(after.mean())
-        found.append(Advice(title, _overrides(model, other), words, *_shares(before, after, sizes)))
-    return found + _about_tiles(audit, rows, model, before, sizes, best)
+        advice.append(
+            Advice(title, _overrides(model, other), words, *_shares(before, after, sizes))
+        )
+    return advice + _about_tiles(audit, rows, model, before, sizes, best)
 
 
 def _candidates(model: ModelSettings, some: Array) -> list[tuple[str, ModelSettings, str]]:

@@ -34,7 +34,7 @@ REPORT = "report.html"
 
 LAYERS = ("truth", "right detections", "wrong detections")
 TAGS = (*CAUSES, "correct", "found", "left out")
-_MISSED, _RIGHT, _FOUND, _LEFT_OUT = (
+_MISSED, _RIGHT, _DETECTED, _LEFT_OUT = (
     TAGS.index(name) for name in ("missed", "correct", "found", "left out")
 )
 
@@ -151,8 +151,8 @@ def _boxes_by_image(result: EvaluationResult, diagnosis: Diagnosis) -> dict[int,
     truth, matches, causes = result.truth, result.matches, diagnosis.causes
     boxes: dict[int, list[Box]] = {}
     for g in range(len(truth.area)):
-        lost = matches.found_score[g] < diagnosis.threshold
-        tag = _LEFT_OUT if truth.iscrowd[g] else _MISSED if lost else _FOUND
+        lost = matches.best_score[g] < diagnosis.threshold
+        tag = _LEFT_OUT if truth.iscrowd[g] else _MISSED if lost else _DETECTED
         box = Box(0, int(truth.category[g]), tag, truth.boxes_xywh_px[g])
         boxes.setdefault(int(truth.image[g]), []).append(box)
     shown = matches.by_score[matches.score[matches.by_score] >= _faintest(diagnosis)]
@@ -170,6 +170,6 @@ def _boxes_by_image(result: EvaluationResult, diagnosis: Diagnosis) -> dict[int,
         kept.setdefault(i, []).append(
             Box(layer, int(matches.category[d]), tag, result.detections.boxes_xywh_px[d], score)
         )
-    for i, found in kept.items():
-        boxes.setdefault(i, []).extend(reversed(found))
+    for i, detections in kept.items():
+        boxes.setdefault(i, []).extend(reversed(detections))
     return boxes

@@ -91,15 +91,15 @@ def tables(result: EvaluationResult, diagnosis: Diagnosis) -> list[Table]:
                 *(costs[cause]["AP50_cost"] if costs else None for cause in CAUSES),
             ]
         )
-    found = [causes, Table("Classes", columns, rows, "Press a heading to sort.")]
+    shown = [causes, Table("Classes", columns, rows, "Press a heading to sort.")]
     if "sizes" in sections:
         own = [
             [name, *(_known(row[k]) for k in ("AP", "AP50", "AR100")), row["num_boxes"]]
             for name, row in sections["sizes"].items()
         ]
         heads = [("side in pixels", TEXT), ("AP", PERCENT), ("AP50", PERCENT), ("AR100", PERCENT)]
-        found.append(Table("Sizes", [*heads, ("boxes", NUMBER)], own))
-    return found
+        shown.append(Table("Sizes", [*heads, ("boxes", NUMBER)], own))
+    return shown
 
 
 def suspects_table(result: EvaluationResult, suspects: Sequence[Suspect]) -> list[Table]:

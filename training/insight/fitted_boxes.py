@@ -71,7 +71,7 @@ def cluster_sizes(sides_hw: Array, count: int, rounds: int = 20) -> Array:
     Args:
         sides_hw: (B, 2) heights and widths, at least one.
         count: How many.
-        rounds: At most so many improvements.
+        rounds: Most improvements.
 
     Returns:
         (count, 2), the smallest area first.
@@ -101,8 +101,8 @@ def fit(model: ModelSettings, boxes_yxyx_rel: Array) -> ModelSettings:
         model: The network's settings.
         boxes_yxyx_rel: (B, 4) objects; some thousands are enough.
     """
-    found = [_climb(model, start, boxes_yxyx_rel) for start in _starts(model, boxes_yxyx_rel)]
-    best = max(found, key=lambda one: one[0])[1]
+    climbs = [_climb(model, start, boxes_yxyx_rel) for start in _starts(model, boxes_yxyx_rel)]
+    best = max(climbs, key=lambda one: one[0])[1]
     return _settings(model, _rounded(model, best))
 
 
@@ -115,10 +115,10 @@ def _climb(model: ModelSettings, start: Array, boxes: Array) -> tuple[float, Arr
     values, best = start, _score(boxes, _settings(model, start))
     for _ in range(_SWEEPS):
         before = best
-        for place in range(len(values)):
+        for index in range(len(values)):
             for factor in _FACTORS:
                 other = values.copy()
-                other[place] *= factor
+                other[index] *= factor
                 if _possible(model, other):
                     score = _score(boxes, _settings(model, other))
                     if score > best:

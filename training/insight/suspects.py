@@ -66,7 +66,7 @@ def find_suspects(
     table: DetectionTable,
     matches: Matches,
     causes: ErrorCauses,
-    found: Judged,
+    judged: Judged,
     most: int,
 ) -> list[Suspect]:
     """List labels in doubt, the most doubtful first.
@@ -82,10 +82,10 @@ def find_suspects(
         table: The detections.
         matches: Who found what.
         causes: What is wrong with each detection.
-        found: Right and wrong detections, best first.
+        judged: Right and wrong detections, best first.
         most: Suspects listed at most.
     """
-    sure = confident_scores(found)
+    sure = confident_scores(judged)
     confident = matches.score >= sure[matches.category]
     doubted = ~truth.iscrowd & ~truth.difficult
     own_best, any_best = _best_evidence(truth, table, matches)
@@ -106,7 +106,7 @@ def find_suspects(
                 Suspect("other_class", score * (1 - own_best[g]), image, g, int(d), overlap)
             )
         elif (cause == CORRECT and overlap < _TIGHT) or (
-            cause == location and matches.found_score[g] < 0 and overlap > _LOOSE
+            cause == location and matches.best_score[g] < 0 and overlap > _LOOSE
         ):
             doubt = score * (1 - overlap)
             suspects.append(Suspect("sloppy_edges", doubt, image, g, int(d), overlap))
@@ -121,19 +121,19 @@ def find_suspects(
     return suspects[:most]
 
 
-def confident_scores(found: Judged) -> _Floats:
+def confident_scores(judged: Judged) -> _Floats:
     """Return the lowest score (C,) of each class from which `SURE` of its detections are right.
 
     It is not below the best threshold: from there down most detections are wrong, whatever the
     share above is. A class with few right detections takes the score of all classes together; where
     no score is that sure, none is (2.0).
     """
-    everything = _sure_from(found.score, found.hit, int(found.num_boxes.sum()))
-    result = np.full(len(found.num_boxes), everything)
+    everything = _sure_from(judged.score, judged.hit, int(judged.num_boxes.sum()))
+    result = np.full(len(judged.num_boxes), everything)
     for c in range(len(result)):
-        mine = found.category == c
-        if found.hit[mine].sum() >= _FEWEST:
-            result[c] = _sure_from(found.score[mine], found.hit[mine], int(found.num_boxes[c]))
+        mine = judged.category == c
+        if judged.hit[mine].sum() >= _FEWEST:
+            result[c] = _sure_from(judged.score[mine], judged.hit[mine], int(judged.num_boxes[c]))
     return result
 
 
@@ -152,8 +152,8 @@ def class_recall(truth: GroundTruth, matches: Matches) -> _Floats:
     """
     counts = ~truth.iscrowd
     total = np.bincount(truth.category[counts], minlength=len(truth.category_ids))
-    found = counts & (matches.found_score >= 0)
-    hits = np.bincount(truth.category[found], minlength=len(truth.category_ids))
+    detected = counts & (matches.best_score >= 0)
+    hits = np.bincount(truth.category[detected], minlength=len(truth.category_ids))
     return np.divide(hits, total, out=np.zeros(len(total)), where=total > 0)
 
 

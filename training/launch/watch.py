@@ -36,7 +36,7 @@ class RankView:
         step: Step it says it is working on.
         doing: What it says it is doing.
         patience: Seconds that may take on top of the limit.
-        told: When it last said so.
+        heard_at: When it last said so.
     """
 
     rank: int
@@ -46,7 +46,7 @@ class RankView:
     step: int = 0
     doing: str = "starting"
     patience: float = 0.0
-    told: float = field(default_factory=time.monotonic)
+    heard_at: float = field(default_factory=time.monotonic)
 
 
 class JobWatch:
@@ -118,7 +118,7 @@ class JobWatch:
         status = read_status(self.status_dir, view.rank)
         if status is not None:
             view.step, view.doing, view.patience = status.step, status.doing, status.patience
-            view.told = status.told
+            view.heard_at = status.written_at
 
     def all_finished(self) -> bool:
         """True if every rank of this machine said that it is done and has left."""
@@ -167,9 +167,9 @@ class JobWatch:
         text = "".join(
             path.read_text(errors="replace") for path in self.ranks_dir.glob("msrun_*.log")
         )
-        found = re.findall(r"Worker process (\d+) exit with exception. Error code: (-?\d+)", text)
+        matches = re.findall(r"Worker process (\d+) exit with exception. Error code: (-?\d+)", text)
         pids = {view.pid for view in views}
-        return {int(pid): int(code) for pid, code in found if int(pid) in pids}
+        return {int(pid): int(code) for pid, code in matches if int(pid) in pids}
 
     def _why_gone(self, view: RankView) -> str:
         code = self._exit_codes([view]).get(view.pid or -1)
@@ -210,7 +210,7 @@ class JobWatch:
             time.sleep(0.1)
 
     def _processes(self) -> list[tuple[int, list[bytes]]]:
-        found = []
+        processes = []
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit() and int(entry.name) != os.getpid():
                 try:
@@ -219,8 +219,8 @@ class JobWatch:
                     continue
                 pid = int(entry.name)
                 if self.marker in variables and process_state(pid) != "Z":
-                    found.append((pid, variables))
-        return found
+                    processes.append((pid, variables))
+        return processes
 
 
 def find_hung(views: list[RankView], now: float, hang_seconds: float) -> str | None:
@@ -240,7 +240,7 @@ def find_hung(views: list[RankView], now: float, hang_seconds: float) -> str | N
             continue
         if view.stopped_since is not None and now - view.stopped_since > STOPPED_SECONDS:
             return _stopped(view, now)
-        silent = now - view.told
+        silent = now - view.heard_at
         waiting_for = len(views) > 1 and _is_behind(view, views, furthest)
         if silent > hang_seconds + view.patience and waiting_for:
             return (
@@ -273,10 +273,10 @@ def last_error(lines: list[str]) -> str | None:
     >>> last_error(["error: they differ:", "  rank 1: seed", "  rank 2: rows", "bye"])
     'they differ: rank 1: seed; rank 2: rows'
     """
-    for place in range(len(lines) - 1, -1, -1):
-        line = lines[place]
+    for index in range(len(lines) - 1, -1, -1):
+        line = lines[index]
         if line.startswith("error: "):
-            listed = itertools.takewhile(lambda text: text.startswith("  "), lines[place + 1 :])
+            listed = itertools.takewhile(lambda text: text.startswith("  "), lines[index + 1 :])
             return " ".join([line[7:], "; ".join(text.strip() for text in listed)]).rstrip()
         if re.match(r"^[\w.]*(Error|Exception|Interrupt|Exit)\b.*", line):
             return line

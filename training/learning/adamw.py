@@ -92,13 +92,13 @@ class AdamWUpdate(Update):
 
     def state(self) -> Arrays:
         """Return moments and shares by name."""
-        found = self.layout.arrays(self.names[0], self.first.asnumpy())
-        found |= self.layout.arrays(self.names[1], self.second.asnumpy())
+        arrays = self.layout.arrays(self.names[0], self.first.asnumpy())
+        arrays |= self.layout.arrays(self.names[1], self.second.asnumpy())
         shares = np.stack((self.share1.asnumpy(), self.share2.asnumpy()), 1)
         starts = np.cumsum([0, *self.layout.sizes[:-1]])
         for name, start in zip(self.names[2], starts, strict=True):
-            found[name] = shares[start if len(shares) > 1 else 0].copy()
-        return found
+            arrays[name] = shares[start if len(shares) > 1 else 0].copy()
+        return arrays
 
     def take_state(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Take over moments and shares by name.

@@ -92,7 +92,7 @@ class RunComponents:
         return self.settings.batch_size * self.world.size
 
     def card(self, step: int) -> Card:
-        """Return the card of a checkpoint after so many steps, without files and metrics."""
+        """Return the card of a checkpoint after `step` steps, without files and metrics."""
         return Card(
             step=step,
             epoch=step // self.steps_per_epoch,
@@ -107,7 +107,7 @@ class RunComponents:
         )
 
 
-def build_parts(settings: TrainSettings, world: World, split: ConvertedSplit) -> RunComponents:
+def build_components(settings: TrainSettings, world: World, split: ConvertedSplit) -> RunComponents:
     """Build everything that a run is made of.
 
     Args:
@@ -262,14 +262,14 @@ def lower_precision(network: nn.Cell, precision: str, half_norms: bool = False) 
     return network
 
 
-def build_phase_cells(parts: RunComponents, phase: Phase) -> tuple[Gradients, Apply]:
+def build_phase_cells(components: RunComponents, phase: Phase) -> tuple[Gradients, Apply]:
     """Build the cells of a phase's step, which sets the norms that use their stored statistics."""
-    settings, state = parts.settings, parts.state
+    settings, state = components.settings, components.state
     freeze = expand_backbone(state.network, phase.freeze)
     chosen = trainable(list(state.optimizer.weights), freeze)
     freeze_norms(state.network, freeze)
-    gradients = Gradients(state.network, parts.normalize, parts.loss, chosen)
-    reduce = Reduce([p.shape for p in chosen], parts.world.size, settings.runtime.bucket_mb)
+    gradients = Gradients(state.network, components.normalize, components.loss, chosen)
+    reduce = Reduce([p.shape for p in chosen], components.world.size, settings.runtime.bucket_mb)
     norm = NormByTensor(reduce.layout) if settings.runtime.device == "CPU" else NormOfVector()
     apply = Apply(
         state.optimizer.update_of(chosen),
@@ -278,26 +278,26 @@ def build_phase_cells(parts: RunComponents, phase: Phase) -> tuple[Gradients, Ap
         state.average,
         settings.optim.clip_norm,
         norm,
-        settling_of(parts),
+        settling_of(components),
     )
     return gradients, apply
 
 
-def settling_of(parts: RunComponents) -> Statistics | None:
+def settling_of(components: RunComponents) -> Statistics | None:
     """Return what corrects batch-norm statistics in the step's graph, or puts them back there."""
-    settings, norms = parts.settings, parts.state.norms
+    settings, norms = components.settings, components.state.norms
     if norms is not None:
         return norms.cell(settings.optim.accumulate)
     # A sunk step that is not finite is found after others have followed it.
-    return guard_of(parts) if settings.runtime.sink_steps else None
+    return guard_of(components) if settings.runtime.sink_steps else None
 
 
-def guard_of(parts: RunComponents) -> Statistics | None:
+def guard_of(components: RunComponents) -> Statistics | None:
     """Return what puts batch-norm statistics back after a step that is left out; None if none ever
     is, or the step's graph does it.
     """
-    runtime, live = parts.settings.runtime, statistics_of(parts.state.network)
-    if parts.state.norms is not None:
+    runtime, live = components.settings.runtime, statistics_of(components.state.network)
+    if components.state.norms is not None:
         return None
     skips = runtime.nonfinite == "skip" or runtime.precision == "fp16" or runtime.sink_steps > 0
     return Statistics(live) if skips and live else None

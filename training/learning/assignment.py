@@ -49,12 +49,12 @@ class TaskAligned(nn.Cell):
         self.crowd_ignore = float(crowd_ignore)
 
     def construct(
-        self, found: Tensor, logits: Tensor, boxes: Tensor, labels: Tensor
+        self, predicted: Tensor, logits: Tensor, boxes: Tensor, labels: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Assign a batch.
 
         Args:
-            found: (N, A, 4) float32 boxes that the network finds now, yxyx relative.
+            predicted: (N, A, 4) float32 boxes of the network as it is now, yxyx relative.
             logits: (N, A, C) float32.
             boxes: (N, M, 4) float32 objects, yxyx relative, zeros where there is none.
             labels: (N, M) int32: 1..C-1 an object, 0 none, -1 a crowd region.
@@ -65,7 +65,7 @@ class TaskAligned(nn.Cell):
         """
         count = labels.shape[1]
         box = boxes.expand_dims(2)  # (N, M, 1, 4)
-        shared, union = shared_and_union(box, found.expand_dims(1))
+        shared, union = shared_and_union(box, predicted.expand_dims(1))
         overlap = shared / union  # (N, M, A)
         which = ops.relu(labels).expand_dims(2)  # (N, M, 1)
         scores = ops.transpose(ops.sigmoid(logits), (0, 2, 1))  # (N, C, A)
@@ -91,7 +91,7 @@ class TaskAligned(nn.Cell):
         learned = ops.gather_elements(labels, 1, owner.astype(ms.int32))
         kept = ops.cast(positive, ms.int32)
         result = learned * kept - ops.cast(self.on_crowd(box, labels), ms.int32) * (1 - kept)
-        where = ops.broadcast_to(owner.astype(ms.int32).expand_dims(2), found.shape)
+        where = ops.broadcast_to(owner.astype(ms.int32).expand_dims(2), predicted.shape)
         wanted = ops.gather_elements(boxes, 1, where) * ops.cast(positive, ms.float32).expand_dims(
             2
         )

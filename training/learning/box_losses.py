@@ -17,7 +17,7 @@ EPSILON = 1e-9
 """Added to relative areas and squared lengths before they divide: (a 30,000th of a side)^2."""
 
 FARTHEST = 1e3
-"""A centre farther from its default box than so many of its sides counts as so far."""
+"""A centre farther from its default box than this many of its sides counts as so far."""
 
 LARGEST = 8.0
 """Natural logarithm of a box's side over its default box's; what is beyond counts as that."""
@@ -73,34 +73,34 @@ class OverlapLoss(nn.Cell):
         super().__init__(auto_prefix=False)
         self.kind = kind
 
-    def construct(self, found: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    def construct(self, boxes: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
         """Compare boxes.
 
         Args:
-            found: (..., 4) float32 yxyx, sides above 0.
+            boxes: (..., 4) float32 yxyx, sides above 0.
             wanted: (..., 4) float32 yxyx.
 
         Returns:
             The loss (...), 0 for equal boxes, and their IoU (...); both finite.
         """
-        shared, union = shared_and_union(found, wanted)
+        shared, union = shared_and_union(boxes, wanted)
         overlap = shared / union
-        high = ops.maximum(found[..., 2], wanted[..., 2]) - ops.minimum(
-            found[..., 0], wanted[..., 0]
+        high = ops.maximum(boxes[..., 2], wanted[..., 2]) - ops.minimum(
+            boxes[..., 0], wanted[..., 0]
         )
-        wide = ops.maximum(found[..., 3], wanted[..., 3]) - ops.minimum(
-            found[..., 1], wanted[..., 1]
+        wide = ops.maximum(boxes[..., 3], wanted[..., 3]) - ops.minimum(
+            boxes[..., 1], wanted[..., 1]
         )
         if self.kind == "giou":
             around = high * wide + EPSILON
             return 1.0 - overlap + (around - union) / around, overlap
-        dy = 0.5 * (found[..., 0] + found[..., 2] - wanted[..., 0] - wanted[..., 2])
-        dx = 0.5 * (found[..., 1] + found[..., 3] - wanted[..., 1] - wanted[..., 3])
+        dy = 0.5 * (boxes[..., 0] + boxes[..., 2] - wanted[..., 0] - wanted[..., 2])
+        dx = 0.5 * (boxes[..., 1] + boxes[..., 3] - wanted[..., 1] - wanted[..., 3])
         diagonal = ops.square(high) + ops.square(wide) + EPSILON
         loss = 1.0 - overlap + (ops.square(dy) + ops.square(dx)) / diagonal
         if self.kind == "diou":
             return loss, overlap
-        turned = slant(wanted) - slant(found)
+        turned = slant(wanted) - slant(boxes)
         difference = (4.0 / math.pi**2) * ops.square(turned)
         weight = ops.stop_gradient(difference / (1.0 - overlap + difference + EPSILON))
         return loss + weight * difference, overlap

@@ -64,16 +64,16 @@ def check_memory(settings: TrainSettings, index: int, cards: Sequence[CardUse]) 
     card = next((card for card in cards if card.index == index), None)
     if needed is None or card is None or not card.total_mb:
         return
-    room = card.total_mb / 1024 - RESERVED_GB
-    if needed <= room:
+    available_gb = card.total_mb / 1024 - RESERVED_GB
+    if needed <= available_gb:
         return
     accumulate = settings.optim.accumulate
     parts = next(
         (k for k in range(accumulate + 1, settings.batch_size + 1)
-         if settings.batch_size % k == 0 and needed * accumulate / k <= room),
+         if settings.batch_size % k == 0 and needed * accumulate / k <= available_gb),
         None,
     )  # fmt: skip
-    fits = int(settings.batch_size * room / needed)
+    fits = int(settings.batch_size * available_gb / needed)
     ways = []
     if parts is not None and not settings.runtime.sink_steps:
         ways.append(f"optim.accumulate={parts} (the same step with model.norm=frozen only)")

@@ -22,7 +22,7 @@ overflowed."""
 
 
 def share_of(images: int) -> float:
-    """Return what the loss sum of so many images is multiplied by beside the scale.
+    """Return what the loss sum of a batch is multiplied by in addition to the scale.
 
     A sum over a batch is hundreds of times the loss that a scale is chosen for. Its true divisor,
     the positives of all ranks, is known only after the all-reduce, so the number to expect stands
@@ -46,7 +46,7 @@ class LossScale(nn.Cell):
         first: Initial scale.
         window: Good steps in a row after which it doubles.
         active: False keeps the scale at 1.
-        share: A constant beside the scale, see `share_of`; without effect when it is off.
+        share: A constant in addition to the scale, see `share_of`; without effect when it is off.
     """
 
     def __init__(self, first: float, window: int, active: bool, share: float = 1.0) -> None:

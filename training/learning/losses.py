@@ -122,17 +122,17 @@ class BoxLoss(DetectionLoss):
         self, loc: Tensor, logits: Tensor, loc_targets: Tensor, labels: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return the summed loss, the boxes' share of it, and the positives; see `build_loss`."""
-        found = self.decode(loc)
+        boxes = self.decode(loc)
         if self.assigns:
             labels, wanted, quality = self.assign(
-                ops.stop_gradient(found), ops.stop_gradient(logits), loc_targets, labels
+                ops.stop_gradient(boxes), ops.stop_gradient(logits), loc_targets, labels
             )
             quality = ops.stop_gradient(quality)
         else:
             wanted = self.decode(loc_targets)
             quality = ops.zeros_like(loc[:, :, 0])
         positive = ops.cast(labels > 0, ms.float32)
-        distance, overlap = self.compare(found, wanted)
+        distance, overlap = self.compare(boxes, wanted)
         if not self.assigns:
             quality = ops.stop_gradient(overlap) * positive
         if self.offsets:
@@ -246,10 +246,8 @@ class MultiboxScores(nn.Cell):
         # The inverse permutation by a scatter, not by sorting the order: MindSpore warns that a
         # card sorts float32 inexactly, and ranks above 2048 are no longer whole numbers in half
         # precision.
-        places = ops.broadcast_to(ops.arange(hardness.shape[1]).astype(ms.int32), hardness.shape)
-        rank = ops.tensor_scatter_elements(
-            ops.zeros_like(places), order.astype(ms.int32), places, 1
-        )
+        ranks = ops.broadcast_to(ops.arange(hardness.shape[1]).astype(ms.int32), hardness.shape)
+        rank = ops.tensor_scatter_elements(ops.zeros_like(ranks), order.astype(ms.int32), ranks, 1)
         positives = ops.cast(labels > 0, ms.float32).sum(-1, keepdims=True)
         return ops.logical_and(negative, ops.cast(rank, ms.float32) < self.negatives * positives)
 

@@ -56,10 +56,10 @@ class Optimizer:
 
     def read(self) -> Arrays:
         """Return the state by name, in the order of the weights."""
-        found = dict(self.resting)
+        arrays = dict(self.resting)
         if self.moving is not None:
-            found |= self.moving.state()
-        return {name: found[name] for name in self.names}
+            arrays |= self.moving.state()
+        return {name: arrays[name] for name in self.names}
 
     def write(self, state: Mapping[str, NDArray[Any]]) -> None:
         """Take over a whole state by name; call it after the weights were changed by hand."""

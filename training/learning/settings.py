@@ -78,7 +78,7 @@ class OptimSettings:
         [], "parameter name patterns (fnmatch), or backbone, that do not train"
     )
     freeze_epochs: Optional[float] = setting(
-        None, "thaw the frozen parameters after so many epochs; empty = never"
+        None, "epochs after which the frozen parameters thaw; empty = never"
     )
     lr_factors: dict[str, float] = setting(
         {}, "rate factors by parameter name pattern, first match wins, e.g. {backbone: 0.1}"

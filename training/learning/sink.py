@@ -59,7 +59,7 @@ class SunkStep(nn.Cell):
             left_out = ops.logical_and(left_out, ops.logical_not(overflow))
         mark = ops.select(left_out, Tensor(np.nan, ms.float32), Tensor(0.0, ms.float32))
         ops.assign(self.broken, self.broken + mark)
-        # The newest result pushes the oldest out: no place to count, so none to lose.
+        # The newest result pushes the oldest out: nothing to count, so nothing to lose.
         ops.assign(self.results, ops.concat((self.results[1:], ops.reshape(result, (1, -1)))))
         return result
 
@@ -86,7 +86,7 @@ class Channel(Protocol):
 
 
 def open_channel(function: Callable[..., Any], source: SinkSource, device: str) -> Channel:
-    """Connect a compiled function with its rows: the place where Ascend and CPU part ways.
+    """Connect a compiled function with its rows: the point where Ascend and CPU part ways.
 
     Args:
         function: Takes a row's columns, see `data_tools.pipeline.sink.COLUMNS`.

@@ -52,7 +52,7 @@ class TrainState:
         }
 
     def rest(self) -> Arrays:
-        """Return everything beside `detector_weights` that the next step depends on."""
+        """Return everything except `detector_weights` that the next step depends on."""
         arrays = self.optimizer.read()
         arrays |= {p.name: p.asnumpy() for p in (self.scaler.scale, self.scaler.good)}
         if self.norms is not None:

@@ -151,10 +151,10 @@ class NormShares:
 
     def read(self) -> Arrays:
         """Return all shares by name."""
-        found = dict(self.resting)
+        shares = dict(self.resting)
         if self.moving is not None:
-            found |= self.moving.shares()
-        return {name: found[name] for name in self.names}
+            shares |= self.moving.shares()
+        return {name: shares[name] for name in self.names}
 
     def write(self, shares: Mapping[str, NDArray[Any]]) -> None:
         """Take over all shares by name, before a step is built."""

@@ -77,30 +77,32 @@ class Stepper(Protocol):
         """End it; its steps are done, or will not be."""
 
 
-def numbers_of(parts: RunComponents, step: int) -> tuple[float, float]:
+def numbers_of(components: RunComponents, step: int) -> tuple[float, float]:
     """Return the learning rate of a step (from 0) and the share of the average that it keeps."""
-    optim = parts.settings.optim
+    optim = components.settings.optim
     decay = 0.0 if optim.ema is None else ema_decay(optim.ema, step, optim.ema_warmup)
-    return parts.schedule(step), decay
+    return components.schedule(step), decay
 
 
-def build_stepper(parts: RunComponents, phase: Phase, first: int, until: int) -> Stepper:
+def build_stepper(components: RunComponents, phase: Phase, first: int, until: int) -> Stepper:
     """Build what does the steps first .. until - 1 of a phase.
 
     Args:
-        parts: The run.
+        components: The run.
         phase: What trains.
         first: First step, from 0.
         until: Step after the last.
     """
-    settings = parts.settings
-    gradients, apply = build_phase_cells(parts, phase)
+    settings = components.settings
+    gradients, apply = build_phase_cells(components, phase)
     longest = settings.runtime.sink_steps
     if not longest:
         level = settings.runtime.jit_level
-        function = build_step(gradients, apply, settings.optim.accumulate, guard_of(parts), level)
-        return HostStepper(parts, function, parts.pipeline.batches(first, until))
-    return SinkStepper(parts, SunkStep(gradients, apply, longest), longest, first, until)
+        function = build_step(
+            gradients, apply, settings.optim.accumulate, guard_of(components), level
+        )
+        return HostStepper(components, function, components.pipeline.batches(first, until))
+    return SinkStepper(components, SunkStep(gradients, apply, longest), longest, first, until)
 
 
 class HostStepper:
@@ -109,9 +111,9 @@ class HostStepper:
     longest = 1
 
     def __init__(
-        self, parts: RunComponents, function: StepFunction, batches: Iterator[TrainBatch]
+        self, components: RunComponents, function: StepFunction, batches: Iterator[TrainBatch]
     ) -> None:
-        self.parts, self.function, self.batches = parts, function, batches
+        self.components, self.function, self.batches = components, function, batches
 
     def call(
         self, step: int, count: int, tell: Tell, wanted: Callable[[], bool]
@@ -122,7 +124,7 @@ class HostStepper:
         self.last = batch = next(self.batches)
         waited = time.monotonic() - begun
         tell("computing")
-        rate, decay = numbers_of(self.parts, step)
+        rate, decay = numbers_of(self.components, step)
         arrays = (batch.images, batch.loc_targets, batch.labels)
         result = self.function(*arrays, rate, decay, wanted())
         return [StepRecord(result, rate, waited, batch.stage_seconds, time.monotonic())]
@@ -133,29 +135,29 @@ class HostStepper:
 
     def close(self) -> None:
         """End the pipeline's workers."""
-        self.parts.pipeline.close()
+        self.components.pipeline.close()
 
 
 class SinkStepper:
     """Steps are started one behind the other; their results are read at the end of the call."""
 
     def __init__(
-        self, parts: RunComponents, function: SunkStep, longest: int, first: int, until: int
+        self, components: RunComponents, function: SunkStep, longest: int, first: int, until: int
     ) -> None:
-        self.parts, self.function, self.longest = parts, function, longest
-        self.source = SinkSource(parts.pipeline.make_batches, self.numbers, first, until)
+        self.components, self.function, self.longest = components, function, longest
+        self.source = SinkSource(components.pipeline.make_batches, self.numbers, first, until)
 
-        @partial(ms.jit, jit_level=parts.settings.runtime.jit_level)
+        @partial(ms.jit, jit_level=components.settings.runtime.jit_level)
         def compiled(
             images: Tensor, loc_targets: Tensor, labels: Tensor, numbers: Tensor
         ) -> Tensor:
             return function(images, loc_targets, labels, numbers)
 
-        self.channel = open_channel(compiled, self.source, parts.settings.runtime.device)
+        self.channel = open_channel(compiled, self.source, components.settings.runtime.device)
 
     def numbers(self, step: int) -> NDArray[np.float32]:
         """Return what travels with a step's batch."""
-        return np.array(numbers_of(self.parts, step), np.float32)
+        return np.array(numbers_of(self.components, step), np.float32)
 
     def call(
         self, step: int, count: int, tell: Tell, wanted: Callable[[], bool]
@@ -176,7 +178,7 @@ class SinkStepper:
         return [
             StepRecord(
                 result_of(rows[k], launched),
-                self.parts.schedule(step + k),
+                self.components.schedule(step + k),
                 waited[k],
                 self.source.stage_seconds.popleft(),
                 begun + each * (k + 1),
@@ -186,9 +188,9 @@ class SinkStepper:
 
     def batch(self, step: int) -> TrainBatch:
         """Make the batch of a step again: the one that was sunk is no longer on the host."""
-        return self.parts.pipeline.batch_at(step)
+        return self.components.pipeline.batch_at(step)
 
     def close(self) -> None:
         """End the channel, then the workers that fill it."""
         self.channel.close()
-        self.parts.pipeline.close()
+        self.components.pipeline.close()

@@ -174,15 +174,15 @@ def speed_up_depthwise(network: nn.Cell, threads: int) -> int:
     Raises:
         SettingError: If Numba cannot be imported.
     """
-    found = [cell for _, cell in network.cells_and_names() if is_depthwise(cell)]
-    if found:
+    cells = [cell for _, cell in network.cells_and_names() if is_depthwise(cell)]
+    if cells:
         kernels = DepthwiseKernels(threads)
         operators = {
-            kind: build_operator(kernels, *kind) for kind in {_stride_and_padding(c) for c in found}
+            kind: build_operator(kernels, *kind) for kind in {_stride_and_padding(c) for c in cells}
         }
-        for cell in found:
+        for cell in cells:
             cell.conv2d = operators[_stride_and_padding(cell)]
-    return len(found)
+    return len(cells)
 
 
 def is_depthwise(cell: Any) -> bool:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import mindspore as ms
 from mindspore import Tensor, nn, ops
 
-from training.collective import place, sum_in_graph
+from training.collective import rank_and_size, sum_in_graph
 
 Norm = Callable[[int], nn.Cell]
 """Makes the normalisation layer for a number of channels."""
@@ -54,7 +54,7 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
 
     def __init__(self, channels: int, eps: float, momentum: float) -> None:
         super().__init__(channels, eps=eps, momentum=momentum)
-        self.rank, self.world_size = place()
+        self.rank, self.world_size = rank_and_size()
         if self.world_size > 1:
             self.all_reduce = sum_in_graph()
         self.keep = momentum

@@ -91,7 +91,7 @@ def look_at_host(root: Path = Path("/"), environ: Mapping[str, str] | None = Non
     """Read what this machine has.
 
     Args:
-        root: Where the file system begins; another place in tests.
+        root: Where the file system begins; another folder in tests.
         environ: Environment variables.
     """
     environ = ascend_environment() if environ is None else environ
@@ -127,12 +127,12 @@ def versions_of_host(
     environ = ascend_environment() if environ is None else environ
     ascend = root / "usr/local/Ascend"
     home = environ.get("ASCEND_HOME_PATH", "")
-    found = {
+    versions = {
         "driver": version_in(ascend / "driver/version.info"),
         "firmware": version_in(ascend / "firmware/version.info"),
         "cann": version_in(root / home.lstrip("/") / "compiler/version.info") if home else "",
     }
-    return {name: version for name, version in found.items() if version}
+    return {name: version for name, version in versions.items() if version}
 
 
 def version_in(path: Path) -> str:
@@ -165,8 +165,8 @@ def kernel_chips(root: Path, environ: Mapping[str, str]) -> tuple[str, ...]:
 
 def device_numbers(folder: Path) -> tuple[int, ...]:
     """Return the numbers of the card files in /dev."""
-    found = (re.fullmatch(r"davinci(\d+)", p.name) for p in folder.glob("davinci*"))
-    return tuple(sorted(int(match[1]) for match in found if match))
+    matches = (re.fullmatch(r"davinci(\d+)", p.name) for p in folder.glob("davinci*"))
+    return tuple(sorted(int(match[1]) for match in matches if match))
 
 
 def missing_packages() -> tuple[str, ...]:

@@ -40,7 +40,7 @@ class DiskError(UserError):
 
 def remedy(error: OSError) -> str:
     """Say what to do about a file that could not be written."""
-    return "make room" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "mend this"
+    return "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "mend this"
 
 
 @contextmanager

@@ -69,14 +69,14 @@ class ReadStatus:
         step: The step it works on.
         doing: What it does, in words.
         patience: Seconds this may take on top of the launcher's limit.
-        told: `time.monotonic()` when it said so: one clock for all processes of a machine, and none
-            that jumps.
+        written_at: `time.monotonic()` when it wrote so: one clock for all processes of a machine,
+            and none that jumps.
     """
 
     step: int
     doing: str
     patience: float
-    told: float
+    written_at: float
 
 
 def read_status(folder: Path, rank: int) -> ReadStatus | None:

@@ -24,7 +24,6 @@ from training.process.ascend_checks import first_obstacle
 from training.process.ascend_host import look_at_host, simulated, versions_of_host
 from training.process.settings import RuntimeSettings
 
-_TOLD: set[str] = set()
 ISA_VARIABLE = "ONEDNN_MAX_CPU_ISA"
 CACHE_WARNING = (
     "never tried on Ascend, and on CPU a cached graph trains with wrong weights: compare the first "
@@ -88,7 +87,10 @@ def start_device(runtime: RuntimeSettings) -> None:
             )
     set_device(runtime.device, device_index())
     if runtime.device == "Ascend":
-        set_up_card(runtime.deterministic, runtime.precision == "fp32")
+        if runtime.deterministic:
+            use_deterministic_kernels()
+        if runtime.precision == "fp32":
+            compute_in_float32()
     if runtime.threads is not None:
         ms.set_context(runtime_num_threads=runtime.threads)
     if runtime.compile_cache is not None:
@@ -100,32 +102,32 @@ def start_device(runtime: RuntimeSettings) -> None:
         _first_operation()
 
 
-def set_up_card(deterministic: bool, exact: bool) -> None:
-    """Tell MindSpore how a card is to compute; what was told once in a process stays.
-
-    Args:
-        deterministic: Reproducible kernels and all-reduces, which are slower.
-        exact: float32 means float32: CANN's convolutions round to 19 bits (HF32) unless told not
-            to.
+@functools.cache
+def use_deterministic_kernels() -> None:
+    """Choose reproducible kernels and all-reduces on a card, which are slower; once in a process,
+    since MindSpore refuses a second time.
     """
     import mindspore as ms
 
-    if deterministic and "deterministic" not in _TOLD:
-        _TOLD.add("deterministic")
-        try:
-            ms.set_deterministic(True)
-        except RuntimeError as error:
-            if "repeatedly" not in str(error):  # a notebook may have said so itself
-                raise
-    if exact and "exact" not in _TOLD:
-        _TOLD.add("exact")
-        precision = ms.device_context.ascend.op_precision
-        precision.conv_allow_hf32(False)
-        precision.matmul_allow_hf32(False)
+    try:
+        ms.set_deterministic(True)
+    except RuntimeError as error:
+        if "repeatedly" not in str(error):  # a notebook may have done so itself
+            raise
+
+
+@functools.cache
+def compute_in_float32() -> None:
+    """Let float32 mean float32 on a card: CANN rounds in convolutions to 19 bits (HF32)."""
+    import mindspore as ms
+
+    precision = ms.device_context.ascend.op_precision
+    precision.conv_allow_hf32(False)
+    precision.matmul_allow_hf32(False)
 
 
 def set_device(name: str, index: int) -> None:
-    """Hand the device to MindSpore: the one place where Ascend and CPU part ways.
+    """Hand the device to MindSpore: the one point where Ascend and CPU part ways.
 
     Args:
         name: `CPU` or `Ascend`.
@@ -166,7 +168,7 @@ def set_seed(seed: int) -> None:
 
 def versions() -> dict[str, str]:
     """Return the versions that decide what a run computes, those of an Ascend host among them."""
-    found = {"python": platform.python_version()}
+    versions_of = {"python": platform.python_version()}
     for name in (
         "mindspore",
         "numpy",
@@ -176,10 +178,10 @@ def versions() -> dict[str, str]:
         "pycocotools",
     ):
         try:
-            found[name] = version(name)
+            versions_of[name] = version(name)
         except PackageNotFoundError:
-            found[name] = "not installed"
-    return found | versions_of_host()
+            versions_of[name] = "not installed"
+    return versions_of | versions_of_host()
 
 
 def cores() -> int:

@@ -51,7 +51,7 @@ class RuntimeSettings:
         45.0, "a rank so long behind the others, or stopped, ends the job"
     )
     nonfinite: str = setting("stop", "on a NaN or infinite loss or gradient: stop or skip")
-    max_skips: int = setting(10, "skip: give up after so many skipped steps in a row")
+    max_skips: int = setting(10, "skip: number of skipped steps in a row after which to give up")
 
     def __post_init__(self) -> None:
         require_choice("runtime.device", self.device, DEVICES)

@@ -116,7 +116,7 @@ class StopRequest:
 
     @property
     def _reserved_s(self) -> float:
-        # What was judged and not measured gets more room.
+        # What was judged and not measured gets more time.
         takes = 1.1 * self._evaluation_s or 1.5 * self._expected_s
         return min(takes, self._most_reserved_s)
 

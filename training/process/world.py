@@ -140,4 +140,4 @@ def start_world() -> World:
     collective.join()
     if is_scheduler():
         raise SystemExit(0)
-    return World(*collective.place())
+    return World(*collective.rank_and_size())

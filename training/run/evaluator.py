@@ -36,14 +36,14 @@ class Evaluator:
     of weights (ema) are evaluated without touching the weights that train.
 
     Args:
-        parts: The run.
+        components: The run.
 
     Raises:
         DataError: If evaluation is wanted and its split's classes are not those of training.
     """
 
-    def __init__(self, parts: RunComponents) -> None:
-        self.parts = parts
+    def __init__(self, components: RunComponents) -> None:
+        self.components = components
         self.split = self._open()
         self.predict: Any = None
         self.judge: LossAndDetections | None = None
@@ -52,38 +52,38 @@ class Evaluator:
         self.result: Any = None
 
     def _open(self) -> ConvertedSplit | None:
-        settings = self.parts.settings
+        settings = self.components.settings
         if not settings.evaluate_at_end and settings.evaluate_every_epochs == 0:
             return None
         split = open_split(settings.data, settings.evaluate_split)
-        if split.classes != self.parts.split.classes:
+        if split.classes != self.components.split.classes:
             raise DataError(
-                f"{split.folder}: its classes are not those of {self.parts.split.folder}. Convert "
-                "both splits in one go."
+                f"{split.folder}: its classes are not those of {self.components.split.folder}. "
+                "Convert both splits in one go."
             )
         return split
 
-    def evaluate(self, say: Callable[[str], None]) -> dict[str, Any] | None:
+    def evaluate(self, notify: Callable[[str], None]) -> dict[str, Any] | None:
         """Evaluate the current weights; call it on every rank.
 
         Args:
-            say: Prints a line on the main rank.
+            notify: Prints a line on the main rank.
 
         Returns:
             The metrics, the same on every rank; None if there is no evaluation split.
         """
         if self.split is None:
             return None
-        settings, world = self.parts.settings, self.parts.world
+        settings, world = self.components.settings, self.components.world
         if self.network is None:
-            self.network = build_network(settings.model, self.parts.split.num_classes)
+            self.network = build_network(settings.model, self.components.split.num_classes)
             if settings.evaluate_loss:
                 self.judge = LossAndDetections(
-                    self.network, self.parts.loss, self.parts.pipeline.encoder
+                    self.network, self.components.loss, self.components.pipeline.encoder
                 )
             else:
                 self.predict = build_predictor(self.network, settings.evaluate.batch_size)
-        copy_weights(world.broadcast(self.parts.state.detector_weights()), self.network)
+        copy_weights(world.broadcast(self.components.state.detector_weights()), self.network)
         height, width = settings.model.image_size
         self.result = evaluate(
             self.predict,
@@ -98,11 +98,11 @@ class Evaluator:
         self.loss = self.judge.take(world) if self.judge is not None else None
         metrics: dict[str, Any] = self.result.metrics
         coco = metrics["coco"]
-        say(
+        notify(
             f"evaluation of {coco['num_images']} images: AP {coco['AP']:.4f}, AP50 "
             f"{coco['AP50']:.4f}"
         )
-        say(f"  AP by class: {ap_by_class(metrics['per_class'])}")
+        notify(f"  AP by class: {ap_by_class(metrics['per_class'])}")
         return metrics
 
     def publish(self, step: int, metrics: dict[str, Any], tensorboard: TensorBoard) -> None:
@@ -116,14 +116,14 @@ class Evaluator:
         Raises:
             UserError: If the disk is full or fails.
         """
-        output = self.parts.output
+        output = self.components.output
         content = {"step": step, **metrics, "data_fingerprint": self.fingerprint}
         content["engine"] = mindspore_engine().facts()
         with disk_errors(output / "metrics.json"):
             write_atomic(output / "metrics.json", json.dumps(content, indent=1) + "\n")
         figures = {f"val/{k}": v for k, v in metrics["coco"].items() if isinstance(v, float)}
         tensorboard.scalars(figures, step)
-        count = self.parts.settings.log.pictures
+        count = self.components.settings.log.pictures
         if count and self.split is not None:
             write_prediction_sheet(output / "predictions.png", self.split, self.result, count)
             tensorboard.picture("predictions", output / "predictions.png", step)

@@ -1,7 +1,7 @@
 """First weights from a file: a detector's checkpoint or a backbone's, with a report of what fitted.
 
-Which network they are of is told here too. Files are read in `checkpoints/weight_files.py`, names
-matched in `checkpoints/weights.py`; going on with a run is `checkpoints/resume.py`.
+Which network they are of is decided here too. Files are read in `checkpoints/weight_files.py`,
+names matched in `checkpoints/weights.py`; going on with a run is `checkpoints/resume.py`.
 """
 
 from __future__ import annotations
@@ -96,10 +96,10 @@ def _network_of_run(settings: TrainSettings) -> ModelSettings | None:
     folder = Path(settings.output) / "checkpoints"
     if not settings.resume or not folder.is_dir():
         return None
-    found = CheckpointStore(folder, settings.checkpoint.keep).newest(lambda _: None)
-    if found is None:
+    checkpoint = CheckpointStore(folder, settings.checkpoint.keep).newest(lambda _: None)
+    if checkpoint is None:
         return None
-    card = settings_from_dict(found.card.model)
+    card = settings_from_dict(checkpoint.card.model)
     brought = {f: getattr(card, f) for f in ("padding", "rectifier", "mean", "std", "tail")}
     return dataclasses.replace(settings.model, **brought)
 
@@ -110,13 +110,15 @@ def _fitting(entry: Entry, model: ModelSettings) -> dict[str, Any]:
     return {key: value for key, value in entry.model.items() if key not in unused}
 
 
-def load_initial_weights(parts: RunComponents, say: Callable[[str], None]) -> dict[str, Any] | None:
+def load_initial_weights(
+    components: RunComponents, notify: Callable[[str], None]
+) -> dict[str, Any] | None:
     """Load what `init.checkpoint` or `init.backbone` names, and list what was loaded, skipped and
     missing.
 
     Args:
-        parts: The run; its network changes in place.
-        say: Prints a line on the main rank.
+        components: The run; its network changes in place.
+        notify: Prints a line on the main rank.
 
     Returns:
         The ledger of it, for `first_weights.parity.json` in the run's folder: which weight is
@@ -125,11 +127,11 @@ def load_initial_weights(parts: RunComponents, say: Callable[[str], None]) -> di
     Raises:
         CheckpointError: If nothing fits, or not everything does with `init.head=strict`.
     """
-    init = parts.settings.init
+    init = components.settings.init
     if not init.checkpoint and not init.backbone:
         return None
 
-    network = parts.state.network
+    network = components.state.network
     name = init.checkpoint or init.backbone or ""
     path = local_path(name, "detector" if init.checkpoint else "backbone")
     weights = read_weights(path, sha256=init.sha256)
@@ -140,14 +142,14 @@ def load_initial_weights(parts: RunComponents, say: Callable[[str], None]) -> di
         report = load_backbone(network, weights)
         lines = [f"note: {note}" for note in report.notes]
         if name.startswith(PREFIX):
-            taken = _fitting(find_entry(name), parts.settings.model)
+            taken = _fitting(find_entry(name), components.settings.model)
             lines.append(
                 f"taken over from {name}: " + ", ".join(f"model.{k}={v}" for k, v in taken.items())
             )
-    say(f"first weights from {name}: {report}; {starts_from_nothing(report)}")
+    notify(f"first weights from {name}: {report}; {starts_from_nothing(report)}")
     for line in (*lines, *report.lines()):
-        say(line)
-    restart_average(parts)
+        notify(line)
+    restart_average(components)
     return _ledger(name, path, network, weights, report)
 
 
@@ -194,8 +196,8 @@ def starts_from_nothing(report: LoadReport) -> str:
     return f"starts from nothing: {', '.join(parts)} ({len(report.missing)} weights)"
 
 
-def restart_average(parts: RunComponents) -> None:
+def restart_average(components: RunComponents) -> None:
     """Let the moving average begin at the loaded weights."""
-    average = parts.state.average
+    average = components.state.average
     if average is not None:
         average.restart()

@@ -1,9 +1,9 @@
 """`schedule_to=max_minutes`: a recipe short enough that its learning rate falls to the end in the
 time there is.
 
-The time of a step is measured in the first steps of the run; from then on the run is one of so many
-epochs, which its settings and checkpoints say, so that a resumed run is the same. When a run stops
-is `process/signals.py`.
+The time of a step is measured in the first steps of the run; from then on the run is one of that
+many epochs, which its settings and checkpoints say, so that a resumed run is the same. When a run
+stops is `process/signals.py`.
 """
 
 from __future__ import annotations
@@ -77,12 +77,12 @@ def steps_that_fit(
 
 
 def fit(
-    parts: RunComponents, world: World, stop: StopRequest, step: int, seconds_a_step: float
+    components: RunComponents, world: World, stop: StopRequest, step: int, seconds_a_step: float
 ) -> str:
     """Cut a run's recipe to the time that is left; call it on every rank.
 
     Args:
-        parts: The run; settings, schedule and number of steps change in place.
+        components: The run; settings, schedule and number of steps change in place.
         world: This rank; the clock of rank 0 decides.
         stop: Knows the limit.
         step: Steps done.
@@ -91,25 +91,25 @@ def fit(
     Returns:
         What was done, in words.
     """
-    settings = parts.settings
-    every = round(settings.evaluate_every_epochs * parts.steps_per_epoch)
+    settings = components.settings
+    every = round(settings.evaluate_every_epochs * components.steps_per_epoch)
     left, evaluation = stop.plan()
     wanted = world.gather(step + steps_that_fit(seconds_a_step, left, evaluation, every))[0]
-    whole = parts.schedule.total_steps
+    whole = components.schedule.total_steps
     if wanted >= whole:
-        parts.settings = dataclasses.replace(settings, schedule_to="recipe")
+        components.settings = dataclasses.replace(settings, schedule_to="recipe")
         return f"schedule_to=max_minutes: all {whole} steps of the recipe fit; nothing is cut"
     steps = max(int(wanted), step + 1)
-    parts.settings = shortened(settings, steps / parts.steps_per_epoch)
-    parts.schedule = build_schedule(
-        parts.settings.optim,
-        steps_per_epoch=parts.steps_per_epoch,
-        epochs=parts.settings.epochs,
-        global_batch=parts.global_batch,
+    components.settings = shortened(settings, steps / components.steps_per_epoch)
+    components.schedule = build_schedule(
+        components.settings.optim,
+        steps_per_epoch=components.steps_per_epoch,
+        epochs=components.settings.epochs,
+        global_batch=components.global_batch,
     )
-    parts.total_steps = min(parts.schedule.total_steps, settings.max_steps or whole)
+    components.total_steps = min(components.schedule.total_steps, settings.max_steps or whole)
     return (
         f"schedule_to=max_minutes: {seconds_a_step:.3f} s a step, so the run has "
-        f"{parts.total_steps} steps ({parts.settings.epochs:.2f} epochs) in place of {whole}, and "
-        "its learning rate falls over those"
+        f"{components.total_steps} steps ({components.settings.epochs:.2f} epochs) in place of "
+        f"{whole}, and its learning rate falls over those"
     )

@@ -29,17 +29,17 @@ ALONE = ("pipeline.workers", "log", "data", "init.checkpoint", "init.backbone")
 folders: what was read from them is compared by its fingerprint."""
 
 
-def notes(parts: RunComponents, step: int, evaluation: str) -> dict[str, str]:
+def notes(components: RunComponents, step: int, evaluation: str) -> dict[str, str]:
     """Return what a rank knows of the run, each fact as a short text to compare."""
-    settings = dataclasses.asdict(parts.settings)
-    weights = flatten([p.asnumpy() for p in parts.state.network.get_parameters()])
+    settings = dataclasses.asdict(components.settings)
+    weights = flatten([p.asnumpy() for p in components.state.network.get_parameters()])
     facts = {
-        "data fingerprint": parts.split.fingerprint,
+        "data fingerprint": components.split.fingerprint,
         "evaluation data fingerprint": evaluation,
-        "rows": str(parts.split.num_images),
-        "steps per epoch": str(parts.steps_per_epoch),
+        "rows": str(components.split.num_images),
+        "steps per epoch": str(components.steps_per_epoch),
         "first step": str(step),
-        "seed": str(parts.settings.seed),
+        "seed": str(components.settings.seed),
         "first weights": hashlib.sha256(weights.tobytes()).hexdigest(),
     }
     facts |= {f"version of {name}": version for name, version in versions().items()}
@@ -60,11 +60,11 @@ def may_differ(key: str) -> bool:
     return any(f"{key}.".startswith(f"{name}.") for name in ALONE)
 
 
-def preflight(parts: RunComponents, step: int, evaluation: str = "") -> str:
+def preflight(components: RunComponents, step: int, evaluation: str = "") -> str:
     """Compare notes between all ranks and try a small all-reduce.
 
     Args:
-        parts: The run.
+        components: The run.
         step: Steps done before.
         evaluation: Fingerprint of the evaluation split, empty if there is none.
 
@@ -74,9 +74,9 @@ def preflight(parts: RunComponents, step: int, evaluation: str = "") -> str:
     Raises:
         SettingError: On every rank, if ranks disagree; the odd ranks and their values are named.
     """
-    world = parts.world
-    with deadline(parts.settings.runtime.preflight_seconds, world):
-        gathered: list[dict[str, str]] = world.gather(notes(parts, step, evaluation))
+    world = components.world
+    with deadline(components.settings.runtime.preflight_seconds, world):
+        gathered: list[dict[str, str]] = world.gather(notes(components, step, evaluation))
         total = float(world.sum(np.full(1, world.rank + 1, np.float32))[0])
     problems = disagreements(gathered)
     expected = world.size * (world.size + 1) / 2

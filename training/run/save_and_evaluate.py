@@ -30,7 +30,7 @@ class SaveAndEvaluate:
         status: Tells the launcher what this rank does.
         stop: Whether the run should stop, and what its parts take.
         clock: How long the run took.
-        say: Prints a line on the main rank.
+        notify: Prints a line on the main rank.
 
     Attributes:
         saved: The last checkpoint; None on other ranks than the main one.
@@ -47,10 +47,10 @@ class SaveAndEvaluate:
         status: RankStatus,
         stop: StopRequest,
         clock: Stopwatch,
-        say: Callable[[str], None],
+        notify: Callable[[str], None],
     ) -> None:
         self.store, self.status, self.stop = store, status, stop
-        self.clock, self.say = clock, say
+        self.clock, self.notify = clock, notify
         self.saved: Checkpoint | None = None
         self.saved_step = -1
         self.best: dict[str, Any] | None = None
@@ -58,29 +58,29 @@ class SaveAndEvaluate:
         self.stopped_early = False
         self.evaluation_images = 0
 
-    def open(self, parts: RunComponents, evaluator: Evaluator, reporter: Reporter) -> None:
+    def open(self, components: RunComponents, evaluator: Evaluator, reporter: Reporter) -> None:
         """Take what is only there when the run is built."""
-        self.parts, self.evaluator, self.reporter = parts, evaluator, reporter
+        self.components, self.evaluator, self.reporter = components, evaluator, reporter
         self.evaluation_images = evaluator.split.num_images if evaluator.split is not None else 0
 
-    def resume_from(self, found: Checkpoint) -> None:
+    def resume_from(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint, which is the last one saved."""
-        self.saved, self.saved_step = found, found.card.step
-        self.clock.before = found.card.wall_seconds
-        self.clock.processor_before = found.card.processor_seconds
-        self.best, self.metrics = found.card.best, found.card.metrics
+        self.saved, self.saved_step = checkpoint, checkpoint.card.step
+        self.clock.before = checkpoint.card.wall_seconds
+        self.clock.processor_before = checkpoint.card.processor_seconds
+        self.best, self.metrics = checkpoint.card.best, checkpoint.card.metrics
 
     def evaluate_in_time(self, step: int) -> bool:
-        """Evaluate if the time limit leaves room for it; return True if the run may go on."""
+        """Evaluate if the time limit allows it; return True if the run may go on."""
         return self.time_to_evaluate(step) and self.evaluate_unless_stopped(step)
 
     def time_to_evaluate(self, step: int, *, at_stop: bool = False) -> bool:
         """True if an evaluation fits before the time limit; otherwise a resumed run makes up for
         it.
         """
-        reason = self.stop.no_time_to_evaluate(self.parts.world, at_stop=at_stop)
+        reason = self.stop.no_time_to_evaluate(self.components.world, at_stop=at_stop)
         if reason:
-            self.say(f"evaluation after step {step} left to the resumed run: {reason}")
+            self.notify(f"evaluation after step {step} left to the resumed run: {reason}")
         return not reason
 
     def evaluate_at_stop(self, step: int) -> None:
@@ -90,7 +90,7 @@ class SaveAndEvaluate:
         """
         if not self.evaluation_images or self.stop.deadline is None:
             return
-        world = self.parts.world
+        world = self.components.world
         if world.sum(np.array([not self.stop.time_is_up], np.float32))[0] > 0:
             return
         if self.time_to_evaluate(step, at_stop=True):
@@ -103,12 +103,12 @@ class SaveAndEvaluate:
             True if the run may go on; else a resumed one makes up for the evaluation.
         """
         try:
-            self.stop.interruptible = self.parts.world.size == 1
+            self.stop.interruptible = self.components.world.size == 1
             if self.stop.interruptible and self.stop.signal is not None:
                 raise Interrupted
             self.evaluate(step)
         except Interrupted:
-            self.say(f"evaluation after step {step} stopped by a signal")
+            self.notify(f"evaluation after step {step} stopped by a signal")
             return False
         finally:
             self.stop.interruptible = False
@@ -120,11 +120,11 @@ class SaveAndEvaluate:
             return
         begun = time.monotonic()
         self.status.tell(step, "saving a checkpoint", patience=300)
-        card = self.parts.card(step)
+        card = self.components.card(step)
         card.best, card.wall_seconds = self.best, self.clock.seconds()
         card.processor_seconds = self.clock.processor_seconds()
-        if self.parts.world.is_main:
-            state = self.parts.state
+        if self.components.world.is_main:
+            state = self.components.state
             self.saved = self.store.save(card, state.detector_weights(), state.rest())
         self.saved_step, self.metrics = step, None
         self.stop.saved(time.monotonic() - begun)
@@ -135,19 +135,19 @@ class SaveAndEvaluate:
         A pure function of settings, step and `best`, which the card holds: a resumed run judges
         alike.
         """
-        patience = self.parts.settings.early_stop.patience
+        patience = self.components.settings.early_stop.patience
         if patience is None or self.best is None or self.metrics is None:
             return False
-        return step - int(self.best["step"]) >= patience * self.parts.steps_per_epoch
+        return step - int(self.best["step"]) >= patience * self.components.steps_per_epoch
 
     def ends_early(self, step: int) -> bool:
         """Judge after an evaluation whether the run gets no better; log it if it ends for that."""
-        if step >= self.parts.total_steps or not self.patience_ends(step):
+        if step >= self.components.total_steps or not self.patience_ends(step):
             return False
         self.stopped_early = True
-        patience = self.parts.settings.early_stop.patience
+        patience = self.components.settings.early_stop.patience
         best: dict[str, Any] = self.best or {}
-        self.say(
+        self.notify(
             f"early stop after step {step}: no better AP than {best['AP']:.4f} of step "
             f"{best['step']} in {patience:g} epochs (early_stop.patience; a larger one with "
             "resume=true goes on)"
@@ -158,16 +158,16 @@ class SaveAndEvaluate:
         """Evaluate the current weights on all ranks and note the result."""
         begun = time.monotonic()
         self.status.tell(step, "evaluating", patience=3600)
-        metrics = self.evaluator.evaluate(self.say)
+        metrics = self.evaluator.evaluate(self.notify)
         if metrics is None:
             return
         self.metrics = metrics
         score = metrics["coco"]["AP"]
         if self.best is None or score > self.best["AP"]:
             self.best = {"step": step, "AP": score}
-        if self.parts.world.is_main and self.saved is not None and self.saved_step == step:
+        if self.components.world.is_main and self.saved is not None and self.saved_step == step:
             self.store.mark(self.saved, metrics, self.best)
-        if self.parts.world.is_main:
+        if self.components.world.is_main:
             self.reporter.evaluation(step, metrics, self.evaluator.loss)
             self.evaluator.publish(step, metrics, self.reporter.tensorboard)
         self.stop.evaluated(time.monotonic() - begun)

@@ -20,7 +20,7 @@ class EarlyStopSettings:
     """
 
     patience: Optional[float] = setting(
-        None, "stop after so many epochs without a better AP at an evaluation; empty = never"
+        None, "epochs without a better AP at an evaluation after which to stop; empty = never"
     )
 
     def __post_init__(self) -> None:

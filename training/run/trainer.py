@@ -15,7 +15,7 @@ from training.checkpoints.checkpoint import Checkpoint
 from training.checkpoints.ledger import write_ledger
 from training.checkpoints.resume import check_resumable
 from training.checkpoints.store import CheckpointStore
-from training.learning.assemble import build_parts
+from training.learning.assemble import build_components
 from training.learning.step_result import StepResult
 from training.learning.stepper import Stepper, build_stepper
 from training.process.disk_errors import DiskError
@@ -71,7 +71,7 @@ class Trainer:
         )
         self.status = RankStatus(world.rank)
         self.stop = StopRequest(settings.max_minutes, started)
-        self.keeper = SaveAndEvaluate(self.store, self.status, self.stop, self.clock, self.say)
+        self.saver = SaveAndEvaluate(self.store, self.status, self.stop, self.clock, self.notify)
         self.step = 0
         self.skips = 0
         self.phase_begun = 0
@@ -88,22 +88,22 @@ class Trainer:
                 self.stop.interruptible = False
                 # The run may have been stopped between saving and evaluating.
                 missing = self.step > 0 and self.evaluation_missing
-                judged = not missing or self.keeper.evaluate_unless_stopped(self.step)
-                if judged and not self.keeper.ends_early(self.step):
+                judged = not missing or self.saver.evaluate_unless_stopped(self.step)
+                if judged and not self.saver.ends_early(self.step):
                     self.steps()
                 self.stop.interruptible = alone
                 self.finish()
             except Interrupted:
-                self.say("stopped by a signal; what was saved before is whole")
+                self.notify("stopped by a signal; what was saved before is whole")
             except DiskError as error:
-                error.saved_step = self.keeper.saved_step
+                error.saved_step = self.saver.saved_step
                 raise
         self.world.barrier()  # nobody leaves while another still writes or waits
         self.status.tell(self.step, FINISHED)
         # To the launcher, a rank that was asked to stop and did is a success.
         return 0 if self.status.path else self.stop.exit_code
 
-    def say(self, text: str) -> None:
+    def notify(self, text: str) -> None:
         """Print a line on the main rank."""
         if self.world.is_main:
             print(text, flush=True)
@@ -118,26 +118,26 @@ class Trainer:
             refuse_live_run(self.output)
             check_folder(settings)
             self.left_open.enter_context(locked_run(self.output))
-        found = self.store.newest(self.say) if settings.resume else None
-        if found is not None:
-            settings = self.settings = taken_over(settings, found.card.settings)
-        self.parts = build_parts(settings, world, self.split)
-        self.reporter = Reporter(self.parts, self.say, self.stop.steps_left)
-        self.blackbox = BlackBox(self.parts)
-        self.keeper.open(self.parts, Evaluator(self.parts), self.reporter)
-        self.due = Triggers(self.parts)
+        checkpoint = self.store.newest(self.notify) if settings.resume else None
+        if checkpoint is not None:
+            settings = self.settings = taken_over(settings, checkpoint.card.settings)
+        self.components = build_components(settings, world, self.split)
+        self.reporter = Reporter(self.components, self.notify, self.stop.steps_left)
+        self.blackbox = BlackBox(self.components)
+        self.saver.open(self.components, Evaluator(self.components), self.reporter)
+        self.triggers = Triggers(self.components)
         record = None
-        if found is not None:
-            self.resume_from(found)
+        if checkpoint is not None:
+            self.resume_from(checkpoint)
         else:
             if settings.resume:
-                self.say(
+                self.notify(
                     f"resume: no checkpoint in {self.store.folder}; starting from the beginning"
                 )
-            record = load_initial_weights(self.parts, self.say)
+            record = load_initial_weights(self.components, self.notify)
         if world.size > 1 and settings.runtime.preflight:
             self.status.tell(0, "comparing notes in the preflight")
-            self.say(preflight(self.parts, self.step, self.keeper.evaluator.fingerprint))
+            self.notify(preflight(self.components, self.step, self.saver.evaluator.fingerprint))
         # Only now: whatever was wrong with this run has been said. Other ranks write nothing before
         # their first step, which waits for this rank.
         if world.is_main:
@@ -150,9 +150,9 @@ class Trainer:
             write_settings(settings, self.output)
             if record is not None:
                 write_ledger(self.output / "first_weights", record)
-            announce(self.parts, self.environment, self.step)
-            if self.step < self.parts.total_steps:
-                self.say(f"step {self.step + 1} compiles the network first, which takes a while")
+            announce(self.components, self.environment, self.step)
+            if self.step < self.components.total_steps:
+                self.notify(f"step {self.step + 1} compiles the network first, which takes a while")
 
     def close_reporter(self) -> None:
         """Close what an error left open; what the disk does not take of it is not worth another
@@ -161,32 +161,32 @@ class Trainer:
         with suppress(DiskError):
             self.reporter.close()
 
-    def resume_from(self, found: Checkpoint) -> None:
+    def resume_from(self, checkpoint: Checkpoint) -> None:
         """Take over a checkpoint of this run."""
-        expected = self.parts.card(found.card.step)
-        name = str(found.weights_path)
-        for line in check_resumable(found.card, self.settings, expected, name):
-            self.say(f"resume: accepted change: {line}")
-        self.parts.state.load(*found.read())
-        self.step = found.card.step
-        self.keeper.resume_from(found)
-        self.say(f"resume: going on after step {self.step} ({name})")
+        expected = self.components.card(checkpoint.card.step)
+        name = str(checkpoint.weights_path)
+        for line in check_resumable(checkpoint.card, self.settings, expected, name):
+            self.notify(f"resume: accepted change: {line}")
+        self.components.state.load(*checkpoint.read())
+        self.step = checkpoint.card.step
+        self.saver.resume_from(checkpoint)
+        self.notify(f"resume: going on after step {self.step} ({name})")
 
     def steps(self) -> None:
         """Train from the current step to the last one, phase by phase."""
-        phases = self.parts.phases
-        while self.step < self.parts.total_steps:
-            total = self.parts.total_steps
+        phases = self.components.phases
+        while self.step < self.components.total_steps:
+            total = self.components.total_steps
             current = max(i for i, phase in enumerate(phases) if phase.first_step <= self.step)
             ends = [phase.first_step for phase in phases[current + 1 :]] + [total]
             until = min(ends[0], total)
             self.phase_begun, self.reporter.compiled_at = self.step, self.step + 1
-            stepper = build_stepper(self.parts, phases[current], self.step, until)
+            stepper = build_stepper(self.components, phases[current], self.step, until)
             try:
                 while self.step < until:
                     if self.one_call(stepper, until):
                         return
-                    until = min(until, self.parts.total_steps)
+                    until = min(until, self.components.total_steps)
             finally:
                 stepper.close()
 
@@ -196,7 +196,7 @@ class Trainer:
         # stop goes on by single steps; ranks may not, as they could differ on it.
         if self.step == self.phase_begun or (self.world.size == 1 and self.stop.wanted):
             return 1
-        return self.due.call_length(self.step, min(longest, until - self.step))
+        return self.triggers.call_length(self.step, min(longest, until - self.step))
 
     def one_call(self, stepper: Stepper, until: int) -> bool:
         """Do a call's steps and what is due after them; return True if the run should leave."""
@@ -223,7 +223,7 @@ class Trainer:
                 self.not_applied(done.result, stepper)
             self.step += 1
             self.last = done.result
-            last = self.step == self.parts.total_steps or (leaving and k == count)
+            last = self.step == self.components.total_steps or (leaving and k == count)
             if full is None:
                 try:
                     self.reporter.step(self.step, done, last)
@@ -231,18 +231,18 @@ class Trainer:
                     full = error  # the weights are those after the call's last step: on to it
         if full is not None:
             # A log line less is no reason to lose the steps since the last checkpoint as well.
-            # Where there is no room for one either, its own error says so.
-            self.keeper.save(self.step)
+            # Where there is no space for one either, its own error says so.
+            self.saver.save(self.step)
             raise full
         # The order matters: a line is logged before its step is saved.
-        if last or self.due.save(self.step) or self.due.evaluation(self.step):
-            self.keeper.save(self.step)
-            if self.due.evaluation(self.step) and not leaving:
-                leaving = not self.keeper.evaluate_in_time(self.step) or self.keeper.ends_early(
+        if last or self.triggers.save(self.step) or self.triggers.evaluation(self.step):
+            self.saver.save(self.step)
+            if self.triggers.evaluation(self.step) and not leaving:
+                leaving = not self.saver.evaluate_in_time(self.step) or self.saver.ends_early(
                     self.step
                 )
             elif leaving and self.settings.evaluate_at_end:
-                self.keeper.evaluate_at_stop(self.step)
+                self.saver.evaluate_at_stop(self.step)
             self.reporter.restart()
         if self.settings.schedule_to == "max_minutes" and not fresh and not leaving:
             self.fit_schedule()
@@ -253,24 +253,24 @@ class Trainer:
         if self.stop.measured_steps < MEASURED_STEPS:
             return
         seconds = self.stop.measured_s / self.stop.measured_steps
-        self.say(fit(self.parts, self.world, self.stop, self.step, seconds))
-        self.settings = self.parts.settings
-        self.due = Triggers(self.parts)
+        self.notify(fit(self.components, self.world, self.stop, self.step, seconds))
+        self.settings = self.components.settings
+        self.triggers = Triggers(self.components)
         self.reporter.plan_again()
         if self.world.is_main:
             write_settings(self.settings, self.output)
 
     def expect_evaluation(self, seconds_a_step: float) -> None:
         """Judge by a step how long the evaluation at the stop will take, until one was made."""
-        images = self.keeper.evaluation_images / self.world.size
+        images = self.saver.evaluation_images / self.world.size
         if images and self.settings.evaluate_at_end:
-            # Half of what training takes for so many: no gradients, but boxes and their matching.
+            # Half of what training takes for as many: no gradients, but boxes and their matching.
             self.stop.expect_evaluation(0.5 * images * seconds_a_step / self.settings.batch_size)
 
     @property
     def evaluation_missing(self) -> bool:
         """True if the current step's evaluation is due and was not made."""
-        return self.due.evaluation(self.step) and self.keeper.metrics is None
+        return self.triggers.evaluation(self.step) and self.saver.metrics is None
 
     def not_applied(self, result: StepResult, stepper: Stepper) -> None:
         """Handle a step whose update was left out: an overflow of half precision, or worse."""
@@ -281,32 +281,32 @@ class Trainer:
         skipping = self.settings.runtime.nonfinite == "skip"
         if not skipping or self.skips > self.settings.runtime.max_skips:
             raise self.blackbox.error(self.step, result, path, self.skips)
-        self.say(f"step {self.step + 1}: not finite, skipped; batch recorded in {path}")
+        self.notify(f"step {self.step + 1}: not finite, skipped; batch recorded in {path}")
 
     def finish(self) -> None:
         """Draw the curves and write the summary."""
         self.reporter.close()
         if not self.world.is_main:
             return
-        whole = self.step >= self.parts.total_steps and not self.evaluation_missing
-        done = whole or self.keeper.stopped_early
+        whole = self.step >= self.components.total_steps and not self.evaluation_missing
+        done = whole or self.saver.stopped_early
         summary = {
             "steps": self.step,
             "final_loss": finite_or_none(self.last.loss)
             if self.last
             else self.reporter.log.last_loss(),
-            "metrics": self.keeper.metrics,
+            "metrics": self.saver.metrics,
             "wall_seconds": self.clock.seconds(),
             "processor_seconds": self.clock.processor_seconds(),
-            "images_seen": self.step * self.parts.global_batch,
+            "images_seen": self.step * self.components.global_batch,
             "skipped_steps": self.reporter.log.skipped(),
-            "best": self.keeper.best,
-            "stopped_early": self.keeper.stopped_early,
+            "best": self.saver.best,
+            "stopped_early": self.saver.stopped_early,
             "finished": done,
         }
         write_summary(self.output, summary)
         took = (
             f"{summary['wall_seconds']:.0f} s, {summary['processor_seconds']:.0f} processor seconds"
         )
-        self.say(f"after step {self.step}: {describe_path(self.output, done)} ({took})")
-        self.say(pictures_of(self.output))
+        self.notify(f"after step {self.step}: {describe_path(self.output, done)} ({took})")
+        self.notify(pictures_of(self.output))

@@ -54,12 +54,12 @@ class LossAndDetections:
         boxes, scores, loc, logits = (out.asnumpy() for out in self._detect(Tensor(batch.images)))
         # One image at a time: so its digits do not depend on which others are in its batch, hence
         # not on ranks.
-        for place in np.flatnonzero(batch.image_ids >= 0):
-            part = slice(place, place + 1)
+        for index in np.flatnonzero(batch.image_ids >= 0):
+            part = slice(index, index + 1)
             assert batch.loc_targets is not None and batch.labels is not None
             arrays = (loc, logits, batch.loc_targets, batch.labels)
-            found = self._compare(*(Tensor(array[part]) for array in arrays)).asnumpy()
-            self.sums.append((int(batch.image_ids[place]), float(found[0]), float(found[1])))
+            overlaps = self._compare(*(Tensor(array[part]) for array in arrays)).asnumpy()
+            self.sums.append((int(batch.image_ids[index]), float(overlaps[0]), float(overlaps[1])))
         return boxes, scores
 
     def take(self, world: World) -> float:

@@ -12,44 +12,46 @@ from training.learning.settings import OptimSettings
 from training.process.runtime import Environment, versions
 
 
-def announce(parts: RunComponents, environment: Environment, step: int) -> None:
+def announce(components: RunComponents, environment: Environment, step: int) -> None:
     """Print the block.
 
     Args:
-        parts: The run.
+        components: The run.
         environment: What was done to the process.
         step: Steps done before.
     """
-    for name, text in describe(parts, environment, step):
+    for name, text in describe(components, environment, step):
         print(f"{name:>9}  {text}")
     print(flush=True)
 
 
-def describe(parts: RunComponents, environment: Environment, step: int) -> list[tuple[str, str]]:
+def describe(
+    components: RunComponents, environment: Environment, step: int
+) -> list[tuple[str, str]]:
     """Return the block as (name, text) rows."""
-    settings, split = parts.settings, parts.split
+    settings, split = components.settings, components.split
     optim, runtime, model = settings.optim, settings.runtime, settings.model
     totals = split.manifest.totals
-    size = sum(p.size for p in parts.state.network.get_parameters())
+    size = sum(p.size for p in components.state.network.get_parameters())
     height, width = model.image_size
     rows = [
         ("device", f"{runtime.device}, {runtime.precision}, {platform.machine()}"),
         *(("", note) for note in environment.notes),
-        ("world", f"{parts.world.size} device(s) x {settings.batch_size} images = "
-                  f"{parts.global_batch} a step, in {optim.accumulate} part(s)"),
+        ("world", f"{components.world.size} device(s) x {settings.batch_size} images = "
+                  f"{components.global_batch} a step, in {optim.accumulate} part(s)"),
         ("data", f"{split.folder}: {split.num_images} images, {totals.get('boxes', '?')} boxes, "
                  f"{len(split.classes)} classes, fingerprint {split.fingerprint[:12]}"),
-        *(("", line) for line in how_often(parts)),
+        *(("", line) for line in how_often(components)),
         ("model", f"{model.name}, {height}x{width}, {size:,} parameters, norm {model.norm}, "
                   f"loss {settings.loss.kind}"),
-        ("recipe", f"{settings.epochs:g} epochs x {parts.steps_per_epoch} steps, "
-                   f"{optim.schedule} from {parts.schedule.base_lr:g} "
+        ("recipe", f"{settings.epochs:g} epochs x {components.steps_per_epoch} steps, "
+                   f"{optim.schedule} from {components.schedule.base_lr:g} "
                    f"(lr {optim.lr:g}, scaling {optim.lr_scaling} from batch "
-                   f"{optim.reference_batch} to {parts.global_batch}), "
-                   f"{parts.schedule.warmup_steps} steps of warm-up"),
+                   f"{optim.reference_batch} to {components.global_batch}), "
+                   f"{components.schedule.warmup_steps} steps of warm-up"),
         ("", f"{rule_of(optim)}, weight decay {optim.weight_decay:g} on {optim.decay}, "
              f"clip {optim.clip_norm}, ema {optim.ema}, seed {settings.seed}"),
-        ("run", steps_to_do(parts, step)),
+        ("run", steps_to_do(components, step)),
         ("versions", ", ".join(f"{name} {version}" for name, version in versions().items())),
     ]  # fmt: skip
     return rows
@@ -62,9 +64,9 @@ def rule_of(optim: OptimSettings) -> str:
     return f"momentum {optim.momentum:g}{' Nesterov' if optim.nesterov else ''}"
 
 
-def how_often(parts: RunComponents) -> list[str]:
+def how_often(components: RunComponents) -> list[str]:
     """Say how often a sampler takes images; nothing where each comes once an epoch."""
-    weights, pipeline = parts.pipeline.order.weights, parts.settings.pipeline
+    weights, pipeline = components.pipeline.order.weights, components.settings.pipeline
     if pipeline.sampler == "uniform":
         return []
     if weights is None:
@@ -75,16 +77,17 @@ def how_often(parts: RunComponents) -> list[str]:
     ]
 
 
-def steps_to_do(parts: RunComponents, step: int) -> str:
+def steps_to_do(components: RunComponents, step: int) -> str:
     """Say which steps are to come, or that none are and what a longer run would need."""
-    if step < parts.total_steps:
-        return f"steps {step + 1} to {parts.total_steps} into {parts.output}"
-    limit = parts.settings.max_steps
+    if step < components.total_steps:
+        return f"steps {step + 1} to {components.total_steps} into {components.output}"
+    limit = components.settings.max_steps
     if limit is not None and limit <= step:
         return (
-            f"step {step} of max_steps={limit} is done; a larger max_steps goes on. {parts.output}"
+            f"step {step} of max_steps={limit} is done; a larger max_steps goes on. "
+            f"{components.output}"
         )
     return (
-        f"finished: all {parts.total_steps} steps are done, in {parts.output}. To train on, start "
-        "a new run from its best checkpoint (checkpoint=RUN/checkpoints/best.ckpt)."
+        f"finished: all {components.total_steps} steps are done, in {components.output}. To train "
+        "on, start a new run from its best checkpoint (checkpoint=RUN/checkpoints/best.ckpt)."
     )

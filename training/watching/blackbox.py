@@ -68,15 +68,15 @@ class BlackBox:
     """Writes `RUN/blackbox/step-N.json` and the weights of that moment.
 
     Args:
-        parts: The run.
+        components: The run.
     """
 
-    def __init__(self, parts: RunComponents) -> None:
-        self.parts = parts
+    def __init__(self, components: RunComponents) -> None:
+        self.components = components
 
     def is_overflow(self, result: StepResult) -> bool:
         """True if half precision overflowed in the gradients only, which the loss scale mends."""
-        scaler = self.parts.state.scaler
+        scaler = self.components.state.scaler
         finite_loss = abs(result.loss) < float("inf")
         return scaler.active and finite_loss and result.loss_scale > SCALE_FLOOR
 
@@ -94,23 +94,23 @@ class BlackBox:
         Raises:
             DiskError: If the disk is full or fails.
         """
-        parts = self.parts
+        components = self.components
         mine = dataclasses.asdict(RankRecord(tuple(batch.image_ids.tolist()), digest(batch)))
-        ranks: list[dict[str, Any]] = parts.world.gather(mine)
-        folder = parts.output / "blackbox"
+        ranks: list[dict[str, Any]] = components.world.gather(mine)
+        folder = components.output / "blackbox"
         path = folder / f"{stem(step + 1)}.json"
-        if parts.world.is_main:
-            state = parts.state
+        if components.world.is_main:
+            state = components.state
             live = {f"network.{p.name}": p.asnumpy() for p in state.network.get_parameters()}
             record = Record(
                 step=step,
-                world_size=parts.world.size,
+                world_size=components.world.size,
                 result={k: str(v) for k, v in dataclasses.asdict(result).items()},
                 ranks=tuple(RankRecord(**entry) for entry in ranks),
-                data_fingerprint=parts.split.fingerprint,
-                num_classes=parts.split.num_classes,
+                data_fingerprint=components.split.fingerprint,
+                num_classes=components.split.num_classes,
                 weights=f"{stem(step + 1)}.ckpt",
-                settings=parts.settings,
+                settings=components.settings,
             )
             with disk_errors(path):
                 folder.mkdir(parents=True, exist_ok=True)
@@ -127,7 +127,7 @@ class BlackBox:
             path: Where its batch is recorded.
             in_a_row: Such steps one after the other, this one among them.
         """
-        runtime = self.parts.settings.runtime
+        runtime = self.components.settings.runtime
         if runtime.nonfinite == "skip":
             skipping = (
                 f"It is number {in_a_row} in a row; runtime.max_skips={runtime.max_skips} is the "
@@ -147,8 +147,8 @@ class BlackBox:
 
 def digest(batch: TrainBatch) -> str:
     """Return the sha256 of everything in a batch that the step sees."""
-    found = hashlib.sha256()
+    sha256 = hashlib.sha256()
     for array in (batch.images, batch.loc_targets, batch.labels, batch.image_ids):
-        found.update(str((array.dtype, array.shape)).encode())
-        found.update(array.tobytes())
-    return found.hexdigest()
+        sha256.update(str((array.dtype, array.shape)).encode())
+        sha256.update(array.tobytes())
+    return sha256.hexdigest()

@@ -65,9 +65,9 @@ def write_training_curves(path: Path, entries: Iterable[dict[str, Any]]) -> None
 
 
 def _numbers(entry: dict[str, Any]) -> dict[str, float]:
-    for found in (entry, entry.get("coco"), (entry.get("metrics") or {}).get("coco")):
-        if isinstance(found, dict) and "AP" in found:
-            return found
+    for metrics in (entry, entry.get("coco"), (entry.get("metrics") or {}).get("coco")):
+        if isinstance(metrics, dict) and "AP" in metrics:
+            return metrics
     return {}
 
 
@@ -113,7 +113,7 @@ def write_pr_curves(path: Path, result: EvaluationResult) -> None:
 
 
 def new_figure(columns: int) -> Any:
-    """Return a matplotlib figure for so many axes next to each other."""
+    """Return a matplotlib figure for a number of axes next to each other."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(5.2 * columns, 4.2), layout="constrained")

@@ -153,15 +153,15 @@ class Meter:
         seconds = max((time.monotonic() if at is None else at) - self.begun, 1e-9)
         steps = max(self.steps, 1)
         compute = (seconds - self.waited) / steps
-        found = {
+        values = {
             "images_per_s": round(self.steps * self.global_batch / seconds, 3),
             "data_wait": round(self.waited / steps, 6),
             "compute": round(compute, 6),
         }
         if self.split:
             launch = min(self.launching / steps, compute)
-            found |= {"launch": round(launch, 6), "sync": round(compute - launch, 6)}
-        return found
+            values |= {"launch": round(launch, 6), "sync": round(compute - launch, 6)}
+        return values
 
 
 class Terminal:

@@ -41,12 +41,12 @@ _MIXED = (
 
 
 @dataclass(frozen=True)
-class Suspect:
+class BadImage:
     """An image of the batch whose loss is not finite, or the largest.
 
     Attributes:
         rank: Rank it was on.
-        position: Its place in that rank's batch.
+        position: Its index in that rank's batch.
         image_id: Its id.
         loss: Its own loss sum.
         reasons: What is wrong with it, in words.
@@ -59,19 +59,19 @@ class Suspect:
     reasons: tuple[str, ...]
 
 
-def find_suspects(
+def find_bad_images(
     settings: TrainSettings,
     split: ConvertedSplit,
     record: Record,
     batches: list[TrainBatch],
     weights_path: Path,
-) -> list[Suspect]:
+) -> list[BadImage]:
     """Find the images whose targets or own loss, under the weights of that moment, are not finite.
 
     Returns:
         At most 5 images; none if all are suspect by their loss alone, since then no image is.
     """
-    found = []
+    images = []
     losses = image_losses(settings, record.num_classes, batches, weights_path)
     # Not the pipeline's own encoder, which may be what is wrong.
     encoder = build_targets(settings.model, settings.pipeline.crowd_ignore)
@@ -95,17 +95,17 @@ def find_suspects(
                 reasons = box_reasons(row, names, batch, position, bad, owners)
                 if settings.augment.mixes:
                     reasons.append(_MIXED)
-                found.append(Suspect(rank, position, image_id, loss, tuple(reasons)))
-    told = [suspect for suspect in found if suspect.reasons]
-    if told or len(found) < sum(len(batch.image_ids) for batch in batches):
-        return (told or found)[:5]
+                images.append(BadImage(rank, position, image_id, loss, tuple(reasons)))
+    explained = [image for image in images if image.reasons]
+    if explained or len(images) < sum(len(batch.image_ids) for batch in batches):
+        return (explained or images)[:5]
     return []
 
 
 def image_losses(
     settings: TrainSettings, num_classes: int, batches: list[TrainBatch], weights_path: Path
 ) -> list[list[float]]:
-    """Return each image's loss sum, by rank and place."""
+    """Return each image's loss sum, by rank and position."""
     state, normalize, loss = build_state(settings, num_classes)
     copy_weights(read_arrays(weights_path), state.network)
     results = []
@@ -153,13 +153,13 @@ def matched_boxes(
         encoder: The matching.
 
     Returns:
-        (A,) the box's place among the stored ones; -1 where the anchor has none.
+        (A,) the box's index among the stored ones; -1 where the anchor has none.
     """
     truth = Truth(row.boxes_yxyx_px, row.labels, row.iscrowd)
     view = choose_view(*size_of_row(row), truth, augment, rng)
-    # Boxes that the view cuts away take their labels with them: as labels, places survive.
-    places = np.arange(1, len(row.labels) + 1, dtype=np.int32)
-    seen, _ = truths_in_views([dataclasses.replace(truth, labels=places)], [view])
+    # Boxes that the view cuts away take their labels with them: as labels, indices survive.
+    box_numbers = np.arange(1, len(row.labels) + 1, dtype=np.int32)
+    seen, _ = truths_in_views([dataclasses.replace(truth, labels=box_numbers)], [view])
     _, owners = encoder(seen.boxes_yxyx, seen.labels, seen.iscrowd)
     return np.maximum(owners, 0).astype(np.int64) - 1
 
@@ -184,7 +184,7 @@ def box_reasons(
         row: The image and its boxes as stored.
         names: Class names by label.
         batch: The rebuilt batch.
-        position: The image's place in it.
+        position: The image's index in it.
         bad: Its anchors with targets that no network can reach.
         owners: (A,) the stored box of each anchor, see `matched_boxes`.
     """

@@ -56,11 +56,11 @@ def draw_preview(settings: TrainSettings, split: ConvertedSplit) -> int:
     while len(ids) < count:
         batch = pipeline.batch_at(step)
         step += 1
-        for place in range(min(len(batch.image_ids), count - len(ids))):
-            left, right, note = draw_image(batch, place, anchors, settings, names, cells)
+        for index in range(min(len(batch.image_ids), count - len(ids))):
+            left, right, note = draw_image(batch, index, anchors, settings, names, cells)
             tiles += [left, right]
             notes.append(note)
-            ids.append(int(batch.image_ids[place]))
+            ids.append(int(batch.image_ids[index]))
     files = file_names(split, ids)
     captions = [
         text for k, note in zip(ids, notes, strict=True) for text in (files.get(k, str(k)), note)
@@ -75,7 +75,7 @@ def draw_preview(settings: TrainSettings, split: ConvertedSplit) -> int:
 
 def draw_image(
     batch: TrainBatch,
-    place: int,
+    index: int,
     anchors_cyxhw_rel: NDArray[np.float32],
     settings: TrainSettings,
     names: dict[int, str],
@@ -86,13 +86,13 @@ def draw_image(
     Returns:
         Two (H, W, 3) uint8 BGR pictures and a note of counts.
     """
-    labels = batch.labels[place]
+    labels = batch.labels[index]
     positive = np.flatnonzero(labels > 0)
-    image_bgr = np.ascontiguousarray(batch.images[place].transpose(1, 2, 0)[:, :, ::-1])
+    image_bgr = np.ascontiguousarray(batch.images[index].transpose(1, 2, 0)[:, :, ::-1])
     height, width = image_bgr.shape[:2]
     size = np.array([height, width, height, width], np.float32)
     scaling = tuple(settings.model.prior_scaling)
-    targets = batch.loc_targets[place]
+    targets = batch.loc_targets[index]
     # With model.assign=tal the targets are the objects, and anchors are chosen in the step.
     listed = settings.model.assign == "tal"
     boxes = targets if listed else decode_boxes(targets, anchors_cyxhw_rel, scaling)

@@ -18,7 +18,7 @@ from training.process.runtime import start_device
 from training.process.world import World
 from training.settings import TrainSettings
 from training.watching.blackbox import FORMAT, Record, digest
-from training.watching.nan_diagnosis import find_suspects
+from training.watching.nan_diagnosis import find_bad_images
 
 
 def replay(path: Path, settings: TrainSettings) -> int:
@@ -52,16 +52,16 @@ def replay(path: Path, settings: TrainSettings) -> int:
         f"step {record.step + 1}: {len(batches)} rank(s) rebuilt bit for bit (sha256 of every "
         "batch agrees)"
     )
-    suspects = find_suspects(recorded, split, record, batches, path.parent / record.weights)
-    if not suspects:
+    bad_images = find_bad_images(recorded, split, record, batches, path.parent / record.weights)
+    if not bad_images:
         print(
             "no image is to blame: either none has a loss that is not finite, or all have. Then "
             "the weights are: lower optim.lr, lengthen the warm-up, or set optim.clip_norm."
         )
-    for suspect in suspects:
-        rank = f"rank {suspect.rank}, " if len(batches) > 1 else ""
-        print(f"image {suspect.image_id} ({rank}place {suspect.position}): loss {suspect.loss}")
-        for reason in suspect.reasons:
+    for bad in bad_images:
+        rank = f"rank {bad.rank}, " if len(batches) > 1 else ""
+        print(f"image {bad.image_id} ({rank}position {bad.position}): loss {bad.loss}")
+        for reason in bad.reasons:
             print(f"  {reason}")
     return 0
 

@@ -26,42 +26,42 @@ class Reporter:
     """The reports of one run; silent on ranks other than 0.
 
     Args:
-        parts: The run.
-        say: Prints a line on the main rank.
+        components: The run.
+        notify: Prints a line on the main rank.
         steps_left: From seconds a step to the steps for which `max_minutes` leaves time, or None.
     """
 
     def __init__(
         self,
-        parts: RunComponents,
-        say: Callable[[str], None],
+        components: RunComponents,
+        notify: Callable[[str], None],
         steps_left: Callable[[float], int | None] = lambda seconds: None,
     ) -> None:
-        self.parts, self.say, self.steps_left = parts, say, steps_left
+        self.components, self.notify, self.steps_left = components, notify, steps_left
         self.epoch_losses: list[tuple[float, float, float]] = []
         self.epoch_mean: tuple[int, float] | None = None
-        self.main = parts.world.is_main
-        self.log = LogFile(parts.output / LOG, self.main)
-        self.evaluations = LogFile(parts.output / EVALUATIONS, self.main)
-        split = parts.settings.runtime.device != "CPU"  # on CPU to start a kernel is to run it
-        self.meter = Meter(parts.global_batch, parts.settings.batch_size, split)
-        self.due = Triggers(parts)
+        self.main = components.world.is_main
+        self.log = LogFile(components.output / LOG, self.main)
+        self.evaluations = LogFile(components.output / EVALUATIONS, self.main)
+        split = components.settings.runtime.device != "CPU"  # on CPU to start a kernel is to run it
+        self.meter = Meter(components.global_batch, components.settings.batch_size, split)
+        self.triggers = Triggers(components)
         self.compiled_at = -1
         self.skipped = 0
         self.judged = False
 
     def start(self, step: int) -> None:
-        """Begin after so many steps: drop what was said of later ones, open the bar."""
+        """Begin after `step` steps: drop what was said of later ones, open the bar."""
         self.log.rewind(step)
         self.evaluations.rewind(step)
-        enabled = self.parts.settings.log.tensorboard and self.main
-        self.tensorboard = TensorBoard(self.parts.output / "tensorboard", enabled, step)
-        self.terminal = Terminal(self.parts.total_steps, step, self.main, self.steps_left)
+        enabled = self.components.settings.log.tensorboard and self.main
+        self.tensorboard = TensorBoard(self.components.output / "tensorboard", enabled, step)
+        self.terminal = Terminal(self.components.total_steps, step, self.main, self.steps_left)
 
     def plan_again(self) -> None:
         """Take over another number of steps."""
-        self.due = Triggers(self.parts)
-        self.terminal.total = self.parts.total_steps
+        self.triggers = Triggers(self.components)
+        self.terminal.total = self.components.total_steps
 
     def restart(self) -> None:
         """Leave the time since the last line out of the rates (saving, evaluating)."""
@@ -85,32 +85,34 @@ class Reporter:
         if step == self.compiled_at:
             self.terminal.begin_counting(step)  # compiling says nothing of the time that is left
         self.terminal.step(done.result.loss, done.rate, done.waited, speed, self.skipped)
-        log = self.parts.settings.log
+        log = self.components.settings.log
         # Every skipped step has its line: a log that jumps over one would hide why weights stood
         # still.
-        seldom = last or step == 1 or skipped or self.due.evaluation(step)
+        seldom = last or step == 1 or skipped or self.triggers.evaluation(step)
         if step % log.every_steps == 0 or seldom:
             self.write_line(step, done)
         elif step == self.compiled_at:
             self.meter.restart(done.ended)  # compiling is no throughput
         self.count_epoch(step, done)
-        if self.due.histograms(step) and self.main:
-            self.tensorboard.histograms(self.parts.state.detector_weights(), step)
+        if self.triggers.histograms(step) and self.main:
+            self.tensorboard.histograms(self.components.state.detector_weights(), step)
 
     def count_epoch(self, step: int, done: StepRecord) -> None:
         """Take a step into the means of its epoch, and say them at the epoch's end."""
         result = done.result
         if result.applied:
             self.epoch_losses.append((result.loss, result.loc_loss, result.cls_loss))
-        if step % self.parts.steps_per_epoch:
+        if step % self.components.steps_per_epoch:
             return
         if self.epoch_losses:
             loss, loc, cls = np.mean(np.array(self.epoch_losses, np.float64), axis=0)
             steps = len(self.epoch_losses)
-            self.epoch_mean = step // self.parts.steps_per_epoch, float(loss)
-            part = "" if steps == self.parts.steps_per_epoch else f" over its last {steps} steps"
-            self.say(
-                f"epoch {step // self.parts.steps_per_epoch}: mean loss {loss:.4f} "
+            self.epoch_mean = step // self.components.steps_per_epoch, float(loss)
+            part = (
+                "" if steps == self.components.steps_per_epoch else f" over its last {steps} steps"
+            )
+            self.notify(
+                f"epoch {step // self.components.steps_per_epoch}: mean loss {loss:.4f} "
                 f"(loc {loc:.4f}, cls {cls:.4f}){part}"
             )
         self.epoch_losses = []
@@ -131,7 +133,7 @@ class Reporter:
             **measured,
             **{f"{stage}_ms": value for stage, value in costs.milliseconds.items()},
         }
-        if self.parts.state.scaler.active:
+        if self.components.state.scaler.active:
             line["loss_scale"] = result.loss_scale
         if not result.applied:
             line["skipped"] = True
@@ -144,8 +146,13 @@ class Reporter:
             not self.judged and step - self.meter.steps >= self.compiled_at
         ):  # nothing compiled in it
             self.judged = True
-            size, workers = self.parts.settings.batch_size, self.parts.pipeline.num_workers
-            self.say(f"pipeline: {describe_stage_costs(costs, measured['compute'], size, workers)}")
+            size, workers = (
+                self.components.settings.batch_size,
+                self.components.pipeline.num_workers,
+            )
+            self.notify(
+                f"pipeline: {describe_stage_costs(costs, measured['compute'], size, workers)}"
+            )
         self.meter.restart(done.ended)
 
     def evaluation(self, step: int, metrics: dict[str, Any], loss: float | None = None) -> None:
@@ -165,12 +172,12 @@ class Reporter:
             beside = ""
             if self.epoch_mean is not None:
                 beside = f"; training, mean of epoch {self.epoch_mean[0]}: {self.epoch_mean[1]:.4f}"
-            self.say(f"  validation loss {loss:.4f}{beside}")
+            self.notify(f"  validation loss {loss:.4f}{beside}")
         self.evaluations.write(numbers)
 
     def epoch(self, step: int) -> float:
-        """Return how many epochs are done after so many steps."""
-        return round(step / self.parts.steps_per_epoch, 4)
+        """Return how many epochs are done after `step` steps."""
+        return round(step / self.components.steps_per_epoch, 4)
 
     def close(self) -> None:
         """Close the bar and the event file."""

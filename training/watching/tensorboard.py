@@ -53,7 +53,7 @@ class TensorBoard:
 
             for name, value in values.items():
                 self._write(step, summary=scalar(name, value))
-            self._flush_if_due()
+            self._flush_in_time()
 
     def histograms(self, arrays: dict[str, NDArray[Any]], step: int) -> None:
         """Write the distribution of each array."""
@@ -65,7 +65,7 @@ class TensorBoard:
             bins = [*(-edges[::-1]), 0.0, *edges]
             for name, array in arrays.items():
                 self._write(step, summary=histogram(name, array, bins))
-            self._flush_if_due()
+            self._flush_in_time()
 
     def picture(self, name: str, path: Path, step: int) -> None:
         """Write a picture from a file."""
@@ -74,7 +74,7 @@ class TensorBoard:
 
             image_bgr: Any = cv2.imread(str(path))
             self._write(step, summary=image(name, image_bgr[:, :, ::-1], dataformats="HWC"))
-            self._flush_if_due()
+            self._flush_in_time()
 
     def close(self) -> None:
         """Flush and close; nothing is written any more."""
@@ -89,7 +89,7 @@ class TensorBoard:
         with disk_errors(self.folder):
             self.writer.write_event(Event(wall_time=time.time(), step=step, **content))
 
-    def _flush_if_due(self) -> None:
+    def _flush_in_time(self) -> None:
         # It waits for the disk, so not after every line.
         if time.monotonic() - self.flushed >= _FLUSH_SECONDS:
             self._flush()

@@ -12,12 +12,12 @@ class Triggers:
     """The calendar of a run: a pure function of settings and step, so the same on every rank.
 
     Args:
-        parts: The run.
+        components: The run.
     """
 
-    def __init__(self, parts: RunComponents) -> None:
-        self.settings, self.total = parts.settings, parts.total_steps
-        self.steps_per_epoch = parts.steps_per_epoch
+    def __init__(self, components: RunComponents) -> None:
+        self.settings, self.total = components.settings, components.total_steps
+        self.steps_per_epoch = components.steps_per_epoch
 
     def save(self, step: int) -> bool:
         """True if a step (from 1) ends with a checkpoint."""

@@ -1,4 +1,5 @@
-"""Pictures of detections: truth beside prediction on a sheet, and the images with the most errors.
+"""Pictures of detections: truth and prediction side by side on a sheet, and the images with the
+most errors.
 
 Boxes are drawn by `data_tools/images/draw.py`; curves are in `curves.py`.
 """
@@ -61,7 +62,7 @@ def image_errors(result: EvaluationResult, threshold: float = THRESHOLD) -> Imag
     """Count missed boxes and wrong detections of each image."""
     truth, matches = result.truth, result.matches
     counts = ~truth.iscrowd
-    lost = counts & (matches.found_score < threshold)
+    lost = counts & (matches.best_score < threshold)
     wrong = matches.counts & (matches.owner < 0) & (matches.score >= threshold)
     return ImageErrors(
         np.bincount(truth.image[lost], minlength=truth.num_images),
@@ -152,8 +153,8 @@ def sheet(
         tiles.append(scaled_to_cell(image, cells, shown.draw_truth))
         tiles.append(scaled_to_cell(image, cells, shown.draw_detections))
         captions.append(caption_of(result.truth, position))
-        found = f"{len(shown.detections)} detections"
-        captions.append(f"{found}: {notes[k]}" if notes is not None else found)
+        count = f"{len(shown.detections)} detections"
+        captions.append(f"{count}: {notes[k]}" if notes is not None else count)
     return contact_sheet(tiles, captions, cells=cells, title=title, legend=LEGEND)
 
 
@@ -165,7 +166,7 @@ class Pair:
         result: The evaluation.
         position: The image's position in the truth.
         threshold: Lowest score of a detection that is drawn, or that finds a box.
-        width: Pixels of the place that the picture gets.
+        width: Pixels of the cell that the picture gets.
         one_name_each: Leave out a detection that a better one of another class lies on.
     """
 
@@ -180,13 +181,13 @@ class Pair:
         self.result, self.width = result, width
         self.boxes = np.flatnonzero(result.truth.image == position)
         on_image = (result.matches.image == position) & (result.matches.score >= threshold)
-        found = np.flatnonzero(on_image)
-        found = found[np.argsort(-result.matches.score[found], kind="stable")]
+        chosen = np.flatnonzero(on_image)
+        chosen = chosen[np.argsort(-result.matches.score[chosen], kind="stable")]
         if one_name_each:
-            found = found[one_name(yxyx_from_xywh(result.detections.boxes_xywh_px[found]))]
-        self.detections = found[::-1]  # best last, so that it lies on top
+            chosen = chosen[one_name(yxyx_from_xywh(result.detections.boxes_xywh_px[chosen]))]
+        self.detections = chosen[::-1]  # best last, so that it lies on top
         self.boxes_yxyx_px = yxyx_from_xywh(result.truth.boxes_xywh_px[self.boxes])
-        self.found_yxyx_px = yxyx_from_xywh(result.detections.boxes_xywh_px[self.detections])
+        self.detected_yxyx_px = yxyx_from_xywh(result.detections.boxes_xywh_px[self.detections])
 
     def draw_truth(self, image: Image, scale: float) -> Image:
         """Draw the boxes that are labelled: found by a drawn detection, missed (broken lines), or
@@ -215,7 +216,7 @@ class Pair:
         colours = np.select([left_out, owner >= 0], [0, 1], 2)
         return draw_boxes(
             image,
-            self.found_yxyx_px * scale,
+            self.detected_yxyx_px * scale,
             matches.category[rows] + 1,
             [truth.names[c] for c in matches.category[rows]],
             matches.score[rows],

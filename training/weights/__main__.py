@@ -99,10 +99,10 @@ def verify(path: Path) -> int:
         network, classes = identify(weights)
         print(f"a detector: {network} with {classes} classes")
     except CheckpointError:
-        found = [name for name in ROWS if holds_backbone(weights, name)]
-        what = f"a classifier with the backbone {found[0]}" if found else "no weights of ours"
-        houses = " or ".join(houses_of(found[0], weights)) if found else ""
-        house = f", as {houses} names it" if found else ""
+        networks = [name for name in ROWS if holds_backbone(weights, name)]
+        what = f"a classifier with the backbone {networks[0]}" if networks else "no weights of ours"
+        houses = " or ".join(houses_of(networks[0], weights)) if networks else ""
+        house = f", as {houses} names it" if networks else ""
         print(what + house)
     entries = registry().values()
     same_hash = [e for e in entries if sha256 == cache.expected(e)]

@@ -73,7 +73,7 @@ class Cache:
         return pins
 
     @contextlib.contextmanager
-    def locked(self, entry: Entry, say: Callable[[str], None]) -> Iterator[None]:
+    def locked(self, entry: Entry, notify: Callable[[str], None]) -> Iterator[None]:
         """Hold the lock of the cache; a second process waits and then finds the file there.
 
         Raises:
@@ -82,15 +82,15 @@ class Cache:
         make_folder(self.folder, VARIABLE)
         descriptor = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            told = False
+            announced = False
             while True:
                 try:
                     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     break
                 except BlockingIOError:
-                    if not told:
-                        say(f"waiting: another process is fetching into {self.folder}")
-                        told = True
+                    if not announced:
+                        notify(f"waiting: another process is fetching into {self.folder}")
+                        announced = True
                     time.sleep(0.1)
             self.path(entry).parent.mkdir(exist_ok=True)
             try:

@@ -26,10 +26,10 @@ MIRROR = "SSD_WEIGHTS_MIRROR"
 HF_ENDPOINT = "HF_ENDPOINT"
 OFFLINE = ("SSD_WEIGHTS_OFFLINE", "HF_HUB_OFFLINE")
 
-Say = Callable[[str], None]
+Notify = Callable[[str], None]
 
 
-def say(line: str) -> None:
+def notify(line: str) -> None:
     """Print a line where it does not mix with results."""
     print(line, file=sys.stderr, flush=True)
 
@@ -52,7 +52,11 @@ def local_path(name_or_path: str | Path, kind: str = "detector") -> Path:
 
 
 def fetch(
-    entry: Entry, cache: Cache | None = None, *, say: Say = say, timeout_s: float = TIMEOUT_S
+    entry: Entry,
+    cache: Cache | None = None,
+    *,
+    notify: Notify = notify,
+    timeout_s: float = TIMEOUT_S,
 ) -> Path:
     """Return the file of an entry, from the cache or from its address; its hash is checked either
     way.
@@ -60,7 +64,7 @@ def fetch(
     Args:
         entry: What to fetch.
         cache: Where it is kept; None for the default.
-        say: Prints a line.
+        notify: Prints a line.
         timeout_s: Longest silence of a server, seconds.
 
     Raises:
@@ -74,15 +78,15 @@ def fetch(
         _check_cached(path, expected)
         if not ledger_path(path).is_file():  # fetched before there were any
             # A cache that others fill may be read only: its files are of use all the same.
-            with contextlib.suppress(OSError, SettingError), cache.locked(entry, say):
+            with contextlib.suppress(OSError, SettingError), cache.locked(entry, notify):
                 _put_on_record(path, entry, expected)
         return path
-    with cache.locked(entry, say):
+    with cache.locked(entry, notify):
         ledger_path(path).unlink(missing_ok=True)  # that of a file that is gone
         if not path.is_file():
-            _fetch(entry, cache, say, timeout_s)
+            _fetch(entry, cache, notify, timeout_s)
         else:  # put there by hand
-            _accept(entry, cache, path, say)
+            _accept(entry, cache, path, notify)
         _put_on_record(path, entry, str(cache.expected(entry)))
     return path
 
@@ -102,13 +106,13 @@ def _check_cached(path: Path, expected: str) -> None:
         )
 
 
-def _fetch(entry: Entry, cache: Cache, say: Say, timeout_s: float) -> None:
+def _fetch(entry: Entry, cache: Cache, notify: Notify, timeout_s: float) -> None:
     part = cache.part(entry)
     address = address_of(entry)
     if any(os.environ.get(name, "") not in ("", "0") for name in OFFLINE):
         raise CheckpointError(by_hand(entry, cache, f"{OFFLINE[0]} forbids to fetch anything"))
     _require_safe(address, cache.expected(entry))
-    say(f"fetching {PREFIX}{entry.name} ({entry.what}) from {address}")
+    notify(f"fetching {PREFIX}{entry.name} ({entry.what}) from {address}")
     try:
         download(address, part, entry.size, timeout_s=timeout_s, name=entry.name)
     except Interrupted:
@@ -119,11 +123,11 @@ def _fetch(entry: Entry, cache: Cache, say: Say, timeout_s: float) -> None:
     except CheckpointError:
         discard(part)
         raise
-    _accept(entry, cache, part, say)
+    _accept(entry, cache, part, notify)
     publish(part, cache.path(entry))
 
 
-def _accept(entry: Entry, cache: Cache, file: Path, say: Say) -> None:
+def _accept(entry: Entry, cache: Cache, file: Path, notify: Notify) -> None:
     """Check a whole file, and pin its hash if none is known; remove it if it is not what it should
     be.
     """
@@ -150,7 +154,7 @@ def _accept(entry: Entry, cache: Cache, file: Path, say: Say) -> None:
         ) from error
     if expected is None:
         cache.pin(entry, sha256)
-        say(
+        notify(
             f"warning: no source states the sha256 of {PREFIX}{entry.name}; this file has "
             f"{sha256}. From now on only it is accepted; compare it with another machine's if you "
             "can."

@@ -139,58 +139,60 @@ def lint(card: HubCard, entry: Entry | None) -> list[str]:
 
 
 def _lint_words(card: HubCard) -> list[str]:
-    found = []
+    problems = []
     detects = "detection" in card.values.get("module-type", "") or "ssd" in card.values.get(
         "model-name", ""
     )
     wrong = re.search(r"\bis an? (audio|nlp|text|speech|classification) network", card.text)
     if detects and wrong:
-        found.append(f"calls a detector a network for {wrong[1]}: “{wrong[0]}”.")
+        problems.append(f"calls a detector a network for {wrong[1]}: “{wrong[0]}”.")
     for key in ("model-name", "backbone-name", "model-version", "train-dataset", "license"):
         if not card.values.get(key):
-            found.append(f"{key} is missing.")
+            problems.append(f"{key} is missing.")
     backbone, model = card.values.get("backbone-name"), card.values.get("model-name")
     if backbone and re.fullmatch(r"ssd\d*", backbone):
-        found.append(
+        problems.append(
             f"backbone-name is {backbone}, which is a detector (model-name {model}), not a "
             "backbone."
         )
     if "shape" not in "".join(card.values):
-        found.append("input-shape is missing.")
+        problems.append("input-shape is missing.")
     elif re.search(r"\b(224|227)\b", card.values.get("input-shape", "")) and detects:
-        found.append(
+        problems.append(
             f"input-shape {card.values['input-shape']} is a classifier's; SSD's networks take 300, "
             "320 or 640 pixels."
         )
     if not card.figures:
-        found.append("no accuracy: nothing says how good the weights are.")
+        problems.append("no accuracy: nothing says how good the weights are.")
     for key, value in card.figures.items():
         number = re.search(r"\d+(?:\.\d+)?", value)
         if number is None:
-            found.append(f"{key} is {shown(value)}, no number.")
+            problems.append(f"{key} is {shown(value)}, no number.")
         elif float(number[0]) > _BEST_AP:
-            found.append(
+            problems.append(
                 f"{key} {value} cannot be the AP of an SSD on COCO; the largest published is below "
                 "40."
             )
         if "map" not in f"{key} {value}".lower():
-            found.append(f"{key} {value}: does not say which measure it is.")
-    return found
+            problems.append(f"{key} {value}: does not say which measure it is.")
+    return problems
 
 
 def _lint_files(card: HubCard) -> list[str]:
-    found = []
+    problems = []
     if card.checkpoint is None:
-        found.append("offers no ckpt file: there is nothing to load here.")
+        problems.append("offers no ckpt file: there is nothing to load here.")
     for asset in card.assets:
         what = f"the {asset.format or 'unnamed'} file"
         if urlsplit(asset.address).scheme != "https":
-            found.append(f"{what} has no https address: {shown(asset.address)}.")
+            problems.append(f"{what} has no https address: {shown(asset.address)}.")
         if asset.sha256 == EMPTY_SHA256:
-            found.append(f"{what} has the sha256 of an empty file: a failed download was hashed.")
+            problems.append(
+                f"{what} has the sha256 of an empty file: a failed download was hashed."
+            )
         elif not re.fullmatch("[0-9a-f]{64}", asset.sha256):
-            found.append(f"{what} has no proper sha256: {shown(asset.sha256)}.")
-    return found
+            problems.append(f"{what} has no proper sha256: {shown(asset.sha256)}.")
+    return problems
 
 
 def _lint_registry(card: HubCard, entry: Entry | None) -> list[str]:

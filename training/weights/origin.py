@@ -1,6 +1,6 @@
 """Where a file of weights comes from, as far as the registry knows: by its hash.
 
-Names of layers are told apart in `training/checkpoints/donors.py`.
+Names of layers are recognised in `training/checkpoints/donors.py`.
 """
 
 from __future__ import annotations

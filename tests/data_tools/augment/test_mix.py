@@ -15,7 +15,7 @@ from data_tools.augment.colour import ColourChange
 from data_tools.augment.compose import UndecodableSource, blend, compose
 from data_tools.augment.mix import Mix, Mosaic, Paste, choose_mix
 from data_tools.augment.mosaic import part_of_mosaic, part_window
-from data_tools.augment.paste import HIDDEN_MOST, free_place
+from data_tools.augment.paste import HIDDEN_MOST, free_box
 from data_tools.augment.settings import MIXING, AugmentSettings
 from data_tools.augment.sources import Source, fill_of
 from data_tools.core.errors import SettingError
@@ -93,7 +93,7 @@ def test_each_part_of_a_mosaic_is_its_image_shown_alone() -> None:
     for number, image in enumerate(sources(4, 3)):
         y1, x1, y2, x2 = box = part_of_mosaic(number, mosaic.centre_yx, SIZE)
         window = part_window(
-            image.height, image.width, box, SIZE, mosaic.scales[number], mosaic.places[number]
+            image.height, image.width, box, SIZE, mosaic.scales[number], mosaic.positions[number]
         )
         bare = dataclasses.replace(settings, crop="none")
         flip = bool(image.rng.random() < 0.5)
@@ -218,9 +218,9 @@ def test_pasted_objects_lie_where_their_boxes_say_and_hide_little() -> None:
 def test_a_place_is_free_where_no_box_is_hidden() -> None:
     boxes = np.array([[0.0, 0.0, 0.5, 0.5]], np.float32)
     over, beside = np.array([[0.0, 0.0]]), np.array([[0.0, 0.0], [1.0, 1.0]])
-    assert free_place(boxes, 40, 40, (96, 120), over) is None
-    assert free_place(boxes, 40, 40, (96, 120), beside) == (56, 80, 96, 120)
-    assert free_place(boxes[:0], 40, 40, (96, 120), over) == (0, 0, 40, 40)
+    assert free_box(boxes, 40, 40, (96, 120), over) is None
+    assert free_box(boxes, 40, 40, (96, 120), beside) == (56, 80, 96, 120)
+    assert free_box(boxes[:0], 40, 40, (96, 120), over) == (0, 0, 40, 40)
 
 
 def test_erasing_paints_a_rectangle_and_leaves_the_boxes() -> None:
@@ -274,7 +274,7 @@ def test_a_source_that_does_not_decode_is_named() -> None:
     broken = dataclasses.replace(source(2), encoded=np.zeros(30, np.uint8))
     with pytest.raises(UndecodableSource) as caught:
         compose([*sources(2), broken, source(3)], Mix(mosaic=drawn_mosaic(0)), BARE, canvas())
-    assert caught.value.place == 2
+    assert caught.value.index == 2
     assert ColourChange().is_identity
 
 

@@ -1,4 +1,4 @@
-"""Costs add up, and the verdict follows from them by plain arithmetic."""
+"""Costs add up, and the conclusion follows from them by plain arithmetic."""
 
 from __future__ import annotations
 

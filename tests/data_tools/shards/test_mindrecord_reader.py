@@ -167,12 +167,12 @@ def test_a_damaged_index_is_refused(copy: Path, damage: str) -> None:
 
 
 @settings(max_examples=150, deadline=None)
-@given(place=st.integers(0, 200_000), value=st.integers(0, 255))
+@given(offset=st.integers(0, 200_000), value=st.integers(0, 255))
 def test_a_changed_byte_never_ends_the_process(
-    path: Path, tmp_path_factory: pytest.TempPathFactory, place: int, value: int
+    path: Path, tmp_path_factory: pytest.TempPathFactory, offset: int, value: int
 ) -> None:
     content = bytearray(path.read_bytes())
-    content[place % len(content)] = value
+    content[offset % len(content)] = value
     target = tmp_path_factory.mktemp("damaged") / path.name
     target.write_bytes(content)
     (target.parent / (path.name + ".db")).write_bytes(

@@ -183,7 +183,7 @@ def test_a_full_disk_says_what_is_left(
     what = "The last whole checkpoint is step 1" if older else "No whole checkpoint is there"
     assert str(caught.value) == (
         f"{tmp_path}: the checkpoint of step 2 could not be written (No space left on device). "
-        f"{what}; make room and run again with resume=true."
+        f"{what}; free some space and run again with resume=true."
     )
     # The room that the half of it took is free again.
     assert {p.name for p in tmp_path.iterdir()} == before

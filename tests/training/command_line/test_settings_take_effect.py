@@ -21,7 +21,7 @@ import training.run.validation_loss
 from tests.helpers.run_helpers import SMALL, events_in, make_set, read_run
 from training.checkpoints.checkpoint import read_arrays, stem
 from training.command_line.configure import compose
-from training.learning.assemble import build_parts, build_state
+from training.learning.assemble import build_components, build_state
 from training.learning.statistics import statistics_of
 from training.process.world import World
 from training.run.first_weights import load_initial_weights
@@ -145,7 +145,7 @@ def test_clip_norm_bounds_the_first_move(finished: Finished) -> None:
 def test_accumulate_the_norms_see_the_parts_one_after_the_other(finished: Finished) -> None:
     settings = finished.settings
     state, normalize, _ = build_state(settings, 7)
-    pipeline = build_parts(settings, World(), open_training_split(settings)).pipeline
+    pipeline = build_components(settings, World(), open_training_split(settings)).pipeline
     try:
         images = pipeline.batch_at(0).images
     finally:
@@ -203,7 +203,7 @@ def test_ema_begins_at_loaded_weights(finished: Finished) -> None:
     settings = settings_of(
         f"data={finished.settings.data}", "optim.ema=0.9", f"checkpoint={checkpoint}"
     )
-    parts = build_parts(settings, World(), open_training_split(settings))
+    parts = build_components(settings, World(), open_training_split(settings))
     said: list[str] = []
     load_initial_weights(parts, said.append)
     parts.pipeline.close()

@@ -59,10 +59,10 @@ def test_each_detection_matches_the_box_of_pycocotools(seed: int) -> None:
     got = np.where(matches.owner >= 0, box_id[matches.owner], 0)
     assert np.array_equal(got, expected)
     assert np.array_equal(matches.rank, ranks)
-    assert np.array_equal(matches.matched_at(0), expected > 0)
+    assert np.array_equal(matches.matched[:, 0] & 1, expected > 0)
     for box in range(len(box_id)):
         scores = table.score[expected == box_id[box]]
-        assert matches.found_score[box] == scores.max(initial=-1.0)
+        assert matches.best_score[box] == scores.max(initial=-1.0)
 
 
 def test_more_than_a_hundred_detections_of_a_class() -> None:

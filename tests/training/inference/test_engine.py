@@ -139,14 +139,14 @@ def test_a_graph_that_disagrees_is_not_used(
     monkeypatch.setenv(graph_cache.VARIABLE, str(tmp_path))
     monkeypatch.setattr(engine, "compare_outputs", lambda *_: Agreement(4, 0.0, 0.5))
     file, said = open_model_file(checkpoint), list[str]()
-    found = load_engine(file, 2, say=said.append)[1]
+    found = load_engine(file, 2, notify=said.append)[1]
     why = "its largest difference from MindSpore is 5.0e-01, above 0.001"
     assert found.line == f"engine: mindspore (not onnxruntime: {why})"
     assert len(said) == 1 and "building the ONNX graph of best.ckpt" in said[0]
     assert not list(tmp_path.glob("*.onnx"))
     # The verdict is kept: it is not tried again.
     monkeypatch.setattr(engine, "write_graph", _must_not_build)
-    assert load_engine(file, 2, say=said.append)[1] == found and len(said) == 1
+    assert load_engine(file, 2, notify=said.append)[1] == found and len(said) == 1
     with pytest.raises(CheckpointError, match=f"engine=onnxruntime: {why}"):
         load_engine(file, 2, "onnxruntime")
 
@@ -178,14 +178,14 @@ def test_a_damaged_graph_is_built_again(
     monkeypatch.setenv(graph_cache.VARIABLE, str(tmp_path))
     monkeypatch.setattr(engine, "write_graph", lambda *_: good.graph)
     said: list[str] = []
-    assert load_engine(file, 2, say=said.append)[1].name == "onnxruntime"
+    assert load_engine(file, 2, notify=said.append)[1].name == "onnxruntime"
     assert len(said) == 1 and path.read_bytes() == good.graph
     for text in ("", "[]", "{}", '{"format": "ssd-graph/0", "graph_sha256": ""}', "\xff"):
         (tmp_path / f"{key}.json").write_text(text, encoding="latin-1")
         assert kept.read(key) is None
     # A proof that proves nothing.
     kept.write(key, good.graph, {"parity": {**good.proof["parity"], "box_difference": 0.5}})
-    assert load_engine(file, 2, say=said.append)[1].name == "onnxruntime" and len(said) == 2
+    assert load_engine(file, 2, notify=said.append)[1].name == "onnxruntime" and len(said) == 2
 
 
 def test_a_folder_that_cannot_be_written_is_a_line(
@@ -198,7 +198,7 @@ def test_a_folder_that_cannot_be_written_is_a_line(
     monkeypatch.setenv(graph_cache.VARIABLE, str(tmp_path / "taken"))
     monkeypatch.setattr(engine, "write_graph", lambda *_: good.graph)
     said: list[str] = []
-    assert load_engine(file, 2, say=said.append)[1].name == "onnxruntime"
+    assert load_engine(file, 2, notify=said.append)[1].name == "onnxruntime"
     assert len(said) == 2 and "the graph is not kept" in said[1] and "taken" in said[1]
 
 

@@ -11,7 +11,12 @@ from mindspore import nn
 from tests.helpers.run_helpers import make_set
 from tests.helpers.toy import toy_batch, toy_state, toy_step
 from training.command_line.configure import compose
-from training.learning.assemble import build_parts, build_phase_cells, build_phases, lower_precision
+from training.learning.assemble import (
+    build_components,
+    build_phase_cells,
+    build_phases,
+    lower_precision,
+)
 from training.learning.settings import OptimSettings
 from training.learning.step import build_step
 from training.process.world import World
@@ -29,7 +34,7 @@ def test_frozen_layers_thaw_after_their_epochs(tmp_path: Path) -> None:
          "optim.freeze=[stem*]", "optim.freeze_epochs=1", "optim.warmup_epochs=0"],
     )  # fmt: skip
     assert [p.first_step for p in build_phases(settings, 2)] == [0, 2]
-    parts = build_parts(settings, World(), open_training_split(settings))
+    parts = build_components(settings, World(), open_training_split(settings))
     network = parts.state.network
     names = [p.name for p in network.get_parameters() if p.name.startswith("stem")]
     assert any(name.endswith("moving_mean") for name in names)

@@ -278,7 +278,9 @@ def test_a_call_ends_where_something_is_due() -> None:
     trainer.phase_begun, trainer.step = 0, 0
     trainer.world, trainer.stop = SimpleNamespace(size=1), SimpleNamespace(wanted=False)  # type: ignore[assignment]
     settings = settings_of("checkpoint.every_steps=9", "log.histograms_every=11")
-    trainer.due = Triggers(SimpleNamespace(settings=settings, total_steps=14, steps_per_epoch=5))  # type: ignore[arg-type]
+    trainer.triggers = Triggers(
+        SimpleNamespace(settings=settings, total_steps=14, steps_per_epoch=5)
+    )  # type: ignore[arg-type]
     lengths = []
     while trainer.step < 14:
         lengths.append(trainer.call_length(5, 14))

@@ -84,8 +84,8 @@ def test_the_words() -> None:
         raise no_space()
     caught.value.saved_step = 12
     assert str(caught.value) == (
-        "RUN/log.jsonl: could not be written (No space left on device). Step 12 is saved; make "
-        "room and run again with resume=true."
+        "RUN/log.jsonl: could not be written (No space left on device). Step 12 is saved; free "
+        "some space and run again with resume=true."
     )
     what = "No step is saved; mend this and run again"
     with pytest.raises(UserError, match=what), disk_errors(Path("x")):
@@ -132,7 +132,7 @@ def test_the_step_is_saved_and_a_resumed_run_goes_on(
     settings: TrainSettings = compose("train", "training.settings:TrainSettings", overrides)
     with pytest.MonkeyPatch.context() as patch:
         name = fill(patch)
-        with pytest.raises(DiskError, match=f"/{name}: {FULL}. Step 3 is saved; make room"):
+        with pytest.raises(DiskError, match=f"/{name}: {FULL}. Step 3 is saved; free some space"):
             run(settings)
     again = compose("train", "training.settings:TrainSettings", [*overrides, "resume=true"])
     assert run(again) == 0
@@ -156,8 +156,8 @@ def test_a_call_of_several_steps_is_saved_at_its_end(
             raise DiskError(tmp_path, no_space())
 
     done = stub(result=stub(stop=False, applied=True))
-    trainer.parts = stub(total_steps=9)
-    trainer.due = stub(call_length=lambda step, most: 3)
+    trainer.components = stub(total_steps=9)
+    trainer.triggers = stub(call_length=lambda step, most: 3)
     trainer.reporter = stub(step=step)
     trainer.step, trainer.phase_begun = 0, -1
     monkeypatch.setattr(SaveAndEvaluate, "save", lambda self, step: saved.append(step))

@@ -51,7 +51,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
     told: list[object] = []
     monkeypatch.setenv("MS_SIMULATION_LEVEL", "1")
-    monkeypatch.setattr(runtime, "_TOLD", set())  # as in a process that has told nothing yet
+    runtime.use_deterministic_kernels.cache_clear()  # as in a process that has set nothing yet
+    runtime.compute_in_float32.cache_clear()
     monkeypatch.setattr(ms, "set_device", lambda *words: told.append(words))
     monkeypatch.setattr(ms, "Tensor", lambda *_: told.append("operation") or 1.0)
     monkeypatch.setattr(ms, "set_deterministic", lambda flag: told.append(("deterministic", flag)))

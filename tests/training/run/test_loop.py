@@ -437,13 +437,13 @@ def test_a_run_that_gets_no_better_ends_and_a_resumed_one_judges_alike(
 
 def test_patience_is_counted_from_the_best_step_in_epochs() -> None:
     settings = settings_of("early_stop.patience=3", "evaluate_every_epochs=1")
-    keeper = SaveAndEvaluate(*[None] * 5)  # type: ignore[arg-type]
+    saver = SaveAndEvaluate(*[None] * 5)  # type: ignore[arg-type]
     parts: Any = SimpleNamespace(settings=settings, steps_per_epoch=2)
-    keeper.parts, keeper.metrics = parts, {}
-    assert not keeper.patience_ends(100)  # nothing was best yet
-    keeper.best = {"step": 4, "AP": 0.3}
-    assert [keeper.patience_ends(step) for step in (8, 9, 10)] == [False, False, True]
-    keeper.metrics = None  # the evaluation of this step was not made: a resumed run makes up for it
-    assert not keeper.patience_ends(10)
+    saver.components, saver.metrics = parts, {}
+    assert not saver.patience_ends(100)  # nothing was best yet
+    saver.best = {"step": 4, "AP": 0.3}
+    assert [saver.patience_ends(step) for step in (8, 9, 10)] == [False, False, True]
+    saver.metrics = None  # the evaluation of this step was not made: a resumed run makes up for it
+    assert not saver.patience_ends(10)
     with pytest.raises(SettingError, match=r"early_stop.patience=3.*evaluate_every_epochs=0"):
         settings_of("early_stop.patience=3")

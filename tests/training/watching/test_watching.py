@@ -88,7 +88,9 @@ def test_a_rank_says_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def view(rank: int, step: int, doing: str, silent: float, **more: float) -> RankView:
-    return RankView(rank, pid=1, alive=True, step=step, doing=doing, told=1000.0 - silent, **more)
+    return RankView(
+        rank, pid=1, alive=True, step=step, doing=doing, heard_at=1000.0 - silent, **more
+    )
 
 
 def test_who_hangs() -> None:
@@ -248,13 +250,13 @@ def test_the_trainer_leaves_the_evaluation_to_the_resumed_run(
         return None
 
     stub = SimpleNamespace
-    trainer.parts = stub(total_steps=9, world=World(), settings=settings)
-    trainer.due = stub(
+    trainer.components = stub(total_steps=9, world=World(), settings=settings)
+    trainer.triggers = stub(
         save=lambda step: False, evaluation=lambda step: True, call_length=lambda step, most: 1
     )
     trainer.reporter = stub(step=nothing, restart=nothing, evaluation=nothing, tensorboard=None)
-    trainer.keeper.open(
-        trainer.parts,
+    trainer.saver.open(
+        trainer.components,
         stub(evaluate=evaluate, publish=nothing, split=None, loss=None),
         trainer.reporter,
     )
@@ -288,8 +290,8 @@ def test_compiling_is_no_measure_of_the_steps_to_come(
         clock.now += 20.0 if step in compiling else 3.0
         return [stub(result=stub(stop=vote, applied=True))]
 
-    trainer.parts = stub(total_steps=99)
-    trainer.due = stub(
+    trainer.components = stub(total_steps=99)
+    trainer.triggers = stub(
         save=lambda step: False, evaluation=lambda step: False, call_length=lambda step, most: 1
     )
     trainer.reporter = stub(step=lambda *arguments: None, restart=lambda: None)

@@ -105,13 +105,13 @@ def test_an_unknown_hash_is_pinned_with_a_warning(
     server: FileServer, cache: Cache, content: bytes
 ) -> None:
     said: list[str] = []
-    fetch(entry_for(None), cache, say=said.append)
+    fetch(entry_for(None), cache, notify=said.append)
     assert any(line.startswith("warning: no source states the sha256") for line in said)
     assert cache.expected(entry_for(None)) == hashlib.sha256(content).hexdigest()
     fetch(entry_for(None), cache).unlink()
     server.content = tiny(**{"stem.0.0.weight": np.ones((32, 3, 7, 7), np.float32)})
     with pytest.raises(CheckpointError, match="damaged, or another file"):
-        fetch(entry_for(None), cache, say=said.append)
+        fetch(entry_for(None), cache, notify=said.append)
     assert left(cache) == ["pinned.json"]
 
 
@@ -163,7 +163,7 @@ def test_a_bad_file_is_refused_and_nothing_is_left(
     make, values, words = BAD[name]
     server.content = make()
     with pytest.raises(CheckpointError, match=words):
-        fetch(entry_for(None, **values), cache, say=lambda _: None)
+        fetch(entry_for(None, **values), cache, notify=lambda _: None)
     assert left(cache) == []
 
 
@@ -279,7 +279,7 @@ def test_a_file_put_there_by_hand_is_checked_as_any(
     cache.path(entry).parent.mkdir(parents=True)
     cache.path(entry).write_bytes(PAGE)
     with pytest.raises(CheckpointError, match="page of text"):
-        fetch(entry, cache, say=lambda _: None)
+        fetch(entry, cache, notify=lambda _: None)
     assert left(cache) == []
 
 

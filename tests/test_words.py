@@ -1,0 +1,79 @@
+"""Names say what a thing is in the field's words: index, offset, buffer, log, matches.
+
+The words listed here were names once, and meant something else in every function.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+SOURCES = sorted(
+    [
+        *REPOSITORY.glob("*.py"),
+        *REPOSITORY.glob("data_tools/**/*.py"),
+        *REPOSITORY.glob("training/**/*.py"),
+        *REPOSITORY.glob("benchmarks/**/*.py"),
+    ]
+)
+INSTEAD = {
+    "place": "index, position, offset, path",
+    "room": "buffer, bytes, what is available",
+    "found": "matches, detections, files, the thing's own name",
+    "told": "reported, messages",
+    "say": "notify, log",
+    "keeper": "SaveAndEvaluate, saver",
+    "due": "triggers",
+    "verdict": "stage costs",
+    "dearest": "slowest",
+    "typed": "json_dataclass, given",
+}
+OLD = {*INSTEAD, "places", "rooms", "says"}
+# `found` is a key of report.json, which its dataclasses have as a field; `as_typed` is what a user
+# typed on the command line; NOT_FOUND is HTTP's.
+ALLOWED = {"attribute found", "as_typed", "sweep_as_typed", "NOT_FOUND"}
+
+
+def names_in(tree: ast.AST) -> Iterator[tuple[str, int]]:
+    """Names of variables, arguments, functions, classes and attributes, with their line."""
+    fields = {
+        id(line.target)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+        for line in node.body
+        if isinstance(line, ast.AnnAssign)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name):
+            yield f"attribute {node.id}" if id(node) in fields else node.id, node.lineno
+        elif isinstance(node, ast.Attribute):
+            yield f"attribute {node.attr}", node.lineno
+        elif isinstance(node, ast.arg):
+            yield node.arg, node.lineno
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            yield node.name, node.lineno
+
+
+def old_names(text: str) -> list[str]:
+    """Names that have one of the old words in them, as `line: name`."""
+    wrong = []
+    for name, line in names_in(ast.parse(text)):
+        bare = name.removeprefix("attribute ")
+        if not {name, bare} & ALLOWED and OLD & set(re.split("_", bare.lower())):
+            wrong.append(f"{line}: {bare}")
+    return wrong
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: p.relative_to(REPOSITORY).as_posix())
+def test_names_are_the_fields(path: Path) -> None:
+    assert not old_names(path.read_text(encoding="utf-8")), f"take instead: {INSTEAD}"
+
+
+def test_an_old_name_is_seen() -> None:
+    text = "class Plan:\n    found: dict\n\ndef f(room, k):\n    found = k.due\n    g(a=k.found)\n"
+    assert sorted(old_names(text)) == ["4: room", "5: due", "5: found"]
