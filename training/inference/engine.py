@@ -110,7 +110,7 @@ def load_engine(
         session, outcome = _proven_session(file, notify)
         if isinstance(outcome, Agreement):
             one_thread_per_call()
-            why = f"parity with MindSpore checked: largest difference {found.largest:.1e}"
+            why = f"parity with MindSpore checked: largest difference {outcome.largest:.1e}"
             version = package_version("onnxruntime")
             ready = SessionPredictor(session, batch_size)
             return ready, Engine("onnxruntime", version, why, outcome)
