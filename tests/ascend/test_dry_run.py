@@ -53,6 +53,7 @@ STEPS = {
     "freeze, nesterov": ["optim.freeze=[backbone]", "optim.nesterov=true", "optim.ema=null"],
     "adamw": ["optim=adamw", "optim.lr_factors={backbone: 0.1}", "optim.clip_norm=1"],
     "corrected norms": ["optim.norm_correction=true", "optim.freeze=[stem*]"],
+    "bins": ["model=ssd_light", "model.box_bins=8", "loss=varifocal", "model.max_boxes=20"],
     "quality, ciou": ["loss.kind=quality", "loss.box=ciou"],
     "tal, diou": ["model.assign=tal", "model.max_boxes=20", "loss.kind=focal", "loss.box=diou"],
     "parts": ["optim.accumulate=2", "optim.clip_norm=null"],

@@ -54,7 +54,8 @@ class DetectionCell(nn.Cell):
             images = self.normalize(images)
         if self.keeps_raw:
             loc, logits = self.network.raw(images)
-            return (*self.decode(loc, self.network.scores_of(logits)), loc, logits)
+            plain = self.network.regression_of(loc)
+            return (*self.decode(plain, self.network.scores_of(logits)), loc, logits)
         loc, scores = self.network(images)
         return self.decode(loc, scores)
 

@@ -11,6 +11,7 @@ import math
 from mindspore import Tensor, nn, ops
 
 from training.nets.anchors import default_boxes
+from training.nets.box_bins import BoxBins
 from training.nets.settings import ModelSettings
 
 EPSILON = 1e-9
@@ -43,6 +44,33 @@ class Decode(nn.Cell):
         grown = ops.clamp(loc[:, :, 2:] * self.size_scale, -LARGEST, LARGEST)
         half = 0.5 * self.sizes * ops.exp(grown)
         return ops.concat((centre - half, centre + half), -1)
+
+
+class BinsLoss(nn.Cell):
+    """Distribution focal loss (arXiv:2006.04388, equation 6 of section 3.2): a side's cross entropy
+    with its distance, shared by the two bins next to it in proportion to how near they are.
+
+    Args:
+        bins: Bins to boxes.
+    """
+
+    def __init__(self, bins: BoxBins) -> None:
+        super().__init__(auto_prefix=False)
+        self.bins = bins
+
+    def construct(self, loc: Tensor, wanted: Tensor) -> Tensor:
+        """Compare logits (N, A, 4 * bins) with boxes (N, A, 4) yxyx: the mean over sides (N, A)."""
+        logits = self.bins.logits(loc)
+        distance = self.bins.targets(wanted).expand_dims(-1)
+        shares = ops.relu(1.0 - ops.abs(self.bins.numbers - distance))  # (N, A, 4, bins)
+        return (log_sum_exp(logits) - (shares * logits).sum(-1)).mean(-1)
+
+
+def log_sum_exp(x: Tensor) -> Tensor:
+    """(..., C) -> (...), log(sum(exp(x))); of the same bits wherever in the tensor a row is."""
+    largest = ops.stop_gradient(x.max(-1, keepdims=True))
+    # The sum is at least 1, so that taking 1 off is exact.
+    return ops.log1p(ops.exp(x - largest).sum(-1) - 1.0) + largest.squeeze(-1)
 
 
 def shared_and_union(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:

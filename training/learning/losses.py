@@ -13,9 +13,10 @@ import mindspore as ms
 from mindspore import Tensor, nn, ops
 
 from training.learning.assignment import TaskAligned
-from training.learning.box_losses import Decode, OverlapLoss
+from training.learning.box_losses import BinsLoss, Decode, OverlapLoss, log_sum_exp
 from training.learning.class_weights import ClassWeights
 from training.learning.settings import LossSettings
+from training.nets.box_bins import BoxBins
 from training.nets.settings import ModelSettings
 
 
@@ -34,7 +35,8 @@ def build_loss(
     Returns:
         A Cell `(loc, logits, loc_targets, labels) -> (loss_sum, num_positives)`: loc and
         loc_targets (N, A, 4) float32, logits (N, A, C) float32, labels (N, A) int32 with 0 for
-        background, 1..C-1 for an object, -1 for anchors that do not count. With `model.assign=tal`
+        background, 1..C-1 for an object, -1 for anchors that do not count. With `model.box_bins`
+        loc is (N, A, 4 * bins). With `model.assign=tal`
         loc_targets (N, M, 4) are the objects themselves, yxyx relative, and labels (N, M) theirs, 0
         where there is none, -1 for a crowd region. Both results are float32 scalars; losses whose
         scores mean overlaps count each positive by the overlap that it should say. `parts` returns
@@ -54,7 +56,8 @@ def build_loss(
             f"loss.kind={loss.kind} with loss.box={loss.box} needs the model's settings"
         )
     assign = TaskAligned(model, crowd_ignore) if model.assign == "tal" else None
-    return BoxLoss(scores, loss, Decode(model), assign)
+    bins = BoxBins(model) if model.box_bins else None
+    return BoxLoss(scores, loss, Decode(model), assign, bins)
 
 
 class DetectionLoss(nn.Cell):
@@ -104,13 +107,24 @@ class BoxLoss(DetectionLoss):
         loss: Its settings.
         decode: Regressions to boxes.
         assign: The assignment in the graph; None if the targets are made while reading.
+        bins: Bins to boxes, where the network gives distributions.
     """
 
     def __init__(
-        self, scores: nn.Cell, loss: LossSettings, decode: Decode, assign: TaskAligned | None
+        self,
+        scores: nn.Cell,
+        loss: LossSettings,
+        decode: Decode,
+        assign: TaskAligned | None,
+        bins: BoxBins | None = None,
     ) -> None:
         super().__init__()
         self.scores, self.decode = scores, decode
+        self.find: Any = decode if bins is None else bins
+        self.has_bins = bins is not None
+        if bins is not None:
+            self.compare_bins = BinsLoss(bins)
+        self.bins_weight = loss.bins_weight
         self.overlaps = loss.kind in ("varifocal", "quality")
         self.offsets = loss.box == "smooth_l1"
         self.compare = OverlapLoss("giou" if self.offsets else loss.box)
@@ -122,7 +136,7 @@ class BoxLoss(DetectionLoss):
         self, loc: Tensor, logits: Tensor, loc_targets: Tensor, labels: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return the summed loss, the boxes' share of it, and the positives; see `build_loss`."""
-        boxes = self.decode(loc)
+        boxes = self.find(loc)
         if self.assigns:
             labels, wanted, quality = self.assign(
                 ops.stop_gradient(boxes), ops.stop_gradient(logits), loc_targets, labels
@@ -144,6 +158,8 @@ class BoxLoss(DetectionLoss):
             weight = positive
             class_sum = self.scores(logits, labels)
         loc_sum = self.loc_weight * (distance * weight).sum()
+        if self.has_bins:
+            loc_sum += self.bins_weight * (self.compare_bins(loc, wanted) * weight).sum()
         return class_sum + loc_sum, loc_sum, weight.sum()
 
 
@@ -302,10 +318,3 @@ def softplus(x: Tensor) -> Tensor:
     size = ops.abs(x)
     # Not relu(x): at 0 the gradient would be 0 instead of 1/2.
     return 0.5 * (x + size) + ops.log1p(ops.exp(-size))
-
-
-def log_sum_exp(x: Tensor) -> Tensor:
-    """(..., C) -> (...), log(sum(exp(x))); of the same bits wherever in the tensor a row is."""
-    largest = ops.stop_gradient(x.max(-1, keepdims=True))
-    # The sum is at least 1, so that taking 1 off is exact.
-    return ops.log1p(ops.exp(x - largest).sum(-1) - 1.0) + largest.squeeze(-1)

@@ -154,6 +154,9 @@ class LossSettings:
         "regression: smooth_l1 (of offsets), or one minus an overlap of boxes: giou, diou, ciou",
     )
     loc_weight: float = setting(1.0, "weight of the box regression beside the classes")
+    bins_weight: float = setting(
+        0.25, "model.box_bins: weight of distribution focal loss beside the classes"
+    )
     class_weights: list[float] = setting(
         [],
         "factor of each class in the loss of scores, in the order of labels, e.g. [1,1,4]; empty = "
@@ -171,6 +174,7 @@ class LossSettings:
         require(0 < self.alpha < 1, "loss.alpha", self.alpha, "0 < alpha < 1")
         require_positive("loss.negatives", self.negatives)
         require(self.loc_weight >= 0, "loss.loc_weight", self.loc_weight, "a number >= 0")
+        require(self.bins_weight >= 0, "loss.bins_weight", self.bins_weight, "a number >= 0")
 
 
 def require_matching(model: ModelSettings, loss: LossSettings) -> None:
@@ -178,13 +182,19 @@ def require_matching(model: ModelSettings, loss: LossSettings) -> None:
 
     Raises:
         SettingError: If one is made for the sigmoid and the other for softmax, or if
-            `model.assign=tal` meets a regression of offsets.
+            `model.assign=tal` or `model.box_bins` meets a regression of offsets.
     """
     require(
         model.assign == "published" or loss.box != "smooth_l1",
         "loss.box",
         loss.box,
         "giou, diou or ciou with model.assign=tal",
+    )
+    require(
+        model.box_bins == 0 or loss.box != "smooth_l1",
+        "loss.box",
+        loss.box,
+        "giou, diou or ciou with model.box_bins",
     )
     require(
         (loss.kind == "multibox") == (model.scores == "softmax"),

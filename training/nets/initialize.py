@@ -30,7 +30,7 @@ def initialize(network: SSD, model: ModelSettings, seed: int) -> None:
 
     Convolutions get random weights by `model.init`, biases 0, batch norm 1 and 0. With
     `model.head_prior` the biases of the class head make every object class start at that score and
-    background at one minus it.
+    background at one minus it. With `model.box_bins` boxes start near the default boxes' size.
 
     Args:
         network: The network.
@@ -47,6 +47,8 @@ def initialize(network: SSD, model: ModelSettings, seed: int) -> None:
             values = np.zeros(shape, np.float32)
             if model.head_prior and fnmatchcase(name, network.class_head):
                 values = _prior_bias(shape[0], network.num_classes, model.head_prior)
+            elif model.box_bins and fnmatchcase(name, network.box_head):
+                values = _bins_bias(shape[0], model)
         else:
             rng = np.random.Generator(np.random.Philox(key=[seed, zlib.crc32(name.encode())]))
             if any(fnmatchcase(name, pattern) for pattern in network.last_layers):
@@ -87,3 +89,10 @@ def _prior_bias(size: int, num_classes: int, prior: float) -> npt.NDArray[np.flo
     bias = np.full(size, odds, np.float32)
     bias[::num_classes] = -odds
     return bias
+
+
+def _bins_bias(size: int, model: ModelSettings) -> npt.NDArray[np.float32]:
+    """Biases (size,) of a head of bins: the fewer, the farther from half a default box's side."""
+    half = model.anchors.base / 2
+    bias = -np.abs(np.arange(model.box_bins, dtype=np.float32) - np.float32(half))
+    return np.tile(bias, size // model.box_bins)

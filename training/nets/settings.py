@@ -131,6 +131,11 @@ class ModelSettings:
     max_boxes: int = setting(
         100, "assign=tal: objects of a training image that are learned; of more, the largest"
     )
+    box_bins: int = setting(
+        0,
+        "ssd_light: each side of a box as a distribution over so many distances, 0, 1, ... steps "
+        "of the level; 0 = plain offsets",
+    )
     prior_scaling: list[float] = setting(
         list(PRIOR_SCALING), "units of the regression: centre (in box sizes) and log size"
     )
@@ -159,6 +164,12 @@ class ModelSettings:
         require(0 <= self.head_prior < 1, "model.head_prior", self.head_prior, "0 <= prior < 1")
         require_choice("model.assign", self.assign, ASSIGNMENTS)
         require(1 <= self.max_boxes <= 10_000, "model.max_boxes", self.max_boxes, "1..10000")
+        require(
+            self.box_bins == 0 or 4 <= self.box_bins <= 64,
+            "model.box_bins",
+            self.box_bins,
+            "4..64, or 0 for none",
+        )
         require(
             0 < self.match_threshold < 1,
             "model.match_threshold",

@@ -32,6 +32,7 @@ class SSDLight(SSD):
     """Three levels."""
 
     class_head = "multi_box.cls_layers.*"
+    takes_bins = True
     last_layers = ("multi_box.cls_layers.*", "multi_box.loc_layers.*")
 
     def __init__(self, model: ModelSettings, num_classes: int) -> None:
@@ -51,7 +52,8 @@ class SSDLight(SSD):
             channels = width
         self.stages = nn.CellList(stages)
         self.neck = Neck([width for width, _ in STAGES], feature_sizes(model), norm)
-        self.multi_box = TwoBranchHead(boxes_per_cell(model.anchors), num_classes, norm)
+        values = 4 * max(1, model.box_bins)
+        self.multi_box = TwoBranchHead(boxes_per_cell(model.anchors), num_classes, norm, values)
 
     def features(self, x: Tensor) -> tuple[Tensor, ...]:
         """(N, 3, H, W) -> three maps of `NECK` channels."""
@@ -147,26 +149,29 @@ class TwoBranchHead(nn.Cell):
         per_cell: Default boxes of a cell on each level.
         num_classes: Classes including background.
         norm: Makes the normalisation layer.
+        values: Numbers that stand for a box, V: 4, or 4 * `model.box_bins`.
     """
 
-    def __init__(self, per_cell: list[int], num_classes: int, norm: Norm) -> None:
+    def __init__(self, per_cell: list[int], num_classes: int, norm: Norm, values: int) -> None:
         super().__init__()
         self.branches = nn.CellList([conv(NECK, 2 * NECK, norm) for _ in per_cell])
-        self.loc_layers = nn.CellList([nn.Conv2d(NECK, 4 * k, 1, has_bias=True) for k in per_cell])
+        self.loc_layers = nn.CellList(
+            [nn.Conv2d(NECK, values * k, 1, has_bias=True) for k in per_cell]
+        )
         self.cls_layers = nn.CellList(
             [nn.Conv2d(NECK, num_classes * k, 1, has_bias=True) for k in per_cell]
         )
-        self.num_classes = num_classes
+        self.num_classes, self.values = num_classes, values
 
     def construct(self, maps: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-        """Feature maps (N, C, H, W) -> regression (N, A, 4) and logits (N, A, num_classes)."""
+        """Feature maps (N, C, H, W) -> regression (N, A, V) and logits (N, A, num_classes)."""
         loc: tuple[Tensor, ...] = ()
         cls: tuple[Tensor, ...] = ()
         for i in range(len(maps)):
             both = self.branches[i](maps[i])
             loc += (self.loc_layers[i](both[:, :NECK]),)
             cls += (self.cls_layers[i](both[:, NECK:]),)
-        return flatten_maps(loc, 4), flatten_maps(cls, self.num_classes)
+        return flatten_maps(loc, self.values), flatten_maps(cls, self.num_classes)
 
 
 def conv(
