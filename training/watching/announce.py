@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import platform
 
+from data_tools.shards.reader import RowReader
 from training.learning.assemble import RunComponents
 from training.learning.settings import OptimSettings
 from training.process.runtime import Environment, versions
@@ -41,7 +42,7 @@ def describe(
                   f"{components.global_batch} a step, in {optim.accumulate} part(s)"),
         ("data", f"{split.folder}: {split.num_images} images, {totals.get('boxes', '?')} boxes, "
                  f"{len(split.classes)} classes, fingerprint {split.fingerprint[:12]}"),
-        *(("", line) for line in how_often(components)),
+        *(("", line) for line in (*how_often(components), *objects_cut(components))),
         ("model", f"{model.name}, {height}x{width}, {size:,} parameters, norm {model.norm}, "
                   f"loss {settings.loss.kind}"),
         ("recipe", f"{settings.epochs:g} epochs x {components.steps_per_epoch} steps, "
@@ -74,6 +75,26 @@ def how_often(components: RunComponents) -> list[str]:
     return [
         f"sampler {pipeline.sampler}: an image comes {weights.min():.2f} to {weights.max():.2f} "
         "times an epoch"
+    ]
+
+
+def objects_cut(components: RunComponents) -> list[str]:
+    """Say how many objects `model.max_boxes` leaves out; nothing where it leaves none out."""
+    model, augment = components.settings.model, components.settings.augment
+    if model.assign != "tal":
+        return []
+    counts = RowReader(components.split).box_counts()
+    over = counts[counts > model.max_boxes]
+    mixed = (
+        augment.mosaic_probability or augment.mixup_probability or augment.copy_paste_probability
+    )
+    if not len(over):
+        return []
+    left = int((over - model.max_boxes).sum())
+    return [
+        f"model.max_boxes={model.max_boxes}: {len(over)} image(s) have more, up to {over.max()}; of "
+        f"those the smallest objects are not learned, {left} of {counts.sum()} in whole images"
+        + (", more where images are mixed" if mixed else "")
     ]
 
 

@@ -1,0 +1,50 @@
+"""What a run says of objects that it will not learn."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.run_helpers import SMALL, make_set
+from training.command_line.configure import compose
+from training.learning.assemble import build_parts
+from training.process.world import World
+from training.run.loop import open_training_split
+from training.settings import TrainSettings
+from training.watching.announce import objects_cut
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_set(tmp_path_factory.mktemp("set") / "data", 12, 1)
+
+
+def said(data: Path, *overrides: str) -> list[str]:
+    settings: TrainSettings = compose(
+        "train",
+        "training.settings:TrainSettings",
+        [*SMALL, f"data={data}", "loss.box=giou", "model.assign=tal", *overrides],
+    )
+    parts = build_parts(settings, World(), open_training_split(settings))
+    parts.pipeline.close()
+    return objects_cut(parts)
+
+
+def test_objects_beyond_max_boxes_are_counted(data: Path) -> None:
+    truth = json.loads((data / "train" / "annotations.json").read_text())
+    counts = Counter(entry["image_id"] for entry in truth["annotations"]).values()
+    over = [count for count in counts if count > 1]
+    assert len(counts) > len(over) > 0  # some images have one object, some more
+    (line,) = said(data, "model.max_boxes=1")
+    assert line == (
+        f"model.max_boxes=1: {len(over)} image(s) have more, up to {max(over)}; of those the "
+        f"smallest objects are not learned, {sum(over) - len(over)} of {sum(counts)} in whole images"
+    )
+
+
+def test_nothing_is_said_where_none_is_left_out(data: Path) -> None:
+    assert said(data, "model.max_boxes=100") == []
+    assert said(data, "model.max_boxes=1", "model.assign=published") == []
