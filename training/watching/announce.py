@@ -92,8 +92,8 @@ def objects_cut(components: RunComponents) -> list[str]:
         return []
     left = int((over - model.max_boxes).sum())
     return [
-        f"model.max_boxes={model.max_boxes}: {len(over)} image(s) have more, up to {over.max()}; of "
-        f"those the smallest objects are not learned, {left} of {counts.sum()} in whole images"
+        f"model.max_boxes={model.max_boxes}: {len(over)} image(s) have more, up to {over.max()}; "
+        f"their smallest objects are not learned, {left} of {counts.sum()} in whole images"
         + (", more where images are mixed" if mixed else "")
     ]
 

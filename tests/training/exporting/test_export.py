@@ -100,6 +100,25 @@ def test_file_agrees_with_the_checkpoint(
     assert sorted(p.name for p in tmp_path.iterdir()) == [name, f"{name}.parity.json"]
 
 
+@slow
+@pytest.mark.parametrize("name", ["light.onnx", "light.mindir"])
+@pytest.mark.parametrize("bins", [0, 8])
+def test_ssd_light_agrees_with_plain_boxes_out_of_bins(
+    tmp_path: Path, name: str, bins: int
+) -> None:
+    model = model_settings("ssd_light", image_size=[64, 64], box_bins=bins)
+    network = build_network(model, len(CLASSES) + 1, seed=1)
+    write_checkpoint(tmp_path / "c.ckpt", network=network)
+    wanted = load_predictor(open_model_file(tmp_path / "c.ckpt"), 5)(pixels(5))
+    report = export(tmp_path / "c.ckpt", tmp_path / name, score_floor=0.005)
+    assert report["passed"]
+    assert report["max_score_difference"] < 1e-5 and report["max_box_difference"] < 1e-5
+    found = load_predictor(open_model_file(tmp_path / name), 4)(pixels(5))
+    assert found[0].shape[2] == 4
+    for mine, expected in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(mine, expected, atol=1e-5)
+
+
 @pytest.mark.parametrize("size", [0, pytest.param(1, marks=slow), pytest.param(3, marks=slow)])
 def test_nms_in_the_graph_finds_the_same(
     tmp_path: Path, checkpoint: Path, expected: Outputs, size: int

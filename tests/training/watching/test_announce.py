@@ -40,8 +40,9 @@ def test_objects_beyond_max_boxes_are_counted(data: Path) -> None:
     assert len(counts) > len(over) > 0  # some images have one object, some more
     (line,) = said(data, "model.max_boxes=1")
     assert line == (
-        f"model.max_boxes=1: {len(over)} image(s) have more, up to {max(over)}; of those the "
-        f"smallest objects are not learned, {sum(over) - len(over)} of {sum(counts)} in whole images"
+        f"model.max_boxes=1: {len(over)} image(s) have more, up to {max(over)}; their "
+        f"smallest objects are not learned, {sum(over) - len(over)} of {sum(counts)} in whole "
+        "images"
     )
 
 
