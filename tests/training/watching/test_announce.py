@@ -10,7 +10,7 @@ import pytest
 
 from tests.helpers.run_helpers import SMALL, make_set
 from training.command_line.configure import compose
-from training.learning.assemble import build_parts
+from training.learning.assemble import build_components
 from training.process.world import World
 from training.run.loop import open_training_split
 from training.settings import TrainSettings
@@ -28,9 +28,9 @@ def said(data: Path, *overrides: str) -> list[str]:
         "training.settings:TrainSettings",
         [*SMALL, f"data={data}", "loss.box=giou", "model.assign=tal", *overrides],
     )
-    parts = build_parts(settings, World(), open_training_split(settings))
-    parts.pipeline.close()
-    return objects_cut(parts)
+    components = build_components(settings, World(), open_training_split(settings))
+    components.pipeline.close()
+    return objects_cut(components)
 
 
 def test_objects_beyond_max_boxes_are_counted(data: Path) -> None:
