@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,8 @@ from data_tools.audit.page import audit_page
 from data_tools.audit.picture import draw_audit
 from data_tools.audit.report import render, write_csv
 from data_tools.audit.sequences import find_sequences, sequence_lines
+from data_tools.convert.copy_policy import SeenImage, SeenImages
 from data_tools.convert.plan import measure_files
-from data_tools.convert.prepare_image import prepare_image
 from data_tools.convert.raw_data import read_raw
 from data_tools.convert.settings import ConvertSettings
 from data_tools.core.errors import DataError
@@ -32,7 +32,6 @@ from data_tools.core.progress import Progress
 from data_tools.core.sample import Sample
 from data_tools.core.where_to_look import where_to_look
 from data_tools.pages.page import write_page
-from data_tools.shards.writer import MAX_PAGE_BYTES
 from data_tools.sources.box_checks import fit_boxes
 from data_tools.sources.defects import DefectLog, summary
 from data_tools.sources.read import RawDataset, RawSplit
@@ -71,8 +70,10 @@ def run_audit(
     Raises:
         DataError: If the data set cannot be read at all, or `check_out` not be written.
     """
-    raw = read_raw(settings, always=True)
-    audits = [audit_split(split, raw, settings) for split in raw.splits]
+    seen: SeenImages = {}
+    raw = read_raw(settings, seen)
+    audits = [audit_split(split, raw, settings, seen) for split in raw.splits]
+    seen.clear()
     names = [entry.name for entry in raw.classes.classes]
     anchors = None if default_boxes is None else np.asarray(default_boxes, np.float32)
     sequences = find_sequences({a.name: [entry[0] for entry in a.files] for a in audits})
@@ -108,20 +109,27 @@ def run_audit(
     return 1 if stopped else 0
 
 
-def audit_split(split: RawSplit, raw: RawDataset, settings: ConvertSettings) -> SplitAudit:
+def audit_split(
+    split: RawSplit, raw: RawDataset, settings: ConvertSettings, seen: SeenImages
+) -> SplitAudit:
     """Look at every image of a split as the converter would, without re-encoding for size or
     quality.
+
+    Args:
+        split: The split.
+        raw: The data set that it is of.
+        settings: Settings of the command.
+        seen: What was seen of every picture when copies were looked for: none is read again.
     """
     names = [entry.name for entry in raw.classes.classes]
     audit = SplitAudit(split.name, split.found, names=names)
     log = DefectLog(settings.content()["policy"])
     log.defects.extend(split.defects)
     table, _ = measure_files(split.table, log)
-    image_settings = replace(settings.image, max_side=0, quality=0)
     boxes, areas, labels, crowds, numbers = [], [], [], [], []
     with Progress(f"checking {split.name}", len(table)) as bar:
         for sample in table:
-            fitted = _fitted(sample, image_settings, log)
+            fitted = _fitted(sample, seen[split.name, sample.image_id], log)
             if fitted is not None:
                 size = fitted.height, fitted.width
                 audit.files.append(
@@ -144,11 +152,9 @@ def audit_split(split: RawSplit, raw: RawDataset, settings: ConvertSettings) -> 
     return audit
 
 
-def _fitted(sample: Sample, image: Any, log: DefectLog) -> Sample | None:
-    prepared = prepare_image(sample, image, log, MAX_PAGE_BYTES)
-    if prepared is None:
-        return None
-    return fit_boxes(prepared.sample, prepared.height, prepared.width, log)
+def _fitted(sample: Sample, seen: SeenImage, log: DefectLog) -> Sample | None:
+    log.defects.extend(seen.defects)
+    return None if seen.size is None else fit_boxes(seen.sample or sample, *seen.size, log)
 
 
 def describe(

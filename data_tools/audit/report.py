@@ -87,7 +87,7 @@ def render(report: dict[str, Any], settings: ConvertSettings) -> str:
         lines += _histogram_lines("width / height", split["boxes_by_aspect"])
         if split.get("coverage"):
             lines += _coverage_lines(split["coverage"], str(report["model"]))
-    lines += _advice_lines(report.get("advice") or {}, str(report["model"]))
+    lines += _advice_lines(report.get("advice") or {}, str(report.get("model")))
     return "\n".join(lines).lstrip("\n")
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,11 +18,12 @@ from data_tools.convert.copy_boxes import box_difference
 from data_tools.convert.prepare_image import PreparedImage, prepare_image
 from data_tools.convert.settings import ConvertSettings, ImageSettings
 from data_tools.core.progress import Progress
+from data_tools.core.sample import Sample
 from data_tools.images.copies import BYTES, NEAR, PIXELS, Copy, find_copies
 from data_tools.images.decode import PictureError, decode_file
 from data_tools.images.picture_hash import FLAT, bytes_hash, picture_hash, pixels_hash
 from data_tools.shards.writer import MAX_PAGE_BYTES
-from data_tools.sources.defects import DefectLog
+from data_tools.sources.defects import Defect, DefectLog
 from data_tools.sources.read import RawDataset
 
 COPY_KINDS = ("duplicate_image", "similar_image", "copies_disagree", "leak")
@@ -31,13 +32,33 @@ _CHUNK = 64
 """Pictures in memory at once."""
 
 
+@dataclass(frozen=True)
+class SeenImage:
+    """What is left of a picture that was read and prepared, so that it need not be read again.
+
+    Args:
+        size: Height and width in pixels of the stored picture; None where it cannot be used.
+        sample: Its sample where that is another than the table's, for instance scaled.
+        defects: What was found.
+    """
+
+    size: tuple[int, int] | None
+    sample: Sample | None
+    defects: tuple[Defect, ...]
+
+
+SeenImages = dict[tuple[str, int], SeenImage]
+"""By name of the split and image id."""
+
+
 class _Pictures:
     """All pictures of a raw data set, one split after the other, read as the converter would store
     them.
     """
 
-    def __init__(self, raw: RawDataset, image: ImageSettings) -> None:
+    def __init__(self, raw: RawDataset, image: ImageSettings, policy: dict[str, str]) -> None:
         self.raw = raw
+        self.policy = policy
         self.image = replace(image, max_side=0, quality=0)
         self.starts: list[int] = np.cumsum([0, *(len(s.table) for s in raw.splits)]).tolist()
 
@@ -49,18 +70,33 @@ class _Pictures:
         split = int(np.searchsorted(self.starts, index, side="right")) - 1
         return split, index - self.starts[split]
 
+    def key(self, index: int) -> tuple[str, int]:
+        """The split's name and the image's id of a picture."""
+        split, row = self.place(index)
+        part = self.raw.splits[split]
+        return part.name, int(part.table.image_ids[row])
+
     def prepared(self, index: int) -> PreparedImage | None:
         """The picture; None where it cannot be used, which is reported elsewhere."""
         split, row = self.split_and_row(index)
         sample = self.raw.splits[split].table[row]
         return prepare_image(sample, self.image, DefectLog({}), MAX_PAGE_BYTES)
 
-    def hashes(self, index: int) -> tuple[bytes, bytes]:
-        """Hash of the bytes and of the picture; what is no picture is a copy of nothing."""
-        image = self.prepared(index)
+    def look(self, index: int) -> tuple[bytes, bytes, SeenImage]:
+        """Hash of bytes and picture, and what else was seen; what is no picture is a copy
+        of nothing.
+        """
+        split, row = self.place(index)
+        sample = self.raw.splits[split].table[row]
+        log = DefectLog(self.policy)
+        image = prepare_image(sample, self.image, log, MAX_PAGE_BYTES)
+        defects = tuple(log.defects)
         if image is None:
-            return index.to_bytes(17, "little"), FLAT
-        return bytes_hash(image.data), picture_hash(image.data, image.height, image.width)
+            return index.to_bytes(17, "little"), FLAT, SeenImage(None, None, defects)
+        size = image.height, image.width
+        changed = image.sample if image.sample is not sample else None
+        seen = SeenImage(size, changed, defects)
+        return bytes_hash(image.data), picture_hash(image.data, *size), seen
 
     def pixels(self, index: int) -> bytes | None:
         """Hash of the pixels."""
@@ -91,7 +127,7 @@ class _Pictures:
 
 
 def apply_copy_policy(
-    raw: RawDataset, settings: ConvertSettings, *, always: bool = False
+    raw: RawDataset, settings: ConvertSettings, seen: SeenImages | None = None
 ) -> RawDataset:
     """Find copies of pictures within and across splits, note each as a defect, and leave out what
     the policy says.
@@ -102,21 +138,24 @@ def apply_copy_policy(
     Args:
         raw: The data set.
         settings: Settings of the command.
-        always: Look even if the policies only keep.
+        seen: Look even if the policies only keep, and note here what was seen of each picture.
 
     Returns:
         The data set with these defects; the same one where nothing was looked for.
     """
     policy = settings.content()["policy"]
-    if not always and all(policy.get(kind, "keep") == "keep" for kind in COPY_KINDS):
+    if seen is None and all(policy.get(kind, "keep") == "keep" for kind in COPY_KINDS):
         return raw
-    pictures = _Pictures(raw, settings.image)
-    hashes = []
+    pictures = _Pictures(raw, settings.image, policy)
+    hashes: list[tuple[bytes, bytes]] = []
     cpus = len(os.sched_getaffinity(0))
-    with ThreadPoolExecutor(cpus) as pool, Progress("looking for copies", len(pictures)) as bar:
+    with ThreadPoolExecutor(cpus) as pool, Progress("reading pictures", len(pictures)) as bar:
         for first in range(0, len(pictures), _CHUNK):
             rows = range(first, min(first + _CHUNK, len(pictures)))
-            hashes += list(pool.map(pictures.hashes, rows))
+            for index, (data, picture, image) in zip(rows, pool.map(pictures.look, rows)):
+                hashes.append((data, picture))
+                if seen is not None:
+                    seen[pictures.key(index)] = image
             bar.update(len(rows))
     counts = [len(split.table) for split in raw.splits]
     by_size = sorted(range(len(counts)), key=lambda k: (-counts[k], k))

@@ -5,21 +5,22 @@ Reading itself is `sources/read.py`; what is made of the data is planned in `pla
 
 from __future__ import annotations
 
-from data_tools.convert.copy_policy import apply_copy_policy
+from data_tools.convert.copy_policy import SeenImages, apply_copy_policy
 from data_tools.convert.settings import ConvertSettings
 from data_tools.sources.corrections import apply_corrections
 from data_tools.sources.read import RawDataset, read_source
 
 
-def read_raw(settings: ConvertSettings, *, always: bool = False) -> RawDataset:
+def read_raw(settings: ConvertSettings, seen: SeenImages | None = None) -> RawDataset:
     """Read the source that the settings name, apply `exclude`, and look for copies of pictures.
 
     Args:
         settings: Settings of the command.
-        always: Look for copies whatever the policies say; see `apply_copy_policy`.
+        seen: Given by the audit: looks for copies whatever the policies say, and is filled; see
+            `apply_copy_policy`.
 
     Raises:
         DataError: If the source is unusable.
     """
     source = read_source(settings.dataset, settings.content()["policy"])
-    return apply_copy_policy(apply_corrections(source, settings.exclude), settings, always=always)
+    return apply_copy_policy(apply_corrections(source, settings.exclude), settings, seen)
