@@ -72,7 +72,7 @@ class _Pictures:
 
     def key(self, index: int) -> tuple[str, int]:
         """The split's name and the image's id of a picture."""
-        split, row = self.place(index)
+        split, row = self.split_and_row(index)
         part = self.raw.splits[split]
         return part.name, int(part.table.image_ids[row])
 
@@ -86,7 +86,7 @@ class _Pictures:
         """Hash of bytes and picture, and what else was seen; what is no picture is a copy
         of nothing.
         """
-        split, row = self.place(index)
+        split, row = self.split_and_row(index)
         sample = self.raw.splits[split].table[row]
         log = DefectLog(self.policy)
         image = prepare_image(sample, self.image, log, MAX_PAGE_BYTES)
@@ -152,7 +152,9 @@ def apply_copy_policy(
     with ThreadPoolExecutor(cpus) as pool, Progress("reading pictures", len(pictures)) as bar:
         for first in range(0, len(pictures), _CHUNK):
             rows = range(first, min(first + _CHUNK, len(pictures)))
-            for index, (data, picture, image) in zip(rows, pool.map(pictures.look, rows)):
+            for index, (data, picture, image) in zip(
+                rows, pool.map(pictures.look, rows), strict=True
+            ):
                 hashes.append((data, picture))
                 if seen is not None:
                     seen[pictures.key(index)] = image

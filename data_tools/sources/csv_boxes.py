@@ -30,6 +30,8 @@ _NAMES = {
     "height": ("height", "image_height", "img_height"),
 }
 _NEEDED = ("file", "class", "x1", "y1", "x2", "y2")
+FILE_COLUMNS = ("imageid", *_NAMES["file"])
+"""Names of the column of picture names, in small letters, the surest first."""
 _BARE = {"file": 0, "x1": 1, "y1": 2, "x2": 3, "y2": 4, "class": 5}
 _OPEN_IMAGES = ("ImageID", "LabelName", "XMin", "XMax", "YMin", "YMax")
 
@@ -60,7 +62,7 @@ def read_csv(
         DataError: If a file or folder is missing, or the columns are others.
     """
     text, pictures, digests = _open(root, split, log, key)
-    rows = _rows(text)
+    rows = csv_rows(text)
     first = next(rows, (0, []))[1]
     lowered = [cell.strip().lower() for cell in first]
     columns = {
@@ -73,7 +75,7 @@ def read_csv(
                 "expected filename,width,height,class,xmin,ymin,xmax,ymax or lines "
                 "path,x1,y1,x2,y2,class."
             )
-        columns, rows = _BARE, _rows(text)
+        columns, rows = _BARE, csv_rows(text)
     entries: dict[str, Labelled] = {}
     for line, cells in rows:
         where = f"{split.annotations}:{line}"
@@ -131,10 +133,10 @@ def read_open_images(
     names: dict[str, str] = {}
     if dataset.names_file:
         require_file(root / dataset.names_file, f"dataset.names_file={dataset.names_file}")
-        described = _rows(_text(root / dataset.names_file))
+        described = csv_rows(csv_text(root / dataset.names_file))
         names = {cells[0].strip(): cells[1].strip() for _, cells in described if len(cells) > 1}
     text, pictures, digests = _open(root, split, log, key)
-    rows = _rows(text)
+    rows = csv_rows(text)
     header = [cell.strip() for cell in next(rows, (0, []))[1]]
     if not set(_OPEN_IMAGES) <= set(header):
         raise DataError(
@@ -175,12 +177,12 @@ def _open(
 ) -> tuple[str, Pictures, dict[str, str]]:
     path = root / split.annotations
     require_file(path, f"{key}.annotations={split.annotations}")
-    text = _text(path)
+    text = csv_text(path)
     digests = {split.annotations: hashlib.sha256(text.encode()).hexdigest()}
     return text, Pictures(root, split, log, key), digests
 
 
-def _text(path: Path) -> str:
+def csv_text(path: Path) -> str:
     """The text of a file in UTF-8 or, with its mark, UTF-16, as spreadsheets save it."""
     if bytes_of(path) > _LARGEST:
         raise DataError(f"{path}: larger than {_LARGEST >> 30} GiB. Cut it into splits.")
@@ -191,7 +193,7 @@ def _text(path: Path) -> str:
         raise DataError(f"{path}: not UTF-8 text ({error}). Save the file as UTF-8.") from error
 
 
-def _rows(text: str) -> Iterator[tuple[int, list[str]]]:
+def csv_rows(text: str) -> Iterator[tuple[int, list[str]]]:
     """Yield number and cells of each line; the separator is the commonest of `,`, `;` and tab."""
     first = next((line for line in text.splitlines() if line.strip()), "")
     # With semicolons or tabs the commas are those of numbers.

@@ -9,11 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from data_tools.core.errors import SettingError
+from data_tools.sources.group_columns import PREFIX, column_keys
 from data_tools.sources.image_files import SourceSplit
 from data_tools.sources.settings import DatasetSettings
 
@@ -46,7 +48,7 @@ def cut_fractions(dataset: DatasetSettings, sources: dict[str, SourceSplit]) -> 
             table = sources[name].table
             if dataset.group:
                 rows = grouped_share(
-                    group_keys(table.file_names, dataset.group),
+                    _keys(dataset, dataset.splits[name].annotations, table.file_names),
                     dataset.split_seed,
                     start,
                     min(end, 1.0),
@@ -57,6 +59,13 @@ def cut_fractions(dataset: DatasetSettings, sources: dict[str, SourceSplit]) -> 
             order = rng.permutation(len(table))
             first, last = round(start * len(table)), round(min(end, 1.0) * len(table))
             sources[name] = replace(sources[name], table=table.take(np.sort(order[first:last])))
+
+
+def _keys(dataset: DatasetSettings, annotations: str, file_names: Sequence[str]) -> list[str]:
+    if not dataset.group.startswith(PREFIX):
+        return group_keys(file_names, dataset.group)
+    path = Path(dataset.root).expanduser() / annotations
+    return column_keys(path, dataset.kind, dataset.group, file_names)
 
 
 def group_keys(file_names: Sequence[str], pattern: str) -> list[str]:

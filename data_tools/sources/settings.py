@@ -60,7 +60,9 @@ class DatasetSettings:
     group: str = setting(
         "",
         "regular expression: images in whose names it finds the same (its brackets, if it has any) "
-        "stay on one side of a cut by `fraction`: frames of one video, pictures of one patient",
+        "stay on one side of a cut by `fraction`: frames of one video, pictures of one patient; or "
+        "column:NAME: images with the same in a column (csv, open_images) or in a field of the "
+        "entries of images (coco)",
     )
     names: list[str] = setting(
         [],
