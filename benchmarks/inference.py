@@ -1,23 +1,36 @@
-"""Latency and images per second of one network in MindSpore, as MindIR, and as ONNX in onnxruntime.
+"""Latency and images per second of one network in MindSpore, as MindIR, and as ONNX in onnxruntime
+and, where it is installed, OpenVINO; then the whole way from JPEG files to detections.
 
     python -m benchmarks.inference [--quick] [--model ssd300]
 
-All three take the same uint8 pixels and give decoded boxes and scores. Prints a table and, last,
-one line of JSON: `ours` is onnxruntime's rate at the largest batch, `reference` MindSpore's.
+All engines take the same uint8 pixels and give decoded boxes and scores. `checkpoint` is what
+`engine=auto` makes of the checkpoint, `files` the same with all that `predict.py` does to a folder
+of JPEG files of 640 x 480 but start and pictures. Prints a table and, last, one line of JSON:
+`ours` is the checkpoint's rate at the largest batch, `reference` onnxruntime's on our export.
 """
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
+import io
+import os
 import tempfile
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
+import cv2
 import numpy as np
 
 from benchmarks.common import Result, at_least, median, parser, print_table
+from benchmarks.photographs import photograph
 from training.command_line.error_words import clear_errors
+from training.inference.graph_cache import VARIABLE
 from training.process.runtime import prepare_environment
+
+BATCHES_OF_FILES = 4
+SIZE_OF_FILES = 480, 640
 
 
 @clear_errors()
@@ -38,23 +51,26 @@ def main() -> None:
 
     start_device(RuntimeSettings())
     with tempfile.TemporaryDirectory(prefix="ssd-inference-") as folder:
+        os.environ[VARIABLE] = folder
         figures = measure(name, arguments.classes, batches, repeats, Path(folder))
     rows = [
         [
             f"{engine}, batch {batch}",
-            *[f[key] for key in ("latency_ms", "worst_ms", "images_per_s")],
+            *[f[key] for key in ("latency_ms", "worst_ms", "images_per_s", "processor_ms")],
         ]
         for engine, rates in figures.items()
         for batch, f in rates.items()
     ]
     print_table(
-        f"{name}, decoded boxes and scores", ["engine", "median ms", "worst ms", "img/s"], rows
+        f"{name}, decoded boxes and scores",
+        ["engine", "median ms", "worst ms", "img/s", "CPU ms/img"],
+        rows,
     )
     last = str(batches[-1])
     Result(
         "inference",
+        figures["checkpoint"][last]["images_per_s"],
         figures["onnxruntime"][last]["images_per_s"],
-        figures["mindspore"][last]["images_per_s"],
         {"unit": "images/s", "model": name, "batch": batches[-1], "engines": figures},
     ).print()
 
@@ -62,10 +78,11 @@ def main() -> None:
 def measure(
     name: str, classes: int, batches: tuple[int, ...], repeats: int, folder: Path
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """Export a network with random weights and time all three engines in turn.
+    """Export a network with random weights and time all engines in turn.
 
     Returns:
-        Engine -> batch size -> `latency_ms` (median of a call), `worst_ms`, `images_per_s`.
+        Engine -> batch size -> `latency_ms` (median of a call), `worst_ms`, `images_per_s`, and
+        `processor_ms`, processor time an image, all threads together.
     """
     from training.checkpoints.weight_files import save_weights
     from training.nets.build import build_network
@@ -79,19 +96,24 @@ def measure(
     for batch in batches:
         images = rng.integers(0, 256, (batch, 3, height, width), np.uint8)
         engines = _engines(name, folder, batch)
+        engines["files"] = _files(name, folder, batch, engines["checkpoint"])
         times: dict[str, list[float]] = {engine: [] for engine in engines}
+        used = dict.fromkeys(engines, 0.0)
         for predict in engines.values():
             predict(images)  # compiles, warms up
         for _ in range(repeats):
             for engine, predict in engines.items():
-                begun = perf_counter()
+                begun, processor = perf_counter(), process_time()
                 predict(images)
                 times[engine].append(perf_counter() - begun)
+                used[engine] += process_time() - processor
+        count = dict.fromkeys(engines, batch) | {"files": batch * BATCHES_OF_FILES}
         for engine, seconds in times.items():
             figures.setdefault(engine, {})[str(batch)] = {
                 "latency_ms": median(seconds) * 1e3,
                 "worst_ms": max(seconds) * 1e3,
-                "images_per_s": batch / median(seconds),
+                "images_per_s": count[engine] / median(seconds),
+                "processor_ms": used[engine] / repeats / count[engine] * 1e3,
             }
     return figures
 
@@ -99,6 +121,7 @@ def measure(
 def _engines(name: str, folder: Path, batch: int) -> dict[str, Any]:
     from training.exporting.export import write_mindir, write_onnx
     from training.exporting.settings import ExportCommand
+    from training.inference.engine import load_engine
     from training.inference.file_metadata import make_metadata
     from training.inference.open_model import load_network, load_predictor, open_model_file
 
@@ -113,7 +136,44 @@ def _engines(name: str, folder: Path, batch: int) -> dict[str, Any]:
         command = ExportCommand(checkpoint="", out=str(path), format=kind, batch_size=batch)
         write(network, file, command, make_metadata(file, file.named_classes(), command), path)
         engines[engine] = load_predictor(open_model_file(path), batch)
+    engines["checkpoint"] = load_engine(file, batch, "onnxruntime")[0]
+    if importlib.util.find_spec("openvino"):
+        engines["openvino"] = _openvino(folder / f"m{batch}.onnx")
     return engines
+
+
+def _openvino(path: Path) -> Any:
+    """Return our export as OpenVINO runs it, in float32 as all others."""
+    import openvino
+
+    exact = {"INFERENCE_PRECISION_HINT": "f32"}  # else bfloat16 where the processor has it
+    model = openvino.Core().compile_model(str(path), "CPU", exact)
+    return lambda images: list(model([images]).values())
+
+
+def _files(name: str, folder: Path, batch: int, predict_fn: Any) -> Any:
+    """Return a function that detects on JPEG files as `predict.py` does; its argument is unused."""
+    from training.inference.detector import Choice, Detector
+    from training.inference.image_source import find_images
+    from training.inference.open_model import open_model_file
+    from training.inference.predict import predict_images
+    from training.inference.predict_output import PredictionFiles
+
+    file = open_model_file(folder / "w.ckpt", name)
+    detector = Detector(predict_fn, file.image_size, file.named_classes(), batch)
+    pictures = folder / f"pictures{batch}"
+    pictures.mkdir()
+    for k in range(batch * BATCHES_OF_FILES):
+        image = photograph(np.random.default_rng(k), *SIZE_OF_FILES)
+        cv2.imwrite(str(pictures / f"{k:04}.jpg"), image, [cv2.IMWRITE_JPEG_QUALITY, 90])
+    found = find_images(str(pictures))
+
+    def run(_: Any) -> None:
+        silent = contextlib.redirect_stderr(io.StringIO())
+        with silent, PredictionFiles(folder / "out") as files:
+            predict_images(detector, Choice(threshold=0.9), found, files, pictures=False)
+
+    return run
 
 
 if __name__ == "__main__":

@@ -34,8 +34,9 @@ def test_post_processing_is_faster_than_the_loop_and_finds_the_same(repository: 
 
 
 @pytest.mark.slow
-def test_three_engines_side_by_side(repository: Path) -> None:
+def test_engines_side_by_side(repository: Path) -> None:
     line = result_of(repository, "inference")
-    assert set(line["engines"]) == {"mindspore", "mindir", "onnxruntime"}
+    expected = {"mindspore", "mindir", "onnxruntime", "checkpoint", "files"}
+    assert set(line["engines"]) - {"openvino"} == expected
     for found in line["engines"].values():
         assert all(f["latency_ms"] > 0 and f["images_per_s"] > 0 for f in found.values())

@@ -258,7 +258,23 @@ class Detector:
             sizes: Height and width of each original image.
             choice: Which detections are wanted.
         """
-        boxes, scores = self.predict_fn(batch)
+        return self.detections(*self.predict_fn(batch), sizes, choice)
+
+    def detections(
+        self,
+        boxes: npt.NDArray[np.float32],
+        scores: npt.NDArray[np.float32],
+        sizes: Sequence[tuple[int, ...]],
+        choice: Choice,
+    ) -> list[Prediction]:
+        """Make detections of what the network says of images.
+
+        Args:
+            boxes: (N, A, 4) `[y1, x1, y2, x2]`, relative to the image, clipped to 0..1.
+            scores: (N, A, C + 1), column 0 is background.
+            sizes: Height and width of each original image.
+            choice: Which detections are wanted.
+        """
         if choice.by_label:
             # Before suppression, which is class by class: a box too faint can only remove fainter
             # ones.

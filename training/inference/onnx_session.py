@@ -34,6 +34,8 @@ def open_session(graph: Path | bytes) -> Any:
     options = ort.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = cores()
+    # Threads that wait busily would take the cores from those that decode and post-process.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     source = str(graph) if isinstance(graph, Path) else graph
     return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 

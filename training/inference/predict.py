@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import cv2
 import numpy as np
@@ -40,6 +41,7 @@ from training.inference.settings import PredictCommand
 Image = npt.NDArray[np.uint8]
 
 _READERS = 2
+_WRITTEN_LATER = 2  # batches that may wait to be written; bounds memory
 
 
 def run(command: PredictCommand) -> int:
@@ -79,7 +81,7 @@ def run(command: PredictCommand) -> int:
     if images.passed_over:
         print(f"{images.passed_over} files are neither pictures nor videos: passed over")
     with PredictionFiles(out) as files:
-        _predict_images(detector, choice, images, files, command.pictures)
+        predict_images(detector, choice, images, files, command.pictures)
         for video in images.videos:
             _predict_video(detector, choice, video, images.name(video), files, command)
     if not files.images:
@@ -127,35 +129,59 @@ def image_ids(names: Sequence[str]) -> list[int]:
     return list(range(1, len(names) + 1))
 
 
-def _predict_images(
+def predict_images(
     detector: Detector, choice: Choice, images: ImageList, files: PredictionFiles, pictures: bool
 ) -> None:
+    """Find objects on pictures and write what was found.
+
+    Args:
+        detector: What finds them.
+        choice: Which detections are wanted.
+        images: Where the pictures are.
+        files: Where detections go.
+        pictures: Write each picture with its boxes.
+    """
     names = [images.name(path) for path in images.images]
     ids = dict(zip(names, image_ids(names), strict=True))
     progress = Progress("predicting", len(names), enabled=bool(names))
     batch: list[_Loaded] = []
+    waiting: deque[Future[None]] = deque()
 
-    def finish() -> None:
-        for loaded, prediction in zip(batch, _run(detector, choice, batch), strict=True):
+    def write(done: Sequence[_Loaded], boxes: Any, scores: Any) -> None:
+        sizes = [loaded.image.shape[:2] for loaded in done]
+        predictions = detector.detections(boxes, scores, sizes, choice)
+        for loaded, prediction in zip(done, predictions, strict=True):
             files.add(ids[loaded.name], loaded.name, prediction)
             if pictures:
                 drawn = prediction.draw(loaded.image)
                 write_picture(files.folder / picture_name(loaded.name), drawn)
-        progress.update(len(batch))
+        progress.update(len(done))
+
+    def skip(name: str, error: DataError) -> None:
+        files.skip(name, str(error))
+        progress.write(f"not usable: {error}")
+        progress.update()
+
+    def finish() -> None:
+        prepared = np.stack([loaded.prepared for loaded in batch])
+        waiting.append(pool.submit(write, tuple(batch), *detector.predict_fn(prepared)))
         batch.clear()
 
-    with progress:
+    # What was found is written by a thread of its own, in order, while the network goes on.
+    with progress, ThreadPoolExecutor(1, thread_name_prefix="results") as pool:
         for name, loaded in zip(names, _load(detector, images.images, names), strict=True):
             if isinstance(loaded, DataError):
-                files.skip(name, str(loaded))
-                progress.write(f"not usable: {loaded}")
-                progress.update()
+                waiting.append(pool.submit(skip, name, loaded))
                 continue
             batch.append(loaded)
             if len(batch) == detector.batch_size:
                 finish()
+            while len(waiting) > _WRITTEN_LATER:
+                waiting.popleft().result()
         if batch:
             finish()
+        while waiting:
+            waiting.popleft().result()
 
 
 def _load(
