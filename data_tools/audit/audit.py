@@ -34,7 +34,7 @@ from data_tools.core.where_to_look import where_to_look
 from data_tools.pages.page import write_page
 from data_tools.sources.box_checks import fit_boxes
 from data_tools.sources.defects import DefectLog, summary
-from data_tools.sources.read import RawDataset, RawSplit
+from data_tools.sources.raw_split import RawDataset, RawSplit
 
 REPORT = "report.html"
 

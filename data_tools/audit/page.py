@@ -18,7 +18,7 @@ from data_tools.audit.page_pictures import LAYERS, TAG_OF_FINE, WHOLE, kinds_pre
 from data_tools.convert.settings import ConvertSettings
 from data_tools.pages.page import NUMBER, PERCENT, TEXT, Chart, Page, Table
 from data_tools.sources.defect_kinds import KINDS
-from data_tools.sources.read import RawDataset
+from data_tools.sources.raw_split import RawDataset
 
 _MOST_FINDINGS = 2000
 _CURVE = 50

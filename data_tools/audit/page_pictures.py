@@ -24,7 +24,7 @@ from data_tools.pages.thumbnails import LARGE, ThumbnailBudget
 from data_tools.shards.writer import MAX_PAGE_BYTES
 from data_tools.sources.defect_kinds import KINDS
 from data_tools.sources.defects import Defect, DefectLog
-from data_tools.sources.read import RawDataset
+from data_tools.sources.raw_split import RawDataset
 
 LAYERS = ("boxes", "suspicious boxes")
 TAG_OF_FINE = "nothing found"

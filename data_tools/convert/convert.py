@@ -23,7 +23,7 @@ from data_tools.core.errors import DataError
 from data_tools.core.settings_fields import require
 from data_tools.shards.manifest import MANIFEST, read_manifest
 from data_tools.sources.defects import raise_errors
-from data_tools.sources.read import RawDataset
+from data_tools.sources.raw_split import RawDataset
 from data_tools.sources.table import SampleTable
 
 

@@ -24,7 +24,7 @@ from data_tools.images.decode import PictureError, decode_file
 from data_tools.images.picture_hash import FLAT, bytes_hash, picture_hash, pixels_hash
 from data_tools.shards.writer import MAX_PAGE_BYTES
 from data_tools.sources.defects import Defect, DefectLog
-from data_tools.sources.read import RawDataset
+from data_tools.sources.raw_split import RawDataset
 
 COPY_KINDS = ("duplicate_image", "similar_image", "copies_disagree", "leak")
 

@@ -27,7 +27,7 @@ from data_tools.core.settings_fields import require
 from data_tools.shards.manifest import MANIFEST, ConvertedSplit, open_split, read_manifest
 from data_tools.sources.coco import read_annotations
 from data_tools.sources.defects import Defect, PolicyError, raise_errors
-from data_tools.sources.read import RawDataset
+from data_tools.sources.raw_split import RawDataset
 from data_tools.sources.table import SampleTable
 
 

@@ -22,10 +22,16 @@ from data_tools.convert.shard_result import read_result
 from data_tools.core.files import sha256_of_file, write_atomic
 from data_tools.shards.manifest import ANNOTATIONS, REPORT, Manifest, ShardInfo
 from data_tools.sources.defect_kinds import KINDS
-from data_tools.sources.defects import Defect, PolicyError, raise_errors, summary
+from data_tools.sources.defects import (
+    Defect,
+    PolicyError,
+    raise_errors,
+    summary,
+    where_boxes_went,
+)
+from data_tools.sources.raw_split import SMALL_SPLIT
 
 TOTALS = ("images", "boxes", "crowd_boxes", "images_without_boxes")
-_SMALL_SPLIT = 100
 
 
 @dataclass(frozen=True)
@@ -199,7 +205,7 @@ def _refuse_empty(
     if not written:
         raise PolicyError(f"split {split.name!r}: none of its {read} images can be used:\n{lines}")
     dropped = read - written - report["left_out"]["images_without_boxes"]
-    if read >= _SMALL_SPLIT and dropped > max_skipped * read:
+    if read >= SMALL_SPLIT and dropped > max_skipped * read:
         raise PolicyError(
             f"split {split.name!r}: {dropped} of {read} images would be skipped, more than "
             f"max_skipped={max_skipped:g} allows. The first defects:\n{lines}\n"
@@ -207,20 +213,12 @@ def _refuse_empty(
         )
     boxes = report["found"]["boxes"] - report["left_out"]["boxes_of_other_classes"]
     lost = boxes - report["written"]["boxes"]
-    allowed = max_skipped * boxes if boxes >= _SMALL_SPLIT else boxes - 1
+    allowed = max_skipped * boxes if boxes >= SMALL_SPLIT else boxes - 1
     if boxes and lost > allowed:
         raise PolicyError(
             f"split {split.name!r}: {lost} of its {boxes} boxes would be left out for defects"
             f"{'' if lost == boxes else f', more than max_skipped={max_skipped:g} allows'}. Where "
             "they went:\n"
-            f"{_where_boxes_went(report)}\nThe first defects:\n{lines}\nSee all of them with "
-            "check=true."
+            f"{where_boxes_went(report['defects'])}\nThe first defects:\n{lines}\n"
+            "See all of them with check=true."
         )
-
-
-def _where_boxes_went(report: Mapping[str, Any]) -> str:
-    return "\n".join(
-        f"  {kind}: {sum(actions.values())} ({KINDS[kind].meaning})"
-        for kind, actions in report["defects"].items()
-        if "skip" in actions and kind != "lost_all_boxes"
-    )

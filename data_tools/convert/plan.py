@@ -28,9 +28,15 @@ from data_tools.core.json_dataclass import build, parse_json, shown
 from data_tools.core.sample import ClassInfo
 from data_tools.shards.writer import HEADROOM_BYTES, MAX_PAGE_BYTES, page_bytes_for
 from data_tools.sources.defect_kinds import KINDS
-from data_tools.sources.defects import Defect, DefectLog
+from data_tools.sources.defects import (
+    Defect,
+    DefectLog,
+    raise_errors,
+    summary,
+    where_boxes_went,
+)
 from data_tools.sources.image_files import digest_of
-from data_tools.sources.read import RawDataset, RawSplit
+from data_tools.sources.raw_split import RawDataset, RawSplit
 from data_tools.sources.table import SampleTable
 
 FORMAT = "ssd-conversion/1"
@@ -149,10 +155,20 @@ def make_plan(settings: ConvertSettings, raw: RawDataset) -> tuple[Plan, dict[st
         DataError: If a split has no image that is there.
     """
     if not raw.classes.classes:
+        defects = [defect for split in raw.splits for defect in split.defects]
+        went = where_boxes_went(summary(defects))
+        lines = "\n".join(f"  {defect.line()}" for defect in defects[:5])
         raise DataError(
             "the data set has no class: no annotation of any split has a box that can be read. "
-            "Look for the reason with check=true."
+            + (
+                f"Where they went:\n{went}\nThe first defects:\n{lines}\n"
+                "See all of them with check=true."
+                if defects
+                else "They name no object at all: check dataset.kind and dataset.splits."
+            )
         )
+    # What is found by reading alone need not wait until all images are written.
+    raise_errors(d for split in raw.splits for d in split.defects if d.kind == "no_box")
     planned = [_plan_split(split, settings) for split in raw.splits]
     plan = Plan(settings.content(), raw.classes.classes, tuple(p for p, _ in planned))
     return plan, {p.name: table for p, table in planned}

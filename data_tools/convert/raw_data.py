@@ -8,7 +8,8 @@ from __future__ import annotations
 from data_tools.convert.copy_policy import SeenImages, apply_copy_policy
 from data_tools.convert.settings import ConvertSettings
 from data_tools.sources.corrections import apply_corrections
-from data_tools.sources.read import RawDataset, read_source
+from data_tools.sources.raw_split import RawDataset
+from data_tools.sources.read import read_source
 
 
 def read_raw(settings: ConvertSettings, seen: SeenImages | None = None) -> RawDataset:

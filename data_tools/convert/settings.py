@@ -103,6 +103,7 @@ class PolicySettings:
     aspect_far_off: str = _policy("aspect_far_off")
     class_names_alike: str = _policy("class_names_alike")
     unused_class: str = _policy("unused_class")
+    no_box: str = _policy("no_box")
 
     def __post_init__(self) -> None:
         for kind, entry in POLICIES.items():

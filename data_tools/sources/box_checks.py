@@ -7,13 +7,14 @@ policy's choice.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from data_tools.core import boxes
+from data_tools.core.errors import DataError
 from data_tools.core.sample import Sample
 from data_tools.sources.box_doubts import doubtful_boxes, whole_picture
 from data_tools.sources.defects import DefectLog
@@ -22,7 +23,10 @@ from data_tools.sources.table import SampleTable
 _SLACK_PX = 0.01
 """COCO rounds its boxes to 0.01 pixels: a box that sticks out by less is cut without a word."""
 
-_LARGEST_PX = 1e9
+_LARGEST_SHARE = 1.01
+"""Shares are 0..1, and a little more where a box sticks out."""
+
+LARGEST_PX = 1e9
 """No image is so large. Areas of still larger boxes are infinite, and shares of those no numbers.
 """
 
@@ -81,7 +85,7 @@ def check_table(
     zero = numbers == 0
     numbers[zero] = int(numbers.max(initial=0)) + 1 + np.arange(int(zero.sum()))
     with np.errstate(invalid="ignore"):
-        finite = (np.abs(box) < _LARGEST_PX).all(axis=1)
+        finite = (np.abs(box) < LARGEST_PX).all(axis=1)
     report_all(~finite, "box_not_finite")
     with np.errstate(invalid="ignore"):
         flat = (box[:, 2] <= box[:, 0]) | (box[:, 3] <= box[:, 1])
@@ -103,6 +107,33 @@ def check_table(
         to_fix += report([k], kind, lambda _, words=words: words)  # type: ignore[misc]
     areas[to_fix] = boxes.area(box[to_fix])
     return replace(table, annotation_ids=numbers, areas_px=areas).keep_boxes(~bad)
+
+
+def refuse_shares(table: SampleTable, digests: Collection[str]) -> None:
+    """Refuse a split whose boxes are shares of the images' sizes where pixels are expected.
+
+    Args:
+        table: The split.
+        digests: The files that were read.
+
+    Raises:
+        DataError: If all corners lie within a pixel of the images' corner.
+    """
+    box = table.boxes_yxyx_px
+    if table.relative or not len(box):
+        return
+    with np.errstate(invalid="ignore"):
+        inside = (np.abs(box) <= _LARGEST_SHARE).all(axis=1)
+        solid = (box[:, 2] > box[:, 0]) & (box[:, 3] > box[:, 1])
+    if not (inside | ~solid).all() or not solid.any():
+        return
+    values = ", ".join(f"{v:g}" for v in box[solid][0])
+    raise DataError(
+        f"{next(iter(digests), table.root)}: all {len(box)} boxes lie within one pixel, for "
+        f"instance [y1, x1, y2, x2] = [{values}]: they are shares of the images' sizes, and this "
+        "layout has pixels. Multiply them by the images' widths and heights, or choose a layout "
+        "with shares (dataset=yolo, dataset=open_images)."
+    )
 
 
 def _copies(table: SampleTable, image_of: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:

@@ -6,6 +6,7 @@ arrays.
 
 from __future__ import annotations
 
+import math
 from array import array
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +15,7 @@ import msgspec
 
 from data_tools.core.errors import DataError
 from data_tools.sources import coco_fields as fields
+from data_tools.sources.box_checks import LARGEST_PX
 from data_tools.sources.coco_ids import LARGEST_ID, Ids
 from data_tools.sources.defects import DefectLog
 from data_tools.sources.image_files import safe_name
@@ -130,7 +132,9 @@ class CocoEntries:
                 root = [k for k in pair if k not in used and pair[k] != name]
                 if len(root) == 1 and name in pair.values():
                     detail = f"category {name!r} has no box, and its child has its name"
-                    self.log.add("unused_class", self.name, detail, action="skip")
+                    stops = self.log.action("unused_class") == "error"
+                    action = "error" if stops else "skip"
+                    self.log.add("unused_class", self.name, detail, action=action)
                     if root[0] == number:
                         continue
                     del names[root[0]]
@@ -238,8 +242,15 @@ class CocoEntries:
                 shown += f", {error}"
             self.log.add("malformed_box", self.name, shown, **where)
             return
+        area = fields.area(entry.get("area"))
+        known = all(abs(v) < LARGEST_PX for v in bbox)  # else the box itself gets a line
+        if known and not math.isfinite(area) and entry.get("area") is not None:
+            # Nothing can be kept of it: the box's own area is taken, whether `fix` or `keep`.
+            action = "error" if self.log.action("area_not_positive") == "error" else "fix"
+            detail = f"area {str(entry['area'])[:40]!r}"
+            self.log.add("area_not_positive", self.name, detail, action=action, **where)
         self.integers.extend((image_id, category_id, number, flags))
-        self.numbers.extend((*bbox, fields.area(entry.get("area"))))
+        self.numbers.extend((*bbox, area))
 
 
 def _is_dict(value: Any) -> bool:

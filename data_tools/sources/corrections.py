@@ -23,7 +23,7 @@ from data_tools.core.words import from_csv_cell
 from data_tools.sources.classes import ClassMap
 from data_tools.sources.defects import DefectLog
 from data_tools.sources.image_files import read_text, require_file
-from data_tools.sources.read import RawDataset, RawSplit
+from data_tools.sources.raw_split import RawDataset, RawSplit
 from data_tools.sources.table import SampleTable
 
 ACTIONS = ("keep", "drop", "drop_image", "class", "box", "add")

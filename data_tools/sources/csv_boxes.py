@@ -13,9 +13,11 @@ from pathlib import Path
 
 from data_tools.core.archives import bytes_of, read_file
 from data_tools.core.errors import DataError
+from data_tools.sources.coco_fields import class_name, flag
 from data_tools.sources.defects import DefectLog
 from data_tools.sources.image_files import SourceSplit, require_file
-from data_tools.sources.named_boxes import Labelled, NamedBox, Pictures, number, side, split_of
+from data_tools.sources.named_boxes import Labelled, NamedBox, Pictures, split_of
+from data_tools.sources.named_fields import number, side
 from data_tools.sources.settings import DatasetSettings, SplitSettings
 
 _LARGEST = 4 << 30
@@ -62,7 +64,8 @@ def read_csv(
         DataError: If a file or folder is missing, or the columns are others.
     """
     text, pictures, digests = _open(root, split, log, key)
-    rows = csv_rows(text)
+    path = root / split.annotations
+    rows = csv_rows(text, path)
     first = next(rows, (0, []))[1]
     lowered = [cell.strip().lower() for cell in first]
     columns = {
@@ -75,12 +78,14 @@ def read_csv(
                 "expected filename,width,height,class,xmin,ymin,xmax,ymax or lines "
                 "path,x1,y1,x2,y2,class."
             )
-        columns, rows = _BARE, csv_rows(text)
+        columns, rows = _BARE, csv_rows(text, path)
     entries: dict[str, Labelled] = {}
     for line, cells in rows:
         where = f"{split.annotations}:{line}"
         if len(cells) <= max(columns[k] for k in _NEEDED):
             log.add("malformed_entry", where, f"{len(cells)} columns: {','.join(cells)[:80]!r}")
+            if columns["file"] < len(cells):
+                pictures.speak_for(cells[columns["file"]])
             continue
         values = {
             k: cells[position].strip() for k, position in columns.items() if position < len(cells)
@@ -93,15 +98,14 @@ def read_csv(
             continue
         try:
             box = [number(value) for value in corners]
-            if not values["class"]:
-                raise ValueError("no class")
+            name = class_name(values["class"])
         except ValueError as error:
             log.add("malformed_box", where, str(error))
             entry.lost += 1
             continue
         if dataset.box_origin and box[2] > box[0] and box[3] > box[1]:
             box = [box[0] - 1, box[1] - 1, box[2], box[3]]
-        entry.boxes.append(NamedBox(values["class"], box))
+        entry.boxes.append(NamedBox(name, box))
     return split_of(list(entries.values()), pictures, digests, log, whole_folder=whole_folder)
 
 
@@ -133,10 +137,9 @@ def read_open_images(
     names: dict[str, str] = {}
     if dataset.names_file:
         require_file(root / dataset.names_file, f"dataset.names_file={dataset.names_file}")
-        described = csv_rows(csv_text(root / dataset.names_file))
-        names = {cells[0].strip(): cells[1].strip() for _, cells in described if len(cells) > 1}
+        names = _descriptions(root / dataset.names_file)
     text, pictures, digests = _open(root, split, log, key)
-    rows = csv_rows(text)
+    rows = csv_rows(text, root / split.annotations)
     header = [cell.strip() for cell in next(rows, (0, []))[1]]
     if not set(_OPEN_IMAGES) <= set(header):
         raise DataError(
@@ -149,6 +152,8 @@ def read_open_images(
         where = f"{split.annotations}:{line}"
         if len(cells) < len(header):
             log.add("malformed_entry", where, f"{len(cells)} columns of {len(header)}")
+            if column_of["ImageID"] < len(cells):
+                pictures.speak_for(cells[column_of["ImageID"]])
             continue
         image = cells[column_of["ImageID"]].strip()
         entry = entries.setdefault(image, Labelled(image, where))
@@ -159,17 +164,36 @@ def read_open_images(
             continue
         try:
             box = [number(cells[column_of[k]]) for k in ("YMin", "XMin", "YMax", "XMax")]
+            group = cells[column_of["IsGroupOf"]].strip() if "IsGroupOf" in column_of else "0"
+            crowd = group != "-1" and flag(group)  # -1: nobody looked
         except ValueError as error:
             log.add("malformed_box", where, str(error))
             entry.lost += 1
             continue
-        crowd = "IsGroupOf" in column_of and cells[column_of["IsGroupOf"]].strip() == "1"
         entry.boxes.append(NamedBox(names.get(label, label), box, crowd))
     boxes = list(entries.values())
     for entry in boxes:
         if pictures.find(entry.written, entry.where) not in pictures.files:
             entry.written += ".jpg"
     return split_of(boxes, pictures, digests, log, relative=True, whole_folder=whole_folder)
+
+
+def _descriptions(path: Path) -> dict[str, str]:
+    """Read the file of class descriptions: identifier -> name.
+
+    Raises:
+        DataError: If an identifier has no name, or two.
+    """
+    names: dict[str, str] = {}
+    for line, cells in csv_rows(csv_text(path), path):
+        label, name = cells[0].strip(), cells[1].strip() if len(cells) > 1 else ""
+        if not name or names.setdefault(label, name) != name:
+            wrong = f"the names {names[label]!r} and {name!r}" if name else "no name"
+            raise DataError(
+                f"{path}, line {line}: {label!r} has {wrong}. A line is an identifier and its one "
+                "name: /m/011k07,Tortoise."
+            )
+    return names
 
 
 def _open(
@@ -193,18 +217,22 @@ def csv_text(path: Path) -> str:
         raise DataError(f"{path}: not UTF-8 text ({error}). Save the file as UTF-8.") from error
 
 
-def csv_rows(text: str) -> Iterator[tuple[int, list[str]]]:
+def csv_rows(text: str, path: Path) -> Iterator[tuple[int, list[str]]]:
     """Yield number and cells of each line; the separator is the commonest of `,`, `;` and tab."""
     first = next((line for line in text.splitlines() if line.strip()), "")
     # With semicolons or tabs the commas are those of numbers.
     separator = next((c for c in ";\t" if first.count(c) >= 1), ",")
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    # Strict: a quote that is never closed would swallow all lines behind it.
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     try:
         for cells in reader:
             if any(cell.strip() for cell in cells):
                 yield reader.line_num, cells
     except csv.Error as error:
-        raise DataError(f"line {reader.line_num}: no CSV ({error}).") from error
+        raise DataError(
+            f"{path}, line {reader.line_num}: no CSV ({error}). Look for a quote that is not "
+            "closed, or save the file again."
+        ) from error
 
 
 def _is_number(cell: str) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 
 from data_tools.core.archives import bytes_of, read_file
 from data_tools.core.errors import DataError
+from data_tools.sources.coco_fields import flag
 from data_tools.sources.defects import DefectLog
 from data_tools.sources.image_files import SourceSplit, require_file
 from data_tools.sources.named_boxes import (
@@ -22,17 +23,18 @@ from data_tools.sources.named_boxes import (
     Pictures,
     ellipse_extent,
     extent,
-    number,
-    side,
     split_of,
     turned_extent,
 )
+from data_tools.sources.named_fields import number, side, whole_number
 from data_tools.sources.safe_xml import XmlError, parse_xml
 from data_tools.sources.settings import SplitSettings
 
 _LARGEST = 1 << 30
 _MOST_ELEMENTS = 20_000_000
 _SHAPES = ("box", "polygon", "polyline", "points", "ellipse", "mask", "cuboid", "skeleton")
+_NO_SHAPES = ("tag", "attribute")
+"""What stands beside shapes: labels of a whole picture or track."""
 
 
 def read_cvat(
@@ -64,6 +66,9 @@ def read_cvat(
         raise DataError(f"{path}: its root is <{tree.tag}>; CVAT's is <annotations>.")
     tracks = tree.findall("track")
     if tracks:
+        for image in tree.findall("image"):
+            what = "an <image> beside <track>s: a file is of images or of a video"
+            log.add("malformed_entry", f"{split.annotations}: {image.get('name')}", what)
         entries = _frames(tree, tracks, pictures, split.annotations, log)
     else:
         entries = [_image(image, split.annotations, log) for image in tree.findall("image")]
@@ -99,9 +104,16 @@ def _frames(
     }
     for track in tracks:
         for shape in track:
-            if shape.get("outside") == "1" or shape.tag not in _SHAPES:
+            where = f"{file}: frame {shape.get('frame')}"
+            if _is_other(shape, where, log):
                 continue
-            frame = side(shape.get("frame"))
+            try:
+                frame, outside = whole_number(shape.get("frame")), flag(shape.get("outside"))
+            except ValueError as error:
+                log.add("malformed_entry", where, f"{shape.tag} {track.get('label')!r}: {error}")
+                continue
+            if outside:
+                continue
             if frame not in entries:
                 log.add("unknown_image", f"{file}: frame {frame}", "no picture's name ends in it")
                 continue
@@ -110,7 +122,8 @@ def _frames(
 
 
 def _add(shape: Any, name: str, entry: Labelled, log: DefectLog) -> None:
-    if shape.tag not in _SHAPES:
+    if _is_other(shape, entry.where, log):
+        entry.lost += shape.tag not in _NO_SHAPES
         return
     try:
         if not name.strip():
@@ -124,6 +137,15 @@ def _add(shape: Any, name: str, entry: Labelled, log: DefectLog) -> None:
         entry.lost += 1
         return
     entry.boxes.append(NamedBox(name.strip(), box))
+
+
+def _is_other(shape: Any, where: str, log: DefectLog) -> bool:
+    """Whether an element is no shape; one that is nothing of CVAT's is reported."""
+    if shape.tag in _SHAPES:
+        return False
+    if shape.tag not in _NO_SHAPES:
+        log.add("malformed_box", where, f"a <{shape.tag}> is none of CVAT's shapes")
+    return True
 
 
 def _box(shape: Any) -> tuple[list[float], bool]:

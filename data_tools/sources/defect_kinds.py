@@ -165,7 +165,7 @@ KINDS: Mapping[str, Kind] = {
         since=1,
     ),
     "area_not_positive": Kind(
-        "the declared area of a box is zero or negative; `fix` takes that of the box",
+        "the declared area of a box is zero, negative or no number; `fix` takes that of the box",
         ("fix", "keep", "error"),
         "box",
         since=1,
@@ -215,6 +215,12 @@ KINDS: Mapping[str, Kind] = {
     "unused_class": Kind(
         "a parent of other classes, without a box; left out where its child has its name",
         ("keep", "error"),
+        "file",
+        since=1,
+    ),
+    "no_box": Kind(
+        "not one image of the split has a box, though it has 100 images, or no split has one",
+        ("error", "keep"),
         "file",
         since=1,
     ),

@@ -186,3 +186,16 @@ def summary(defects: Iterable[Defect]) -> dict[str, dict[str, int]]:
         for kind in KINDS
         if any(k == kind for k, _ in counts)
     }
+
+
+def where_boxes_went(counts: Mapping[str, Mapping[str, int]]) -> str:
+    """Return a line for each kind that left something out.
+
+    Args:
+        counts: What `summary` returns.
+    """
+    return "\n".join(
+        f"  {kind}: {sum(actions.values())} ({KINDS[kind].meaning})"
+        for kind, actions in counts.items()
+        if "skip" in actions and kind != "lost_all_boxes"
+    )

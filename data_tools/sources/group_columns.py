@@ -85,7 +85,7 @@ def _of_coco(path: Path, column: str, group: str) -> Iterable[tuple[str, str]]:
 
 
 def _of_csv(path: Path, column: str, group: str) -> Iterable[tuple[str, str]]:
-    rows = csv_rows(csv_text(path))
+    rows = csv_rows(csv_text(path), path)
     header = [cell.strip() for cell in next(rows, (0, []))[1]]
     _require(column, header, path, group)
     lowered = [cell.lower() for cell in header]

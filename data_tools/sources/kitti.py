@@ -13,7 +13,8 @@ from data_tools.core.errors import DataError
 from data_tools.sources.defects import DefectLog
 from data_tools.sources.image_files import SourceSplit, digest_of, read_text, require_folder
 from data_tools.sources.listing import list_files
-from data_tools.sources.named_boxes import Labelled, NamedBox, Pictures, number, split_of
+from data_tools.sources.named_boxes import Labelled, NamedBox, Pictures, split_of
+from data_tools.sources.named_fields import number
 from data_tools.sources.settings import SplitSettings
 
 _LARGEST = 64 << 20
@@ -38,7 +39,8 @@ def read_kitti(
     require_folder(folder, f"{key}.annotations={split.annotations}")
     pictures = Pictures(root, split, log, key)
     entries, contents = [], []
-    for name in list_files(folder, (".txt",)):
+    hidden = log if folder != pictures.folder else None
+    for name in list_files(folder, (".txt",), hidden, split.annotations):
         where = f"{split.annotations}/{name}"
         try:
             if bytes_of(folder / name) > _LARGEST:
@@ -46,6 +48,7 @@ def read_kitti(
             text = read_text(folder / name)
         except (OSError, DataError) as error:
             log.add("unreadable_annotation", where, str(error))
+            pictures.speak_for(name[:-4])
             continue
         contents += [name.encode(errors="surrogateescape"), hashlib.sha256(text.encode()).digest()]
         entry = Labelled(name[:-4], where)
@@ -55,7 +58,7 @@ def read_kitti(
             if row.strip():
                 _add(row.split(), entry, f"{where}:{line}", log)
         entries.append(entry)
-    if not contents:
+    if not contents and not log.defects:
         raise DataError(f"{folder}: no text file ({key}.annotations={split.annotations}).")
     digests = {split.annotations: digest_of(contents)}
     return split_of(entries, pictures, digests, log, whole_folder=whole_folder)
@@ -73,7 +76,7 @@ def _add(words: list[str], entry: Labelled, where: str, log: DefectLog) -> None:
         log.add("malformed_box", where, str(error) or "expected a name and 14 numbers")
         entry.lost += 1
         return
-    if name == "DontCare":
+    if name.lower() == "dontcare":  # NVIDIA's tools write it in small letters
         log.add("ignored_region", where, f"x1, y1, x2, y2 = {x1:g}, {y1:g}, {x2:g}, {y2:g}")
         return
     entry.boxes.append(NamedBox(name, [y1, x1, y2, x2]))

@@ -9,10 +9,9 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from data_tools.core.archives import bytes_of, read_file
 from data_tools.core.errors import DataError
+from data_tools.sources.coco_fields import class_name, flag
 from data_tools.sources.defects import DefectLog
 from data_tools.sources.image_files import SourceSplit, require_file
 from data_tools.sources.named_boxes import (
@@ -21,11 +20,10 @@ from data_tools.sources.named_boxes import (
     Pictures,
     ellipse_extent,
     extent,
-    number,
-    side,
     split_of,
     turned_extent,
 )
+from data_tools.sources.named_fields import json_content, number, points, side
 from data_tools.sources.settings import SplitSettings
 
 _LARGEST = 1 << 30
@@ -53,8 +51,8 @@ def read_label_studio(
         raise DataError(f"{path}: larger than {_LARGEST >> 30} GiB. Export it in parts.")
     data = read_file(path)
     try:
-        tasks = msgspec.json.decode(data.removeprefix(b"\xef\xbb\xbf"))
-    except (ValueError, RecursionError) as error:
+        tasks = json_content(data)
+    except ValueError as error:
         raise DataError(f"{path}: no JSON ({error}).") from error
     if not isinstance(tasks, list):
         raise DataError(
@@ -62,14 +60,14 @@ def read_label_studio(
         )
     entries = []
     for position, task in enumerate(tasks):
-        entry = _task(task, f"{split.annotations}: task {position + 1}", log)
+        entry = _task(task, f"{split.annotations}: task {position + 1}", pictures, log)
         if entry is not None:
             entries.append(entry)
     digests = {split.annotations: hashlib.sha256(data).hexdigest()}
     return split_of(entries, pictures, digests, log, whole_folder=whole_folder)
 
 
-def _task(task: Any, where: str, log: DefectLog) -> Labelled | None:
+def _task(task: Any, where: str, pictures: Pictures, log: DefectLog) -> Labelled | None:
     if not isinstance(task, dict):
         log.add("unreadable_annotation", where, "a task is no object")
         return None
@@ -84,68 +82,113 @@ def _task(task: Any, where: str, log: DefectLog) -> Labelled | None:
         log.add("unreadable_annotation", where, "the task names no picture")
         return None
     entry = Labelled(written, where)
-    if "annotations" in task:
-        done = [a for a in task["annotations"] or [] if isinstance(a, dict)]
-        done = [a for a in done if not a.get("was_cancelled")]
-        done.sort(key=lambda a: not a.get("ground_truth"))
-        for other in done[1:]:
-            detail = f"annotation {other.get('id')} of the same task; the first is taken"
-            log.add("duplicate_annotation", where, detail)
-        if not done:
-            return (
-                None
-                if log.add("missing_annotation", where, "the task is not done") != "keep"
-                else entry
-            )
-        regions = done[0].get("result") or []
-    else:
-        regions = next((v for v in task.values() if isinstance(v, list)), [])
+    try:
+        regions = _regions(task, where, log)
+    except ValueError as error:
+        log.add("unreadable_annotation", where, str(error))
+        pictures.speak_for(written)
+        return None
+    if regions is None:
+        if log.add("missing_annotation", where, "the task is not done") == "keep":
+            return entry
+        pictures.speak_for(written)
+        return None
+    labelled = {
+        str(r["id"]) for r in regions if isinstance(r, dict) and "id" in r and _label_key(_value(r))
+    }
     for region in regions:
-        _add(region, entry, log)
+        _add(region, entry, labelled, log)
     return entry
 
 
-def _add(region: Any, entry: Labelled, log: DefectLog) -> None:
-    if not isinstance(region, dict):
-        log.add("malformed_box", entry.where, "a region is no object")
-        entry.lost += 1
-        return
-    value = region["value"] if isinstance(region.get("value"), dict) else region
-    kind = next((k for k in value if k.endswith("labels") and isinstance(value[k], list)), "")
-    if not kind:
-        return  # a choice, a text or a relation: nothing that has a position
+def _regions(task: dict[str, Any], where: str, log: DefectLog) -> list[Any] | None:
+    """The regions of a task, None if nobody has annotated it.
+
+    Raises:
+        ValueError: If they are no list.
+    """
+    if "annotations" not in task:  # JSON-MIN: the regions stand in the task itself
+        lists = [value for value in task.values() if isinstance(value, list)]
+        return next((v for v in lists if any(isinstance(r, dict) for r in v)), [])
+    done = task["annotations"] or []
+    if not isinstance(done, list) or not all(isinstance(one, dict) for one in done):
+        raise ValueError(f"annotations {str(done)[:40]!r} are no list of objects")
+    done = [one for one in done if not flag(one.get("was_cancelled"))]
+    done.sort(key=lambda one: not flag(one.get("ground_truth")))
+    for other in done[1:]:
+        detail = f"annotation {other.get('id')} of the same task; the first is taken"
+        log.add("duplicate_annotation", where, detail)
+    if not done:
+        return None
+    regions = done[0].get("result") or []
+    if not isinstance(regions, list):
+        raise ValueError(f"result {str(regions)[:40]!r} is no list")
+    return regions
+
+
+def _value(region: dict[str, Any]) -> dict[str, Any]:
+    value = region.get("value")
+    return value if isinstance(value, dict) else region
+
+
+def _label_key(value: dict[str, Any]) -> str:
+    return next((key for key in value if key.endswith("labels")), "")
+
+
+def _add(region: Any, entry: Labelled, labelled: set[str], log: DefectLog) -> None:
     try:
+        if not isinstance(region, dict):
+            raise ValueError("a region is no object")
+        value = _value(region)
+        key = _label_key(value)
+        if not key:
+            # A choice, a text or a relation has no extent of its own; neither has the bare shape
+            # that `Rectangle` and `Labels` in one template write besides the labelled one.
+            if str(region.get("id")) in labelled or not _shape("labels", value):
+                return
+            raise ValueError("a region without a label")
         width, height = side(region.get("original_width")), side(region.get("original_height"))
         if not (width and height):
             raise ValueError("without original_width and original_height")
+        if entry.width and (width, height) != (entry.width, entry.height):
+            raise ValueError(f"of a picture of {width} x {height}, others of another size")
+        names = value[key]
+        if not isinstance(names, list) or len(names) != 1:
+            raise ValueError(f"{key} {str(names)[:40]!r}, expected a list of one")
+        name = class_name(names[0])
+        box, plain = _box(_shape(key, value), value, width, height)
         entry.width, entry.height = width, height
-        box, plain = _box(kind, value, width, height)
-        names = [name for name in value[kind] if isinstance(name, str) and name.strip()]
-        if len(names) != 1:
-            raise ValueError(f"{len(names)} labels")
-    except (KeyError, TypeError, ValueError) as error:
-        log.add("malformed_box", entry.where, f"{kind}: {error}")
+    except (KeyError, ValueError) as error:
+        missing = f"no field {error}" if isinstance(error, KeyError) else str(error)
+        log.add("malformed_box", entry.where, missing)
         entry.lost += 1
         return
-    if not plain and log.add("extent_taken", entry.where, f"{kind} {names[0]!r}") != "keep":
+    if not plain and log.add("extent_taken", entry.where, f"{key} {name!r}") != "keep":
         entry.lost += 1
         return
-    entry.boxes.append(NamedBox(names[0].strip(), box))
+    entry.boxes.append(NamedBox(name.strip(), box))
 
 
-def _box(kind: str, value: dict[str, Any], width: int, height: int) -> tuple[list[float], bool]:
+def _shape(key: str, value: dict[str, Any]) -> str:
+    """What a region's shape is: by the name of its labels, or by its fields where that is bare."""
+    if key != "labels":
+        return key.removesuffix("labels")
+    fields = {"points": "polygon", "radiusX": "ellipse", "height": "rectangle"}
+    return next((shape for field, shape in fields.items() if field in value), "")
+
+
+def _box(shape: str, value: dict[str, Any], width: int, height: int) -> tuple[list[float], bool]:
     """The region's box in pixels, and whether it is one, rather than an extent."""
     across, down = width / 100, height / 100
     turn = number(value.get("rotation") or 0)
-    if kind == "rectanglelabels":
+    if shape == "rectangle":
         x, y = number(value["x"]) * across, number(value["y"]) * down
         box = [y, x, y + number(value["height"]) * down, x + number(value["width"]) * across]
         # Label Studio turns a rectangle about its upper left corner.
         return (turned_extent(box, turn, (x, y)), False) if turn % 360 else (box, True)
-    if kind == "polygonlabels":
-        points = [(number(x) * across, number(y) * down) for x, y in value["points"]]
-        return extent(points), False
-    if kind == "ellipselabels":
+    if shape == "polygon":
+        return extent([(x * across, y * down) for x, y in points(value["points"])]), False
+    if shape == "ellipse":
         numbers = [number(value[k]) for k in ("x", "y", "radiusX", "radiusY")]
         x, y, rx, ry = (
             numbers[0] * across,
@@ -154,4 +197,4 @@ def _box(kind: str, value: dict[str, Any], width: int, height: int) -> tuple[lis
             numbers[3] * down,
         )
         return ellipse_extent(x, y, rx, ry, turn), False
-    raise ValueError("it has no box")
+    raise ValueError(f"a {shape or 'label'} has no box")

@@ -10,22 +10,14 @@ import math
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from data_tools.core.archives import bytes_of, read_file
 from data_tools.core.errors import DataError
+from data_tools.sources.coco_fields import class_name
 from data_tools.sources.defects import DefectLog
 from data_tools.sources.image_files import SourceSplit, digest_of, require_folder
 from data_tools.sources.listing import list_files
-from data_tools.sources.named_boxes import (
-    Labelled,
-    NamedBox,
-    Pictures,
-    extent,
-    number,
-    side,
-    split_of,
-)
+from data_tools.sources.named_boxes import Labelled, NamedBox, Pictures, extent, split_of
+from data_tools.sources.named_fields import json_content, points, side
 from data_tools.sources.settings import SplitSettings
 
 _LARGEST = 256 << 20
@@ -51,19 +43,22 @@ def read_labelme(
     require_folder(folder, f"{key}.annotations={split.annotations}")
     pictures = Pictures(root, split, log, key)
     entries, contents = [], []
-    for name in list_files(folder, (".json",)):
+    hidden = log if folder != pictures.folder else None
+    for name in list_files(folder, (".json",), hidden, split.annotations):
         where = f"{split.annotations}/{name}"
         try:
             if bytes_of(folder / name) > _LARGEST:
                 raise ValueError(f"larger than {_LARGEST >> 20} MiB")
             data = read_file(folder / name)
-            content = msgspec.json.decode(data.removeprefix(b"\xef\xbb\xbf"))
-        except (OSError, ValueError, RecursionError, msgspec.DecodeError) as error:
+            contents += [name.encode(errors="surrogateescape"), hashlib.sha256(data).digest()]
+            content = json_content(data)
+        except (OSError, ValueError) as error:
             log.add("unreadable_annotation", where, str(error))
+            pictures.speak_for(name[:-5])
             continue
-        contents += [name.encode(errors="surrogateescape"), hashlib.sha256(data).digest()]
         if not isinstance(content, dict) or not isinstance(content.get("shapes"), list):
             log.add("unreadable_annotation", where, "no file of LabelMe: it has no list `shapes`")
+            pictures.speak_for(name[:-5])
             continue
         written = content.get("imagePath")
         written = written if isinstance(written, str) and written.strip() else name[:-5] + ".jpg"
@@ -79,7 +74,7 @@ def read_labelme(
         for shape in content["shapes"]:
             _add(shape, entry, log)
         entries.append(entry)
-    if not contents:
+    if not contents and not log.defects:
         raise DataError(f"{folder}: no JSON file ({key}.annotations={split.annotations}).")
     digests = {split.annotations: digest_of(contents)}
     return split_of(entries, pictures, digests, log, whole_folder=whole_folder)
@@ -89,20 +84,18 @@ def _add(shape: Any, entry: Labelled, log: DefectLog) -> None:
     try:
         if not isinstance(shape, dict):
             raise ValueError("a shape is no object")
-        name, kind = shape.get("label"), shape.get("shape_type") or "polygon"
-        if not isinstance(name, str) or not name.strip():
-            raise ValueError(f"the label {name!r} is no text")
-        points = [(number(x), number(y)) for x, y in shape["points"]]
+        name, kind = class_name(shape.get("label")), shape.get("shape_type") or "polygon"
+        corners = points(shape.get("points"))
         if kind == "circle":
-            (cx, cy), (x, y) = points
+            (cx, cy), (x, y) = corners
             radius = math.hypot(x - cx, y - cy)
             box = [cy - radius, cx - radius, cy + radius, cx + radius]
         elif kind in ("rectangle", "polygon", "mask", "rotation", "oriented_rectangle"):
-            box = extent(points)
+            box = extent(corners)
         else:
             raise ValueError(f"a {kind} has no box")
-    except (KeyError, TypeError, ValueError) as error:
-        log.add("malformed_box", entry.where, str(error) or type(error).__name__)
+    except ValueError as error:
+        log.add("malformed_box", entry.where, str(error))
         entry.lost += 1
         return
     if kind != "rectangle" and log.add("extent_taken", entry.where, f"{kind} {name!r}") != "keep":

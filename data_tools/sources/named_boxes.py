@@ -70,7 +70,19 @@ class Pictures:
         require_folder(root / split.images, f"{key}.images={split.images}")
         self.folder, self._shown, self._log = root / split.images, split.images, log
         self.files = list_images(self.folder, log, split.images, split.folders)
+        self._spoken_for: set[str] = set()
         self._names = PictureNames(self.files)
+
+    def speak_for(self, written: str) -> None:
+        """Note that an entry or file, refused for a defect of its own, was about a picture: it does
+        not lack one.
+        """
+        if written.strip():
+            self._spoken_for.update(self._names.find(written) or self._names.with_stem(written))
+
+    def is_spoken_for(self, file: str) -> bool:
+        """Whether a refused entry was about the picture."""
+        return file in self._spoken_for
 
     def find(self, written: str, where: str) -> str | None:
         """Return the picture that a name means; one that is not there is returned as it is written.
@@ -159,7 +171,7 @@ def split_of(
         )
     if whole_folder:
         for file in pictures.files:
-            if file in claims or not is_text(file):
+            if file in claims or pictures.is_spoken_for(file) or not is_text(file):
                 continue
             if log.add("missing_annotation", file, "no annotation names the picture") == "keep":
                 files.append(LabelledFile(file, np.zeros((0, 4)), []))
@@ -195,25 +207,3 @@ def ellipse_extent(cx: float, cy: float, rx: float, ry: float, degrees: float = 
     sine, cosine = math.sin(math.radians(degrees)), math.cos(math.radians(degrees))
     dx, dy = math.hypot(rx * cosine, ry * sine), math.hypot(rx * sine, ry * cosine)
     return [cy - dy, cx - dx, cy + dy, cx + dx]
-
-
-def number(text: object) -> float:
-    """Read a number, with a decimal comma or point.
-
-    Raises:
-        ValueError: If it is none.
-    """
-    if isinstance(text, bool) or not isinstance(text, (int, float, str)):
-        raise ValueError(f"{text!r} is no number")
-    if isinstance(text, str) and "_" in text:
-        raise ValueError(f"{text!r} is no number")
-    return float(text.strip().replace(",", ".") if isinstance(text, str) else text)
-
-
-def side(value: object) -> int:
-    """Read a declared side in pixels; 0 where there is no sensible one."""
-    try:
-        pixels = number(value)
-    except ValueError:
-        return 0
-    return int(pixels) if 0 < pixels < 1 << 30 else 0

@@ -6,66 +6,34 @@ writes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from data_tools.core.archives import with_slash
 from data_tools.core.errors import DataError
 from data_tools.core.settings_fields import require
-from data_tools.sources.box_checks import check_table
+from data_tools.sources.box_checks import refuse_shares
 from data_tools.sources.class_checks import note_classes
-from data_tools.sources.classes import ClassMap, build_class_map, common_categories
+from data_tools.sources.classes import build_class_map, common_categories
 from data_tools.sources.coco import read_coco
 from data_tools.sources.csv_boxes import read_csv, read_open_images
 from data_tools.sources.cvat import read_cvat
-from data_tools.sources.defect_kinds import KINDS
-from data_tools.sources.defects import Defect, DefectLog, count_left_out
+from data_tools.sources.defects import DefectLog
 from data_tools.sources.fractions import cut_fractions
 from data_tools.sources.image_files import SourceSplit, read_text, require_file, require_folder
 from data_tools.sources.kitti import read_kitti
 from data_tools.sources.label_studio import read_label_studio
 from data_tools.sources.labelme import read_labelme
 from data_tools.sources.picture_names import PictureNames
+from data_tools.sources.raw_split import RawDataset, finish, note_no_box
 from data_tools.sources.settings import NAMED_KINDS, DatasetSettings, SplitSettings
 from data_tools.sources.shapes import CATEGORY_IDS, CLASS_NAMES, shape_samples
 from data_tools.sources.table import SampleTable, table_from_samples
 from data_tools.sources.txt import read_txt
 from data_tools.sources.voc import read_voc
 from data_tools.sources.yolo import read_yolo
-
-
-@dataclass(frozen=True)
-class RawSplit:
-    """One split of a raw data set as far as it can be checked without opening the images.
-
-    Args:
-        name: The split's name.
-        table: The samples that are left, sorted by image id, with the source's category ids.
-        defects: What was found so far.
-        digests: Annotation files read, relative to the root -> sha256.
-        found: Counts before anything was left out: `images`, `boxes`.
-        other_classes: Number of boxes of classes that the settings leave out.
-        empty_left_out: Number of images without boxes that the settings leave out.
-    """
-
-    name: str
-    table: SampleTable
-    defects: tuple[Defect, ...]
-    digests: dict[str, str]
-    found: dict[str, int]
-    other_classes: int
-    empty_left_out: int
-
-
-@dataclass(frozen=True)
-class RawDataset:
-    """A raw data set, read and checked, ready to be converted or audited."""
-
-    splits: tuple[RawSplit, ...]
-    classes: ClassMap
 
 
 def read_source(dataset: DatasetSettings, policy: dict[str, str]) -> RawDataset:
@@ -115,7 +83,31 @@ def read_source(dataset: DatasetSettings, policy: dict[str, str]) -> RawDataset:
         dataset.merge,
     )
     note_classes(classes, sources, sources[names[0]])
-    return RawDataset(tuple(_finish(n, sources[n], classes, dataset) for n in names), classes)
+    for source in sources.values():
+        refuse_shares(source.table, source.digests)
+    finished = [
+        finish(
+            n,
+            sources[n],
+            classes,
+            _share(dataset, dataset.splits[n]),
+            one_file=dataset.kind == "coco",
+            keep_empty=dataset.keep_empty,
+        )
+        for n in names
+    ]
+    # A COCO file with an empty list of annotations says itself that there are none.
+    noted = finished if dataset.kind == "coco" else note_no_box(finished, policy)
+    return RawDataset(tuple(noted), classes)
+
+
+def _share(dataset: DatasetSettings, split: SplitSettings) -> float:
+    """For how much of what a reader left out a split answers: what a file of several splits lost
+    belongs to none of them.
+    """
+    if split.list and dataset.kind != "voc" and not _reads_lists(dataset, split):
+        return 0.0
+    return 1.0 if split.fraction is None else split.fraction
 
 
 def _through_archives(split: SplitSettings) -> SplitSettings:
@@ -232,62 +224,3 @@ def _number_by_name(sources: dict[str, SourceSplit], first: list[str]) -> None:
             table=replace(source.table, category_ids=ids),
             categories={number: name for name, number in numbers.items()},
         )
-
-
-def _without_lost(
-    table: SampleTable, had_boxes: npt.NDArray[np.bool_], file: str, log: DefectLog
-) -> SampleTable:
-    """Leave out the images that lost all their boxes: they are no negatives.
-
-    Args:
-        table: The split after the checks of its boxes.
-        had_boxes: (I,) whether an image had a box before.
-        file: The annotation file, for reports; empty takes each image's own file name.
-        log: The defects so far, and where these go.
-    """
-    lost_before = {
-        d.image_id
-        for d in log.defects
-        if d.image_id is not None and d.action == "skip" and KINDS[d.kind].unit == "box"
-    }
-    lost = had_boxes | np.isin(table.image_ids, np.array(sorted(lost_before), np.int64))
-    lost &= np.diff(table.offsets) == 0
-    for k in np.flatnonzero(lost):
-        where = file or table.file_names[k]
-        detail = f"every box of {table.file_names[k]} was left out"
-        action = log.add("lost_all_boxes", where, detail, image_id=int(table.image_ids[k]))
-        lost[k] = action != "keep"
-    return table.take(np.flatnonzero(~lost)) if lost.any() else table
-
-
-def _finish(
-    name: str, source: SourceSplit, classes: ClassMap, dataset: DatasetSettings
-) -> RawSplit:
-    """Check the boxes, drop classes that are not wanted, and images that the settings leave out."""
-    table, log = source.table, source.log
-    # What a file of several splits lost belongs to none of them: each answers for its share.
-    split = dataset.splits[name]
-    after = split.list and dataset.kind != "voc" and not _reads_lists(dataset, split)
-    share = 0.0 if after else split.fraction
-    images, boxes = (
-        round(n * (1.0 if share is None else share)) for n in count_left_out(log.defects)
-    )
-    counts = {"images": len(table) + images, "boxes": len(table.category_ids) + boxes}
-    file = next(iter(source.digests)) if dataset.kind == "coco" else ""
-    had_boxes = np.diff(table.offsets) > 0
-    table = check_table(table, source.categories, file, log)
-    table = _without_lost(table, had_boxes, file, log)
-    kept = classes.labels(table.category_ids) > 0
-    table = table.keep_boxes(kept)
-    count = len(table)
-    if not dataset.keep_empty:
-        table = table.take(np.flatnonzero(np.diff(table.offsets) > 0))
-    return RawSplit(
-        name=name,
-        table=table,
-        defects=tuple(log.defects),
-        digests=source.digests,
-        found=counts,
-        other_classes=int((~kept).sum()),
-        empty_left_out=count - len(table),
-    )

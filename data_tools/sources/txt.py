@@ -45,7 +45,8 @@ def read_txt(
 ) -> SourceSplit:
     """Read one split from a list.
 
-    Category ids count from 1 in the order of the classes' numbers.
+    Category ids count from 1 in the order of the classes' numbers. Lines that name the same picture
+    are joined.
 
     Args:
         root: The data set's folder.
@@ -88,9 +89,11 @@ def read_txt(
     if not names:
         highest = max((box[1] for _, boxes in lines for box in boxes), default=1)
         names = [f"class_{k + dataset.first_class}" for k in range(highest)]
-    lines.sort(key=lambda entry: entry[0])
+    boxes_of: dict[str, list[_Box]] = {}
+    for name, words in lines:  # some tools write a line for each box
+        boxes_of.setdefault(name, []).extend(words)
     files = []
-    for name, words in lines:
+    for name, words in sorted(boxes_of.items()):
         corners = np.array([box[0] for box in words], np.float64).reshape(-1, 4)
         edges = corners_from(corners, dataset.box_order, dataset.box_origin)
         files.append(LabelledFile(name, edges, [box[1] for box in words]))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from data_tools.sources.coco_fields import flag
 from data_tools.sources.defects import DefectLog
 from data_tools.sources.safe_xml import XmlError, parse_xml
 
@@ -74,7 +75,13 @@ def objects_of(tree: Any, xml_name: str, log: DefectLog) -> tuple[list[VocObject
                 log.add("malformed_entry", xml_name, detail)
                 lost += 1
             continue
-        difficult = (element.findtext("difficult") or "0").strip() in ("1", "true", "True")
+        try:
+            difficult = flag(element.findtext("difficult"))
+        except ValueError as error:
+            for _ in boxes or [None]:
+                log.add("malformed_entry", xml_name, f"{names[0]}: difficult: {error}")
+                lost += 1
+            continue
         # Some tools write all boxes of a class into one object: each is an object.
         for box in boxes or [None]:
             corners = _corners(box, names[0], xml_name, log)

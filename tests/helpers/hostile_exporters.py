@@ -17,7 +17,8 @@ from xml.sax.saxutils import escape, quoteattr
 
 from data_tools.convert.settings import ConvertSettings
 from data_tools.sources.data_yaml import with_data_yaml
-from data_tools.sources.read import RawDataset, read_source
+from data_tools.sources.raw_split import RawDataset
+from data_tools.sources.read import read_source
 from data_tools.sources.recognise import recognised
 from data_tools.sources.settings import LOOKING_KINDS, DatasetSettings
 from tests.helpers.raw_sets import jpeg

@@ -12,7 +12,8 @@ from data_tools.convert.settings import ConvertSettings
 from data_tools.core.errors import DataError
 from data_tools.sources.data_yaml import labels_for, read_data_yaml, splits_of, with_data_yaml
 from data_tools.sources.names import class_names
-from data_tools.sources.read import RawDataset, read_source
+from data_tools.sources.raw_split import RawDataset
+from data_tools.sources.read import read_source
 from data_tools.sources.safe_xml import XmlError, parse_xml
 from data_tools.sources.settings import DatasetSettings, SplitSettings
 from tests.helpers.raw_sets import jpeg, voc_xml

@@ -17,7 +17,8 @@ from data_tools.convert.settings import PolicySettings
 from data_tools.core.boxes import iou
 from data_tools.shards.manifest import open_split
 from data_tools.sources.box_doubts import deviations, overlapping_pairs
-from data_tools.sources.read import RawSplit, read_source
+from data_tools.sources.raw_split import RawSplit
+from data_tools.sources.read import read_source
 from tests.helpers.raw_sets import box_entry, coco_settings, image_entry, write_coco
 
 WHOLE = [0.3, 0.2, 59.5, 39.7]

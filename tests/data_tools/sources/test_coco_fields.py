@@ -12,7 +12,8 @@ import pytest
 
 from data_tools.sources import coco_fields as fields
 from data_tools.sources.defects import DefectLog
-from data_tools.sources.read import RawSplit, read_source
+from data_tools.sources.raw_split import RawSplit
+from data_tools.sources.read import read_source
 from tests.helpers.raw_sets import CATEGORIES, box_entry, coco_settings, image_entry, write_coco
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data_tools.sources.read import RawDataset, read_source
+from data_tools.sources.raw_split import RawDataset
+from data_tools.sources.read import read_source
 from tests.helpers.raw_sets import box_entry, coco_settings, image_entry, write_coco
 
 
@@ -78,4 +79,4 @@ def test_a_parent_without_boxes(tmp_path: Path, order: int) -> None:
     assert kinds(raw) == [("unused_class", "skip")]
     assert [(c.name, c.category_id) for c in raw.classes.classes] == [("cat", 1)]
     own = {"id": 1, "name": "cat", "supercategory": "cat"}  # as COCO's person
-    assert kinds(read(tmp_path, [], [own, root | {"name": "dog"}])) == []
+    assert kinds(read(tmp_path, [box], [own, root | {"name": "dog"}])) == []

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from data_tools.core.errors import DataError, SettingError
-from data_tools.sources.read import RawDataset, read_source
+from data_tools.sources.raw_split import RawDataset
+from data_tools.sources.read import read_source
 from data_tools.sources.settings import DatasetSettings, SplitSettings
 from tests.helpers.raw_sets import coco_settings, image_entry, jpeg, write_coco
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_tools.sources.read import RawDataset
+from data_tools.sources.raw_split import RawDataset
 from tests.helpers.hostile_exporters import EMPTY, EXPORTS, TRUTH, Export, read_named, size_of
 
 

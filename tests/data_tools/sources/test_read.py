@@ -15,7 +15,8 @@ import pytest
 from data_tools.convert.settings import ConvertSettings
 from data_tools.core.errors import DataError, SettingError
 from data_tools.sources.image_files import numbers_for
-from data_tools.sources.read import RawDataset, RawSplit, read_source
+from data_tools.sources.raw_split import RawDataset, RawSplit
+from data_tools.sources.read import read_source
 from data_tools.sources.settings import DatasetSettings, SplitSettings
 from tests.helpers.raw_sets import (
     CATEGORIES,
@@ -324,7 +325,8 @@ def test_file_names_that_are_no_text(tmp_path: Path) -> None:
     traceback.
     """
     name = os.fsdecode(b"k\xe4fer")
-    write_voc(tmp_path, {"a": voc_xml([]), name: voc_xml([])}, ["a.jpg"])
+    xml = voc_xml([("x", (1, 1, 9, 9))])
+    write_voc(tmp_path, {"a": xml, name: xml}, ["a.jpg"])
     split = voc(tmp_path).splits[0]
     assert split.table.file_names == ["a.jpg"] and kinds(split) == ["path_escape"]
     assert split.defects[0].detail == r"file name 'k\udce4fer.xml'"
@@ -332,7 +334,7 @@ def test_file_names_that_are_no_text(tmp_path: Path) -> None:
     for folder, suffix in ((labels, ".txt"), (images, ".jpg")):
         folder.mkdir()
         for stem in ("a", name):
-            (folder / f"{stem}{suffix}").write_text("")
+            (folder / f"{stem}{suffix}").write_text("0 .5 .5 .2 .2")
     (labels / f"{name}2.txt").write_text("")
     dataset = DatasetSettings(
         kind="yolo",
@@ -429,6 +431,7 @@ def test_txt_defects(tmp_path: Path) -> None:
     assert kinds(txt(tmp_path, "a.jpg 1,2,3,4,9999999999\nb.jpg").splits[0]) == [
         "unknown_category",
         "lost_all_boxes",
+        "no_box",
     ]
     with pytest.raises(DataError, match="names no image"):
         txt(tmp_path, "\n\n")
