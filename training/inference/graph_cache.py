@@ -83,7 +83,7 @@ def graph_key(file: ModelFile) -> str:
         "model": dataclasses.asdict(file.model),
         "num_classes": file.num_classes,
         "machine": platform.machine(),
-        "code": _code_hash(),
+        "code": code_hash(_CODE),
         **{name: package_version(name) for name in _PACKAGES},
     }
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:40]
@@ -97,10 +97,13 @@ def package_version(name: str) -> str:
         return ""
 
 
-def _code_hash() -> str:
+def code_hash(names: tuple[str, ...]) -> str:
+    """Return the hash of modules and of whole folders of `training/`, given by their paths in
+    it.
+    """
     package = Path(__file__).resolve().parent.parent
     digest = hashlib.sha256()
-    for name in _CODE:
+    for name in names:
         path = package / name
         for module in [path] if path.suffix else sorted(path.rglob("*.py")):
             digest.update(module.read_bytes())

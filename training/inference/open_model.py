@@ -15,15 +15,15 @@ from data_tools.core.sample import ClassInfo
 from training.boxes.nms import warm_up
 from training.checkpoints.checkpoint import read_card
 from training.checkpoints.header_card import read_header_card
-from training.checkpoints.identify import identify
 from training.checkpoints.safetensors_header import check_header
 from training.checkpoints.torchvision_detectors import SETTINGS
-from training.checkpoints.weight_files import is_torchvision, read_weights
+from training.checkpoints.weight_files import read_weights
 from training.checkpoints.weights import load_weights
 from training.evaluation.predict_fn import PredictFn
 from training.inference.coco_classes import coco_classes, coco_classes_by_id
 from training.inference.exported import load_exported, read_metadata
 from training.inference.file_metadata import parse_metadata
+from training.inference.identity_cache import identity_of
 from training.inference.model_file import EXPORTED, WEIGHTS, ModelFile
 from training.inference.predictor import build_predictor
 from training.nets.settings import model_settings, settings_from_dict
@@ -108,13 +108,10 @@ def _open_checkpoint(path: Path, model_name: str | None, by_name: bool) -> Model
             return ModelFile(
                 path, known.model, known.num_classes, known.classes, sha256, known.data_fingerprint
             )
-    weights = read_weights(path)
-    try:
-        name, num_classes = identify(weights)
-    except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from error
+    identity = identity_of(path, sha256)
+    name, num_classes = identity.model, identity.num_classes
     classes: tuple[ClassInfo, ...] = ()
-    if is_torchvision(path):
+    if identity.torchvision:
         model_name = model_name or SETTINGS[name]
         if num_classes == len(coco_classes_by_id()) + 1:
             classes = coco_classes_by_id()

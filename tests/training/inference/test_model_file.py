@@ -18,6 +18,8 @@ from training.checkpoints.checkpoint import parse_card, read_arrays
 from training.checkpoints.header_card import KEY, read_header_card
 from training.checkpoints.safetensors_header import check_header
 from training.checkpoints.store import CheckpointStore
+from training.inference import identity_cache
+from training.inference.graph_cache import VARIABLE
 from training.inference.model_file import read_class_names
 from training.inference.open_model import load_network, open_model_file
 
@@ -49,6 +51,26 @@ def test_without_a_card_weights_tell_the_model(tmp_path: Path) -> None:
     (tmp_path / "names.txt").write_text("a\nb\n")
     with pytest.raises(CheckpointError, match=r"2 classes; .*bare\.ckpt has 6"):
         file.named_classes(str(tmp_path / "names.txt"))
+
+
+def test_whose_weights_they_are_is_asked_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "cache"))
+    write_checkpoint(tmp_path / "bare.ckpt", size=160, card=False)
+    first = open_model_file(tmp_path / "bare.ckpt")
+    (kept,) = (tmp_path / "cache").iterdir()
+    unknown = '{"model": "ssd_x", "num_classes": 7, "torchvision": false}'
+    for damaged in ("", "[1]", '{"model": 3}', unknown):
+        kept.write_text(damaged)
+        assert open_model_file(tmp_path / "bare.ckpt") == first
+        assert json.loads(kept.read_text())["model"] == "ssd_tiny"
+    monkeypatch.setattr(identity_cache, "read_weights", lambda path: pytest.fail("read again"))
+    assert open_model_file(tmp_path / "bare.ckpt") == first
+    # Other bytes are other weights.
+    (tmp_path / "bare.ckpt").write_bytes((tmp_path / "bare.ckpt").read_bytes() + b"\0")
+    with pytest.raises(pytest.fail.Exception):
+        open_model_file(tmp_path / "bare.ckpt")
 
 
 def test_a_safetensors_checkpoint_without_its_card_knows_its_classes(
