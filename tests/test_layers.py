@@ -149,7 +149,10 @@ LAZY = {"mindspore", "matplotlib", "onnx", "onnxruntime", "hydra", "omegaconf", 
 # Others that a function may import, and why. docs/architecture.md states the rule.
 ALSO_LAZY = {
     "indexed_gzip": "only for a .tar.gz, and nearly as long to import as NumPy",
+    "aiohttp": "of the extra `cloud`",
+    "fsspec": "of the extra `cloud`",
     "google": "protobuf comes with MindSpore, which is imported on the next line",
+    "obstore": "of the extra `cloud`",
     "pillow_heif": "an extra: pictures in HEIC are read where it is installed",
     "pycocotools": "a second opinion on AP, by cross_check=true only; draws in matplotlib",
     "tensorboardX": "only with tensorboard=true, and as long to import as NumPy",

@@ -21,10 +21,11 @@ import numpy as np
 import numpy.typing as npt
 
 from data_tools.convert.settings import ConvertSettings
-from data_tools.core.archives import size_of
+from data_tools.core.archives import size_of, split_path
 from data_tools.core.errors import DataError
 from data_tools.core.files import is_plain_name
 from data_tools.core.json_dataclass import build, parse_json, shown
+from data_tools.core.object_storage import is_remote, learn_sizes
 from data_tools.core.sample import ClassInfo
 from data_tools.shards.writer import HEADROOM_BYTES, MAX_PAGE_BYTES, page_bytes_for
 from data_tools.sources.defect_kinds import KINDS
@@ -244,6 +245,9 @@ def measure_files(table: SampleTable, log: DefectLog) -> tuple[SampleTable, npt.
     """
     if table.images:
         return table, np.array([len(data) for data in table.images], np.int64)
+    remote = is_remote(table.root)
+    if remote and split_path(table.root) is None:
+        learn_sizes(table.root, table.file_names)
     sizes, keep = [], []
     first_use: dict[str, int] = {}
     for index, name in enumerate(table.file_names):
@@ -255,9 +259,11 @@ def measure_files(table: SampleTable, log: DefectLog) -> tuple[SampleTable, npt.
         first_use.setdefault(name, number)
         path = f"{table.root}/{name}"
         try:
+            if remote:
+                raise NotADirectoryError
             status = os.stat(path)  # noqa: PTH116 - a million of them
         except NotADirectoryError:
-            size = size_of(path)  # in an archive
+            size = size_of(path)  # in an archive, or far away
             if size is None:
                 log.add("missing_image", name, os.strerror(errno.ENOENT), image_id=number)
             else:

@@ -197,7 +197,7 @@ class ConvertSettings:
     def content(self) -> dict[str, Any]:
         """The settings that decide the set's content, for the manifest: no paths, no workers."""
         dataset = asdict(self.dataset)
-        del dataset["root"], dataset["only"]
+        del dataset["root"], dataset["only"], dataset["endpoint"]
         for key in LATER_SETTINGS:
             if dataset[key] == getattr(DatasetSettings(), key):
                 del dataset[key]

@@ -22,6 +22,7 @@ from data_tools.convert.prepare_image import prepare_image
 from data_tools.convert.settings import ImageSettings
 from data_tools.convert.shard_result import write_result
 from data_tools.core.errors import DataError
+from data_tools.core.read_ahead import with_images
 from data_tools.core.sample import Sample
 from data_tools.images.picture_hash import bytes_hash, picture_hash
 from data_tools.shards.manifest import ShardInfo
@@ -117,7 +118,7 @@ def _write_rows(task: ShardTask, path: Path, tick: Tick) -> dict[str, Any]:
     shard: ShardInfo | None = None
     reported, reported_defects = 0, 0
     try:
-        for index, sample in enumerate(task.table):
+        for index, sample in enumerate(with_images(task.table, task.table.root)):
             known = labels[offsets[index] : offsets[index + 1]] if fits[index] else None
             row = make_row(task, sample, known, log, changes, truth)
             if row is not None:

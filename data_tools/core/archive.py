@@ -155,19 +155,22 @@ class Archive:
         """
         if entry.size > LARGEST_BYTES:
             raise OSError(f"it has {entry.size} bytes, more than any picture")
-        if entry.deflated:
-            return b"".join(self.pieces(entry))
         if entry.crc is None:
             data = self._file.read_at(entry.start, entry.size)
             if len(data) != entry.size:
                 raise OSError("the archive ends in the middle of it")
             return data
-        # A stored entry, which pictures are: one call for the header and the data behind it.
+        # One call for the header and the data behind it.
         raw = self._file.read_at(entry.start, entry.stored + _USUAL_HEADER)
         start = self._data_start(entry, raw) - entry.start
         if start + entry.stored > len(raw):
             raw, start = self._file.read_at(entry.start + start, entry.stored), 0
         data = raw[start : start + entry.stored]
+        if entry.deflated:
+            # The one more byte would be too many: an entry may not swell beyond what it says.
+            data = self._swell(isal_zlib.decompressobj(-15), data, entry.size + 1)
+            if len(data) > entry.size:
+                raise OSError(f"it has more than the {entry.size} bytes that the archive says")
         if len(data) != entry.size or isal_zlib.crc32(data) != entry.crc:
             raise OSError("it is damaged in the archive (length or checksum)")
         return data
@@ -188,7 +191,7 @@ class Archive:
                 raise OSError("the archive ends in the middle of it")
             start, left = start + len(raw), left - len(raw)
             while raw:
-                piece = raw if decompress is None else self._swell(decompress, raw)
+                piece = raw if decompress is None else self._swell(decompress, raw, _PIECE)
                 raw = b"" if decompress is None else decompress.unconsumed_tail
                 size += len(piece)
                 crc = 0 if entry.crc is None else isal_zlib.crc32(piece, crc)
@@ -200,9 +203,9 @@ class Archive:
             raise OSError("it is damaged in the archive (length or checksum)")
 
     @staticmethod
-    def _swell(decompress: Any, raw: bytes) -> bytes:
+    def _swell(decompress: Any, raw: bytes, most: int) -> bytes:
         try:
-            piece: bytes = decompress.decompress(raw, _PIECE)
+            piece: bytes = decompress.decompress(raw, most)
         except isal_zlib.IsalError as error:  # type: ignore[misc]
             raise OSError(f"it is damaged in the archive ({error})") from error
         return piece

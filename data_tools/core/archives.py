@@ -1,5 +1,5 @@
-"""Files inside archives, read where they lie: a path may lead through a `.zip`, `.tar` or
-`.tar.gz`.
+"""Files on the disk, inside archives, in object storage: read where they lie. A path may lead
+through a `.zip`, `.tar` or `.tar.gz`.
 
 `photos.zip/train/1.jpg` is the entry `train/1.jpg` of `photos.zip`. How an archive is read is the
 business of `data_tools/core/archive.py`; what the files mean that of `sources/`.
@@ -15,7 +15,10 @@ from io import RawIOBase
 from pathlib import Path
 from typing import IO, Any
 
-from data_tools.core.archive import SUFFIXES, Archive
+from data_tools.core import object_storage
+from data_tools.core.archive import GZIP_SUFFIXES, SUFFIXES, Archive
+from data_tools.core.object_storage import is_remote
+from data_tools.core.random_access import RemoteFile
 
 _INSIDE = re.compile(r"(\.(?:zip|tar|tar\.gz|tgz)):(?=[^/])", re.IGNORECASE)
 
@@ -27,14 +30,17 @@ _lock = threading.Lock()
 def _archive(path: str) -> Archive:
     """Open an archive once for this process, again if it has changed."""
     global _latest
-    status = os.stat(path)  # noqa: PTH116 - for every label
-    state = status.st_mtime_ns, status.st_size
+    if is_remote(path):
+        state = 0, object_storage.size(path) or 0
+    else:
+        status = os.stat(path)  # noqa: PTH116 - for every label
+        state = status.st_mtime_ns, status.st_size
     known = _opened.get(path)
     if known is None or known[0] != state:
         with _lock:
             known = _opened.get(path)
             if known is None or known[0] != state:
-                known = state, Archive(path)
+                known = state, Archive(path, RemoteFile(path) if is_remote(path) else None)
                 _opened[path] = known
                 _latest = f"{path}/", known[1]
     return known[1]
@@ -52,7 +58,7 @@ def split_path(path: str | Path) -> tuple[str, str] | None:
     for count, part in enumerate(parts, 1):
         if part.lower().endswith(SUFFIXES):
             file = Path(*parts[:count])
-            if file.is_file():
+            if object_storage.size(file) is not None if is_remote(text) else file.is_file():
                 return str(file), "/".join(parts[count:])
     return None
 
@@ -74,12 +80,24 @@ def names_in(path: str | Path) -> list[str] | None:
         DataError: If the archive cannot be read.
     """
     entry_path = split_path(path)
+    if entry_path is None and is_remote(path):
+        return object_storage.names(path)
     return None if entry_path is None else _archive(entry_path[0]).names(entry_path[1])
+
+
+def deflated(path: str | Path) -> bool:
+    """Whether a path leads into an archive whose entries must be inflated, judged by its first."""
+    entry_path = split_path(path)
+    entries = {} if entry_path is None else _archive(entry_path[0]).entries
+    packed = entry_path is not None and entry_path[0].lower().endswith(GZIP_SUFFIXES)
+    return packed or next((entry.deflated for entry in entries.values()), False)
 
 
 def size_of(path: str | Path) -> int | None:
     """Return the size in bytes of a file in an archive; None if the path leads to none."""
     entry_path = split_path(path)
+    if entry_path is None and is_remote(path):
+        return object_storage.size(path)
     entry = _archive(entry_path[0]).find(entry_path[1]) if entry_path is not None else None
     return None if entry is None else entry.size
 
@@ -96,6 +114,8 @@ def bytes_of(path: str | Path) -> int:
         OSError: If there is none.
     """
     try:
+        if is_remote(path):
+            raise NotADirectoryError
         return os.stat(path).st_size  # noqa: PTH116 - for every label
     except NotADirectoryError:
         size = size_of(path)
@@ -128,9 +148,13 @@ def open_file(path: str | Path) -> IO[bytes]:
         OSError: If there is none.
     """
     try:
+        if is_remote(path):
+            raise NotADirectoryError
         return open(path, "rb", buffering=0)
     except NotADirectoryError:
         entry_path = split_path(path)
+        if entry_path is None and is_remote(path):
+            return RemoteFile(str(path)).as_file()
         entry = _archive(entry_path[0]).find(entry_path[1]) if entry_path is not None else None
         if entry_path is None or entry is None:
             raise FileNotFoundError(2, os.strerror(2), str(path)) from None
@@ -151,10 +175,14 @@ def read_file(path: str | Path) -> bytes:
     if known is not None and text.startswith(known[0]):
         return _read(known[1], text[len(known[0]) :], text)
     try:
+        if is_remote(text):
+            raise NotADirectoryError
         with open(path, "rb", buffering=0) as file:
             return file.read()
     except NotADirectoryError:
         entry_path = split_path(path)
+        if entry_path is None and is_remote(text):
+            return object_storage.read(text)
         if entry_path is None:
             raise FileNotFoundError(2, os.strerror(2), text) from None
     return _read(_archive(entry_path[0]), entry_path[1], text)

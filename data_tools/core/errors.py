@@ -14,6 +14,10 @@ class DataError(UserError, ValueError):
     """A data set, a shard or a manifest is missing, damaged or not what it says it is."""
 
 
+class StorageError(UserError):
+    """Object storage, or a web server, cannot be reached or refuses: no defect of the data."""
+
+
 class SettingError(UserError, ValueError):
     """A setting has a value that cannot work; the message names the key."""
 

@@ -1,4 +1,4 @@
-"""Files that are read at any offset: on the disk, or inflated from a gzip file.
+"""Files that are read at any offset: on the disk, in object storage, or inflated from a gzip file.
 
 What lies in them is the business of `data_tools/core/archive.py`.
 """
@@ -9,10 +9,14 @@ import os
 from io import BufferedReader, RawIOBase
 from typing import IO, Any, Protocol
 
+from data_tools.core import object_storage
+
 _SPACING = 1 << 20
 """Bytes between two points where inflating may start, in a gzip file that is not large."""
 _MOST_POINTS = 4096
 """Each takes 32 KiB of memory."""
+_FETCHED = 4 << 20
+"""Bytes fetched at once over a network where a file is read from its start to its end."""
 _LARGEST_READ = 1 << 30
 """No picture has more; a tar may claim a name of any length."""
 
@@ -61,6 +65,35 @@ class DiskFile:
     def __del__(self) -> None:
         if self._file >= 0:
             os.close(self._file)
+
+
+class RemoteFile:
+    """A file in object storage or on a web server.
+
+    Args:
+        path: Its path, see `object_storage.py`.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        StorageError: If it cannot be reached.
+    """
+
+    def __init__(self, path: str) -> None:
+        size = object_storage.size(path)
+        if size is None:
+            raise FileNotFoundError(2, os.strerror(2), object_storage.address(path))
+        self._path, self.size = path, size
+
+    def read_at(self, start: int, count: int) -> bytes:
+        """Return bytes; see `Readable`."""
+        count = max(0, min(count, self.size - start))
+        if start == 0 and count == self.size:
+            return object_storage.read(self._path)
+        return object_storage.read(self._path, start, count)
+
+    def as_file(self) -> IO[bytes]:
+        """Return it as a file; see `Readable`."""
+        return BufferedReader(_At(self), _FETCHED)
 
 
 class GzipFile:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from data_tools.core.archives import is_file, open_file
 from data_tools.core.file_tree import children, is_folder
+from data_tools.core.object_storage import address
 from data_tools.sources.settings import SplitSettings
 
 SPLIT_NAMES = {
@@ -44,7 +45,7 @@ class Candidate:
 
     def command(self, root: Path) -> str:
         """The command that converts it as this layout."""
-        words = ["python", "convert.py", f"dataset={self.kind}", f"dataset.root={root}"]
+        words = ["python", "convert.py", f"dataset={self.kind}", f"dataset.root={address(root)}"]
         if self.names_file:
             words.append(f"dataset.names_file={self.names_file}")
         for name, split in self.splits.items():

@@ -14,6 +14,7 @@ from typing import Any
 from data_tools.core.archives import is_file
 from data_tools.core.errors import DataError
 from data_tools.core.file_tree import exists, is_folder
+from data_tools.core.object_storage import root_path, use_endpoint
 from data_tools.sources.settings import DatasetSettings, SplitSettings
 from data_tools.sources.text_yaml import read_text_yaml
 
@@ -153,7 +154,8 @@ def with_data_yaml(dataset: DatasetSettings) -> DatasetSettings:
     Raises:
         DataError: If the file names folders that are not there, and neither are the usual ones.
     """
-    root = Path(dataset.root).expanduser()
+    use_endpoint(dataset.endpoint)
+    root = root_path(dataset.root)
     path = root / dataset.names_file
     if dataset.kind != "yolo" or path.suffix.lower() not in (".yaml", ".yml") or not is_file(path):
         return dataset

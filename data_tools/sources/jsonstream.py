@@ -24,6 +24,7 @@ import numpy as np
 
 from data_tools.core.archives import bytes_of, open_file, split_path
 from data_tools.core.errors import DataError
+from data_tools.core.object_storage import is_remote
 
 _CHUNK_BYTES = 1 << 24
 _LARGEST_INSIDE = 1 << 33
@@ -111,7 +112,7 @@ def _mapped(path: Path) -> Any:
     """Map a file into memory, writable without touching the file; one in an archive is read into
     memory.
     """
-    if split_path(path) is None:
+    if split_path(path) is None and not is_remote(path):
         with open(path, "rb") as file:
             size = file.seek(0, 2)
             return mmap.mmap(file.fileno(), size, access=mmap.ACCESS_COPY) if size else b""

@@ -13,6 +13,7 @@ import numpy as np
 
 from data_tools.core.archives import with_slash
 from data_tools.core.errors import DataError
+from data_tools.core.object_storage import root_path, use_endpoint
 from data_tools.core.settings_fields import require
 from data_tools.sources.box_checks import refuse_shares
 from data_tools.sources.class_checks import note_classes
@@ -54,7 +55,8 @@ def read_source(dataset: DatasetSettings, policy: dict[str, str]) -> RawDataset:
     dataset = replace(dataset, splits=splits)
     names = dataset.only or list(dataset.splits)
     require(bool(names), "dataset.splits", dataset.splits, "at least one split")
-    root = Path(dataset.root).expanduser()
+    use_endpoint(dataset.endpoint)
+    root = root_path(dataset.root)
     if dataset.kind != "shapes":
         require(bool(dataset.root), "dataset.root", dataset.root, "the folder of the raw data set")
         require_folder(root, f"dataset.root={dataset.root}")

@@ -13,6 +13,7 @@ from pathlib import Path
 from data_tools.core.errors import DataError
 from data_tools.core.file_tree import children
 from data_tools.core.files import IMAGE_SUFFIXES
+from data_tools.core.object_storage import address, root_path, use_endpoint
 from data_tools.core.settings_fields import require
 from data_tools.sources.candidate import Candidate
 from data_tools.sources.image_files import require_folder
@@ -48,7 +49,8 @@ def recognised(dataset: DatasetSettings) -> tuple[DatasetSettings, str]:
         DataError: If no layout fits, or several do: with a command for each.
     """
     require(bool(dataset.root), "dataset.root", dataset.root, "the folder of the raw data set")
-    root = Path(dataset.root).expanduser()
+    use_endpoint(dataset.endpoint)
+    root = root_path(dataset.root)
     require_folder(root, f"dataset.root={dataset.root}")
     layouts = _candidates(root, dataset)
     if not layouts:
@@ -68,7 +70,7 @@ def recognised(dataset: DatasetSettings) -> tuple[DatasetSettings, str]:
     settings = replace(
         dataset,
         kind=one.kind,
-        root=str(root),
+        root=address(root),
         splits=one.splits,
         only=dataset.only or names,
         names_file=dataset.names_file or one.names_file,
@@ -106,9 +108,9 @@ def _below(root: Path, dataset: DatasetSettings) -> tuple[Path, list[Candidate]]
         if len(sets) == 1:
             return next(iter(sets.items()))
         if sets:
+            start = ["python", "convert.py", "dataset=auto"]
             commands = [
-                shlex.join(["python", "convert.py", "dataset=auto", f"dataset.root={p}", "out=OUT"])
-                for p in sets
+                shlex.join([*start, f"dataset.root={address(path)}", "out=OUT"]) for path in sets
             ]
             lines = "\n".join(
                 f"  {' or '.join(c.what for c in layouts)}:\n    {command}"
@@ -124,7 +126,7 @@ def _below(root: Path, dataset: DatasetSettings) -> tuple[Path, list[Candidate]]
 def _unknown(root: Path, dataset: DatasetSettings) -> DataError:
     folders, files = children(root)
     listed = ", ".join([*(f"{name}/" for name in folders), *files][:12]) or "nothing"
-    quoted = shlex.quote(str(root))
+    quoted = shlex.quote(address(root))
     by_class = _class_folders(root, folders)
     if len(by_class) > 1 and not any(name.lower().endswith(_LABELS) for name in files):
         return DataError(

@@ -53,7 +53,14 @@ class DatasetSettings:
         "coco",
         "layout: " + ", ".join(DATASET_KINDS[1:-1]) + ", shapes (drawn) or auto (looks)",
     )
-    root: str = setting("", "folder of the raw data set")
+    root: str = setting(
+        "",
+        "folder of the raw data set, an archive, or an address: s3://BUCKET/FOLDER, obs://..., "
+        "https://... (extra `cloud`)",
+    )
+    endpoint: str = setting(
+        "", "address of the S3 interface of s3:// and obs://; empty: AWS_ENDPOINT_URL, or Amazon's"
+    )
     splits: dict[str, SplitSettings] = setting({}, "name of a split -> where it lies")
     only: list[str] = setting([], "splits to convert; empty converts all of `splits`")
     split_seed: int = setting(0, "seed of the splits that are a `fraction`")

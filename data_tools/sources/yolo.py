@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_tools.core.archives import bytes_of, is_file
+from data_tools.core.archives import bytes_of, is_file, names_in
 from data_tools.core.errors import DataError
 from data_tools.sources.data_yaml import labels_for, read_data_yaml
 from data_tools.sources.defects import DefectLog
@@ -175,6 +175,7 @@ def _read_labels(
         DataError: If not one image has a label file.
     """
     home = root / (split.annotations or split.images)
+    names_in(home)  # of object storage one list, rather than a question for each file
     shown = split.annotations or split.images
     expected: dict[str, list[str]] = {}
     for name in files:
