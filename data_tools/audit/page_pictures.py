@@ -150,7 +150,9 @@ def _picture(item: _Entry, audit: SplitAudit, kinds: list[str], jpeg: bytes | No
     ]
     words = "; ".join(f"{d.kind}: {d.detail}" for d in item.defects)
     note = words if len(words) <= _NOTE_LENGTH else words[: _NOTE_LENGTH - 1] + "…"
-    boxes = [*suspicious, *plain][:_MOST_BOXES]
+    suspicious = suspicious[:_MOST_BOXES]
+    # The last is drawn on top.
+    boxes = [*plain[: _MOST_BOXES - len(suspicious)], *suspicious]
     return Picture(f"{audit.name}: {name}", width, height, jpeg, note, boxes)
 
 

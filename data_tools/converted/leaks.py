@@ -133,6 +133,12 @@ def _side(folder: Path) -> Side:
                 "image.hashes=none) and its shards are not there. Give the whole set, or convert "
                 "it again."
             )
+        num_bytes = sum((folder / shard.file).stat().st_size for shard in manifest.shards)
+        print(
+            f"{folder}: its manifest has no hashes of what its pictures show, so {len(reader)} "
+            f"pictures ({num_bytes / 1e6:.0f} MB) are read from its shards and decoded; a set "
+            "converted with image.hashes=pictures needs neither"
+        )
         with HashPool() as pool, Progress(f"hashing {folder}", len(reader)) as bar:
             numbers = []
             for index in range(len(reader)):

@@ -86,6 +86,9 @@ def test_leaks_without_pictures_and_from_shards_are_the_same(
     assert "train in train" in table and "exclude=" in table
     # A set without hashes is read from its shards: the same is found.
     assert leaks(sets["plain"], sets["two"], tmp_path / "b") == found
+    cost = capsys.readouterr().out
+    assert f"{sets['plain'] / 'train'}: its manifest has no hashes" in cost
+    assert cost.count("are read from its shards and decoded") == 1
     # Manifests and ground truth alone: pixels cannot be compared, everything else can.
     for name in ("one", "two", "usual", "plain"):
         shutil.copytree(sets[name], tmp_path / name, ignore=shutil.ignore_patterns("*.mindrecord*"))
