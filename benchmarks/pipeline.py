@@ -118,8 +118,9 @@ def run(arguments: argparse.Namespace, folder: Path) -> Result:
     matching = {name: _matching(name, quick) for name in ("ssd300", "ssd_mobilenet_v1_fpn")}
     print_table(
         f"Matching {MATCH_BOXES} boxes",
-        ["anchors", "ours ms", "in a batch, encoded, ms", "plain loop ms", "same result"],
-        [[m["anchors"], m["ours_ms"], m["encode_ms"], m["loop_ms"], m["same"]]
+        ["anchors", "ours ms", "in a batch, encoded, ms", "the same with atss, ms",
+         "plain loop ms", "same result"],
+        [[m["anchors"], m["ours_ms"], m["encode_ms"], m["atss_ms"], m["loop_ms"], m["same"]]
          for m in matching.values()],
     )  # fmt: skip
     growth = _memory_growth(folder, epochs=10 if quick else 50)
@@ -225,6 +226,7 @@ def _mean_bytes(split: ConvertedSplit) -> float:
 
 def _matching(name: str, quick: bool) -> dict[str, Any]:
     encoder = build_encoder(model_settings(name))
+    atss = build_encoder(model_settings(name, assign="atss"))
     rng = np.random.default_rng(0)
     corners = rng.random((MATCH_BOXES, 2)) * 0.8
     sizes = 0.02 + rng.random((MATCH_BOXES, 2)) * (0.98 - corners)
@@ -236,14 +238,15 @@ def _matching(name: str, quick: bool) -> dict[str, Any]:
     loc = np.empty((BATCH, encoder.num_anchors, 4), np.float32)
     looped = np.empty((BATCH, encoder.num_anchors), np.int32)
 
-    def encode() -> None:
-        encoder.encode_batch(many, np.tile(labels, BATCH), none, images, loc, looped)
+    def encode(by: BoxEncoder = encoder) -> None:
+        by.encode_batch(many, np.tile(labels, BATCH), none, images, loc, looped)
 
     anchors, owners = encoder.match(boxes)
     return {
         "anchors": encoder.num_anchors,
         "ours_ms": 1e3 * median(seconds_of(lambda: encoder.match(boxes), repeats)),
         "encode_ms": 1e3 * median(seconds_of(encode, repeats // 10)) / BATCH,
+        "atss_ms": 1e3 * median(seconds_of(lambda: encode(atss), repeats // 10)) / BATCH,
         "loop_ms": 1e3 * median(seconds_of(lambda: plain_match(encoder, boxes), repeats // 10)),
         "same": dict(zip(anchors.tolist(), owners.tolist(), strict=True))
         == plain_match(encoder, boxes),

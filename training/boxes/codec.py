@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from data_tools.core.boxes import inside_fraction, yxyx_from_cyxhw
 from data_tools.pipeline.settings import PipelineSettings
+from training.boxes.atss import AtssMatcher
 from training.boxes.encode_one import encode_one
 from training.boxes.matching import Indices, Matcher
 from training.nets.settings import PRIOR_SCALING, ModelSettings
@@ -42,6 +43,7 @@ class BoxEncoder:
             (`corners.py`); None takes them from `default_boxes_cyxhw_rel`.
         levels: Rows, columns and boxes per cell of each level, if the anchors are such grids: the
             same matches, faster where there are many anchors.
+        atss: Match by `AtssMatcher` instead; it needs `levels`.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class BoxEncoder:
         crowd_ignore: float = PipelineSettings.crowd_ignore,
         corners_yxyx_rel: npt.ArrayLike | None = None,
         levels: Sequence[tuple[int, int, int]] | None = None,
+        atss: bool = False,
     ) -> None:
         self.anchors_cyxhw = np.ascontiguousarray(default_boxes_cyxhw_rel, dtype=np.float32)
         if self.anchors_cyxhw.ndim != 2 or self.anchors_cyxhw.shape[1] != 4:
@@ -64,7 +67,11 @@ class BoxEncoder:
         self.anchors_yxyx = np.ascontiguousarray(corners, dtype=np.float32)
         self.prior_scaling = tuple(float(scale) for scale in prior_scaling)
         self.crowd_ignore = crowd_ignore
-        self.matcher = Matcher(self.anchors_yxyx, self.anchors_cyxhw, threshold, levels)
+        self.matcher: Matcher | AtssMatcher
+        if atss and levels is not None:
+            self.matcher = AtssMatcher(self.anchors_yxyx, self.anchors_cyxhw, levels)
+        else:
+            self.matcher = Matcher(self.anchors_yxyx, self.anchors_cyxhw, threshold, levels)
 
     @property
     def num_anchors(self) -> int:

@@ -48,6 +48,7 @@ def build_encoder(
         crowd_ignore,
         corners_yxyx_rel=default_corners(model),
         levels=[(level.height, level.width, len(level.sizes_hw_rel)) for level in levels(model)],
+        atss=model.assign == "atss",
     )
 
 

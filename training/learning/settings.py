@@ -185,7 +185,7 @@ def require_matching(model: ModelSettings, loss: LossSettings) -> None:
             `model.assign=tal` or `model.box_bins` meets a regression of offsets.
     """
     require(
-        model.assign == "published" or loss.box != "smooth_l1",
+        model.assign != "tal" or loss.box != "smooth_l1",
         "loss.box",
         loss.box,
         "giou, diou or ciou with model.assign=tal",

@@ -14,7 +14,7 @@ from data_tools.core.errors import SettingError
 from data_tools.core.json_dataclass import build
 from data_tools.core.settings_fields import require, require_choice, require_positive, setting
 
-ASSIGNMENTS = ("published", "tal")
+ASSIGNMENTS = ("published", "atss", "tal")
 
 CONFIG_DIR = Path(__file__).resolve().parents[2] / "conf" / "model"
 
@@ -122,7 +122,8 @@ class ModelSettings:
     )
     assign: str = setting(
         "published",
-        "which boxes learn an object: published (by their overlap with it) or tal (task-aligned: "
+        "which boxes learn an object: published (by their overlap with it), atss (by a threshold "
+        "of each object's own, arXiv:1912.02424) or tal (task-aligned: "
         "those that find it best so far, chosen in every step; with loss.box=giou, diou or ciou)",
     )
     match_threshold: float = setting(

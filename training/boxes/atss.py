@@ -1,0 +1,115 @@
+"""ATSS: which anchors learn an object, by a threshold of overlap that each object has of its own.
+
+The published matching is `matching.py`; encoding what was matched is `codec.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+Indices = npt.NDArray[np.intp]
+FloatArray = npt.NDArray[np.float32]
+
+NEAREST = 9
+"""Cells of a level whose anchors are candidates of an object (arXiv:1912.02424, section 4.3)."""
+
+
+class AtssMatcher:
+    """Adaptive training sample selection (Zhang and others, arXiv:1912.02424, section 4.2).
+
+    Candidates of an object are, on each level, the `NEAREST` anchors by the distance of centres,
+    times the anchors of a cell. Positive are those whose overlap (IoU) is at least the mean of the
+    candidates' plus their sample standard deviation, and whose centre lies in the object. An anchor
+    that several objects want goes to the one that it overlaps most, of equals to the first. Of an
+    object without such an anchor, a small one between centres, the candidate with the largest
+    overlap is positive: the paper leaves it out. Nothing depends on threads, or on other images.
+
+    Args:
+        corners_yxyx_rel: (A, 4) float32 anchors as corners.
+        anchors_cyxhw_rel: (A, 4) float32, the same.
+        levels: Rows, columns and anchors per cell of each level.
+    """
+
+    def __init__(
+        self,
+        corners_yxyx_rel: FloatArray,
+        anchors_cyxhw_rel: FloatArray,
+        levels: Sequence[tuple[int, int, int]],
+    ) -> None:
+        self.corners = corners_yxyx_rel.astype(np.float64)
+        self.centres = anchors_cyxhw_rel[:, :2].astype(np.float64)
+        ends = np.cumsum([0, *(rows * columns * each for rows, columns, each in levels)])
+        self.levels = [
+            (int(start), int(stop), NEAREST * each)
+            for (start, stop), (_, _, each) in zip(pairwise(ends), levels, strict=True)
+        ]
+
+    def match(self, boxes_yxyx_rel: FloatArray) -> tuple[Indices, Indices]:
+        """Return the positive anchors of one image, rising, and the box of each.
+
+        Args:
+            boxes_yxyx_rel: (N, 4) float32, positive area; N may be 0.
+        """
+        if not len(boxes_yxyx_rel):
+            return np.zeros(0, np.intp), np.zeros(0, np.intp)
+        boxes = boxes_yxyx_rel.astype(np.float64)
+        candidates = self.candidates(boxes)  # (N, K)
+        overlap = overlaps(self.corners[candidates], boxes[:, None])
+        centres = self.centres[candidates]
+        inside = ((centres > boxes[:, None, :2]) & (centres < boxes[:, None, 2:])).all(-1)
+        least = overlap.mean(1) + overlap.std(1, ddof=1)
+        chosen = inside & (overlap >= least[:, None])
+        without = np.flatnonzero(~chosen.any(1))
+        chosen[without, overlap[without].argmax(1)] = True
+        box, column = np.nonzero(chosen)
+        anchor = candidates[box, column]
+        order = np.lexsort((box, -overlap[box, column], anchor))
+        anchor, first = np.unique(anchor[order], return_index=True)
+        return anchor, box[order][first]
+
+    def match_batch(
+        self, boxes_yxyx_rel: FloatArray, images: Indices
+    ) -> tuple[Indices, Indices, Indices]:
+        """Match the boxes of several images: the image, the anchor and the box of each positive.
+
+        Args:
+            boxes_yxyx_rel: (N, 4) float32, the boxes of all images.
+            images: (N,) the image of each box, rising.
+        """
+        parts = []
+        starts = np.flatnonzero(np.diff(images, prepend=-1)).tolist()
+        for start, stop in pairwise([*starts, len(images)]):
+            anchor, box = self.match(boxes_yxyx_rel[start:stop])
+            parts.append((np.full(len(anchor), images[start], np.intp), anchor, box + start))
+        if not parts:
+            return (np.zeros(0, np.intp),) * 3
+        image, anchor, box = (np.concatenate(column) for column in zip(*parts, strict=True))
+        return image, anchor, box
+
+    def candidates(self, boxes: npt.NDArray[np.float64]) -> Indices:
+        """(N, 4) -> (N, K) anchors, rising on each level; of equally near ones the first."""
+        middle = (boxes[:, :2] + boxes[:, 2:]) / 2
+        parts = []
+        for start, stop, count in self.levels:
+            apart = self.centres[None, start:stop] - middle[:, None]
+            distance = apart[..., 0] * apart[..., 0] + apart[..., 1] * apart[..., 1]
+            count = min(count, stop - start)
+            farthest = np.partition(distance, count - 1, axis=1)[:, count - 1 : count]
+            nearer, equal = distance < farthest, distance == farthest
+            missing = count - nearer.sum(1, keepdims=True)
+            taken = nearer | (equal & (equal.cumsum(1) <= missing))
+            parts.append(np.nonzero(taken)[1].reshape(len(boxes), count) + start)
+        return np.concatenate(parts, 1)
+
+
+def overlaps(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """IoU of boxes: two (..., 4) yxyx that broadcast -> (...)."""
+    sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
+    shared = np.maximum(sides, 0).prod(-1)
+    areas = (a[..., 2:] - a[..., :2]).prod(-1) + (b[..., 2:] - b[..., :2]).prod(-1)
+    result: npt.NDArray[np.float64] = shared / (areas - shared)
+    return result
