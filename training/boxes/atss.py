@@ -42,11 +42,13 @@ class AtssMatcher:
     ) -> None:
         self.corners = corners_yxyx_rel.astype(np.float64)
         self.centres = anchors_cyxhw_rel[:, :2].astype(np.float64)
-        ends = np.cumsum([0, *(rows * columns * each for rows, columns, each in levels)])
-        self.levels = [
-            (int(start), int(stop), NEAREST * each)
-            for (start, stop), (_, _, each) in zip(pairwise(ends), levels, strict=True)
-        ]
+        self.levels = []
+        start = 0
+        for rows, columns, each in levels:
+            cells = self.centres[start : start + rows * columns * each]
+            cells = cells.reshape(rows, columns, each, 2)[:, :, 0]
+            self.levels.append((start, each, cells[:, 0, 0].copy(), cells[0, :, 1].copy()))
+            start += rows * columns * each
 
     def match(self, boxes_yxyx_rel: FloatArray) -> tuple[Indices, Indices]:
         """Return the positive anchors of one image, rising, and the box of each.
@@ -91,19 +93,27 @@ class AtssMatcher:
         return image, anchor, box
 
     def candidates(self, boxes: npt.NDArray[np.float64]) -> Indices:
-        """(N, 4) -> (N, K) anchors, rising on each level; of equally near ones the first."""
+        """(N, 4) -> (N, K) anchors, rising on each level; of equally near cells the first."""
         middle = (boxes[:, :2] + boxes[:, 2:]) / 2
         parts = []
-        for start, stop, count in self.levels:
-            apart = self.centres[None, start:stop] - middle[:, None]
-            distance = apart[..., 0] * apart[..., 0] + apart[..., 1] * apart[..., 1]
-            count = min(count, stop - start)
-            farthest = np.partition(distance, count - 1, axis=1)[:, count - 1 : count]
-            nearer, equal = distance < farthest, distance == farthest
-            missing = count - nearer.sum(1, keepdims=True)
-            taken = nearer | (equal & (equal.cumsum(1) <= missing))
-            parts.append(np.nonzero(taken)[1].reshape(len(boxes), count) + start)
+        for start, each, centres_y, centres_x in self.levels:
+            # The nearest cells are in the nearest rows and columns: the rest is not looked at.
+            row, apart_y = nearest(centres_y[None] - middle[:, :1])
+            column, apart_x = nearest(centres_x[None] - middle[:, 1:])
+            distance = (apart_y[:, :, None] + apart_x[:, None]).reshape(len(boxes), -1)
+            cell = (row[:, :, None] * len(centres_x) + column[:, None]).reshape(len(boxes), -1)
+            first = np.argsort(distance, axis=1, kind="stable")[:, :NEAREST]
+            cell = np.sort(np.take_along_axis(cell, first, 1), axis=1)
+            anchors = start + cell[:, :, None] * each + np.arange(each)
+            parts.append(anchors.reshape(len(boxes), -1))
         return np.concatenate(parts, 1)
+
+
+def nearest(apart: npt.NDArray[np.float64]) -> tuple[Indices, npt.NDArray[np.float64]]:
+    """Of differences (N, L) the `NEAREST` smallest: where they are, rising, and their squares."""
+    square = apart * apart
+    index = np.sort(np.argsort(square, axis=1, kind="stable")[:, :NEAREST], axis=1)
+    return index, np.take_along_axis(square, index, 1)
 
 
 def overlaps(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
