@@ -265,7 +265,7 @@ def plain_match(encoder: BoxEncoder, boxes: npt.NDArray[np.float32]) -> dict[int
         shared = width * height
         scores = shared / (area + (bottom - top) * (right - left) - shared)
         scores[scores.argmax()] = 2.0
-        taken = (scores > encoder.matcher.threshold) & (scores > best)
+        taken = (scores > encoder.threshold) & (scores > best)
         best = np.where(taken, scores, best)
         owner = np.where(taken, number, owner)
     return {int(anchor): int(owner[anchor]) for anchor in np.flatnonzero(owner >= 0)}

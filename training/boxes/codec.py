@@ -67,6 +67,7 @@ class BoxEncoder:
         self.anchors_yxyx = np.ascontiguousarray(corners, dtype=np.float32)
         self.prior_scaling = tuple(float(scale) for scale in prior_scaling)
         self.crowd_ignore = crowd_ignore
+        self.threshold = threshold
         self.matcher: Matcher | AtssMatcher
         if atss and levels is not None:
             self.matcher = AtssMatcher(self.anchors_yxyx, self.anchors_cyxhw, levels)
