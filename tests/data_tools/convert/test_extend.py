@@ -74,6 +74,19 @@ def assert_same_but_for_the_cut(grown: Path, whole: Path) -> None:
     assert run_verify(grown) == 0
 
 
+def test_an_annotation_id_may_be_0(tmp_path: Path) -> None:
+    write_plain_coco(tmp_path, 4)
+    content = json.loads((tmp_path / "train.json").read_text())
+    for index, entry in enumerate(content["annotations"]):
+        # 0 is the first of the three boxes of image 3.
+        entry.update(id=0 if index == 3 else index + 1, area=100.0 + index)
+    (tmp_path / "train.json").write_text(json.dumps(content))
+    only(tmp_path, "some", {1, 2, 3})
+    run(coco_settings(tmp_path, tmp_path / "a", dataset_splits=of("some")))
+    grown = coco_settings(tmp_path, tmp_path / "b", dataset_splits=of("train"))
+    assert run(replace(grown, extend=str(tmp_path / "a"))) == 0
+
+
 @pytest.mark.parametrize(
     "first", [set(range(1, 9)), {3, 4, 7, 11}, {9, 10, 11, 12}], ids=["before", "between", "after"]
 )
