@@ -46,7 +46,7 @@ CHOICES = {
         "box_order",
         "format",
     ),
-    *("yolo_lines", "hashes"),
+    *("yolo_lines", "hashes", "engine", "optim.name"),
     *("check_model", "padding", "rectifier", "tail", "larger_square", "names", "if_unavailable"),
 }
 TEXTS = [
@@ -72,7 +72,7 @@ def text_keys(command: str, *, lists: bool) -> list[str]:
     keys = []
     for key in field_types(settings_class):
         hint = hint_of(settings_class, key)
-        if hint in (kind, typing.Optional[kind]) and key.split(".")[-1] not in CHOICES:
+        if hint in (kind, typing.Optional[kind]) and not {key, key.split(".")[-1]} & CHOICES:
             keys.append(key)
     return keys
 

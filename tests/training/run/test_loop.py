@@ -355,7 +355,7 @@ def test_replay_names_the_one_box_of_two_of_a_class(
     capsys.readouterr()
     assert run(TrainSettings(replay=str(found))) == 0
     told = capsys.readouterr().out
-    assert f"image {row.image_id} (place" in told
+    assert f"image {row.image_id} (position" in told
     corners = ", ".join(f"{float(value):g}" for value in row.boxes_yxyx_px[culprit])
     assert f"  box {culprit} (" in told
     assert f", yxyx [{corners}], is matched to anchor " in told
