@@ -166,12 +166,12 @@ def _files(name: str, folder: Path, batch: int, predict_fn: Any) -> Any:
     for k in range(batch * BATCHES_OF_FILES):
         image = photograph(np.random.default_rng(k), *SIZE_OF_FILES)
         cv2.imwrite(str(pictures / f"{k:04}.jpg"), image, [cv2.IMWRITE_JPEG_QUALITY, 90])
-    found = find_images(str(pictures))
+    images = find_images(str(pictures))
 
     def run(_: Any) -> None:
         silent = contextlib.redirect_stderr(io.StringIO())
         with silent, PredictionFiles(folder / "out") as files:
-            predict_images(detector, Choice(threshold=0.9), found, files, pictures=False)
+            predict_images(detector, Choice(threshold=0.9), images, files, pictures=False)
 
     return run
 

@@ -48,13 +48,13 @@ def column_keys(path: Path, kind: str, group: str, file_names: Sequence[str]) ->
     names = PictureNames(file_names)
     values: dict[str, str] = {}
     for written, value in read(path, column, group):
-        found = names.find(written) or names.find(written.replace("\\", "/").rsplit("/", 1)[-1])
-        if len(found) != 1 or not value:
+        matches = names.find(written) or names.find(written.replace("\\", "/").rsplit("/", 1)[-1])
+        if len(matches) != 1 or not value:
             continue
-        before = values.setdefault(found[0], value)
+        before = values.setdefault(matches[0], value)
         if before != value:
             raise DataError(
-                f"{path}: {column} of image {found[0]} is {before!r} and {value!r}: it cannot be "
+                f"{path}: {column} of image {matches[0]} is {before!r} and {value!r}: it cannot be "
                 f"on two sides of a cut (dataset.group={group}). Mend the file."
             )
     if file_names and not values:
@@ -68,7 +68,7 @@ def column_keys(path: Path, kind: str, group: str, file_names: Sequence[str]) ->
 
 def _of_coco(path: Path, column: str, group: str) -> Iterable[tuple[str, str]]:
     seen: set[str] = set()
-    found = []
+    values = []
     for raw in read_lists(path, ("images",)).entries.get("images", []):
         try:
             entry = parse(raw)
@@ -79,9 +79,9 @@ def _of_coco(path: Path, column: str, group: str) -> Iterable[tuple[str, str]]:
         seen |= {key for key in entry if isinstance(key, str)}
         name = safe_name(entry.get("file_name"))
         if name is not None and column in entry:
-            found.append((name, _text(entry[column])))
+            values.append((name, _text(entry[column])))
     _require(column, seen, path, group)
-    return found
+    return values
 
 
 def _of_csv(path: Path, column: str, group: str) -> Iterable[tuple[str, str]]:
@@ -92,10 +92,10 @@ def _of_csv(path: Path, column: str, group: str) -> Iterable[tuple[str, str]]:
     files = [lowered.index(name) for name in FILE_COLUMNS if name in lowered]
     if not files:
         raise DataError(f"{path}: no column of its first line is that of the file names.")
-    place = header.index(column)
+    index = header.index(column)
     for _, cells in rows:
-        if len(cells) > max(place, files[0]):
-            yield cells[files[0]].strip(), cells[place].strip()
+        if len(cells) > max(index, files[0]):
+            yield cells[files[0]].strip(), cells[index].strip()
 
 
 def _text(value: Any) -> str:

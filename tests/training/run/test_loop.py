@@ -319,7 +319,7 @@ def test_a_bad_box_is_found_by_replay(
     assert run(TrainSettings(replay=str(found[0]))) == 0
     told = capsys.readouterr().out
     assert "1 rank(s) rebuilt bit for bit" in told
-    assert f"image {reader[marked].image_id} (place" in told
+    assert f"image {reader[marked].image_id} (position" in told
     assert told.count("image ") == 1
     assert told.count("(square), yxyx [") == (reader[marked].labels == 2).sum()
     record = json.loads(found[0].read_text())
