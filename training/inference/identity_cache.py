@@ -62,8 +62,8 @@ def identity_of(path: Path, sha256: str) -> Identity:
         name, num_classes = identify(weights)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
-    found = Identity(name, num_classes, is_torchvision(path))
+    identity = Identity(name, num_classes, is_torchvision(path))
     with contextlib.suppress(OSError):  # a folder that cannot be written: asked again next time
         kept.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(kept, json.dumps(dataclasses.asdict(found)) + "\n")
-    return found
+        write_atomic(kept, json.dumps(dataclasses.asdict(identity)) + "\n")
+    return identity
