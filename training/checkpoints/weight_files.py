@@ -20,7 +20,7 @@ from safetensors.numpy import load_file, save_file
 from data_tools.core.errors import CheckpointError
 from data_tools.core.files import publish, sha256_of_file
 from data_tools.core.json_dataclass import first_line, shown
-from training.checkpoints.ckpt_names import refuse_names_twice
+from training.checkpoints.ckpt_names import check_ckpt
 from training.checkpoints.donors import COUNTER
 from training.checkpoints.safetensors_header import check_header
 from training.checkpoints.torch_files import read_torch
@@ -206,9 +206,9 @@ def _read_any(path: Path) -> Weights:
 
 
 def _read_ckpt(path: Path) -> Weights:
+    check_ckpt(path)  # before the import, which takes seconds
     import mindspore as ms
 
-    refuse_names_twice(path)
     try:
         parameters = ms.load_checkpoint(str(path))
     except (ValueError, RuntimeError, TypeError, OSError) as error:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import stat
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -344,3 +345,30 @@ def test_an_import_without_a_copy_is_put_on_record_beside_the_file(tmp_path: Pat
     ledger.write_text("that of the export which made the file")
     import_checkpoint(tmp_path / "w.ckpt")
     assert ledger.read_text() == "that of the export which made the file"
+
+
+def test_a_file_that_is_no_ckpt_is_refused_without_mindspore(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its import takes seconds; the lengths in the file say enough."""
+    path = tmp_path / "w.ckpt"
+    save_weights({"a": np.ones((3, 4), np.float32), "b": np.zeros(300, np.float32)}, path)
+    good = path.read_bytes()
+    assert {name.removeprefix("network.") for name in read_weights(path)} == {"a", "b"}
+    monkeypatch.setitem(sys.modules, "mindspore", None)
+    odd = [
+        b"",
+        b"x",
+        b"PK\x03\x04" + bytes(99),
+        bytes(1000),
+        good[1:],
+        good + b"x",
+        b"\n",
+        b"\n\x00",
+    ]
+    odd += [good[:k] for k in (2, 20, len(good) // 2, len(good) - 1)]
+    odd += [b"\n" + b"\xff" * 20, b"\n\x03\x12\x01a"]
+    for content in odd:
+        path.write_bytes(content)
+        with pytest.raises(CheckpointError, match="no MindSpore checkpoint, or damaged"):
+            read_weights(path)
