@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from data_tools.core.errors import UserError
 from data_tools.images.captions import Captions, ink_on, with_list
+from data_tools.images.lettering import can_write
 
 Image = npt.NDArray[np.uint8]
 Colour = tuple[int, int, int]
@@ -57,7 +58,8 @@ def draw_boxes(
         image: (H, W, 3) uint8 BGR.
         boxes_yxyx_px: (N, 4) corners in pixels of this image.
         labels: (N,) labels, which choose the colours where `colours` does not.
-        names: (N,) caption of each box, "" for none; None writes no captions.
+        names: (N,) caption of each box, "" for none; None writes no captions. One in letters that
+            no font of this machine has is written as the number of the class.
         scores: (N,) scores in 0..1, written behind the names.
         dashed: (N,) True draws a broken outline.
         colours: (N,) BGR colours of the boxes.
@@ -84,7 +86,8 @@ def draw_boxes(
     captions = Captions(canvas, np.concatenate([boxes, others]))
     homeless: list[tuple[str, Colour]] = []
     for k in reversed(range(len(boxes))):  # the last box lies on top: its caption chooses first
-        text = names[k] if scores is None else f"{names[k]} {float(scores[k]):.2f}"
+        name = names[k] if can_write(names[k]) else f"class {int(labels[k])}"
+        text = name if scores is None else f"{name} {float(scores[k]):.2f}"
         if not names[k] or captions.beside(text, boxes[k], chosen[k]):
             continue
         if list_width:

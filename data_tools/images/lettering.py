@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -111,7 +112,37 @@ def _both_ends(text: str, kept: int) -> str:
     return f"{text[: kept - end]}…{text[len(text) - end :]}"
 
 
+def can_write(text: str) -> bool:
+    """Whether a font of this machine has every letter of a text; notes on stderr once if none has.
+
+    What cannot be printed at all, such as a control character, is no letter.
+    """
+    letters = [c for c in text if c.isprintable()]
+    font = _font_for(text, 16)
+    missing = [c for c in letters if not _has(font, c)]
+    if missing:
+        _note_missing(missing[0])
+    return not missing
+
+
+@functools.cache
+def _note_once() -> list[str]:
+    return []
+
+
+def _note_missing(letter: str) -> None:
+    if not _note_once():
+        _note_once().append(letter)
+        print(
+            f"note: no font of this machine has {letter!r}: pictures show numbers of classes and "
+            "question marks in place of such letters. Install one, for instance: apt-get install "
+            "fonts-noto-cjk",
+            file=sys.stderr,
+        )
+
+
 def _drawable(text: str, font: Any) -> str:
+    can_write(text)
     return "".join(c if c.isprintable() and _has(font, c) else "?" for c in text)
 
 

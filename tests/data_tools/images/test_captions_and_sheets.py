@@ -88,6 +88,23 @@ def test_letters_of_other_alphabets() -> None:
         lettering.put_text(canvas, text, -50, 30, 14, (0, 0, 0))  # cut off, and no error
 
 
+def test_names_that_no_font_has_are_numbers_with_a_note(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Never question marks without a word: all names of a set would look alike."""
+    monkeypatch.setattr(lettering, "_other_fonts", tuple)
+    for cached in (lettering._font_for, lettering._note_once, lettering._cover):
+        cached.cache_clear()
+    box = [[20, 20, 60, 90]]
+    unknown = draw.draw_boxes(blank(100, 200), box, [7], ["\u732b"], [0.5])
+    number = draw.draw_boxes(blank(100, 200), box, [7], ["class 7"], [0.5])
+    np.testing.assert_array_equal(unknown, number)
+    draw.draw_boxes(blank(100, 200), box, [8], ["\u72d7"], [0.5])
+    note = capsys.readouterr().err
+    assert note.count("no font of this machine has") == 1 and "fonts-noto-cjk" in note
+    lettering._font_for.cache_clear()
+
+
 @pytest.mark.parametrize("text", ["a" * 50, "a" * 100_000, "photographs/of cards/IMG_2041.jpg"])
 def test_a_long_line_keeps_both_ends(text: str) -> None:
     short = lettering.shortened(text, 13, 150)

@@ -357,7 +357,6 @@ def test_a_file_that_is_no_ckpt_is_refused_without_mindspore(
     assert {name.removeprefix("network.") for name in read_weights(path)} == {"a", "b"}
     monkeypatch.setitem(sys.modules, "mindspore", None)
     odd = [
-        b"",
         b"x",
         b"PK\x03\x04" + bytes(99),
         bytes(1000),
