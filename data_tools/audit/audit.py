@@ -234,9 +234,12 @@ def measure_coverage(
     """Lay default boxes over the objects of a split; see `coverage.coverage_table`."""
     parts: list[BestMatches] = []
     areas: list[npt.NDArray[np.float64]] = []
-    for rows in _coverage_rows(audit):
-        parts.append(best_matches(audit.boxes_rel[rows].astype(np.float32), anchors))
-        areas.append(audit.areas_px[rows])
+    count = min(int((~audit.iscrowd).sum()), _COVERAGE_BOXES)
+    with Progress(f"default boxes over {audit.name}", count, unit="box") as bar:
+        for rows in _coverage_rows(audit):
+            parts.append(best_matches(audit.boxes_rel[rows].astype(np.float32), anchors))
+            areas.append(audit.areas_px[rows])
+            bar.update(len(rows))
     if not parts:
         return {}
     together = BestMatches(
