@@ -38,6 +38,7 @@ class DetectionCell(nn.Cell):
         self.network = network
         self.takes_pixels = normalize
         self.keeps_raw = keeps_raw
+        self.has_bins = model.box_bins > 0
         self.normalize = Normalize(model.mean, model.std)
         self.decodes = anchors_cyxhw_rel is not None
         if anchors_cyxhw_rel is not None:
@@ -54,8 +55,10 @@ class DetectionCell(nn.Cell):
             images = self.normalize(images)
         if self.keeps_raw:
             loc, logits = self.network.raw(images)
-            plain = self.network.regression_of(loc)
-            return (*self.decode(plain, self.network.scores_of(logits)), loc, logits)
+            return (*self.decode(loc, self.network.scores_of(logits)), loc, logits)
+        if self.has_bins:
+            loc, logits = self.network.raw(images)
+            return self.decode(loc, self.network.scores_of(logits))
         loc, scores = self.network(images)
         return self.decode(loc, scores)
 
@@ -64,7 +67,11 @@ class DetectionCell(nn.Cell):
         loc = ops.cast(loc, ms.float32)
         scores = ops.cast(scores, ms.float32)
         if not self.decodes:
+            if self.has_bins:
+                loc = self.network.regression_of(loc)
             return loc, scores
+        if self.has_bins:
+            return ops.clamp(self.network.bins(loc), 0.0, 1.0), scores
         centres = self.centres + loc[:, :, :2] * self.centre_scale
         half = self.sizes * ops.exp(loc[:, :, 2:] * self.size_scale) * 0.5
         corners = ops.concat((centres - half, centres + half), -1)

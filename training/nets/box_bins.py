@@ -58,7 +58,7 @@ class BoxBins(nn.Cell):
         """
         logits = self.logits(loc)
         # Not `softmax`: of the same bits wherever in the tensor a row is, as the losses.
-        shares = ops.exp(logits - ops.stop_gradient(logits.max(-1, keepdims=True)))
+        shares = ops.exp(logits - ops.stop_gradient(ops.amax(logits, -1, True)))
         distances = (shares * self.numbers).sum(-1) / shares.sum(-1)
         return distances[:, :, :2] * self.steps, distances[:, :, 2:] * self.steps
 
@@ -69,7 +69,8 @@ class BoxBins(nn.Cell):
         low, high = self.reach(loc)
         centre = 0.5 * (high - low) / (self.sizes * self.centre_scale)
         size = ops.maximum(low + high, self.steps * SHORTEST)
-        return ops.concat((centre, ops.log1p(size / self.sizes - 1.0) / self.size_scale), -1)
+        # `log`, as MindSpore's ONNX has no `log1p`; what evaluates takes the boxes themselves.
+        return ops.concat((centre, ops.log(size / self.sizes) / self.size_scale), -1)
 
     def targets(self, boxes: Tensor) -> Tensor:
         """Boxes (N, A, 4) yxyx relative -> distances (N, A, 4) in steps, within the bins."""
