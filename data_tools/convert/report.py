@@ -5,12 +5,11 @@ The same facts, and every single defect, stand in each split's `report.json` (`f
 
 from __future__ import annotations
 
-import shlex
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from data_tools.core.where_to_look import where_to_look
+from data_tools.core.where_to_look import preview_of, where_to_look
 from data_tools.core.words import printable
 
 
@@ -37,5 +36,4 @@ def print_summary(out: Path, reports: list[dict[str, Any]]) -> None:
             print(f"  {count} images {change}")
     if any(report["defects"] for report in reports):
         print(f"every defect with file and id: {out}/<split>/report.json")
-    preview = f"python convert.py {shlex.quote(f'preview={out}')}"
-    print(where_to_look(then=f"{preview} draws images with their boxes"))
+    print(where_to_look(then=preview_of(out)))

@@ -14,6 +14,7 @@ from data_tools.converted.verify import split_folders
 from data_tools.core.errors import DataError
 from data_tools.core.progress import Progress
 from data_tools.core.settings_fields import require
+from data_tools.core.where_to_look import where_to_look
 from data_tools.shards.manifest import open_split
 from data_tools.shards.reader import RowReader
 from data_tools.sources.coco import read_annotations
@@ -61,6 +62,7 @@ def run_unpack(settings: ConvertSettings) -> int:
         for flag, count in flags.items():
             print(f"{name}: {settings.format} cannot hold that {count} boxes are {flag}")
     print(f"{out}: {', '.join(lost)} as {settings.format}")
+    print(where_to_look(then=f"the pictures are below {out}"))
     return 0
 
 

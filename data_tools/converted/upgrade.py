@@ -19,6 +19,7 @@ from data_tools.core.errors import DataError
 from data_tools.core.files import link_or_copy, sha256_of_file, write_atomic
 from data_tools.core.progress import Progress
 from data_tools.core.sample import ClassInfo
+from data_tools.core.where_to_look import preview_of, where_to_look
 from data_tools.images.decode import decode_file
 from data_tools.images.inspect import inspect
 from data_tools.shards.manifest import ANNOTATIONS, MANIFEST, REPORT, Manifest, ShardInfo
@@ -64,6 +65,7 @@ def run_upgrade(settings: ConvertSettings) -> int:
         for split in splits:
             _put(workspace.split_folder(split), folder / split)
         workspace.discard()
+    print(where_to_look(then=preview_of(folder)))
     return 0
 
 

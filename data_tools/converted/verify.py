@@ -15,6 +15,7 @@ from data_tools.core.boxes import xywh_from_yxyx
 from data_tools.core.errors import DataError
 from data_tools.core.files import sha256_of_file
 from data_tools.core.progress import Progress
+from data_tools.core.where_to_look import preview_of, where_to_look
 from data_tools.images.inspect import inspect
 from data_tools.images.picture_hash import bytes_hash
 from data_tools.shards.manifest import (
@@ -64,6 +65,7 @@ def run_verify(root: Path) -> int:
         print(f"{root}: {problems} problems found")
         return 1
     print(f"{root}: good")
+    print(where_to_look(then=preview_of(root)))
     return 0
 
 

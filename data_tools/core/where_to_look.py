@@ -42,6 +42,12 @@ def where_to_look(
     return f"look at it: {'; '.join(parts) or 'there are no pictures'}"
 
 
+def preview_of(folder: Path) -> str:
+    """Return what to do to see a converted set."""
+    command = f"python convert.py {shlex.quote(f'preview={folder}')}"
+    return f"{command} draws images with their boxes"
+
+
 def _by_folder(paths: list[Path]) -> str:
     if len(paths) == 1 or len({path.parent for path in paths}) > 1:
         return ", ".join(map(str, paths))

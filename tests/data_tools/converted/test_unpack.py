@@ -63,6 +63,7 @@ def test_round_trip(
 ) -> None:
     run(ConvertSettings(unpack=str(converted), format=form, out=str(tmp_path / "given")))
     said = capsys.readouterr().out
+    assert f"look at it: the pictures are below {tmp_path / 'given'}" in said
     assert ("2 boxes are crowd regions" in said) == (form != "coco")
     assert ("3 boxes are difficult" in said) == (form in ("yolo", "labelme"))
     again = DatasetSettings(kind="auto", root=str(tmp_path / "given"), only=["train"])
