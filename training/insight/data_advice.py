@@ -7,6 +7,7 @@ returns.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -89,6 +90,7 @@ def _about_boxes(
 
 
 def _candidates(model: ModelSettings, some: Array) -> list[tuple[str, ModelSettings, str]]:
+    print("fitting default boxes to the objects", file=sys.stderr, flush=True)
     fitted = fit(model, some)
     candidates = [
         (
