@@ -41,7 +41,8 @@ OTHERS = {
     "ssd300_vgg16": (["loss=multibox", "batch_size=32"], 540),
     "ssd_light": (["loss=varifocal", "batch_size=32"], 900),
 }
-TINY = ["+experiment=demo", "runtime=ascend", "model.image_size=[128,128]", "batch_size=4"]
+TINY = ["model=ssd_tiny", "augment=light", "optim.clip_norm=10", "optim.ema=0.998",
+        "runtime=ascend", "model.image_size=[128,128]", "batch_size=4"]  # fmt: skip
 # Every setting that changes the graph, each with those beside it that it can be combined with.
 STEPS = {
     "as it is": [],

@@ -255,7 +255,7 @@ def test_finetuning_from_a_backbone_by_name_says_what_starts_from_nothing(
 def test_a_backbone_of_another_network_is_left_where_scratch_is_accepted(
     hub: FileServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["+experiment=small_dataset", "model=ssd_tiny", "data=x"]
+    words = ["+experiment=small_dataset_ssd300", "model=ssd_tiny", "data=x"]
     settings: TrainSettings = compose("train", "training.settings:TrainSettings", words)
     assert with_model_of_first_weights(settings).init.backbone is None
     said = capsys.readouterr().out
