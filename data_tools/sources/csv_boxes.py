@@ -21,6 +21,7 @@ from data_tools.sources.named_fields import number, side
 from data_tools.sources.settings import DatasetSettings, SplitSettings
 
 _LARGEST = 4 << 30
+_LONGEST_CELL = 131_072  # as the csv module has it, whose own limit other packages lift
 _NAMES = {
     "file": ("filename", "file_name", "file", "path", "image", "image_path", "img", "image_id"),
     "class": ("class", "label", "class_name", "category", "name"),
@@ -226,6 +227,8 @@ def csv_rows(text: str, path: Path) -> Iterator[tuple[int, list[str]]]:
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     try:
         for cells in reader:
+            if max(map(len, cells), default=0) > _LONGEST_CELL:
+                raise csv.Error(f"a cell of more than {_LONGEST_CELL:,} characters")
             if any(cell.strip() for cell in cells):
                 yield reader.line_num, cells
     except csv.Error as error:

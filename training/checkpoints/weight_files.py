@@ -22,6 +22,7 @@ from data_tools.core.files import publish, sha256_of_file
 from data_tools.core.json_dataclass import first_line, shown
 from training.checkpoints.ckpt_names import check_ckpt
 from training.checkpoints.donors import COUNTER
+from training.checkpoints.load_ckpt import load_ckpt
 from training.checkpoints.safetensors_header import check_header
 from training.checkpoints.torch_files import read_torch
 from training.checkpoints.torchvision_detectors import from_torchvision, network_of
@@ -207,10 +208,8 @@ def _read_any(path: Path) -> Weights:
 
 def _read_ckpt(path: Path) -> Weights:
     check_ckpt(path)  # before the import, which takes seconds
-    import mindspore as ms
-
     try:
-        parameters = ms.load_checkpoint(str(path))
+        parameters = load_ckpt(path)
     except (ValueError, RuntimeError, TypeError, OSError) as error:
         raise CheckpointError(
             f"{path} is no MindSpore checkpoint, or damaged ({first_line(error)}). Copy or "
