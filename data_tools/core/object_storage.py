@@ -212,6 +212,9 @@ def _tried(path: str | Path, action: Callable[[Any, str], Any]) -> Any:
                     f"{os.environ.get('AWS_ENDPOINT_URL') or 'Amazon'}. Check the name, "
                     "AWS_REGION and dataset.endpoint."
                 ) from error
+            # What obstore raises of a listing has its status in the text alone.
+            named = re.search(r"status code: (\d{3})\b", reason)
+            status = status or int(named[1] if named else 0)
             refused = isinstance(error, PermissionError) or status in _REFUSED
             if refused or kind in ("PermissionDeniedError", "UnauthenticatedError"):
                 raise StorageError(

@@ -36,6 +36,7 @@ from training.inference.predictor import build_predictor
 from training.process.plain_paths import plain_folder
 from training.process.runtime import prepare_environment, start_device
 from training.process.settings import ENGINES, RuntimeSettings
+from training.process.world import launched_ranks
 
 Notify = Callable[[str], None]
 
@@ -146,7 +147,8 @@ def _exported(
 
 
 def _mindspore(file: ModelFile, batch_size: int, device: str, why: str) -> tuple[PredictFn, Engine]:
-    start_device(RuntimeSettings(device=device))
+    if launched_ranks() == 1:  # a rank of several has its device, which joining them fixed
+        start_device(RuntimeSettings(device=device))
     return load_predictor(file, batch_size), mindspore_engine(why)
 
 
