@@ -68,3 +68,7 @@ class SplitAudit:
     def starts(self) -> npt.NDArray[np.int64]:
         """Return where the boxes of each image start, and where the last ones end: (I + 1,)."""
         return np.concatenate([[0], np.cumsum(self.counts)]).astype(np.int64)
+
+    def image_of_box(self) -> npt.NDArray[np.int64]:
+        """Return the row of the image that each box belongs to: (B,)."""
+        return np.repeat(np.arange(len(self.counts)), self.counts)

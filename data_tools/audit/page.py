@@ -159,7 +159,7 @@ def _classes(report: dict[str, Any], audits: list[SplitAudit]) -> Table:
     names = report["classes"]
     images = []
     for audit in audits:
-        of_image = np.repeat(np.arange(len(audit.counts)), audit.counts)
+        of_image = audit.image_of_box()
         pairs = np.unique(np.stack([audit.labels.astype(np.int64), of_image]), axis=1)
         images.append(np.bincount(pairs[0], minlength=len(names) + 1)[1:].tolist())
     boxes = [list(split["boxes_by_class"].values()) for split in report["splits"].values()]

@@ -7,10 +7,11 @@ Flags and class names are read as in COCO's files, see `coco_fields.py`.
 from __future__ import annotations
 
 import json
-import math
 from typing import Any
 
 import msgspec
+
+from data_tools.sources import coco_fields
 
 
 def json_content(data: bytes) -> Any:
@@ -36,16 +37,11 @@ def number(value: object) -> float:
     Raises:
         ValueError: If it is none.
     """
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        raise ValueError(f"{str(value)[:40]!r} is no number")
-    if isinstance(value, str):
-        if "_" in value or not value.isascii():
-            raise ValueError(f"{value[:40]!r} is no number")
-        return float(value.strip().replace(",", "."))
-    try:
-        return float(value)
-    except OverflowError:
-        return math.inf if value > 0 else -math.inf
+    if not isinstance(value, str):
+        return coco_fields.number(value)
+    if "_" in value or not value.isascii():
+        raise ValueError(f"{value[:40]!r} is no number")
+    return float(value.strip().replace(",", "."))
 
 
 def side(value: object) -> int:

@@ -11,8 +11,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-Indices = npt.NDArray[np.intp]
-FloatArray = npt.NDArray[np.float32]
+from training.boxes.matching import FloatArray, Indices, joined_positives
 
 NEAREST = 9
 """Cells of a level whose anchors are candidates of an object (arXiv:1912.02424, section 4.3)."""
@@ -87,10 +86,7 @@ class AtssMatcher:
         for start, stop in pairwise([*starts, len(images)]):
             anchor, box = self.match(boxes_yxyx_rel[start:stop])
             parts.append((np.full(len(anchor), images[start], np.intp), anchor, box + start))
-        if not parts:
-            return (np.zeros(0, np.intp),) * 3
-        image, anchor, box = (np.concatenate(column) for column in zip(*parts, strict=True))
-        return image, anchor, box
+        return joined_positives(parts)
 
     def candidates(self, boxes: npt.NDArray[np.float64]) -> Indices:
         """(N, 4) -> (N, K) anchors, rising on each level; of equally near cells the first."""

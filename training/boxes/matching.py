@@ -86,11 +86,7 @@ class Matcher:
         """
         ranges = _pieces(images, 1 if self._grid else _BOXES_AT_ONCE)
         parts = [self._match_some(boxes_yxyx_rel, images, *range_) for range_ in ranges]
-        if not parts:
-            none = np.zeros(0, np.intp)
-            return none, none, none
-        image, anchor, box = (np.concatenate(column) for column in zip(*parts, strict=True))
-        return image, anchor, box
+        return joined_positives(parts)
 
     def overlaps(self, boxes_yxyx_rel: FloatArray) -> FloatArray:
         """IoU of every box with every anchor: (N, 4) -> (N, A) float32."""
@@ -191,6 +187,17 @@ def _pieces(images: Indices, most: int) -> list[tuple[int, int]]:
             pieces.append((start, here))
             start = here
     return [*pieces, (start, len(images))] if len(images) else []
+
+
+def joined_positives(
+    parts: Sequence[tuple[Indices, Indices, Indices]],
+) -> tuple[Indices, Indices, Indices]:
+    """Images, anchors and boxes of the positives of several pieces of a batch, end to end."""
+    if not parts:
+        none = np.zeros(0, np.intp)
+        return none, none, none
+    image, anchor, box = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return image, anchor, box
 
 
 def _settled(boxes: Indices, anchors: Indices, scores: FloatArray) -> tuple[Indices, Indices]:

@@ -24,8 +24,8 @@ from training.inference.file_metadata import make_metadata
 from training.inference.graph_cache import (
     Entry,
     GraphCache,
-    cache_folder,
     graph_key,
+    graphs_folder,
     package_version,
 )
 from training.inference.model_file import EXPORTED, ModelFile
@@ -36,7 +36,6 @@ from training.inference.predictor import build_predictor
 from training.process.plain_paths import plain_folder
 from training.process.runtime import prepare_environment, start_device
 from training.process.settings import ENGINES, RuntimeSettings
-from training.process.world import launched_ranks
 
 Notify = Callable[[str], None]
 
@@ -147,14 +146,13 @@ def _exported(
 
 
 def _mindspore(file: ModelFile, batch_size: int, device: str, why: str) -> tuple[PredictFn, Engine]:
-    if launched_ranks() == 1:  # a rank of several has its device, which joining them fixed
-        start_device(RuntimeSettings(device=device))
+    start_device(RuntimeSettings(device=device))
     return load_predictor(file, batch_size), mindspore_engine(why)
 
 
 def _proven_session(file: ModelFile, notify: Notify) -> tuple[Any, Agreement | str]:
     """Return a session over the graph of a checkpoint and its proof, or None and what is wrong."""
-    cache = GraphCache(cache_folder())
+    cache = GraphCache(graphs_folder())
     key = graph_key(file)
     ready = _from_entry(cache.read(key))
     if ready is None:

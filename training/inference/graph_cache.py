@@ -18,11 +18,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from data_tools.core.errors import SettingError
 from data_tools.core.files import replacing, write_atomic
 from data_tools.core.json_dataclass import read_json
 from data_tools.core.lock import Held, hold
 from training.inference.model_file import ModelFile
+from training.process.cache_folder import cache_folder
 
 FORMAT = "ssd-graph/1"
 VARIABLE = "SSD_GRAPH_CACHE"
@@ -56,21 +56,13 @@ class Entry:
     proof: dict[str, Any]
 
 
-def cache_folder() -> Path:
-    """Return the folder: `SSD_GRAPH_CACHE`, else `mindspore-ssd/graphs` in `XDG_CACHE_HOME`, else
-    in `~/.cache`.
+def graphs_folder() -> Path:
+    """Return the folder of graphs, see `process/cache_folder.py`.
 
     Raises:
         SettingError: If a variable holds a relative path.
     """
-    for variable, below in ((VARIABLE, ""), ("XDG_CACHE_HOME", "mindspore-ssd/graphs")):
-        value = os.environ.get(variable, "")
-        if value:
-            path = Path(value).expanduser()
-            if not path.is_absolute():
-                raise SettingError(f"{variable}={value}: expected an absolute path.")
-            return path / below
-    return Path.home() / ".cache" / "mindspore-ssd" / "graphs"
+    return cache_folder(VARIABLE, "graphs")
 
 
 def graph_key(file: ModelFile) -> str:

@@ -18,7 +18,7 @@ from data_tools.core.files import write_atomic
 from data_tools.core.json_dataclass import build, read_json
 from training.checkpoints.identify import identify
 from training.checkpoints.weight_files import is_torchvision, read_weights
-from training.inference.graph_cache import cache_folder, code_hash, package_version
+from training.inference.graph_cache import code_hash, graphs_folder, package_version
 from training.nets.settings import CONFIG_DIR, zoo_names
 
 _CODE = ("nets", "checkpoints")
@@ -52,7 +52,7 @@ def identity_of(path: Path, sha256: str) -> Identity:
     conf = [file.read_bytes() for file in sorted(CONFIG_DIR.glob("*.yaml"))]
     what = [sha256, path.suffix, code_hash(_CODE), package_version("mindspore")]
     key = hashlib.sha256(json.dumps(what).encode() + b"\0".join(conf)).hexdigest()[:40]
-    kept = cache_folder() / f"{key}.identity"
+    kept = graphs_folder() / f"{key}.identity"
     with contextlib.suppress(OSError, ValueError):  # missing or damaged: asked again
         known = build(Identity, read_json(kept), "identity")
         if known.model in zoo_names():

@@ -131,7 +131,7 @@ def _about_tiles(
     best: float,
 ) -> list[Advice]:
     """The largest tile that reaches about as much as any, with the default boxes as they are."""
-    images = np.repeat(np.arange(len(audit.counts)), audit.counts)[rows]
+    images = audit.image_of_box()[rows]
     pictures = np.array(audit.sides_px, np.float64)
     sides_px = (audit.boxes_rel[rows, 2:] - audit.boxes_rel[rows, :2]) * pictures[images]
     typical = float(np.median(pictures.max(axis=1)))
@@ -196,7 +196,7 @@ def _plain(value: Any) -> str:
 def _about_classes(audit: SplitAudit) -> list[Advice]:
     """A sampler, where a class is on few images only."""
     count = len(audit.counts)
-    images = np.repeat(np.arange(count), audit.counts)[~audit.iscrowd]
+    images = audit.image_of_box()[~audit.iscrowd]
     labels = audit.labels[~audit.iscrowd]
     known = np.unique(labels)
     if len(known) < 2:

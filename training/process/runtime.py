@@ -147,6 +147,10 @@ def set_device(name: str, index: int) -> None:
         # In a notebook MindSpore may be at work already; that is fine on the very device we want.
         if "has been initialized" in str(error) and ms.get_context("device_target") == name:
             return
+        # Ranks that have joined are numbered as devices, also on CPU, which has but one.
+        joined = "can not be modified" in str(error) and ms.get_current_device()
+        if joined and joined.device_target == name == "CPU":
+            return
         first = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         raise SettingError(
             f"runtime.device={name!r}: MindSpore cannot use it on this machine ({first}). "

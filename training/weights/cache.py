@@ -16,9 +16,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_tools.core.errors import CheckpointError, SettingError
+from data_tools.core.errors import CheckpointError
 from data_tools.core.files import make_folder, write_atomic
 from data_tools.core.json_dataclass import read_json
+from training.process.cache_folder import cache_folder
 from training.weights.entry import Entry
 
 VARIABLE = "SSD_WEIGHTS_CACHE"
@@ -103,18 +104,9 @@ class Cache:
 
 
 def default_cache() -> Cache:
-    """Return the cache that the variables choose.
-
-    `SSD_WEIGHTS_CACHE`, else `mindspore-ssd/weights` in `XDG_CACHE_HOME`, else in `~/.cache`.
+    """Return the cache that the variables choose, see `process/cache_folder.py`.
 
     Raises:
         SettingError: If a variable holds a relative path.
     """
-    for variable, below in ((VARIABLE, ""), ("XDG_CACHE_HOME", "mindspore-ssd/weights")):
-        value = os.environ.get(variable, "")
-        if value:
-            path = Path(value).expanduser()
-            if not path.is_absolute():
-                raise SettingError(f"{variable}={value}: expected an absolute path.")
-            return Cache(path / below)
-    return Cache(Path.home() / ".cache" / "mindspore-ssd" / "weights")
+    return Cache(cache_folder(VARIABLE, "weights"))

@@ -21,7 +21,7 @@ from training.inference import engine, graph_cache
 from training.inference.agreement import Agreement, largest_difference, scenes
 from training.inference.detector import Detector
 from training.inference.engine import Engine, load_engine
-from training.inference.graph_cache import GraphCache, cache_folder, graph_key
+from training.inference.graph_cache import GraphCache, graph_key, graphs_folder
 from training.inference.model_file import ModelFile
 from training.inference.onnx_session import SessionPredictor
 from training.inference.open_model import load_predictor, open_model_file
@@ -247,15 +247,15 @@ def test_the_graphs_used_last_are_kept(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_where_graphs_lie(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(graph_cache.VARIABLE, "/a/b")
-    assert cache_folder() == Path("/a/b")
+    assert graphs_folder() == Path("/a/b")
     monkeypatch.setenv(graph_cache.VARIABLE, "")
     monkeypatch.setenv("XDG_CACHE_HOME", "/x")
-    assert cache_folder() == Path("/x/mindspore-ssd/graphs")
+    assert graphs_folder() == Path("/x/mindspore-ssd/graphs")
     monkeypatch.setenv("XDG_CACHE_HOME", "")
-    assert cache_folder() == Path.home() / ".cache/mindspore-ssd/graphs"
+    assert graphs_folder() == Path.home() / ".cache/mindspore-ssd/graphs"
     monkeypatch.setenv(graph_cache.VARIABLE, "graphs")
     with pytest.raises(SettingError, match="SSD_GRAPH_CACHE=graphs: expected an absolute path"):
-        cache_folder()
+        graphs_folder()
 
 
 def test_what_is_no_number_agrees_with_nothing() -> None:
