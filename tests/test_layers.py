@@ -151,7 +151,7 @@ ALSO_LAZY = {
     "indexed_gzip": "only for a .tar.gz, and nearly as long to import as NumPy",
     "aiohttp": "of the extra `cloud`",
     "fsspec": "of the extra `cloud`",
-    "google": "protobuf comes with MindSpore, which is imported on the next line",
+    "google": "protobuf, which only a .ckpt needs, comes with MindSpore",
     "obstore": "of the extra `cloud`",
     "pillow_heif": "an extra: pictures in HEIC are read where it is installed",
     "pycocotools": "a second opinion on AP, by cross_check=true only; draws in matplotlib",

@@ -13,7 +13,7 @@ import numpy as np
 from data_tools.core.files import sha256_of_file
 from tests.helpers.eval_fixtures import CLASSES
 from training.checkpoints.checkpoint import Card
-from training.checkpoints.identify import signature
+from training.checkpoints.signatures import signature
 from training.checkpoints.weight_files import Weights, save_weights
 from training.nets.build import build_network
 from training.nets.settings import ModelSettings, model_settings

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data_tools.core.errors import CheckpointError
+from training.checkpoints.backbone_fit import homeless
 from training.checkpoints.donors import COUNTER, Donor, find_donor, houses_of
 from training.checkpoints.weights import LoadReport
 
@@ -142,17 +143,12 @@ def _may_lack(donor: Donor, source: str, weights: Arrays) -> bool:
 
 def _refuse_homeless(network: SSD, donor: Donor, used: set[str], weights: Arrays) -> None:
     """Refuse weights of the backbone's layers that the network has no place for."""
-    layers = donor.layers
-    homeless = [
-        name
-        for name in weights
-        if name not in used and not name.endswith(COUNTER) and name.rpartition(".")[0] in layers
-    ]
-    if homeless:
+    more = homeless(donor, used, weights)
+    if more:
         hint = " Use model=ssd300_vgg16." if network.model.name == "ssd_vgg16" else ""
         raise CheckpointError(
-            f"The backbone of {network.model.name} has no place for {len(homeless)} weights of the "
-            f"checkpoint, the first {homeless[0]}: without them its features would not be the "
+            f"The backbone of {network.model.name} has no place for {len(more)} weights of the "
+            f"checkpoint, the first {more[0]}: without them its features would not be the "
             f"donor's.{hint}"
         )
 

@@ -1,7 +1,7 @@
 """What a `.ckpt` of MindSpore's must be before its own reader opens it: whole, and with no name
 twice, of which that reader would take the last without a word.
 
-All this takes no MindSpore, whose import takes seconds. The numbers are read in `weight_files.py`.
+All this takes no MindSpore, whose import takes seconds. The numbers are read in `ckpt_values.py`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from data_tools.core.errors import CheckpointError
 from data_tools.core.json_dataclass import shown
+from training.checkpoints.ckpt_values import read_message
 
 _SLICED = 1 << 26
 """Elements above which MindSpore writes a tensor in several pieces of one name: 512 MiB of the
@@ -100,14 +101,9 @@ def _refuse_names_twice(path: Path) -> None:
     Raises:
         CheckpointError: Naming the weight.
     """
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-    from mindspore.train.checkpoint_pb2 import Checkpoint
-
-    content = Checkpoint()
     try:
-        data = path.read_bytes()
-        content.ParseFromString(data[:-17] if data[-17:-10] == b"crc_num" else data)
-    except (DecodeError, ValueError, OSError):  # a ValueError: a name that is not UTF-8
+        content = read_message(path)
+    except (ValueError, OSError):
         return
     seen: set[str] = set()
     before = ""

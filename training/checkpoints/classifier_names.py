@@ -1,14 +1,22 @@
 """What the image classifiers of torchvision, timm and mindcv call the layers of our backbones.
 
-Tables only: a row a layer, made from the networks' own tables. What is done with them, and by which
-rules a layer's parameters are called, is in `donors.py`.
+Tables only: a row a layer, made from the networks' own tables, which take no MindSpore. What is
+done with them, and by which rules a layer's parameters are called, is in `donors.py`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from training.nets import mobilenet_v1, mobilenet_v2, mobilenet_v3, resnet, vgg
+from training.nets.backbone_tables import (
+    RESNET50_STAGES,
+    V1_BLOCKS,
+    V2_STAGES,
+    V3_AFTER_TAP,
+    V3_BEFORE_TAP,
+    V3_TAP_BLOCK,
+    VGG16_BLOCKS,
+)
 
 Row = tuple[str, str | None, str, str]
 """A layer's name in classifiers of MindSpore (`SSD.classifier_name`), torchvision, timm and mindcv.
@@ -19,7 +27,7 @@ def mobilenet_v2_rows() -> Iterator[Row]:
     """MobileNetV2: stem, 17 blocks, last convolution."""
     yield from _pair("features.0.features", "features.0", ("conv_stem", "bn1"), "features", 0)
     number = 0
-    for stage, (ratio, _, blocks, _) in enumerate(mobilenet_v2.STAGES):
+    for stage, (ratio, _, blocks, _) in enumerate(V2_STAGES):
         for i in range(blocks):
             number += 1
             wide = int(ratio > 1)
@@ -48,10 +56,10 @@ def mobilenet_v3_rows() -> Iterator[Row]:
     yield from _pair("features_1.0", "features.0", ("conv_stem", "bn1"), "features", 0)
     layers = _layer_names(_V3_STAGES)
     before = 16
-    rows = [*mobilenet_v3.BEFORE_TAP, *((mobilenet_v3.TAP_BLOCK,) * (1 + mobilenet_v3.AFTER_TAP))]
+    rows = [*V3_BEFORE_TAP, *((V3_TAP_BLOCK,) * (1 + V3_AFTER_TAP))]
     for number, row in enumerate(rows, 1):
         stage, i = layers[number - 1]
-        tap = len(mobilenet_v3.BEFORE_TAP) + 1
+        tap = len(V3_BEFORE_TAP) + 1
         wide = int(row[1] != before or number >= tap)
         excite = int(row[3])
         timm, theirs = f"blocks.{stage}.{i}", f"features.{number}.block"
@@ -87,7 +95,7 @@ def mobilenet_v3_rows() -> Iterator[Row]:
         before = row[2]
     end = len(rows) + 1
     names = (f"blocks.{len(_V3_STAGES)}.0.conv", f"blocks.{len(_V3_STAGES)}.0.bn1")
-    own = f"features_2.{mobilenet_v3.AFTER_TAP + 1}"
+    own = f"features_2.{V3_AFTER_TAP + 1}"
     yield from _pair(own, f"features.{end}", names, "features", end + 2)
 
 
@@ -95,7 +103,7 @@ def mobilenet_v1_rows() -> Iterator[Row]:
     """MobileNetV1: stem and 13 blocks; torchvision has none."""
     yield from _pair("0", None, ("conv_stem", "bn1"), "features", 0)
     layers = _layer_names(_V1_STAGES)
-    for number in range(len(mobilenet_v1.BLOCKS)):
+    for number in range(len(V1_BLOCKS)):
         stage, i = layers[number]
         timm, mindcv = f"blocks.{stage}.{i}", f"features.{number + 3}"
         for k, name in enumerate(("conv_dw", "conv_pw")):
@@ -106,7 +114,7 @@ def mobilenet_v1_rows() -> Iterator[Row]:
 def resnet50_rows() -> Iterator[Row]:
     """ResNet-50: all call it as torchvision does, but for the shortcut."""
     yield from ((name, name, name, name) for name in ("conv1", "bn1"))
-    for stage, (blocks, _, _) in enumerate(resnet.STAGES, 1):
+    for stage, (blocks, _, _) in enumerate(RESNET50_STAGES, 1):
         for i in range(blocks):
             block = f"layer{stage}.{i}"
             for k in (1, 2, 3):
@@ -121,7 +129,7 @@ def resnet50_rows() -> Iterator[Row]:
 def vgg16_rows() -> Iterator[Row]:
     """VGG-16 without batch norm: layers, activations and poolings are counted through."""
     at = 0
-    for widths in vgg.BLOCKS:
+    for widths in VGG16_BLOCKS:
         for _ in widths:
             name = f"features.{at}"
             yield f"layers.{at}", name, name, name

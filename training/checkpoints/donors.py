@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from training.checkpoints.classifier_names import ROWS
+
 Arrays = Mapping[str, npt.NDArray[np.generic]]
 
 TORCH_LEAVES = {
@@ -68,8 +70,6 @@ def houses_of(backbone: str, weights: Arrays) -> tuple[str, ...]:
         backbone: As for `find_donor`.
         weights: As for `find_donor`.
     """
-    from training.checkpoints.classifier_names import ROWS
-
     donor = find_donor(backbone, weights)
     if donor.house not in ("torchvision", "timm"):
         return (donor.house,)
@@ -88,10 +88,6 @@ def find_donor(backbone: str, weights: Arrays) -> Donor:
     Returns:
         The house most of whose names are there; `mindspore` if none has any.
     """
-    # Here, not above: the tables are made from the networks, and those need MindSpore, which takes
-    # seconds.
-    from training.checkpoints.classifier_names import ROWS
-
     rows = list(ROWS[backbone]()) if backbone in ROWS else []
     best, most = Donor("mindspore", {row[0]: row[0] for row in rows}), 0
     for order, house in enumerate(("mindspore", *HOUSES)):

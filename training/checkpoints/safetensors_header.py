@@ -20,6 +20,7 @@ LARGEST_HEADER = 8_000_000
 """Bytes. The format allows 100 MB, but a detector's thousand tensors take 0.1 MB, and parsing takes
 many times that."""
 
+_MOST_TENSORS = 20_000
 _MOST_AXES = 16
 
 _BITS = {
@@ -60,6 +61,8 @@ def check_header(path: Path) -> dict[str, Any]:
         raise _damaged(path, f"its header cannot be read: {shown(str(error))[1:-1]}") from error
     if not isinstance(header, dict):
         raise _damaged(path, "its header is no object")
+    if len(header) > _MOST_TENSORS:
+        raise _damaged(path, f"its header names {len(header)} tensors, more than any detector has")
     _check_ranges(path, header, size - 8 - length)
     return header
 

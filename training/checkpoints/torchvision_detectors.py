@@ -12,7 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from data_tools.core.errors import CheckpointError
+from training.checkpoints.classifier_names import mobilenet_v3_rows, vgg16_rows
 from training.checkpoints.donors import COUNTER, TORCH_LEAVES
+from training.nets.backbone_tables import VGG16_BLOCKS
 
 Weights = dict[str, npt.NDArray[np.generic]]
 
@@ -104,8 +106,6 @@ def our_names(network: str) -> dict[str, str]:
 
 
 def _ssdlite() -> Iterator[tuple[str, str]]:
-    from training.checkpoints.classifier_names import mobilenet_v3_rows
-
     for ours, torchvision, _, _ in mobilenet_v3_rows():
         assert torchvision is not None
         parts = torchvision.split(".")
@@ -136,12 +136,11 @@ def _ssdlite() -> Iterator[tuple[str, str]]:
 
 
 def _ssd300() -> Iterator[tuple[str, str]]:
-    from training.checkpoints.classifier_names import vgg16_rows
-    from training.nets.vgg import BLOCKS
-
     layers = [row[0].rpartition(".")[2] for row in vgg16_rows()]
-    layer_names = [f"backbone.b{b}.{2 * k}" for b, w in enumerate(BLOCKS, 1) for k in range(len(w))]
-    fifth = len(layers) - len(BLOCKS[-1])
+    layer_names = [
+        f"backbone.b{b}.{2 * k}" for b, w in enumerate(VGG16_BLOCKS, 1) for k in range(len(w))
+    ]
+    fifth = len(layers) - len(VGG16_BLOCKS[-1])
     pairs = [
         (
             ours,

@@ -6,6 +6,7 @@ needs to go on is `checkpoint.py`.
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import os
 from collections.abc import Mapping
@@ -21,8 +22,8 @@ from data_tools.core.errors import CheckpointError
 from data_tools.core.files import publish, sha256_of_file
 from data_tools.core.json_dataclass import first_line, shown
 from training.checkpoints.ckpt_names import check_ckpt
+from training.checkpoints.ckpt_values import read_values
 from training.checkpoints.donors import COUNTER
-from training.checkpoints.load_ckpt import load_ckpt
 from training.checkpoints.safetensors_header import check_header
 from training.checkpoints.torch_files import read_torch
 from training.checkpoints.torchvision_detectors import from_torchvision, network_of
@@ -51,6 +52,8 @@ EXTRA_PREFIXES = (
     "optimizer.",
 )
 TORCH_ENDINGS = (".pth", ".pt")
+_PAGES = (b"<!doctype", b"<!--", b"<html", b"<head", b"<?xml", b'{"')
+_POINTER = b"version https://git-lfs"
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 
 
@@ -191,11 +194,16 @@ def refuse_page(path: Path) -> None:
         CheckpointError: If the file begins as one does.
     """
     with open(path, "rb") as file:
-        start = file.read(512).lstrip().lower()
-    if start.startswith((b"<!doctype", b"<html", b"<?xml", b'{"error')):
+        start = file.read(512).removeprefix(codecs.BOM_UTF8).lstrip().lower()
+    if start.startswith(_PAGES):
         raise CheckpointError(
             f"{path} is a page of text, no weights: the address led to a web page, perhaps one "
             "that asks to log in. Fetch the file itself."
+        )
+    if start.startswith(_POINTER):
+        raise CheckpointError(
+            f"{path} is a pointer of Git LFS, not the file that it points to: fetch that with "
+            "`git lfs pull`, or from the address that the site gives for downloads."
         )
 
 
@@ -207,19 +215,14 @@ def _read_any(path: Path) -> Weights:
 
 
 def _read_ckpt(path: Path) -> Weights:
-    check_ckpt(path)  # before the import, which takes seconds
+    check_ckpt(path)
     try:
-        parameters = load_ckpt(path)
-    except (ValueError, RuntimeError, TypeError, OSError) as error:
+        return read_values(path)
+    except (ValueError, OSError, MemoryError) as error:
         raise CheckpointError(
             f"{path} is no MindSpore checkpoint, or damaged ({first_line(error)}). Copy or "
             "download it again."
         ) from error
-    return {
-        name: parameter.asnumpy()
-        for name, parameter in parameters.items()
-        if hasattr(parameter, "asnumpy")
-    }
 
 
 def _read_safetensors(path: Path) -> Weights:

@@ -9,21 +9,9 @@ from collections.abc import Sequence
 
 from mindspore import Tensor, nn
 
+from training.nets.backbone_tables import V1_BLOCKS
 from training.nets.layers import conv_bn_relu
 from training.nets.norm import Norm
-
-BLOCKS = (
-    (64, 1),
-    (128, 2),
-    (128, 1),
-    (256, 2),
-    (256, 1),
-    (512, 2),
-    *((512, 1),) * 5,
-    (1024, 2),
-    (1024, 1),
-)
-"""Channels and stride of the depthwise-separable blocks (arXiv:1704.04861, table 1)."""
 
 
 class MobileNetV1(nn.Cell):
@@ -38,7 +26,7 @@ class MobileNetV1(nn.Cell):
         super().__init__()
         layers = [conv_bn_relu(3, 32, norm, stride=2)]
         channels = 32
-        for width, stride in BLOCKS:
+        for width, stride in V1_BLOCKS:
             layers.append(conv_bn_relu(channels, channels, norm, stride=stride, groups=channels))
             layers.append(conv_bn_relu(channels, width, norm, kernel_size=1))
             channels = width

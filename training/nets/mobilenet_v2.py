@@ -7,19 +7,9 @@ from __future__ import annotations
 
 from mindspore import Tensor, nn
 
+from training.nets.backbone_tables import V2_STAGES
 from training.nets.layers import ConvBNReLU, InvertedResidual
 from training.nets.norm import Norm
-
-STAGES = (
-    (1, 16, 1, 1),
-    (6, 24, 2, 2),
-    (6, 32, 3, 2),
-    (6, 64, 4, 2),
-    (6, 96, 3, 1),
-    (6, 160, 3, 2),
-    (6, 320, 1, 1),
-)
-"""Widening, channels, blocks and first stride of each stage (arXiv:1801.04381, table 2)."""
 
 TAP = 13
 """The block whose widened input is the first feature map of SSD."""
@@ -35,7 +25,7 @@ class MobileNetV2(nn.Cell):
         super().__init__()
         layers: list[nn.Cell] = [ConvBNReLU(3, 32, norm, stride=2)]
         channels = 32
-        for ratio, width, blocks, first_stride in STAGES:
+        for ratio, width, blocks, first_stride in V2_STAGES:
             for i in range(blocks):
                 if len(layers) == TAP + 1:
                     # Created here, before the stages: published checkpoints list it first.

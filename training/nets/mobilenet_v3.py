@@ -8,29 +8,8 @@ from __future__ import annotations
 
 from mindspore import Tensor, nn, ops
 
+from training.nets.backbone_tables import V3_AFTER_TAP, V3_BEFORE_TAP, V3_TAP_BLOCK, V3_TAP_CHANNELS
 from training.nets.norm import Norm
-
-# Kernel, widened channels, channels out, squeeze-and-excite, hard swish, stride
-# (arXiv:1905.02244, table 1; the last three rows with half the channels, as in its section 6.3).
-BEFORE_TAP = (
-    (3, 16, 16, False, False, 1),
-    (3, 64, 24, False, False, 2),
-    (3, 72, 24, False, False, 1),
-    (5, 72, 40, True, False, 2),
-    (5, 120, 40, True, False, 1),
-    (5, 120, 40, True, False, 1),
-    (3, 240, 80, False, True, 2),
-    (3, 200, 80, False, True, 1),
-    (3, 184, 80, False, True, 1),
-    (3, 184, 80, False, True, 1),
-    (3, 480, 112, True, True, 1),
-    (3, 672, 112, True, True, 1),
-)
-TAP_BLOCK = (5, 672, 80, True, True, 2)
-"""The block whose widened input is the first feature map, with the halved tail."""
-TAP_CHANNELS = 672
-AFTER_TAP = 2
-"""Blocks after that one, of the same kind; each widens six times."""
 
 
 class HardSwish(nn.Cell):
@@ -112,16 +91,16 @@ class MobileNetV3(nn.Cell):
         super().__init__()
         layers: list[nn.Cell] = [conv_norm(3, 16, norm, True, 3, 2)]
         channels = 16
-        for row in BEFORE_TAP:
+        for row in V3_BEFORE_TAP:
             layers.append(Block(channels, row, norm))
             channels = row[2]
         self.features_1 = nn.SequentialCell(layers)
-        self.expand = conv_norm(channels, TAP_CHANNELS, norm, True, 1)
-        width = TAP_BLOCK[2] * (2 if tail == "full" else 1)
-        kernel, hidden, _, excite, swish, stride = TAP_BLOCK
+        self.expand = conv_norm(channels, V3_TAP_CHANNELS, norm, True, 1)
+        width = V3_TAP_BLOCK[2] * (2 if tail == "full" else 1)
+        kernel, hidden, _, excite, swish, stride = V3_TAP_BLOCK
         first = (kernel, hidden, width, excite, swish, stride)
-        layers = [Block(TAP_CHANNELS, first, norm, widened=True)]
-        for _ in range(AFTER_TAP):
+        layers = [Block(V3_TAP_CHANNELS, first, norm, widened=True)]
+        for _ in range(V3_AFTER_TAP):
             layers.append(Block(width, (kernel, 6 * width, width, excite, swish, 1), norm))
         layers.append(conv_norm(width, last_channels(tail), norm, True, 1))
         self.features_2 = nn.SequentialCell(layers)
@@ -138,7 +117,7 @@ def last_channels(tail: str) -> int:
     >>> last_channels("halved"), last_channels("full")
     (480, 960)
     """
-    return 6 * TAP_BLOCK[2] * (2 if tail == "full" else 1)
+    return 6 * V3_TAP_BLOCK[2] * (2 if tail == "full" else 1)
 
 
 def conv_norm(

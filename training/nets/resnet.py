@@ -7,10 +7,8 @@ from __future__ import annotations
 
 from mindspore import Tensor, nn
 
+from training.nets.backbone_tables import RESNET50_STAGES
 from training.nets.norm import Norm
-
-STAGES = ((3, 256, 1), (4, 512, 2), (6, 1024, 2), (3, 2048, 2))
-"""Blocks, channels out and first stride of each stage (arXiv:1512.03385, table 1)."""
 
 EXPANSION = 4
 """Channels out of a block over channels inside it."""
@@ -58,7 +56,7 @@ class ResNet50(nn.Cell):
         self.maxpool = nn.MaxPool2d(3, 2, pad_mode="same")
         channels = 64
         stages = []
-        for blocks, width, first_stride in STAGES:
+        for blocks, width, first_stride in RESNET50_STAGES:
             stage = []
             for i in range(blocks):
                 stage.append(Bottleneck(channels, width, norm, first_stride if i == 0 else 1))

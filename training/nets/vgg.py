@@ -10,8 +10,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
-BLOCKS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
-"""Channels of the 3x3 convolutions of each block (arXiv:1409.1556, configuration D)."""
+from training.nets.backbone_tables import VGG16_BLOCKS
 
 
 class VGG16(nn.Cell):
@@ -25,7 +24,7 @@ class VGG16(nn.Cell):
         super().__init__()
         channels = 3
         blocks = []
-        for widths in BLOCKS:
+        for widths in VGG16_BLOCKS:
             layers: list[nn.Cell] = []
             for width in widths:
                 layers += [
@@ -76,5 +75,5 @@ def classifier_layer(name: str) -> str | None:
     if parts[0] != "backbone":
         return None
     block, layer = int(parts[1][1:]) - 1, int(parts[2])
-    before = sum(2 * len(widths) + 1 for widths in BLOCKS[:block])
+    before = sum(2 * len(widths) + 1 for widths in VGG16_BLOCKS[:block])
     return f"layers.{before + layer}.{parts[3]}"

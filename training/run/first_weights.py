@@ -16,8 +16,8 @@ import numpy as np
 from data_tools.core.errors import CheckpointError
 from data_tools.core.files import sha256_of_file
 from training.checkpoints.backbone_weights import BackboneReport, load_backbone
-from training.checkpoints.identify import signature
 from training.checkpoints.ledger import ledger
+from training.checkpoints.signatures import signature
 from training.checkpoints.store import CheckpointStore
 from training.checkpoints.torchvision_detectors import our_names
 from training.checkpoints.weight_files import Weights, is_torchvision, read_weights

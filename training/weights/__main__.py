@@ -17,12 +17,15 @@ from pathlib import Path
 
 from data_tools.core.errors import CheckpointError
 from data_tools.core.files import sha256_of_file
+from training.checkpoints.backbone_fit import misfit
+from training.checkpoints.classifier_names import ROWS
 from training.checkpoints.donors import houses_of
 from training.checkpoints.identify import identify
 from training.checkpoints.weight_files import read_weights
 from training.command_line.error_words import clear_errors
 from training.process.runtime import prepare_environment
 from training.weights.cache import default_cache
+from training.weights.check import require_finite
 from training.weights.entry import PREFIX, Entry, find_entry, registry
 from training.weights.fetch import address_of, fetch
 from training.weights.hub_card import HubCard, entry_from, entry_of, lint, read_hub_card
@@ -84,23 +87,23 @@ def verify(path: Path) -> int:
         0 if it is known and unharmed, 1 otherwise.
 
     Raises:
-        CheckpointError: If it is missing or holds no weights.
+        CheckpointError: If it is missing, holds no weights, or some that are not finite.
     """
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file.")
     weights = read_weights(path)
-    # Only now: what is no weights is refused before MindSpore is imported, which takes seconds.
-    from training.checkpoints.classifier_names import ROWS
-    from training.weights.check import holds_backbone
-
+    try:
+        require_finite(weights)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}.") from None
     sha256, cache = sha256_of_file(path), default_cache()
     print(f"{path}: {len(weights)} weights, {path.stat().st_size} bytes, sha256 {sha256}")
     try:
         network, classes = identify(weights)
         print(f"a detector: {network} with {classes} classes")
-    except CheckpointError:
-        networks = [name for name in ROWS if holds_backbone(weights, name)]
-        what = f"a classifier with the backbone {networks[0]}" if networks else "no weights of ours"
+    except CheckpointError as error:
+        networks = [name for name in ROWS if not misfit(name, weights)]
+        what = f"a classifier with the backbone {networks[0]}" if networks else f"no use: {error}"
         houses = " or ".join(houses_of(networks[0], weights)) if networks else ""
         house = f", as {houses} names it" if networks else ""
         print(what + house)

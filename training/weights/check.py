@@ -15,8 +15,9 @@ import numpy as np
 
 from data_tools.core.errors import CheckpointError
 from data_tools.core.json_dataclass import shown
+from training.checkpoints.backbone_fit import misfit
 from training.checkpoints.classifier_names import ROWS
-from training.checkpoints.donors import TORCH_LEAVES, find_donor
+from training.checkpoints.donors import houses_of
 from training.checkpoints.identify import identify
 from training.checkpoints.weight_files import Weights, read_weights
 from training.weights.entry import Entry
@@ -38,9 +39,7 @@ def check_content(file: Path, entry: Entry, suffix: str) -> None:
             weights = read_weights(path)
         except CheckpointError as error:
             raise CheckpointError(str(error).replace(str(path), "the file")) from error
-    for name, value in weights.items():
-        if value.dtype.kind == "f" and not np.isfinite(value).all():
-            raise CheckpointError(f"weight {shown(name)} is not finite: the file is of no use")
+    require_finite(weights)
     if entry.kind == "detector":
         network, classes = identify(weights)
         if (network, classes) != (entry.network, entry.classes):
@@ -56,26 +55,24 @@ def _check_backbone(weights: Weights, entry: Entry) -> None:
     """Every layer of the classifier's backbone must be there, under its donor's names."""
     if entry.network not in ROWS:
         raise CheckpointError(f"{entry.network} is no backbone we know: {', '.join(ROWS)}")
-    if not holds_backbone(weights, entry.network):
-        layers = find_donor(entry.network, weights).layers
-        lacking = next((n for n in sorted(layers) if f"{n}.weight" not in weights), "")
+    problem, houses = misfit(entry.network, weights), houses_of(entry.network, weights)
+    if not problem and entry.donor not in houses:
+        problem = f"they are named as {' or '.join(houses)} does"
+    if problem:
         raise CheckpointError(
-            f"these are no weights of {entry.network} as {entry.donor} names them: "
-            f"{lacking or 'a layer'} is missing"
+            f"these are no weights of {entry.network} as {entry.donor} names them: {problem}"
         )
 
 
-def holds_backbone(weights: Weights, backbone: str) -> bool:
-    """Whether weights have every layer of a backbone, whoever named them.
+def require_finite(weights: Weights) -> None:
+    """Refuse weights that are not numbers, or without end.
 
-    Args:
-        weights: Name to value.
-        backbone: A key of `classifier_names.ROWS`.
+    Raises:
+        CheckpointError: Naming the first.
     """
-    return all(
-        any(f"{layer}.{leaf}" in weights for leaf in ("weight", *TORCH_LEAVES))
-        for layer in find_donor(backbone, weights).layers
-    )
+    for name, value in weights.items():
+        if value.dtype.kind == "f" and not np.isfinite(value).all():
+            raise CheckpointError(f"weight {shown(name)} is not finite: the file is of no use")
 
 
 @contextmanager

@@ -19,8 +19,10 @@ from data_tools.core.files import publish, sha256_of_file
 from training.checkpoints.ledger import ledger_path
 from training.checkpoints.weight_files import refuse_page
 from training.weights.cache import Cache, default_cache
+from training.weights.check import check_content
 from training.weights.download import TIMEOUT_S, Interrupted, NotReached, discard, download
 from training.weights.entry import PREFIX, Entry, find_entry
+from training.weights.record import put_on_record
 
 MIRROR = "SSD_WEIGHTS_MIRROR"
 HF_ENDPOINT = "HF_ENDPOINT"
@@ -79,7 +81,7 @@ def fetch(
         if not ledger_path(path).is_file():  # fetched before there were any
             # A cache that others fill may be read only: its files are of use all the same.
             with contextlib.suppress(OSError, SettingError), cache.locked(entry, notify):
-                _put_on_record(path, entry, expected)
+                put_on_record(path, entry, expected)
         return path
     with cache.locked(entry, notify):
         ledger_path(path).unlink(missing_ok=True)  # that of a file that is gone
@@ -87,14 +89,8 @@ def fetch(
             _fetch(entry, cache, notify, timeout_s)
         else:  # put there by hand
             _accept(entry, cache, path, notify)
-        _put_on_record(path, entry, str(cache.expected(entry)))
+        put_on_record(path, entry, str(cache.expected(entry)))
     return path
-
-
-def _put_on_record(path: Path, entry: Entry, sha256: str) -> None:
-    from training.weights.record import put_on_record  # tables of layers, which need MindSpore
-
-    put_on_record(path, entry, sha256)
 
 
 def _check_cached(path: Path, expected: str) -> None:
@@ -131,8 +127,6 @@ def _accept(entry: Entry, cache: Cache, file: Path, notify: Notify) -> None:
     """Check a whole file, and pin its hash if none is known; remove it if it is not what it should
     be.
     """
-    from training.weights.check import check_content
-
     try:
         size, sha256 = file.stat().st_size, sha256_of_file(file)
         expected = cache.expected(entry)

@@ -6,7 +6,6 @@ The numbers were made by the libraries themselves, with weights filled by name:
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import pytest
 
 from data_tools.core.errors import CheckpointError
 from tests.golden.donor_filling import fill, picture, sample
+from tests.helpers.donors import NAMES
 from training.boxes.codec import decode_boxes
 from training.boxes.postprocess import Protocol, detect
 from training.checkpoints.backbone_weights import load_backbone
@@ -35,7 +35,6 @@ from training.nets.settings import model_settings
 from training.weights.entry import registry
 
 GOLDEN = Path(__file__).resolve().parents[2] / "golden"
-NAMES: dict[str, dict[str, list[int]]] = json.loads((GOLDEN / "donor_names.json").read_text())
 NETWORKS = {
     "mobilenet_v1": "ssd_mobilenet_v1",
     "mobilenet_v2": "ssd300",
@@ -134,6 +133,12 @@ def test_a_backbone_that_does_not_fit_is_refused_in_words(
         load_backbone(network, filled(donor))
     for parameter in network.get_parameters():
         np.testing.assert_array_equal(parameter.asnumpy(), before[parameter.name])
+
+
+def test_a_deeper_backbone_is_refused() -> None:
+    weights = {**filled("resnet50.timm"), "layer3.6.conv1.weight": np.zeros((256, 1024, 1, 1))}
+    with pytest.raises(CheckpointError, match="no place for 1 weights .* layer3.6.conv1.weight"):
+        load_backbone(build_network(model_settings("ssd_resnet50_fpn"), 3), weights)
 
 
 def test_a_backbone_with_a_nan_is_refused() -> None:

@@ -19,16 +19,17 @@ import pytest
 
 import mindspore_hub_conf
 import training.weights.entry
-import training.weights.record
+import training.weights.fetch
 from data_tools.core.errors import CheckpointError, SettingError
 from data_tools.core.sample import ClassInfo
 from tests.golden.donor_filling import fill, picture
+from tests.helpers.donors import NAMES
 from tests.helpers.file_server import FileServer, file_server
 from tests.helpers.torch_files import torch_file
 from training.checkpoints.checkpoint import Card
 from training.checkpoints.donors import houses_of
-from training.checkpoints.identify import signature
 from training.checkpoints.settings import InitSettings
+from training.checkpoints.signatures import signature
 from training.checkpoints.store import CheckpointStore
 from training.checkpoints.weight_files import EMPTY_SHA256, read_weights, save_weights
 from training.command_line.configure import compose
@@ -46,11 +47,6 @@ from training.run.first_weights import load_initial_weights, with_model_of_first
 from training.settings import TrainSettings
 from training.weights.__main__ import main as weights_command
 from training.weights.fetch import local_path
-
-NAMES = json.loads(
-    (Path(__file__).resolve().parents[2] / "golden" / "donor_names.json").read_text()
-)
-
 
 LINES = """from mindspore_hub_conf import load
 
@@ -299,7 +295,7 @@ def test_a_cache_that_cannot_be_written_to_is_of_use(
     def refuse(*_: Any) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(training.weights.record, "put_on_record", refuse)
+    monkeypatch.setattr(training.weights.fetch, "put_on_record", refuse)
     assert local_path("hub:ssd300") == path and not ledger.exists()
 
 

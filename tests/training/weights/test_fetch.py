@@ -15,9 +15,10 @@ import pytest
 
 from data_tools.core.errors import CheckpointError, SettingError
 from tests.golden.donor_filling import fill
+from tests.helpers.donors import flat
 from tests.helpers.file_server import FileServer, file_server
 from tests.helpers.torch_files import torch_file
-from training.checkpoints.identify import signature
+from training.checkpoints.signatures import signature
 from training.checkpoints.torchvision_detectors import SETTINGS
 from training.weights.cache import Cache, default_cache
 from training.weights.entry import Entry, find_entry, read_entry, registry
@@ -152,6 +153,18 @@ BAD: dict[str, tuple[Callable[[], bytes], dict[str, object], str]] = {
         lambda: torch_file({"conv1.weight": np.zeros((64, 3, 7, 7), np.float32)}),
         {"kind": "backbone", "network": "vgg16", "address": "https://weights.example/a.pth"},
         "no weights of vgg16",
+    ),
+    "a deeper backbone": (
+        lambda: torch_file(flat("mobilenet_v2.torchvision") | {"features.18.3.weight": np.ones(3)}),
+        {"kind": "backbone", "network": "mobilenet_v2", "donor": "torchvision",
+         "address": "https://weights.example/a.pth"},
+        "features.18.3.weight is of no layer of mobilenet_v2",
+    ),
+    "another house": (
+        lambda: torch_file(flat("mobilenet_v2.timm")),
+        {"kind": "backbone", "network": "mobilenet_v2", "donor": "mindcv",
+         "address": "https://weights.example/a.pth"},
+        "they are named as timm does",
     ),
 }  # fmt: skip
 

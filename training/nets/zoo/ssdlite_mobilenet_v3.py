@@ -8,9 +8,10 @@ from __future__ import annotations
 from mindspore import Tensor, nn
 
 from training.nets.anchors import boxes_per_cell
+from training.nets.backbone_tables import V3_TAP_CHANNELS
 from training.nets.heads import MultiBox
 from training.nets.layers import InvertedResidual, same_sides
-from training.nets.mobilenet_v3 import TAP_CHANNELS, MobileNetV3, last_channels
+from training.nets.mobilenet_v3 import MobileNetV3, last_channels
 from training.nets.norm import make_norm
 from training.nets.settings import ModelSettings
 from training.nets.ssd import SSD
@@ -27,7 +28,7 @@ class SSDLite(SSD):
     def __init__(self, model: ModelSettings, num_classes: int) -> None:
         super().__init__(model, num_classes)
         norm = make_norm(model.norm)
-        channels = [TAP_CHANNELS, last_channels(model.tail), *EXTRAS]
+        channels = [V3_TAP_CHANNELS, last_channels(model.tail), *EXTRAS]
         self.backbone = MobileNetV3(norm, model.tail)
         self.multi_residual = nn.CellList(
             [
