@@ -137,11 +137,11 @@ def _write_table() -> None:
     """Write the table anew: a line a network."""
     networks: dict[str, Any] = {}
     for name in zoo_names():
-        found = built_signature(name)
+        built = built_signature(name)
         networks[name] = {
-            "class_head": found.class_head,
-            "classifier": found.classifier,
-            "shapes": found.shapes,
+            "class_head": built.class_head,
+            "classifier": built.classifier,
+            "shapes": built.shapes,
         }
     groups = {
         "networks": networks,
