@@ -27,6 +27,7 @@ from data_tools.images.formats import (
     stored_orientation,
 )
 from data_tools.images.inspect import inspect
+from data_tools.images.tiff_tags import unreadable_tiff
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -35,6 +36,7 @@ class PictureError(ValueError):
     """Bytes that are no picture, or one that cannot be decoded: the message says why."""
 
 
+_PNM_HEADER_BYTES = 1 << 16
 _AS_STORED = cv2.IMREAD_IGNORE_ORIENTATION  # boxes refer to the pixels as stored
 _FLAGS = {
     1: cv2.IMREAD_COLOR | _AS_STORED,
@@ -112,7 +114,7 @@ def decode_file(data: bytes) -> Pixels:
     Raises:
         PictureError: If this is no picture, of no format that is decoded, damaged, or too large.
     """
-    reason = refusal(data)
+    reason = _refusal(data)
     if reason:
         raise PictureError(reason)
     name = image_format(data)
@@ -123,7 +125,7 @@ def decode_file(data: bytes) -> Pixels:
         back = {6: 8, 8: 6}
         orientation = stored_orientation(data)
         return turned(_tiff(data), back.get(orientation, orientation))
-    return _with_opencv(data, _FLAGS[1])
+    return _eight_bits(data)
 
 
 def decode_upright(data: bytes) -> Pixels:
@@ -163,7 +165,7 @@ def picture_size(data: bytes) -> tuple[int, int]:
     Raises:
         PictureError: If the bytes are no picture of a format that is decoded.
     """
-    reason = refusal(data)
+    reason = _refusal(data)
     if reason:
         raise PictureError(reason)
     facts = inspect(data)
@@ -194,6 +196,30 @@ def one_thread_per_call() -> None:
     cv2.setNumThreads(0)
 
 
+def _refusal(data: bytes) -> str:
+    """Why no decoder may see a picture file, by its format or its structure; empty for most."""
+    reason = refusal(data)
+    if reason:
+        return reason
+    name = image_format(data)
+    if name == "jpeg":
+        return inspect(data).refused
+    return unreadable_tiff(data) if name == "tiff" else ""
+
+
+def _eight_bits(data: bytes) -> Pixels:
+    """Decode with OpenCV, which keeps the upper byte of 16 bits: where only the lower 8 or 12 hold
+    a picture, those.
+    """
+    pixels = np.asarray(_with_opencv(data, _FLAGS[1]), np.uint8)
+    if pixels.size == 0 or pixels.max() >= 16:
+        return pixels
+    deep = _with_opencv(data, _FLAGS[1] | cv2.IMREAD_ANYDEPTH)
+    if deep.dtype != np.uint16:
+        return pixels
+    return np.asarray(deep if deep.max() < 256 else deep >> 4, np.uint8)
+
+
 def _with_opencv(data: bytes, flags: int) -> Any:
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
@@ -210,7 +236,7 @@ def _tiff(data: bytes) -> Pixels:
     """
     stored = _with_opencv(data, cv2.IMREAD_UNCHANGED)
     if stored.dtype.kind != "f":
-        return np.asarray(_with_opencv(data, _FLAGS[1]), np.uint8)
+        return _eight_bits(data)
     low, high = (float(stored.min()), float(stored.max())) if stored.size else (0.0, 0.0)
     if not (0 <= low <= high <= 255):  # not a number fails too
         raise PictureError(
@@ -241,6 +267,10 @@ def _opened(data: bytes, name: str) -> Any:
         register_heif_opener()
     known = {"jpeg": ["JPEG", "MPO"], "pnm": ["PPM"]}
     formats = known.get(name, [PILLOW_FORMATS.get(name, name.upper())])
+    if name == "pnm":
+        data = data[
+            :_PNM_HEADER_BYTES
+        ]  # Pillow would look for the end of any comment, byte by byte
     try:
         return Image.open(io.BytesIO(data), formats=formats)
     except MemoryError:

@@ -21,6 +21,7 @@ class FileFacts:
         bits: Bits of a channel.
         orientation: EXIF orientation, 1..8; 1 is upright.
         problem: What is wrong with the file's structure; empty where nothing is.
+        refused: Why no decoder may see the file, whatever else it holds; empty for nearly all.
     """
 
     format: str
@@ -30,6 +31,7 @@ class FileFacts:
     bits: int = 8
     orientation: int = 1
     problem: str = ""
+    refused: str = ""
 
 
 def exif_orientation(tiff: bytes) -> int:

@@ -19,9 +19,17 @@ SCAN_END = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 """In a scan's coded data 0xff is followed by 0x00, by a restart marker, or by the next real
 marker."""
 
+MOST_SEGMENTS = 4096
+"""libjpeg walks over all notes before it adds one: 800,000 of them, 20 MB, keep it busy for hours.
+A picture has some twenty, and a colour profile at most 255."""
+
+MOST_SCANS = 100
+"""Each scan is a pass over the whole picture, whatever its own length; encoders write ten or so."""
+
 _PIECE_BYTES = 1 << 16
 """Bytes looked at in one go: they fit a core's own cache, and a short scan costs little."""
 
+_NOT_FILL = re.compile(rb"[^\xff]", re.DOTALL)
 _RARE_FRAMES = frozenset((0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF))
 _FRAMES = frozenset((0xC0, 0xC1, 0xC2)) | _RARE_FRAMES  # baseline, extended, progressive
 
@@ -41,6 +49,7 @@ class _Jpeg:
         self._quantizers: frozenset[int] = frozenset()
         self._tables: frozenset[int] = frozenset()
         self._scans = 0
+        self._refused = ""
 
     def facts(self) -> FileFacts:
         """Walk and report."""
@@ -48,6 +57,9 @@ class _Jpeg:
             problem = self._walk()
         except IndexError:
             problem = "the file ends within a segment"
+        if problem and not self._refused:
+            # Decoders pass over what ends this walk, so what follows is counted roughly.
+            self._refused = _too_many_markers(self._data)
         frame = self._frame or _Frame("no picture size", 0, 0, 8, (), frozenset(), False)
         if not problem and not (frame.height and frame.width):
             problem = "no picture size"
@@ -59,15 +71,18 @@ class _Jpeg:
             frame.bits,
             self._orientation,
             problem,
+            self._refused,
         )
 
     def _walk(self) -> str:
         data, size, at = self._data, len(self._data), 2
-        while True:
+        for _ in range(MOST_SEGMENTS):
             if data[at] != 0xFF:
                 return f"no marker at byte {at}"
-            while data[at] == 0xFF:
-                at += 1
+            filled = _NOT_FILL.search(data, at)
+            if filled is None:
+                return "the file ends within a segment"
+            at = filled.start()
             marker = data[at]
             at += 1
             if marker == 0xD9:
@@ -87,6 +102,11 @@ class _Jpeg:
                 at = end_of_scan(data, at)
                 if at < 0:
                     return "the picture data has no end (file cut short)"
+                if self._scans > MOST_SCANS:
+                    self._refused = f"a JPEG of more than {MOST_SCANS} scans"
+                    return self._refused
+        self._refused = f"a JPEG of more than {MOST_SEGMENTS} segments"
+        return self._refused
 
     def _segment(self, marker: int, body: bytes) -> str:
         if marker in _FRAMES:
@@ -108,6 +128,19 @@ class _Jpeg:
         elif marker == 0xE1 and body[:6] == b"Exif\0\0":
             self._orientation = exif_orientation(body[6:])
         return problem
+
+
+def _too_many_markers(data: bytes) -> str:
+    codes = np.frombuffer(data, np.uint8)
+    behind = codes[1:][codes[:-1] == 0xFF]  # each may be a marker
+    if np.count_nonzero(behind == 0xDA) > MOST_SCANS:
+        return f"a JPEG of more than {MOST_SCANS} scans"
+    notes = (behind >= 0xC0) & (behind != 0xFF) & ((behind < 0xD0) | (behind > 0xD9))
+    return (
+        f"a JPEG of more than {MOST_SEGMENTS} segments"
+        if np.count_nonzero(notes) > MOST_SEGMENTS
+        else ""
+    )
 
 
 def end_of_scan(data: bytes, at: int, piece_bytes: int = _PIECE_BYTES) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import io
 import os
 import struct
+import time
 from pathlib import Path
 
 import cv2
@@ -197,3 +198,55 @@ def test_formats_are_told_apart() -> None:
         file = io.BytesIO()
         Image.fromarray(UPRIGHT).save(file, kind)
         assert image_format(file.getvalue()) == name and not refusal(file.getvalue())
+
+
+def test_a_jpeg_of_countless_notes_or_scans_reaches_no_decoder() -> None:
+    # libjpeg walks over all notes for each new one: 800,000 of them, 20 MB, would take hours.
+    file = io.BytesIO()
+    Image.fromarray(UPRIGHT).save(file, "JPEG", progressive=True)
+    data = file.getvalue()
+    note = b"\xff\xe1\0\x0aExif\0\0II"
+    scan = data[data.rindex(b"\xff\xda") : -2]
+    begun = time.monotonic()
+    for hostile, word in (
+        (data[:2] + note * 800_000 + data[2:], "segments"),
+        (data[:20] + b"\0" + note * 800_000 + data[20:], "segments"),  # decoders skip the zero
+        (data[:-2] + scan * 1000 + data[-2:], "scans"),
+    ):
+        for read in (decode_file, decode_upright, picture_size):
+            with pytest.raises(PictureError, match=word):
+                read(hostile)
+    assert time.monotonic() - begun < 20
+    good = data[:2] + note * 300 + data[2:]  # a large colour profile has that many
+    assert np.array_equal(decode_file(good), decode_file(data))
+
+
+def test_a_size_is_read_from_the_head_of_a_pnm_file_only() -> None:
+    begun = time.monotonic()
+    with pytest.raises(PictureError):
+        picture_size(b"P6\n#" + b"#" * 5_000_000)
+    assert time.monotonic() - begun < 3
+    assert picture_size(b"P6\n# a comment\n80 60\n255\n" + bytes(80 * 60 * 3)) == (60, 80)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize(("number", "name"), [(34712, "JPEG 2000"), (50000, "Zstandard"),
+                                              (12345, "number 12345")])  # fmt: skip
+def test_a_tiff_of_a_foreign_compression_is_refused_not_black(
+    order: str, number: int, name: str
+) -> None:
+    tags = ((256, 64), (257, 64), (258, 8), (259, number), (262, 2), (273, 8), (277, 3), (278, 64),
+            (279, 100))  # fmt: skip
+    directory = b"".join(struct.pack(order + "HHIHH", tag, 3, 1, value, 0) for tag, value in tags)
+    head = (b"II" if order == "<" else b"MM") + struct.pack(order + "HI", 42, 108)
+    data = head + bytes(100) + struct.pack(order + "H", len(tags)) + directory + bytes(4)
+    with pytest.raises(PictureError, match=name):
+        decode_file(data)
+
+
+@pytest.mark.parametrize("ending", [".tif", ".png", ".pgm"])
+@pytest.mark.parametrize("unit", [1, 16, 257])
+def test_16_bits_of_which_8_or_12_are_used_are_no_black_picture(ending: str, unit: int) -> None:
+    done, data = cv2.imencode(ending, UPRIGHT[..., 0].astype(np.uint16) * unit)
+    assert done
+    assert np.array_equal(decode_file(data.tobytes()), UPRIGHT[..., :1].repeat(3, axis=2))
