@@ -51,8 +51,8 @@ def _compression(data: bytes) -> int | None:
             tag, kind = struct.unpack_from(order + "HH", data, start + size * k)
             if tag == _COMPRESSION:
                 form = "H" if kind == 3 else "I"
-                (found,) = struct.unpack_from(order + form, data, start + size * k + value)
-                return int(found)
+                (number,) = struct.unpack_from(order + form, data, start + size * k + value)
+                return int(number)
     except (struct.error, OverflowError):
         pass
     return None
