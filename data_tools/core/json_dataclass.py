@@ -27,7 +27,7 @@ _SHOWN = 60
 
 
 def read_json(path: Path, most_bytes: int | None = None) -> Any:
-    """Read a JSON file.
+    """Read a JSON file, UTF-8 with or without a mark of the byte order.
 
     Args:
         path: The file.
@@ -39,7 +39,7 @@ def read_json(path: Path, most_bytes: int | None = None) -> Any:
     """
     if most_bytes is not None and path.stat().st_size > most_bytes:
         raise ValueError(f"it has {path.stat().st_size} bytes, expected at most {most_bytes}")
-    return parse_json(path.read_text(encoding="utf-8"))
+    return parse_json(path.read_text(encoding="utf-8-sig"))
 
 
 def parse_json(text: str | bytes) -> Any:

@@ -49,6 +49,11 @@ def check_table(
     bad = np.zeros(len(box), bool)
     image_of = table.image_of_box()
     numbers, areas = table.annotation_ids.copy(), table.areas_px.copy()
+    # pycocotools takes annotation id 0 for "no match": such a box would count as missed for ever.
+    # Zero everywhere, as some exporters write it, is no id at all; findings name the new ones, so
+    # that each is about one box.
+    zero = numbers == 0
+    numbers[zero] = int(numbers.max(initial=0)) + 1 + np.arange(int(zero.sum()))
 
     def report(rows: Iterable[int], kind: str, words: Callable[[int], str]) -> list[int]:
         """Note a kind of defect for the boxes that are still in; return those to be fixed."""
@@ -61,7 +66,7 @@ def check_table(
                 file or table.file_names[image_of[k]],
                 words(k),
                 image_id=int(table.image_ids[image_of[k]]),
-                annotation_id=int(table.annotation_ids[k]),
+                annotation_id=int(numbers[k]),
             )
             if action == "fix":
                 fixed.append(int(k))
@@ -80,10 +85,6 @@ def check_table(
 
     known = np.isin(table.category_ids, np.array(sorted(categories), np.int64))
     report(np.flatnonzero(~known), "unknown_category", category)
-    # pycocotools takes annotation id 0 for "no match": such a box would count as missed for ever.
-    # Zero everywhere, as some exporters write it, is no id at all.
-    zero = numbers == 0
-    numbers[zero] = int(numbers.max(initial=0)) + 1 + np.arange(int(zero.sum()))
     with np.errstate(invalid="ignore"):
         finite = (np.abs(box) < LARGEST_PX).all(axis=1)
     report_all(~finite, "box_not_finite")

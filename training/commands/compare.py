@@ -57,15 +57,14 @@ def run(command: EvalCommand) -> int:
     output = Path(command.output)
     make_folder(output, "output")
     (output / COMPARE).unlink(missing_ok=True)
-    with Progress("comparing", command.draws, unit="draw") as progress:
-        compared = bootstrap(
-            truth,
-            tables,
-            command.draws,
-            command.seed,
-            len(os.sched_getaffinity(0)),
-            progress.update,
-        )
+    compared = bootstrap(
+        truth,
+        tables,
+        command.draws,
+        command.seed,
+        len(os.sched_getaffinity(0)),
+        lambda: Progress("comparing", command.draws, unit="draw"),
+    )
     content = {
         "a": str(folders[0]),
         "b": str(folders[1]),

@@ -19,6 +19,7 @@ from training.evaluation.detection_table import DetectionTable
 from training.evaluation.ground_truth import GroundTruth
 
 _WRAPPERS = ("annotations", "detections", "predictions", "results")
+_IMAGE_FIELDS = ("image_id", "file_name", "image_name")
 _CLASS_FIELDS = ("category_id", "category_name", "category", "class", "label")
 _EXPECTED = (
     "Expected COCO results: a list of objects with image_id, category_id, bbox [x, y, width, "
@@ -30,6 +31,7 @@ def read_foreign_results(path: str | Path, truth: GroundTruth) -> DetectionTable
     """Read detections of the images of a ground truth.
 
     Ids may be whole floats or digits; an image may be given by its file name, a class by its name.
+    A wrapper that lists `images` or `categories` says what its own ids mean.
 
     Args:
         path: JSON file.
@@ -48,7 +50,9 @@ def read_foreign_results(path: str | Path, truth: GroundTruth) -> DetectionTable
         raise DataError(f"detections={path}: cannot be read ({error.strerror}).") from error
     except ValueError as error:
         raise DataError(f"detections={path}: not JSON ({error}). {_EXPECTED}.") from error
+    own: dict[str, Any] = {}
     if isinstance(content, dict):
+        own = content
         lists = [content[key] for key in _WRAPPERS if isinstance(content.get(key), list)]
         if len(lists) != 1:
             raise DataError(
@@ -58,7 +62,8 @@ def read_foreign_results(path: str | Path, truth: GroundTruth) -> DetectionTable
         content = lists[0]
     if not isinstance(content, list):
         raise DataError(f"detections={path}: {shown(content)}. {_EXPECTED}.")
-    images, classes = _ImageIds(truth), _ClassIds(truth)
+    images = _ImageIds(truth, _own_names(own.get("images"), "file_name"))
+    classes = _ClassIds(truth, _own_names(own.get("categories"), "name"))
     image_id = np.empty(len(content), np.int64)
     category_id = np.empty(len(content), np.int64)
     boxes, score = np.empty((len(content), 4)), np.empty(len(content))
@@ -66,7 +71,7 @@ def read_foreign_results(path: str | Path, truth: GroundTruth) -> DetectionTable
         try:
             if not isinstance(entry, dict):
                 raise ValueError(f"{shown(entry)}, expected an object")
-            image_id[k] = images.id_of(_field(entry, ("image_id",)))
+            image_id[k] = images.id_of(_field(entry, _IMAGE_FIELDS))
             category_id[k] = classes.id_of(_field(entry, _CLASS_FIELDS))
             boxes[k] = _box(_field(entry, ("bbox",)))
             score[k] = _number(_field(entry, ("score",)), "score")
@@ -74,6 +79,17 @@ def read_foreign_results(path: str | Path, truth: GroundTruth) -> DetectionTable
             raise DataError(f"detections={path}: entry {k}: {error}. {_EXPECTED}.") from error
     order = np.argsort(image_id, kind="stable")
     return DetectionTable(image_id[order], category_id[order], boxes[order], score[order])
+
+
+def _own_names(entries: Any, key: str) -> dict[int, str]:
+    """Return the names that a wrapper's list gives to ids of its own; none where it has no list."""
+    names = {}
+    for entry in entries if isinstance(entries, list) else ():
+        if isinstance(entry, dict) and isinstance(entry.get(key), str):
+            number = _whole(entry.get("id"))
+            if number is not None:
+                names[number] = entry[key]
+    return names
 
 
 def _field(entry: dict[str, Any], names: tuple[str, ...]) -> Any:
@@ -116,8 +132,9 @@ class _ImageIds:
     ending.
     """
 
-    def __init__(self, truth: GroundTruth) -> None:
+    def __init__(self, truth: GroundTruth, own_names: dict[int, str]) -> None:
         self.ids = set(truth.image_ids.tolist())
+        self.own_names = own_names
         self.by_name: dict[str, set[int]] = {}
         for number, name in zip(truth.image_ids.tolist(), truth.file_names, strict=True):
             path = PurePosixPath(name)
@@ -126,11 +143,15 @@ class _ImageIds:
 
     def id_of(self, value: Any) -> int:
         if isinstance(value, str) and value in self.by_name:
-            known_id = self.by_name[value]
-            if len(known_id) == 1:
-                return next(iter(known_id))
-            raise ValueError(f"image_id={shown(value)} is the name of {len(known_id)} images")
+            named = self.by_name[value]
+            if len(named) == 1:
+                return next(iter(named))
+            raise ValueError(f"image_id={shown(value)} is the name of {len(named)} images")
         number = _whole(value)
+        # The file's own list says which image is meant, if the set has one of that name.
+        meant = self.by_name.get(self.own_names.get(number, ""), ()) if number is not None else ()
+        if len(meant) == 1:
+            return next(iter(meant))
         if number is None or number not in self.ids:
             raise ValueError(
                 f"image_id={shown(value)} is no image of the data set ({len(self.ids)} images)"
@@ -141,8 +162,9 @@ class _ImageIds:
 class _ClassIds:
     """Finds a category by its id or its name."""
 
-    def __init__(self, truth: GroundTruth) -> None:
+    def __init__(self, truth: GroundTruth, own_names: dict[int, str]) -> None:
         self.ids = set(truth.category_ids.tolist())
+        self.own_names = own_names
         self.names = truth.names
         self.by_name: dict[str, list[int]] = {}
         for number, name in zip(truth.category_ids.tolist(), truth.names, strict=True):
@@ -155,6 +177,9 @@ class _ClassIds:
                 return known_id[0]
             raise ValueError(f"class {shown(value)} is the name of {len(known_id)} categories")
         number = _whole(value)
+        meant = self.by_name.get(self.own_names.get(number, ""), ()) if number is not None else ()
+        if len(meant) == 1:
+            return meant[0]
         if number is None or number not in self.ids:
             known = ", ".join(
                 f"{n} {name!r}"

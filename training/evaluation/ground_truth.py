@@ -16,6 +16,8 @@ import numpy.typing as npt
 
 from data_tools.core.errors import DataError
 from data_tools.core.json_dataclass import read_json
+from data_tools.sources.coco_fields import area as as_area
+from data_tools.sources.coco_fields import flag
 
 _AGAIN = "Copy the file again, or convert the set again."
 
@@ -94,7 +96,8 @@ class GroundTruth:
 def read_ground_truth(path: str | Path) -> GroundTruth:
     """Read a COCO annotation file, of this project or anybody's.
 
-    `iscrowd`, `ignore` and `area` may be absent (no crowd, not ignored, width times height).
+    `iscrowd`, `ignore` and `area` may be absent or null (no crowd, not ignored, width times
+    height).
 
     Raises:
         DataError: If the file is missing or is no COCO annotation file.
@@ -138,9 +141,10 @@ def from_coco(
     boxes = np.array([a["bbox"] for a in annotations], np.float64).reshape(-1, 4)
     if len(boxes) != len(annotations) or not np.isfinite(boxes).all():
         raise ValueError("a bbox is not four finite numbers")
-    area = np.array([a.get("area", a["bbox"][2] * a["bbox"][3]) for a in annotations], np.float64)
-    crowd = np.array([bool(a.get("iscrowd", 0)) for a in annotations], bool)
-    difficult = np.array([bool(a.get("ignore", 0)) for a in annotations], bool)
+    declared = np.array([as_area(a.get("area")) for a in annotations], np.float64)
+    area = np.where(np.isfinite(declared), declared, boxes[:, 2] * boxes[:, 3])
+    crowd = np.array([flag(a.get("iscrowd")) for a in annotations], bool)
+    difficult = np.array([flag(a.get("ignore")) for a in annotations], bool)
     image = positions(image_ids, owner, "image_id of an annotation")
     category = positions(category_ids, kind, "category_id of an annotation")
     order = np.argsort(image, kind="stable")

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data_tools.core.compiled import compile_now
+from data_tools.core.progress import Progress
 from training.evaluation.coco_ap import RECALLS
 from training.evaluation.coco_matching import IOU_THRESHOLDS, match
 from training.evaluation.detection_table import DetectionTable
@@ -75,7 +76,7 @@ def bootstrap(
     draws: int,
     seed: int,
     threads: int,
-    progress: Callable[[int], None] = lambda count: None,
+    progress: Callable[[], Progress] = lambda: Progress("", None, enabled=False),
 ) -> dict[str, Any]:
     """Compare two runs on one set: differences B - A with intervals of 95 %.
 
@@ -87,7 +88,8 @@ def bootstrap(
         draws: Draws with replacement.
         seed: Same seed, same digits, for any number of threads.
         threads: Draws at a time.
-        progress: Called for every draw that is done.
+        progress: Makes what counts the draws, once they begin: matching and compiling before them
+            would spoil its time left.
 
     Returns:
         `AP`, `AP50` and `per_class` (their AP): for each `a`, `b`, `difference`, `low`, `high`,
@@ -118,11 +120,11 @@ def bootstrap(
         return measure(draw(seed, number, truth.num_images))
 
     whole = measure(np.ones(truth.num_images, np.int32))
-    with ThreadPoolExecutor(threads) as pool:
+    with progress() as bar, ThreadPoolExecutor(threads) as pool:
         measured = []
         for values in pool.map(one, range(draws)):
             measured.append(values)
-            progress(1)
+            bar.update()
     drawn = np.array(measured)  # (N, run, AP or AP50, C)
     mean, means = _class_mean(whole), _class_mean(drawn)
     return {

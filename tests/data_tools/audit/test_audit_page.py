@@ -136,6 +136,16 @@ def test_every_kind_is_among_the_first_and_the_page_stays_small(tmp_path: Path) 
     assert (tmp_path / "p.html").stat().st_size < 2_000_000
 
 
+def test_findings_name_their_box_where_the_source_gives_every_box_id_0(tmp_path: Path) -> None:
+    boxes = [box_entry(0, k, [2, 3, 20, 11], 3) for k in range(1, 5)]
+    boxes += [box_entry(0, 2, [30, 3, 20, 11], 1), box_entry(0, 2, [30, 3, 20, 11.5], 1)]
+    write_coco(tmp_path, [image_entry(k) for k in range(1, 5)], boxes)
+    settings = coco_settings(tmp_path, check=True, check_out=str(tmp_path / "check"))
+    assert run(settings) == 0
+    data = data_of((tmp_path / "check" / "report.html").read_text())
+    assert boxes_of(data, "similar_box") == [("train: 000002.jpg", "cat")]
+
+
 def test_without_pictures_there_is_no_page(tmp_path: Path) -> None:
     write_plain_coco(tmp_path, 4)
     settings = coco_settings(tmp_path, check=True, check_out=str(tmp_path / "c"), check_report=0)

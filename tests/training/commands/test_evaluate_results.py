@@ -13,6 +13,7 @@ from data_tools.core.errors import DataError, SettingError, UserError
 from tests.helpers.eval_fixtures import shapes_split
 from training.command_line.configure import compose
 from training.commands.evaluate import run
+from training.evaluation.ground_truth import read_ground_truth
 from training.evaluation.settings import EvalCommand
 
 CATEGORIES = [{"id": 3, "name": "cat"}, {"id": 8, "name": "dog"}]
@@ -226,3 +227,43 @@ def test_other_data_under_the_same_name_is_refused(truth: Path) -> None:
 def test_settings_that_cannot_work(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingError, match=message):
         EvalCommand(**arguments)
+
+
+@pytest.mark.parametrize("own", [True, False], ids=["its own ids", "the set's"])
+def test_a_wrapper_says_what_its_ids_mean(truth: Path, own: bool) -> None:
+    rows = [{**row, "image_id": k, "category_id": 0} for k, row in enumerate(PLAIN)]
+    lists = {
+        "images": [{"id": k, "file_name": image["file_name"]} for k, image in enumerate(IMAGES)],
+        "categories": [{"id": 0.0, "name": "cat"}, {"id": 3, "name": "dog"}],
+    }
+    content = (
+        {"annotations": rows, **lists}
+        if own
+        else {"annotations": PLAIN, "images": [{"id": 7, "file_name": "?"}], "categories": [{}, 5]}
+    )
+    metrics = evaluate(truth, content)
+    assert metrics["confusion"]["matrix"] == [[1, 0, 0], [0, 0, 1], [0, 0, 0]]
+
+
+def test_images_by_a_field_of_their_file_name_and_a_mark_of_the_byte_order(truth: Path) -> None:
+    named = [
+        {"file_name": name, **{k: row[k] for k in ("category_id", "bbox", "score")}}
+        for name, row in zip(("a/x.jpg", "y.png"), PLAIN, strict=True)
+    ]
+    truth.write_text("\ufeff" + truth.read_text())
+    metrics = evaluate(truth, "\ufeff" + json.dumps(named))
+    assert metrics["confusion"]["matrix"] == [[1, 0, 0], [0, 0, 1], [0, 0, 0]]
+
+
+def test_flags_and_areas_of_a_truth_as_tables_export_them(truth: Path) -> None:
+    content = json.loads(truth.read_text())
+    content["annotations"][0].update(iscrowd="0", area=None, ignore=None)
+    content["annotations"][1].update(iscrowd="1", area="nan")
+    truth.write_text(json.dumps(content))
+    read = read_ground_truth(truth)
+    assert read.iscrowd.tolist() == [False, True] and not read.difficult.any()
+    assert read.area.tolist() == [2500.0, 1600.0]
+    content["annotations"][0]["iscrowd"] = "perhaps"
+    truth.write_text(json.dumps(content))
+    with pytest.raises(DataError, match="'perhaps'"):
+        read_ground_truth(truth)
