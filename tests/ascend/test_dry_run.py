@@ -153,7 +153,8 @@ def test_every_network_at_its_recipe_batch(stage: Stage, recipe: str) -> None:
     assert graphs is not None
     print(
         f"{recipe}: {graphs.count} kernels a step, {told['step_seconds']} s of the host for it "
-        f"here, {told['memory_mb'] / 1024:.1f} GB, {told['compile_cpu_seconds']} s of a core to "
+        f"here, {told['launch_seconds']} s of them in the thread that starts kernels, "
+        f"{told['memory_mb'] / 1024:.1f} GB, {told['compile_cpu_seconds']} s of a core to "
         f"compile; {graphs.kinds().most_common(8)}"
     )
     assert graphs.count <= ZOO[recipe]
