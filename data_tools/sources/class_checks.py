@@ -5,6 +5,7 @@ They are only reported; which classes a set has is chosen in `classes.py`.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 
 import numpy as np
@@ -28,7 +29,7 @@ def note_classes(classes: ClassMap, sources: Mapping[str, SourceSplit], first: S
     parents = frozenset().union(*(source.parents for source in sources.values()))
     alike: dict[str, list[str]] = {}
     for one in classes.classes:
-        alike.setdefault(" ".join(one.name.split()).casefold(), []).append(one.name)
+        alike.setdefault(_as_read(one.name), []).append(one.name)
         if one.label not in used and one.name in parents:
             others = [other.name for other in classes.classes if other.name != one.name]
             detail = f"class {one.name!r} has no box and is the parent of others"
@@ -41,3 +42,11 @@ def note_classes(classes: ClassMap, sources: Mapping[str, SourceSplit], first: S
                 f"{', '.join(map(repr, names))} are classes of their own; dataset.merge joins them"
             )
             first.log.add("class_names_alike", file, detail)
+
+
+def _as_read(name: str) -> str:
+    """A name as the eye reads it: no case, no blanks of any kind, no characters that are not seen,
+    one encoding of an accent.
+    """
+    seen = (c for c in unicodedata.normalize("NFKC", name) if unicodedata.category(c) != "Cf")
+    return " ".join("".join(seen).split()).casefold()

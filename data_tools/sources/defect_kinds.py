@@ -210,7 +210,10 @@ KINDS: Mapping[str, Kind] = {
         since=1,
     ),
     "class_names_alike": Kind(
-        "names of classes that differ only by case or blanks", ("keep", "error"), "file", since=1
+        "names of classes that differ only by case, blanks or what is not seen",
+        ("keep", "error"),
+        "file",
+        since=1,
     ),
     "unused_class": Kind(
         "a parent of other classes, without a box; left out where its child has its name",

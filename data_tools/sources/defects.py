@@ -167,7 +167,7 @@ def raise_errors(defects: Iterable[Defect]) -> None:
 
 def count_left_out(defects: Iterable[Defect]) -> tuple[int, int]:
     """Count the images and the boxes that a source left out while it was read."""
-    units = Counter(_unit(d) for d in defects if d.action != "keep")
+    units = Counter(_unit(d) for d in defects if d.action == "skip")
     return units["image"], units["box"]
 
 
