@@ -9,7 +9,10 @@ from __future__ import annotations
 import unicodedata
 
 _TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA_STARTS = tuple("=+-@\uff1d\uff0b\uff0d\uff20")  # the last four are wide forms of them
+_OVERREAD = " '\t\r\n\v\f\u00a0\u3000\ufeff"
+"""What spreadsheets pass over before a formula, and the apostrophe itself, so that it can come
+back."""
 
 
 def printable(text: str) -> str:
@@ -49,10 +52,10 @@ def csv_cell(text: str) -> str:
     """Quote a text that a spreadsheet would take for a formula, as OWASP advises: with an
     apostrophe before it.
 
-    >>> csv_cell("=1+1"), csv_cell("cat")
-    ("'=1+1", 'cat')
+    >>> csv_cell("=1+1"), csv_cell(" =1"), csv_cell("cat")
+    ("'=1+1", "' =1", 'cat')
     """
-    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
+    return f"'{text}" if _is_formula(text) else text
 
 
 def from_csv_cell(text: str) -> str:
@@ -61,7 +64,13 @@ def from_csv_cell(text: str) -> str:
     >>> from_csv_cell("'=1+1"), from_csv_cell("'tis"), from_csv_cell("cat")
     ('=1+1', "'tis", 'cat')
     """
-    return text[1:] if text[:1] == "'" and text[1:].startswith(_FORMULA_STARTS) else text
+    return text[1:] if text[:1] == "'" and _is_formula(text[1:]) else text
+
+
+def _is_formula(text: str) -> bool:
+    if text.lstrip("'")[:1] in ("\t", "\r"):
+        return True
+    return text.lstrip(_OVERREAD).startswith(_FORMULA_STARTS)
 
 
 def name_as_text(name: str) -> str:

@@ -33,8 +33,13 @@ def test_a_terminal_gets_no_orders_and_every_script_stays(text: str) -> None:
 def test_a_cell_is_no_formula_and_comes_back(text: str) -> None:
     cell = words.csv_cell(text)
     assert not cell.startswith(("=", "+", "-", "@", "\t", "\r"))
-    if not text.startswith("'"):
-        assert words.from_csv_cell(cell) == text
+    assert words.from_csv_cell(cell) == text
+
+
+@pytest.mark.parametrize("text", [" =1", "\u3000@x", "\uff1d1", "\n=1", "'=1", "\ufeff=1", "' -2"])
+def test_blanks_and_wide_signs_before_a_formula_hide_it_from_nobody(text: str) -> None:
+    assert words.csv_cell(text) == f"'{text}"
+    assert words.from_csv_cell(f"'{text}") == text
 
 
 @given(st.binary(min_size=1, max_size=20))
