@@ -18,8 +18,15 @@ from training.weights.entry import ENDINGS, Entry
 
 _LARGEST = 1 << 20
 _RULE = re.compile(r"-{3,}\s*")
-_PAIR = re.compile(r"([A-Za-z][\w ().~-]*):\s*(.*)")
+_PAIR = re.compile(r"([A-Za-z](?:[\w .~-]|\([^()]*\))*):\s*(.*)")
+"""A key may have a colon in parentheses: `mAP(0.5:0.95)`."""
 _FIGURE = re.compile(r"^(?:accuracy|evaluation|map\b.*|m?ap|.*top-?1.*)$", re.IGNORECASE)
+_NUMBER = re.compile(r"(?<![\w.-])-?\d+(?:\.\d+)?")
+_WRONG_KIND = re.compile(
+    r"\bis\s+an?\s+(audio|nlp|text|speech|language|segmentation|recommendation|"
+    r"(?:image\s+)?classification)\s+(?:network|model)\b",
+    re.IGNORECASE,
+)
 _BEST_AP = 60.0
 """Percent on COCO: no SSD comes near; a card that claims more means something else."""
 
@@ -143,9 +150,10 @@ def _lint_words(card: HubCard) -> list[str]:
     detects = "detection" in card.values.get("module-type", "") or "ssd" in card.values.get(
         "model-name", ""
     )
-    wrong = re.search(r"\bis an? (audio|nlp|text|speech|classification) network", card.text)
+    wrong = _WRONG_KIND.search(f"{card.values.get('summary', '')}\n{card.text}")
     if detects and wrong:
-        problems.append(f"calls a detector a network for {wrong[1]}: “{wrong[0]}”.")
+        words = " ".join(wrong[0].split())
+        problems.append(f"calls a detector a network for {wrong[1].lower()}: “{words}”.")
     for key in ("model-name", "backbone-name", "model-version", "train-dataset", "license"):
         if not card.values.get(key):
             problems.append(f"{key} is missing.")
@@ -165,10 +173,10 @@ def _lint_words(card: HubCard) -> list[str]:
     if not card.figures:
         problems.append("no accuracy: nothing says how good the weights are.")
     for key, value in card.figures.items():
-        number = re.search(r"\d+(?:\.\d+)?", value)
+        number = _NUMBER.search(re.sub(r"\([^()]*\)", " ", value))  # not the range of a measure
         if number is None:
             problems.append(f"{key} is {shown(value)}, no number.")
-        elif float(number[0]) > _BEST_AP:
+        elif not 0 < float(number[0]) <= _BEST_AP:
             problems.append(
                 f"{key} {value} cannot be the AP of an SSD on COCO; the largest published is below "
                 "40."

@@ -86,7 +86,12 @@ def test_the_hash_of_an_empty_file_is_refused(tmp_path: Path) -> None:
     ("old", "new", "words"),
     [
         ("A detector.", "ssd is a audio network.", "calls a detector a network for audio"),
+        ("A detector.", "ssd is an  Audio\nModel.", "calls a detector a network for audio"),
         ("map(0.5~0.95): 0.23", "accuracy: 88", "cannot be the AP"),
+        ("map(0.5~0.95): 0.23", "evaluation: -0.23 mAP", "cannot be the AP"),
+        ("map(0.5~0.95): 0.23", "mAP(0.5:0.95): 123%", "map(0.5:0.95) 123% cannot be the AP"),
+        ("map(0.5~0.95): 0.23", "accuracy: mAP(0.5~0.95) 88", "cannot be the AP"),
+        ("map(0.5~0.95): 0.23", "accuracy: nan", "no number"),
         ("map(0.5~0.95): 0.23", "accuracy: 23", "does not say which measure"),
         ("map(0.5~0.95): 0.23", "", "no accuracy"),
         ("[300, 300, 3]", "[227, 227, 3]", "a classifier's"),
