@@ -46,8 +46,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         server, asked = self.server, self.headers.get("Range")
         server.requests.append((self.path, asked))
-        if server.mode == "404":
-            self.send_error(404)
+        if server.mode.isdigit():
+            self.send_error(int(server.mode))
             return
         if server.mode.startswith("redirect "):
             self.send_response(302)

@@ -118,16 +118,19 @@ def _once(address: str, part: Path, size: int | None, timeout_s: float, name: st
             part.unlink(missing_ok=True)
             return False
         if 300 <= error.code < 400:
+            where = error.headers.get("Location") or "nowhere"
             raise CheckpointError(
-                f"{address}: is redirected to {shown(error.headers.get('Location'))[1:-1]}, which "
-                "is another scheme or no end. Not followed."
+                f"{address}: is redirected to {shown(where)[1:-1]}, which is another scheme or no "
+                "end. Not followed."
             ) from None
-        raise CheckpointError(
-            f"{address}: the server says {error.code} {error.reason}. The file may have moved: "
-            "look at its source."
-        ) from None
+        problem = f"the server says {error.code} {error.reason}"
+        if error.code >= 500:  # its own trouble, which may pass: what came so far stays
+            raise http.client.HTTPException(problem) from None
+        raise CheckpointError(f"{address}: {problem}. {_advice(error.code)}") from None
     except urllib.error.URLError as error:
-        raise NotReached(f"{address}: {_words(error.reason)}.") from None
+        raise NotReached(f"{address}: {_words(error.reason)}{_by_proxy(address)}.") from None
+    except ValueError as error:  # a redirect to what is no address
+        raise CheckpointError(f"{address}: leads to no proper address ({error}).") from None
 
 
 def _receive(
@@ -179,6 +182,21 @@ def _marker(part: Path) -> Path:
 
 def _length(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
+
+
+def _advice(code: int) -> str:
+    if code in (401, 403, 407):
+        return "It asks for rights, or a proxy on the way does."
+    return "The file may have moved: look at its source."
+
+
+def _by_proxy(address: str) -> str:
+    """Name the proxy, without a password in it, if there is one on the way."""
+    parts = urlsplit(address)
+    proxy = urllib.request.getproxies().get(parts.scheme, "")
+    if not proxy or urllib.request.proxy_bypass(parts.hostname or ""):
+        return ""
+    return f", by the proxy {proxy.rpartition('@')[2].rpartition('//')[2]}"
 
 
 def _words(error: Any) -> str:

@@ -130,6 +130,8 @@ def _accept(entry: Entry, cache: Cache, file: Path, notify: Notify) -> None:
     try:
         size, sha256 = file.stat().st_size, sha256_of_file(file)
         expected = cache.expected(entry)
+        if not size:
+            raise CheckpointError("the file is empty: the server sent nothing")
         refuse_page(file)
         if entry.size is not None and size != entry.size:
             raise CheckpointError(
@@ -142,9 +144,9 @@ def _accept(entry: Entry, cache: Cache, file: Path, notify: Notify) -> None:
         check_content(file, entry, cache.path(entry).suffix)
     except CheckpointError as error:
         file.unlink(missing_ok=True)
+        problem = str(error).replace(str(file), "the file").rstrip(".")
         raise CheckpointError(
-            f"{PREFIX}{entry.name} from {address_of(entry)}: {str(error).rstrip('.')}. It was not "
-            "kept."
+            f"{PREFIX}{entry.name} from {address_of(entry)}: {problem}. It was not kept."
         ) from error
     if expected is None:
         cache.pin(entry, sha256)

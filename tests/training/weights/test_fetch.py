@@ -180,11 +180,48 @@ def test_a_bad_file_is_refused_and_nothing_is_left(
     assert left(cache) == []
 
 
-def test_not_found(server: FileServer, cache: Cache, content: bytes) -> None:
-    server.mode = "404"
-    with pytest.raises(CheckpointError, match="the server says 404"):
+@pytest.mark.parametrize(
+    ("mode", "words"),
+    [
+        ("404", "the server says 404 .* may have moved"),
+        ("403", "the server says 403 .* asks for rights"),
+        ("503", "could not be fetched: .* the server says 503 .* put it at"),
+        ("redirect http://[bad", "leads to no proper address"),
+        ("redirect ", "is redirected to nowhere"),
+    ],
+)
+def test_an_answer_without_a_file(
+    mode: str, words: str, server: FileServer, cache: Cache, content: bytes
+) -> None:
+    server.mode = mode
+    with pytest.raises(CheckpointError, match=words):
         fetch(entry_for(content), cache)
     assert left(cache) == []
+
+
+def test_what_came_stays_while_a_server_has_trouble(
+    server: FileServer, cache: Cache, content: bytes
+) -> None:
+    server.cut = len(content) // 2
+    with pytest.raises(CheckpointError):
+        fetch(entry_for(content), cache)
+    server.cut, server.mode = 0, "503"
+    with pytest.raises(CheckpointError, match="says 503.*the same command goes on from there"):
+        fetch(entry_for(content), cache)
+    server.mode = ""
+    fetch(entry_for(content), cache)
+    assert server.requests[-1][1] == f"bytes={len(content) // 2}-"
+
+
+def test_a_proxy_that_does_not_answer_is_named(
+    server: FileServer, cache: Cache, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://me:secret@127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    with pytest.raises(CheckpointError, match="by the proxy 127.0.0.1:9") as refusal:
+        fetch(entry_for(content), cache)
+    assert "secret" not in str(refusal.value)
 
 
 @pytest.mark.parametrize(
