@@ -16,6 +16,7 @@ from training.evaluation.foreign_results import read_foreign_results
 from training.evaluation.ground_truth import GroundTruth, read_ground_truth
 from training.evaluation.scoring import score
 from training.evaluation.settings import EvalCommand
+from training.evaluation.thresholds import is_share
 from training.insight.outputs import Wanted, clear_outputs, write_outputs
 
 AS_GIVEN = {"detections": "as given"}
@@ -75,5 +76,10 @@ def run(command: EvalCommand) -> int:
         f"{Path(command.detections).name} on {Path(command.data).name}",
     )
     print(f"{command.detections}: {len(table)} detections on {truth.num_images} images")
+    if not is_share(table.score):
+        print(
+            f"scores from {table.score.min():g} to {table.score.max():g}: beyond 0..1 they are no "
+            "probabilities, so there is no calibration, and curves over the score show 0..1 only"
+        )
     write_outputs(output, result, facts, split, wanted)
     return 0

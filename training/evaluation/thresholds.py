@@ -130,16 +130,25 @@ def thresholds_section(judged: Judged, names: list[str]) -> dict[str, Any]:
     return {"overlap": float(IOU_THRESHOLDS[0]), "all": vars(everything), "per_class": per_class}
 
 
+def is_share(score: _Floats) -> bool:
+    """Whether all scores lie in 0..1."""
+    return bool(((score >= 0) & (score <= 1)).all())
+
+
 def calibration_section(judged: Judged) -> dict[str, Any]:
     """Return `calibration` of `metrics.json`: is a score of 0.7 right seven times in ten?
 
     `expected_error` is the mean distance between score and share of hits over ten bins of equal
     width, weighted by their detections (the usual ECE); `largest_error` is that of the worst bin.
+    Scores beyond 0..1 (logits, per cent) are no probabilities: then both are -1 and the bins empty.
     """
-    bin_of = np.clip((judged.score * BINS).astype(np.int64), 0, BINS - 1)
+    scores, right = judged.score, judged.hit
+    if not is_share(scores):
+        scores, right = scores[:0], right[:0]
+    bin_of = np.clip((scores * BINS).astype(np.int64), 0, BINS - 1)
     count = np.bincount(bin_of, minlength=BINS)
-    score = np.bincount(bin_of, weights=judged.score, minlength=BINS)
-    hits = np.bincount(bin_of, weights=judged.hit, minlength=BINS)
+    score = np.bincount(bin_of, weights=scores, minlength=BINS)
+    hits = np.bincount(bin_of, weights=right, minlength=BINS)
     bins, gaps = [], []
     for k in range(BINS):
         mean_score = float(score[k] / count[k]) if count[k] else -1.0

@@ -267,3 +267,13 @@ def test_flags_and_areas_of_a_truth_as_tables_export_them(truth: Path) -> None:
     truth.write_text(json.dumps(content))
     with pytest.raises(DataError, match="'perhaps'"):
         read_ground_truth(truth)
+
+
+def test_scores_that_are_no_probabilities(truth: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plain = evaluate(truth, PLAIN)
+    assert "no calibration" not in capsys.readouterr().out
+    metrics = evaluate(truth, [{**row, "score": 10 * row["score"]} for row in PLAIN])
+    assert "scores from 6 to 9: beyond 0..1" in capsys.readouterr().out
+    assert metrics["coco"] == plain["coco"]
+    assert metrics["calibration"]["expected_error"] == metrics["calibration"]["largest_error"] == -1
+    assert not any(row["count"] for row in metrics["calibration"]["bins"])
