@@ -17,6 +17,9 @@ from data_tools.core.boxes import yxyx_from_cyxhw
 from data_tools.core.errors import DataError
 
 _SLACK = 1e-3
+_LARGEST_SHARE = 2.0
+"""Outlines of objects that the picture cuts stick out a little; beyond this the numbers are others,
+pixels for instance, which clipping would turn into boxes as large as the picture."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,12 @@ def kind_of_lines(lines: Iterable[Line], key_points: tuple[int, int] | None, wan
             "(dataset.names_file), or with dataset.yolo_lines=pose; dataset.yolo_lines=polygon if "
             "they are outlines."
         )
+    if count == 6 and _tracked(values):
+        raise DataError(
+            f"{example}: the last is a whole number, as a tracker writes a box, its score and its "
+            "track. dataset.yolo_lines=box takes the box; dataset.yolo_lines=polygon if they are "
+            "triangles."
+        )
     if count == 8 and _oriented(values):
         raise DataError(
             f"{example}: they are oriented boxes (four corners of a turned rectangle), which the "
@@ -92,6 +101,20 @@ def _visibilities(values: np.ndarray) -> bool:
     return bool(np.isin(flags, (0, 1, 2)).all()) and bool((flags == 2).any() or values.shape[1] % 2)
 
 
+def _tracked(values: np.ndarray) -> bool:
+    """Whether the numbers are a box within the picture, a score and a whole number: (L, 6) -> yes
+    or no.
+    """
+    scores, tracks = values[:, 4], values[:, 5]
+    whole = bool((tracks == np.rint(tracks)).all())
+    return whole and bool(((scores >= 0) & (scores <= 1)).all()) and _boxes_fit(values)
+
+
+def _boxes_fit(values: np.ndarray) -> bool:
+    centre, size = values[:, :2], values[:, 2:4]
+    return bool((np.abs(centre - 0.5) + size / 2 <= 0.5 + 1e-2).all())
+
+
 def _within_boxes(values: np.ndarray) -> bool:
     """Whether all points lie in the box that the first four numbers would be: (L, C) -> yes or
     no.
@@ -102,8 +125,7 @@ def _within_boxes(values: np.ndarray) -> bool:
     points = values[:, 4:].reshape(len(values), -1, 2)
     missing = (points == 0).all(axis=2)
     inside = (np.abs(points - centre) <= size / 2 + _SLACK).all(axis=2)
-    fits = (np.abs(centre - 0.5) + size / 2 <= 0.5 + 1e-2).all()
-    return bool(fits and (inside | missing).all() and not missing.all())
+    return bool(_boxes_fit(values) and (inside | missing).all() and not missing.all())
 
 
 def _oriented(values: np.ndarray) -> bool:
@@ -133,13 +155,18 @@ def box_of_line(
         expected = 4 + key_points[0] * key_points[1]
         if count != expected:
             raise ValueError(f"expected 4 numbers, or {expected} as kpt_shape has it; got {count}")
-    if kind == "box" and count not in (4, 5):
+    tracked = kind == "box" and count == 6 and values[5].is_integer()
+    if kind == "box" and count not in (4, 5) and not tracked:
         raise ValueError(f"expected 4 numbers, got {count}")
-    if count in (4, 5) or pose:
+    if (count == 5 or tracked) and not 0 <= values[4] <= 1:
+        raise ValueError(f"expected a score, 0..1, behind the box; got {values[4]:g}")
+    if count in (4, 5) or pose or tracked:
         cx, cy, width, height = values[:4]
         box: list[float] = yxyx_from_cyxhw(np.array([cy, cx, height, width])).tolist()
         return box
     if count % 2:
         raise ValueError(f"expected 4 numbers or a polygon's x and y; got {count} numbers")
+    if max(values) > _LARGEST_SHARE or min(values) < 1 - _LARGEST_SHARE:
+        raise ValueError("expected a polygon in shares of the picture's sides, 0..1")
     xs, ys = values[::2], values[1::2]
     return [min(ys), min(xs), max(ys), max(xs)]

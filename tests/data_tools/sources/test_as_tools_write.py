@@ -254,6 +254,30 @@ def test_yolo_polygons_and_oriented_boxes(tmp_path: Path) -> None:
     np.testing.assert_allclose(yolo(tmp_path, upright).splits[0].table.boxes_yxyx_px, extent)
 
 
+def test_yolo_lines_of_a_tracker_are_no_triangles(tmp_path: Path) -> None:
+    tracked = "0 .5 .5 .2 .2 .93 7\n0 .3 .3 .2 .2 .5 1\n"
+    with pytest.raises(DataError, match=r"score and its track.*yolo_lines=box"):
+        yolo(tmp_path, tracked)
+    raw = yolo(tmp_path, tracked, yolo_lines="box")
+    expected = [[0.4, 0.4, 0.6, 0.6], [0.2, 0.2, 0.4, 0.4]]
+    np.testing.assert_allclose(raw.splits[0].table.boxes_yxyx_px, expected)
+    assert not kinds(raw)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "0 .5 .5 .2 .2 1.57",  # a turned box's angle
+        "0 .5 .5 .2 .2 -.3",
+        "0 0 0 50 0 50 40 1 30",  # an outline in pixels
+        "0 .5 .5 .2 .2 inf",
+    ],
+)
+def test_yolo_numbers_that_are_no_scores_and_no_shares(tmp_path: Path, line: str) -> None:
+    raw = yolo(tmp_path, f"0 .5 .5 .2 .2 .9\n{line}\n")
+    assert kinds(raw) == ["malformed_box"] and len(raw.splits[0].table.category_ids) == 1
+
+
 def test_yolo_numbers_are_numbers(tmp_path: Path) -> None:
     good = "0 0.5 0.5 0.2 0.2\n"
     raw = yolo(tmp_path, good + "0 0_5 0.5 0.2 0.2\n1_0 .5 .5 .2 .2\n\u0661 .5 .5 .2 .2\n")
