@@ -34,20 +34,27 @@ def misfit(classifier: str, weights: Arrays) -> str:
     return f"{more[0]} is of no layer of {classifier}" if more else ""
 
 
+def of_backbone(donor: Donor, weights: Arrays) -> Arrays:
+    """The weights of a backbone, without those of a classifier's last layers.
+
+    Args:
+        donor: How the classifier names the backbone that we have.
+        weights: Name to value.
+
+    Returns:
+        Those whose names begin as the backbone's do, of layers that ours lacks as well.
+    """
+    beginnings = {layer.partition(".")[0] for layer in donor.layers}
+    return {n: value for n, value in weights.items() if n.partition(".")[0] in beginnings}
+
+
 def homeless(donor: Donor, used: Container[str], weights: Arrays) -> list[str]:
     """The weights of a backbone that have no place in ours: of a deeper one, or of layers between.
 
     Args:
-        donor: How the classifier names the backbone that we have.
+        donor: As for `of_backbone`.
         used: Names of the weights that have a place.
         weights: Name to value.
-
-    Returns:
-        Names that begin as those of the backbone do, not as those of a classifier's last layers.
     """
-    beginnings = {layer.partition(".")[0] for layer in donor.layers}
-    return [
-        name
-        for name in weights
-        if name not in used and not name.endswith(COUNTER) and name.partition(".")[0] in beginnings
-    ]
+    inside = of_backbone(donor, weights)
+    return [n for n in inside if n not in used and not n.endswith(COUNTER)]

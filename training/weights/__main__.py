@@ -17,11 +17,11 @@ from pathlib import Path
 
 from data_tools.core.errors import CheckpointError
 from data_tools.core.files import sha256_of_file
-from training.checkpoints.backbone_fit import misfit
+from training.checkpoints.backbone_fit import misfit, of_backbone
 from training.checkpoints.classifier_names import ROWS
-from training.checkpoints.donors import houses_of
+from training.checkpoints.donors import Arrays, find_donor, houses_of
 from training.checkpoints.identify import identify
-from training.checkpoints.weight_files import read_weights
+from training.checkpoints.weight_files import Weights, read_weights
 from training.command_line.error_words import clear_errors
 from training.process.runtime import prepare_environment
 from training.weights.cache import default_cache
@@ -80,6 +80,20 @@ def show_where(entry: Entry) -> None:
             print(f"{key:10}{value}")
 
 
+def kind_of(weights: Weights) -> tuple[str, Arrays]:
+    """Say what weights are, and which of them are of use here."""
+    try:
+        network, classes = identify(weights)
+        return f"a detector: {network} with {classes} classes", weights
+    except CheckpointError as error:
+        for name in ROWS:
+            if not misfit(name, weights):
+                houses = " or ".join(houses_of(name, weights))
+                used = of_backbone(find_donor(name, weights), weights)
+                return f"a classifier with the backbone {name}, as {houses} names it", used
+        return f"no use: {error}", weights
+
+
 def verify(path: Path) -> int:
     """Say what a file is, and whether it is what the registry has under its name or hash.
 
@@ -92,21 +106,14 @@ def verify(path: Path) -> int:
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file.")
     weights = read_weights(path)
+    kind, used = kind_of(weights)
     try:
-        require_finite(weights)
+        require_finite(used)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}.") from None
     sha256, cache = sha256_of_file(path), default_cache()
     print(f"{path}: {len(weights)} weights, {path.stat().st_size} bytes, sha256 {sha256}")
-    try:
-        network, classes = identify(weights)
-        print(f"a detector: {network} with {classes} classes")
-    except CheckpointError as error:
-        networks = [name for name in ROWS if not misfit(name, weights)]
-        what = f"a classifier with the backbone {networks[0]}" if networks else f"no use: {error}"
-        houses = " or ".join(houses_of(networks[0], weights)) if networks else ""
-        house = f", as {houses} names it" if networks else ""
-        print(what + house)
+    print(kind)
     entries = registry().values()
     same_hash = [e for e in entries if sha256 == cache.expected(e)]
     same_name = [e for e in entries if e.file_name == path.name]

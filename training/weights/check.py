@@ -15,9 +15,9 @@ import numpy as np
 
 from data_tools.core.errors import CheckpointError
 from data_tools.core.json_dataclass import shown
-from training.checkpoints.backbone_fit import misfit
+from training.checkpoints.backbone_fit import misfit, of_backbone
 from training.checkpoints.classifier_names import ROWS
-from training.checkpoints.donors import houses_of
+from training.checkpoints.donors import Arrays, find_donor, houses_of
 from training.checkpoints.identify import identify
 from training.checkpoints.weight_files import Weights, read_weights
 from training.weights.entry import Entry
@@ -39,8 +39,8 @@ def check_content(file: Path, entry: Entry, suffix: str) -> None:
             weights = read_weights(path)
         except CheckpointError as error:
             raise CheckpointError(str(error).replace(str(path), "the file")) from error
-    require_finite(weights)
     if entry.kind == "detector":
+        require_finite(weights)
         network, classes = identify(weights)
         if (network, classes) != (entry.network, entry.classes):
             raise CheckpointError(
@@ -62,9 +62,11 @@ def _check_backbone(weights: Weights, entry: Entry) -> None:
         raise CheckpointError(
             f"these are no weights of {entry.network} as {entry.donor} names them: {problem}"
         )
+    # What is behind the backbone nobody loads; torchvision fills it with NaN in one of its files.
+    require_finite(of_backbone(find_donor(entry.network, weights), weights))
 
 
-def require_finite(weights: Weights) -> None:
+def require_finite(weights: Arrays) -> None:
     """Refuse weights that are not numbers, or without end.
 
     Raises:

@@ -20,6 +20,8 @@ from tests.helpers.file_server import FileServer, file_server
 from tests.helpers.torch_files import torch_file
 from training.checkpoints.signatures import signature
 from training.checkpoints.torchvision_detectors import SETTINGS
+from training.checkpoints.weight_files import read_weights
+from training.weights.__main__ import kind_of
 from training.weights.cache import Cache, default_cache
 from training.weights.entry import Entry, find_entry, read_entry, registry
 from training.weights.fetch import address_of, fetch, local_path
@@ -178,6 +180,28 @@ def test_a_bad_file_is_refused_and_nothing_is_left(
     with pytest.raises(CheckpointError, match=words):
         fetch(entry_for(None, **values), cache, notify=lambda _: None)
     assert left(cache) == []
+
+
+def test_what_is_behind_a_backbone_may_be_nan(server: FileServer, cache: Cache) -> None:
+    # torchvision's vgg16_features-amdegroot: "classifier module are filled with nans".
+    weights = flat("mobilenet_v2.torchvision")
+    weights["classifier.1.weight"] *= np.nan
+    entry = entry_for(
+        None,
+        kind="backbone",
+        network="mobilenet_v2",
+        donor="torchvision",
+        address="https://weights.example/a.pth",
+    )
+    server.content = torch_file(weights)
+    path = fetch(entry, cache, notify=lambda _: None)
+    assert "backbone mobilenet_v2" in kind_of(read_weights(path))[0]
+    weights["features.18.1.weight"] *= np.nan
+    path.unlink()
+    server.content = torch_file(weights)
+    (cache.folder / "pinned.json").unlink()
+    with pytest.raises(CheckpointError, match="features.18.1.weight' is not finite"):
+        fetch(entry, cache, notify=lambda _: None)
 
 
 @pytest.mark.parametrize(
