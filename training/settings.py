@@ -93,6 +93,13 @@ class TrainSettings:
             "0 with schedule_to=max_minutes: batches are made ahead, before it is known which "
             "epochs are the last",
         )
+        require(
+            not self.augment.sizes or (self.model.assign == "tal" and not self.runtime.sink_steps),
+            "augment.sizes",
+            [list(size) for size in self.augment.sizes],
+            "empty, or model.assign=tal (other targets depend on the size) and "
+            "runtime.sink_steps=0 (what is sunk has one size)",
+        )
         require(self.workers >= 0, "workers", self.workers, "a count >= 0")
         if self.workers:
             self.pipeline = replace(self.pipeline, workers=self.workers)

@@ -102,8 +102,14 @@ class AugmentSettings:
     erase_area: list[float] = setting(
         [0.02, 0.2], "erase: smallest and largest rectangle as a share of the image."
     )
+    sizes: list[list[int]] = setting(
+        [],
+        "Input sizes [H, W] of which one is drawn for each step (multi-scale, as in YOLOv2, "
+        "arXiv:1612.08242; model.assign=tal only); empty: model.image_size always.",
+    )
     closing_epochs: float = setting(
-        0.0, "Last epochs without mosaic, copy_paste, affine, mixup and erase; 0 = none."
+        0.0,
+        "Last epochs without mosaic, copy_paste, affine, mixup, erase and drawn sizes; 0 = none.",
     )
 
     def __post_init__(self) -> None:
@@ -147,6 +153,13 @@ class AugmentSettings:
             )
         low, high = _pair("augment.erase_area", self.erase_area)
         require(0 < low <= high < 1, "augment.erase_area", self.erase_area, "0 < low <= high < 1")
+        for size in self.sizes:
+            require(
+                len(size) == 2 and all(32 <= side <= 4096 for side in size),
+                "augment.sizes",
+                [list(each) for each in self.sizes],
+                "lists of height and width, 32..4096 each",
+            )
         most = self.copy_paste_most
         require(1 <= most <= 20, "augment.copy_paste_most", most, "a count 1..20")
         require(

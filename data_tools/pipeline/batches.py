@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial
-from time import perf_counter
 from typing import Any, Protocol, cast
 
 import numpy as np
@@ -26,21 +25,18 @@ from data_tools.augment.mix import choose_mix
 from data_tools.augment.render import Scratch
 from data_tools.augment.settings import AugmentSettings
 from data_tools.augment.sources import Source, joined
-from data_tools.core.reusable_memory import Arrays, ByteArena, Layout
+from data_tools.core.reusable_memory import Arrays, Layout
 from data_tools.images.decode import size_of
 from data_tools.pipeline.order import TrainOrder, generator
 from data_tools.pipeline.settings import PipelineSettings
+from data_tools.pipeline.sizes import Size, StepSizes
+from data_tools.pipeline.worker_buffers import STAGES, StageClock, WorkerBuffers
 from data_tools.shards.reader import Row, RowReader
 
 _IMAGES_AT_ONCE = 16
 _MIX_STREAM = (
     1  # of an image's random numbers: what it is mixed with; the streams above are its partners'
 )
-
-STAGES = ("read", "choose", "decode", "render", "encode")
-"""What a training image goes through, in this order; `TrainBatch.stage_seconds` has one number for
-each.
-"""
 
 
 class Encoder(Protocol):
@@ -92,14 +88,6 @@ def target_layout(count: int, encoder: Encoder) -> Layout:
     }
 
 
-class WorkerBuffers:
-    """The memory of one worker, kept from batch to batch."""
-
-    def __init__(self, image_size: tuple[int, int]) -> None:
-        self.arena = ByteArena()
-        self.scratch = Scratch(image_size)
-
-
 @dataclass
 class TrainBatchBuilder:
     """Makes training batches.
@@ -109,8 +97,8 @@ class TrainBatchBuilder:
         order: Which rows a step takes.
         settings: How they are read.
         augmentation: How they are varied.
-        image_size: (H, W) of the network's input.
-        encoder: Boxes to targets.
+        sizes: (H, W) of the network's input, by step.
+        encoder: Boxes to targets; with several sizes, one whose targets do not depend on it.
         epochs: The run's length, for what its last epochs leave out; None for no end.
     """
 
@@ -118,7 +106,7 @@ class TrainBatchBuilder:
     order: TrainOrder
     settings: PipelineSettings
     augmentation: AugmentSettings
-    image_size: tuple[int, int]
+    sizes: StepSizes
     encoder: Encoder
     epochs: float | None = None
     _benches: list[WorkerBuffers] = field(default_factory=list, init=False, repr=False)
@@ -129,12 +117,26 @@ class TrainBatchBuilder:
     @property
     def layout(self) -> Layout:
         count = self.order.batch_size
+        height, width = self.sizes.largest
+        # Memory for the largest size; `shaped` cuts out of it what a step has.
+        shape = (count * 3 * height * width,) if self.sizes.drawn else (count, 3, height, width)
         return {
-            "images": ((count, 3, *self.image_size), "uint8"),
+            "images": (shape, "uint8"),
             **target_layout(count, self.encoder),
             "image_ids": ((count,), "int64"),
             "stage_seconds": ((len(STAGES),), "float64"),
         }
+
+    def size(self, number: int) -> Size:
+        """Return the (H, W) of a step's images."""
+        return self.sizes.own if self._closes(number) else self.sizes.of(number)
+
+    def shaped(self, number: int, arrays: Arrays) -> Arrays:
+        """Return a batch's arrays with its images as (N, 3, H, W), a view."""
+        if not self.sizes.drawn:
+            return arrays
+        shape = (self.order.batch_size, 3, *self.size(number))
+        return {**arrays, "images": arrays["images"][: int(np.prod(shape))].reshape(shape)}
 
     def describe(self, number: int) -> str:
         return f"the batch of step {number}, rows {self.order.rows(number).tolist()}"
@@ -143,9 +145,10 @@ class TrainBatchBuilder:
         try:
             bench = self._benches.pop()
         except IndexError:  # all are in use by other threads
-            bench = WorkerBuffers(self.image_size)
+            bench = WorkerBuffers(self.sizes.largest)
         try:
-            self._fill(number, arrays, bench)
+            bench.fit(self.size(number))
+            self._fill(number, self.shaped(number, arrays), bench)
         finally:
             bench.arena.reset()
             self._benches.append(bench)
@@ -154,7 +157,7 @@ class TrainBatchBuilder:
         # Stage by stage for some images at a time: so the interpreter's code stays in the core's
         # cache, which every decoded image sweeps, and so do the images' bytes. (Measured: one image
         # at a time, what is not decoding takes twice as long.)
-        clock = _Clock(cast(Any, arrays["stage_seconds"]))
+        clock = StageClock(cast(Any, arrays["stage_seconds"]))
         indices = self.order.rows(number).tolist()
         before = self.order.occurrences(number).tolist()
         if self._mixes(number):
@@ -202,12 +205,14 @@ class TrainBatchBuilder:
         """Whether the images of a step may be mixed with others; those of the closing epochs are
         not.
         """
+        return self.augmentation.mixes and not self._closes(number)
+
+    def _closes(self, number: int) -> bool:
+        """Whether a step is in the closing epochs."""
         closing = self.augmentation.closing_epochs
-        if not self.augmentation.mixes:
-            return False
         if self.epochs is None or not closing:
-            return True
-        return self.order.epoch_of(number) < self.epochs - closing
+            return False
+        return self.order.epoch_of(number) >= self.epochs - closing
 
     def _mixed(
         self,
@@ -217,7 +222,7 @@ class TrainBatchBuilder:
         before: int,
         arrays: Arrays,
         bench: WorkerBuffers,
-        clock: _Clock,
+        clock: StageClock,
     ) -> Truth:
         """Make one image of a step that mixes, and return its boxes; see `augment/compose.py`."""
         bench.arena.reset()
@@ -253,7 +258,7 @@ class TrainBatchBuilder:
         views: list[Augmentation],
         images: npt.NDArray[Any],
         scratch: Scratch,
-        clock: _Clock,
+        clock: StageClock,
     ) -> None:
         fill, scaled = self.augmentation.expand_fill, self.settings.scaled_decode
         for index, row, (height, width), view, out in zip(
@@ -287,17 +292,3 @@ class TrainBatchBuilder:
             choose_view(*size, truth, self.augmentation, generator(seed, epoch, index, came))
             for index, came, size, truth in zip(indices, before, sizes, truths, strict=True)
         ]
-
-
-class _Clock:
-    """Adds up the seconds of each stage."""
-
-    def __init__(self, seconds: npt.NDArray[np.float64]) -> None:
-        self._seconds = seconds
-        self._seconds.fill(0)
-        self._last = perf_counter()
-
-    def lap(self, stage: str) -> None:
-        now = perf_counter()
-        self._seconds[STAGES.index(stage)] += now - self._last
-        self._last = now

@@ -26,6 +26,7 @@ from data_tools.pipeline.order import TrainOrder, evaluation_rows
 from data_tools.pipeline.process_workers import ProcessWorkers
 from data_tools.pipeline.sampler import image_weights
 from data_tools.pipeline.settings import PipelineSettings
+from data_tools.pipeline.sizes import Size, StepSizes
 from data_tools.pipeline.thread_workers import ThreadWorkers
 from data_tools.pipeline.workers import Maker, Workers, worker_count
 from data_tools.shards.manifest import ConvertedSplit
@@ -53,7 +54,7 @@ class TrainPipeline:
         split: The converted split.
         pipeline: How batches are made.
         augment: How images are varied.
-        image_size: (H, W) of the network's input.
+        image_size: (H, W) of the network's input; with `augment.sizes`, that of closing epochs.
         encode: Boxes to targets.
         seed: The run's seed.
         batch_size: Images per device.
@@ -83,8 +84,10 @@ class TrainPipeline:
         self.order = train_order(split, pipeline, seed, batch_size, rank, world_size)
         if pipeline.verify:
             verify_shards(split)
+        drawn = tuple((int(height), int(width)) for height, width in augment.sizes)
+        sizes = StepSizes(seed, image_size, drawn)
         self._maker = TrainBatchBuilder(
-            RowReader(split), self.order, pipeline, augment, image_size, encode, epochs
+            RowReader(split), self.order, pipeline, augment, sizes, encode, epochs
         )
         self._settings = pipeline
         self._workers: Workers | None = None
@@ -136,13 +139,17 @@ class TrainPipeline:
             )
         steps = range(start_step, stop_step)
         for step, arrays in zip(steps, self._workers.run(steps), strict=True):
-            yield TrainBatch(step, **cast(dict[str, Any], arrays))
+            yield TrainBatch(step, **cast(dict[str, Any], self._maker.shaped(step, arrays)))
+
+    def size(self, step: int) -> Size:
+        """Return the (H, W) of a global step's images."""
+        return self._maker.size(step)
 
     def batch_at(self, step: int) -> TrainBatch:
         """Make the batch of one global step here and now, bit for bit that of `batches`."""
         arrays = {n: np.empty(shape, dtype) for n, (shape, dtype) in self._maker.layout.items()}
         self._maker.fill(step, arrays)
-        return TrainBatch(step, **cast(dict[str, Any], arrays))
+        return TrainBatch(step, **cast(dict[str, Any], self._maker.shaped(step, arrays)))
 
     def close(self) -> None:
         """End the workers. May be called twice; `batches` starts them again."""

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import mindspore as ms
 from mindspore import nn
 
 from data_tools.core.settings_fields import require
@@ -27,14 +26,17 @@ from training.learning.schedule import Schedule, build_schedule
 from training.learning.state import TrainState
 from training.learning.statistics import NormShares, Statistics, statistics_of
 from training.learning.step import Apply, Gradients
+from training.learning.training_network import (
+    build_same,
+    build_trainable,
+    cores_of_rank,
+    models_at_sizes,
+)
 from training.learning.weight_average import WeightAverage
 from training.learning.weight_groups import expand_backbone, matches, trainable
-from training.nets.build import build_network
-from training.nets.depthwise import speed_up_depthwise
-from training.nets.norm import SyncBatchNorm2d
 from training.nets.normalize import Normalize
-from training.process.runtime import cores, versions
-from training.process.world import World, is_bound, local_ranks
+from training.process.runtime import versions
+from training.process.world import World
 from training.settings import TrainSettings
 
 
@@ -169,13 +171,6 @@ def build_pipeline(settings: TrainSettings, split: ConvertedSplit, world: World)
     )
 
 
-def cores_of_rank() -> int:
-    """Return how many cores a rank may keep busy: ranks on one machine share those they are not
-    bound to.
-    """
-    return max(1, cores() // (1 if is_bound() else local_ranks()))
-
-
 def build_phases(settings: TrainSettings, steps_per_epoch: int) -> list[Phase]:
     """Return the phases that freezing and thawing cut the run into."""
     optim = settings.optim
@@ -205,13 +200,8 @@ def build_state(
         weights_given,
         f"{num_classes - 1} numbers, one for each class of the data set in its order, or none",
     )
-    network = build_network(settings.model, num_classes, seed=settings.seed)
-    network.set_train(True)
+    network = build_trainable(settings, num_classes)
     runtime, optim = settings.runtime, settings.optim
-    if runtime.precision != "fp32":
-        network = lower_precision(network, runtime.precision, runtime.half_norms)
-    elif runtime.device == "CPU" and runtime.depthwise == "numba":
-        speed_up_depthwise(network, runtime.threads or cores_of_rank())
     weights = list(network.trainable_params())
     factors = {
         name: factor
@@ -237,31 +227,6 @@ def build_state(
     )
 
 
-def lower_precision(network: nn.Cell, precision: str, half_norms: bool = False) -> nn.Cell:
-    """Compute convolutions and matrix products in half precision; weights stay float32.
-
-    Norms keep float32 parameters and statistics. With `half_norms` they take and give half
-    precision, as convolutions do, instead of being cast to float32 and back: between a convolution,
-    its norm, a ReLU and the next convolution that rounds the same numbers at the same places, and
-    spares four kernels a norm. The norm over all devices computes its statistics by itself, and
-    MindSpore's knows no bfloat16: these always take float32.
-
-    Args:
-        network: The detector; changed in place.
-        precision: `fp16` or `bf16`.
-        half_norms: See above.
-    """
-    dtype = {"fp16": ms.float16, "bf16": ms.bfloat16}[precision]
-    for _, cell in network.cells_and_names():
-        if isinstance(cell, (nn.Conv2d, nn.Conv2dTranspose, nn.Dense)):
-            cell.to_float(dtype)
-        elif isinstance(cell, SyncBatchNorm2d) or (
-            isinstance(cell, nn.BatchNorm2d) and not (half_norms and precision == "fp16")
-        ):
-            cell.to_float(ms.float32)
-    return network
-
-
 def build_phase_cells(components: RunComponents, phase: Phase) -> tuple[Gradients, Apply]:
     """Build the cells of a phase's step, which sets the norms that use their stored statistics."""
     settings, state = components.settings, components.state
@@ -281,6 +246,29 @@ def build_phase_cells(components: RunComponents, phase: Phase) -> tuple[Gradient
         settling_of(components),
     )
     return gradients, apply
+
+
+def gradients_at_sizes(
+    components: RunComponents, phase: Phase, gradients: Gradients
+) -> dict[tuple[int, int], Gradients]:
+    """Return a phase's gradients at every size of its steps, (H, W), the network's own among them.
+
+    Args:
+        components: The run.
+        phase: The phase.
+        gradients: Those at the network's own size, from `build_phase_cells`.
+    """
+    settings, state = components.settings, components.state
+    height, width = settings.model.image_size
+    found = {(int(height), int(width)): gradients}
+    freeze = expand_backbone(state.network, phase.freeze)
+    chosen = trainable(list(state.optimizer.weights), freeze)
+    for size, model in models_at_sizes(settings).items():
+        network = build_same(settings, model, components.split.num_classes, state.network)
+        freeze_norms(network, freeze)
+        loss = build_loss(settings.loss, model, settings.pipeline.crowd_ignore)
+        found[size] = Gradients(network, components.normalize, loss, chosen)
+    return found
 
 
 def settling_of(components: RunComponents) -> Statistics | None:

@@ -18,7 +18,14 @@ from numpy.typing import NDArray
 
 from data_tools.pipeline.pipeline import TrainBatch
 from data_tools.pipeline.sink import SinkSource
-from training.learning.assemble import Phase, RunComponents, build_phase_cells, guard_of
+from data_tools.pipeline.sizes import Size
+from training.learning.assemble import (
+    Phase,
+    RunComponents,
+    build_phase_cells,
+    gradients_at_sizes,
+    guard_of,
+)
 from training.learning.schedule import ema_decay
 from training.learning.sink import SunkStep, open_channel
 from training.learning.step import StepFunction, build_step
@@ -70,6 +77,9 @@ class Stepper(Protocol):
             DataError: When a row cannot be read or decoded.
         """
 
+    def compiles(self, step: int) -> bool:
+        """Whether a call that begins with this step compiles."""
+
     def batch(self, step: int) -> TrainBatch:
         """Return the batch of a step of the last call."""
 
@@ -97,23 +107,34 @@ def build_stepper(components: RunComponents, phase: Phase, first: int, until: in
     gradients, apply = build_phase_cells(components, phase)
     longest = settings.runtime.sink_steps
     if not longest:
-        level = settings.runtime.jit_level
-        function = build_step(
-            gradients, apply, settings.optim.accumulate, guard_of(components), level
-        )
-        return HostStepper(components, function, components.pipeline.batches(first, until))
+        level, guard = settings.runtime.jit_level, guard_of(components)
+        functions = {
+            size: build_step(sized, apply, settings.optim.accumulate, guard, level)
+            for size, sized in gradients_at_sizes(components, phase, gradients).items()
+        }
+        return HostStepper(components, functions, components.pipeline.batches(first, until))
     return SinkStepper(components, SunkStep(gradients, apply, longest), longest, first, until)
 
 
 class HostStepper:
-    """Every step's batch is handed over by the host and its result read at once."""
+    """Every step's batch is handed over by the host and its result read at once.
+
+    Args:
+        components: The run.
+        functions: The step by (H, W) of its images.
+        batches: The batches.
+    """
 
     longest = 1
 
     def __init__(
-        self, components: RunComponents, function: StepFunction, batches: Iterator[TrainBatch]
+        self,
+        components: RunComponents,
+        functions: dict[Size, StepFunction],
+        batches: Iterator[TrainBatch],
     ) -> None:
-        self.components, self.function, self.batches = components, function, batches
+        self.components, self.functions, self.batches = components, functions, batches
+        self.compiled: set[Size] = set()
 
     def call(
         self, step: int, count: int, tell: Tell, wanted: Callable[[], bool]
@@ -126,8 +147,14 @@ class HostStepper:
         tell("computing")
         rate, decay = numbers_of(self.components, step)
         arrays = (batch.images, batch.loc_targets, batch.labels)
-        result = self.function(*arrays, rate, decay, wanted())
+        height, width = batch.images.shape[2:]
+        result = self.functions[height, width](*arrays, rate, decay, wanted())
+        self.compiled.add((height, width))
         return [StepRecord(result, rate, waited, batch.stage_seconds, time.monotonic())]
+
+    def compiles(self, step: int) -> bool:
+        """Whether no step had images of this size yet."""
+        return self.components.pipeline.size(step) not in self.compiled
 
     def batch(self, step: int) -> TrainBatch:
         """Return the last batch."""
@@ -145,6 +172,7 @@ class SinkStepper:
         self, components: RunComponents, function: SunkStep, longest: int, first: int, until: int
     ) -> None:
         self.components, self.function, self.longest = components, function, longest
+        self.first = first
         self.source = SinkSource(components.pipeline.make_batches, self.numbers, first, until)
 
         @partial(ms.jit, jit_level=components.settings.runtime.jit_level)
@@ -185,6 +213,10 @@ class SinkStepper:
             )
             for k in range(count)
         ]
+
+    def compiles(self, step: int) -> bool:
+        """Whether it is the first."""
+        return step == self.first
 
     def batch(self, step: int) -> TrainBatch:
         """Make the batch of a step again: the one that was sunk is no longer on the host."""

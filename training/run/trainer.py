@@ -74,7 +74,6 @@ class Trainer:
         self.saver = SaveAndEvaluate(self.store, self.status, self.stop, self.clock, self.notify)
         self.step = 0
         self.skips = 0
-        self.phase_begun = 0
         self.last: StepResult | None = None
         self.left_open = ExitStack()
 
@@ -180,7 +179,6 @@ class Trainer:
             current = max(i for i, phase in enumerate(phases) if phase.first_step <= self.step)
             ends = [phase.first_step for phase in phases[current + 1 :]] + [total]
             until = min(ends[0], total)
-            self.phase_begun, self.reporter.compiled_at = self.step, self.step + 1
             stepper = build_stepper(self.components, phases[current], self.step, until)
             try:
                 while self.step < until:
@@ -190,20 +188,22 @@ class Trainer:
             finally:
                 stepper.close()
 
-    def call_length(self, longest: int, until: int) -> int:
+    def call_length(self, stepper: Stepper, until: int) -> int:
         """Return how many steps the next call has; it ends where something is due."""
-        # The first step of a phase compiles, and is a call of its own. Alone, a run that should
-        # stop goes on by single steps; ranks may not, as they could differ on it.
-        if self.step == self.phase_begun or (self.world.size == 1 and self.stop.wanted):
+        # A step that compiles is a call of its own. Alone, a run that should stop goes on by single
+        # steps; ranks may not, as they could differ on it.
+        if stepper.compiles(self.step) or (self.world.size == 1 and self.stop.wanted):
             return 1
-        return self.triggers.call_length(self.step, min(longest, until - self.step))
+        return self.triggers.call_length(self.step, min(stepper.longest, until - self.step))
 
     def one_call(self, stepper: Stepper, until: int) -> bool:
         """Do a call's steps and what is due after them; return True if the run should leave."""
         begun = time.monotonic()
         self.stop.rearm()
-        count = self.call_length(stepper.longest, until)
-        fresh = self.step == self.phase_begun
+        count = self.call_length(stepper, until)
+        fresh = stepper.compiles(self.step)
+        if fresh:
+            self.reporter.compiled_at = self.step + 1
 
         def tell(doing: str) -> None:
             # Compiling may take minutes; a call of several steps, the limit of each.

@@ -43,7 +43,11 @@ def draw_preview(settings: TrainSettings, split: ConvertedSplit) -> int:
     from training.learning.assemble import build_pipeline
 
     count = settings.preview
-    settings = dataclasses.replace(settings, batch_size=min(settings.batch_size, count))
+    # One size, for a sheet of tiles: with `augment.sizes` that of the closing epochs.
+    augment = dataclasses.replace(settings.augment, sizes=[])
+    settings = dataclasses.replace(
+        settings, batch_size=min(settings.batch_size, count), augment=augment
+    )
     pipeline = build_pipeline(settings, split, World())
     anchors = default_boxes(settings.model)
     names = {info.label: info.name for info in split.classes}

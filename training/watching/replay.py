@@ -52,6 +52,7 @@ def replay(path: Path, settings: TrainSettings) -> int:
         f"step {record.step + 1}: {len(batches)} rank(s) rebuilt bit for bit (sha256 of every "
         "batch agrees)"
     )
+    recorded = at_size_of(recorded, batches[0])
     bad_images = find_bad_images(recorded, split, record, batches, path.parent / record.weights)
     if not bad_images:
         print(
@@ -89,6 +90,12 @@ def read_record(path: Path) -> Record:
             "RUN/blackbox/step-N.json as the run wrote it, with the step-N.ckpt beside it."
         ) from error
     return record
+
+
+def at_size_of(settings: TrainSettings, batch: TrainBatch) -> TrainSettings:
+    """Return the settings with the network at the size of a batch, which `augment.sizes` draws."""
+    size = list(batch.images.shape[2:])
+    return dataclasses.replace(settings, model=dataclasses.replace(settings.model, image_size=size))
 
 
 def rebuild(settings: TrainSettings, split: ConvertedSplit, record: Record) -> list[TrainBatch]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,10 @@ from data_tools.pipeline.pipeline import (
     STAGES,
     EvalPipeline,
     TrainBatch,
+    TrainPipeline,
     verify_shards,
 )
+from data_tools.pipeline.settings import PipelineSettings
 from data_tools.shards.manifest import ConvertedSplit, open_split
 from data_tools.shards.reader import RowReader
 from data_tools.sources.shapes import shape_samples
@@ -37,6 +40,7 @@ MIXED = AugmentSettings(
     mixup_probability=0.5,
     erase_probability=0.5,
 )  # fmt: skip
+SIZED = dataclasses.replace(MIXED, sizes=[[64, 48], [32, 32], [80, 96]])
 PLAIN = AugmentSettings(crop="none", flip_probability=0.0, colour_probability=0.0)
 
 
@@ -54,7 +58,9 @@ def digest(batches: Iterable[TrainBatch]) -> str:
 
 
 @pytest.mark.parametrize(
-    "augment", [AugmentSettings(), PAPER, MIXED], ids=["published", "paper", "mixed"]
+    "augment",
+    [AugmentSettings(), PAPER, MIXED, SIZED],
+    ids=["published", "paper", "mixed", "sized"],
 )
 def test_epochs_are_the_same_for_any_number_of_threads(
     split: ConvertedSplit, augment: AugmentSettings
@@ -87,7 +93,9 @@ def test_epochs_are_the_same_in_processes(split: ConvertedSplit, augment: Augmen
             pipeline.close()
 
 
-@pytest.mark.parametrize("augment", [AugmentSettings(), MIXED], ids=["published", "mixed"])
+@pytest.mark.parametrize(
+    "augment", [AugmentSettings(), MIXED, SIZED], ids=["published", "mixed", "sized"]
+)
 @pytest.mark.parametrize("world", [2, 4])
 def test_the_ranks_batches_make_up_the_single_devices(
     split: ConvertedSplit, world: int, augment: AugmentSettings
@@ -107,7 +115,9 @@ def test_the_ranks_batches_make_up_the_single_devices(
         pipeline.close()
 
 
-@pytest.mark.parametrize("augment", [AugmentSettings(), MIXED], ids=["published", "mixed"])
+@pytest.mark.parametrize(
+    "augment", [AugmentSettings(), MIXED, SIZED], ids=["published", "mixed", "sized"]
+)
 def test_a_start_at_any_step_goes_on_as_if_nothing_happened(
     split: ConvertedSplit, augment: AugmentSettings
 ) -> None:
@@ -149,6 +159,34 @@ def test_closing_epochs_are_those_of_a_run_that_never_mixes(split: ConvertedSpli
         assert same == ends
     never = build(split, dataclasses.replace(MIXED, **dict.fromkeys(MIXING, 1e-12)))
     assert digest([never.batch_at(1)]) == digest([plain.batch_at(1)])
+
+
+def test_a_step_has_the_size_that_it_drew(split: ConvertedSplit) -> None:
+    sized = build(split, dataclasses.replace(PLAIN, sizes=[[64, 48], [32, 32], [80, 96]]))
+    seen = Counter()
+    for step in range(60):
+        seen[sized.size(step)] += 1
+    assert set(seen) == {(64, 48), (32, 32), (80, 96)} and min(seen.values()) > 8
+    plain = build(split, PLAIN)
+    for step in range(8):
+        batch, height, width = sized.batch_at(step), *sized.size(step)
+        assert batch.images.shape == (8, 3, height, width)
+        assert batch.images.flags.c_contiguous
+        # The very images that a pipeline of that size alone makes.
+        alone = TrainPipeline(
+            split, PipelineSettings(), PLAIN, (height, width), small_encoder(), seed=5, batch_size=8
+        )
+        assert digest([batch]) == digest([alone.batch_at(step)])
+        assert (digest([batch]) == digest([plain.batch_at(step)])) == ((height, width) == SIZE)
+
+
+def test_closing_epochs_have_the_networks_own_size(split: ConvertedSplit) -> None:
+    sizes = [[32, 32], [80, 96]]
+    augment = dataclasses.replace(PLAIN, sizes=sizes, closing_epochs=1.0)
+    sized = build(split, augment, epochs=3.0)
+    steps = sized.steps_per_epoch
+    assert {sized.size(step) for step in range(2 * steps)} == {(32, 32), (80, 96)}
+    assert {sized.size(step) for step in range(2 * steps, 3 * steps)} == {SIZE}
 
 
 def test_partners_are_drawn_as_often_as_the_sampler_shows_them(split: ConvertedSplit) -> None:

@@ -14,7 +14,7 @@ from data_tools.core.errors import SettingError
 from tests.helpers.run_helpers import make_set
 from training.launch.__main__ import main
 from training.launch.job import Job, check_binding, parse
-from training.learning import assemble
+from training.learning import training_network
 from training.process.world import World
 from training.run.preflight import deadline, disagreements, may_differ
 
@@ -118,11 +118,11 @@ def test_ranks_on_cards_get_the_time_that_hccl_takes(monkeypatch: pytest.MonkeyP
 
 
 def test_a_bound_rank_counts_its_own_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(assemble, "cores", lambda: 8)
+    monkeypatch.setattr(training_network, "cores", lambda: 8)
     monkeypatch.setenv("SSD_LOCAL_RANKS", "4")
-    assert assemble.cores_of_rank() == 2
+    assert training_network.cores_of_rank() == 2
     monkeypatch.setenv("SSD_BOUND_RANKS", "1")
-    assert assemble.cores_of_rank() == 8
+    assert training_network.cores_of_rank() == 8
 
 
 def test_the_script_shows_its_help_from_anywhere(repository: Path, tmp_path: Path) -> None:

@@ -15,10 +15,10 @@ from training.learning.assemble import (
     build_components,
     build_phase_cells,
     build_phases,
-    lower_precision,
 )
 from training.learning.settings import OptimSettings
 from training.learning.step import build_step
+from training.learning.training_network import lower_precision
 from training.process.world import World
 from training.run.loop import open_training_split
 from training.settings import TrainSettings

@@ -275,7 +275,8 @@ def test_a_call_ends_where_something_is_due() -> None:
     from training.run.trainer import Trainer
 
     trainer = object.__new__(Trainer)
-    trainer.phase_begun, trainer.step = 0, 0
+    trainer.step = 0
+    stepper: Any = SimpleNamespace(longest=5, compiles=lambda step: step == 0)
     trainer.world, trainer.stop = SimpleNamespace(size=1), SimpleNamespace(wanted=False)  # type: ignore[assignment]
     settings = settings_of("checkpoint.every_steps=9", "log.histograms_every=11")
     trainer.triggers = Triggers(
@@ -283,10 +284,10 @@ def test_a_call_ends_where_something_is_due() -> None:
     )  # type: ignore[arg-type]
     lengths = []
     while trainer.step < 14:
-        lengths.append(trainer.call_length(5, 14))
+        lengths.append(trainer.call_length(stepper, 14))
         trainer.step += lengths[-1]
     assert lengths == [1, 5, 3, 2, 3]
     trainer.step, trainer.stop = 1, SimpleNamespace(wanted=True)  # type: ignore[assignment]
-    assert trainer.call_length(5, 12) == 1
+    assert trainer.call_length(stepper, 12) == 1
     trainer.world = SimpleNamespace(size=2)  # type: ignore[assignment]
-    assert trainer.call_length(5, 12) == 5
+    assert trainer.call_length(stepper, 12) == 5

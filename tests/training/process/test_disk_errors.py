@@ -159,8 +159,9 @@ def test_a_call_of_several_steps_is_saved_at_its_end(
     trainer.components = stub(total_steps=9)
     trainer.triggers = stub(call_length=lambda step, most: 3)
     trainer.reporter = stub(step=step)
-    trainer.step, trainer.phase_begun = 0, -1
+    trainer.step = 0
     monkeypatch.setattr(SaveAndEvaluate, "save", lambda self, step: saved.append(step))
     with pytest.raises(DiskError):
-        trainer.one_call(stub(longest=3, call=lambda *arguments: [done] * 3), 9)
+        call = {"compiles": lambda step: False, "call": lambda *arguments: [done] * 3}
+        trainer.one_call(stub(longest=3, **call), 9)
     assert (reported, saved) == ([1, 2], [3])
