@@ -86,13 +86,10 @@ class TrainSettings:
             self.schedule_to,
             "recipe, or a number of max_minutes as well",
         )
-        require(
-            self.schedule_to == "recipe" or not self.augment.closing_epochs,
-            "augment.closing_epochs",
-            self.augment.closing_epochs,
-            "0 with schedule_to=max_minutes: batches are made ahead, before it is known which "
-            "epochs are the last",
-        )
+        if self.schedule_to != "recipe":
+            # Batches are made ahead, before it is known which epochs are the last. `announce.py`
+            # says so.
+            self.augment = replace(self.augment, closing_epochs=0.0)
         require(
             not self.augment.sizes or (self.model.assign == "tal" and not self.runtime.sink_steps),
             "augment.sizes",

@@ -1,4 +1,7 @@
-"""What one worker keeps from batch to batch, and what it counts: memory, and seconds by stage."""
+"""What one worker keeps from batch to batch, and what it counts: memory, and seconds by stage.
+
+What it makes with them is in `batches.py`.
+"""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ from data_tools.shards.reader import RowReader
 from training.learning.assemble import RunComponents
 from training.learning.settings import OptimSettings
 from training.process.runtime import Environment, versions
+from training.settings import TrainSettings
 
 
 def announce(components: RunComponents, environment: Environment, step: int) -> None:
@@ -52,10 +53,21 @@ def describe(
                    f"{components.schedule.warmup_steps} steps of warm-up"),
         ("", f"{rule_of(optim)}, weight decay {optim.weight_decay:g} on {optim.decay}, "
              f"clip {optim.clip_norm}, ema {optim.ema}, seed {settings.seed}"),
+        *(("", line) for line in no_closing(settings)),
         ("run", steps_to_do(components, step)),
         ("versions", ", ".join(f"{name} {version}" for name, version in versions().items())),
     ]  # fmt: skip
     return rows
+
+
+def no_closing(settings: TrainSettings) -> list[str]:
+    """Say that a recipe that is cut to the time has no closing epochs."""
+    if settings.schedule_to == "recipe" or not (settings.augment.mixes or settings.augment.sizes):
+        return []
+    return [
+        "no closing epochs with schedule_to=max_minutes: batches are made ahead, before it is "
+        "known which epochs are the last"
+    ]
 
 
 def rule_of(optim: OptimSettings) -> str:
