@@ -260,15 +260,15 @@ def gradients_at_sizes(
     """
     settings, state = components.settings, components.state
     height, width = settings.model.image_size
-    found = {(int(height), int(width)): gradients}
+    by_size = {(int(height), int(width)): gradients}
     freeze = expand_backbone(state.network, phase.freeze)
     chosen = trainable(list(state.optimizer.weights), freeze)
     for size, model in models_at_sizes(settings).items():
         network = build_same(settings, model, components.split.num_classes, state.network)
         freeze_norms(network, freeze)
         loss = build_loss(settings.loss, model, settings.pipeline.crowd_ignore)
-        found[size] = Gradients(network, components.normalize, loss, chosen)
-    return found
+        by_size[size] = Gradients(network, components.normalize, loss, chosen)
+    return by_size
 
 
 def settling_of(components: RunComponents) -> Statistics | None:
