@@ -15,16 +15,20 @@ from data_tools.core.archives import names_in
 from data_tools.core.files import IMAGE_SUFFIXES
 from data_tools.sources.defects import DefectLog
 
-_HIDDEN_FOLDERS = ("@eaDir", "@Recycle", "#recycle", "__MACOSX", "$RECYCLE.BIN", "lost+found")
+_HIDDEN_FOLDERS = frozenset(
+    ("@eadir", "@recycle", "@tmp", "@sharebin", "#recycle", "#snapshot", "__macosx", "lost+found")
+    + ("$recycle.bin", "recycler", "system volume information", "found.000")
+)
+"""In small letters: systems differ in the case that they write."""
 
 
 def is_hidden(folder: str) -> bool:
     """Whether a folder is one that systems and editors keep, which no data set means.
 
-    >>> [is_hidden(name) for name in (".ipynb_checkpoints", "@eaDir", "__MACOSX", "train")]
+    >>> [is_hidden(name) for name in (".ipynb_checkpoints", "@eaDir", "$Recycle.Bin", "train")]
     [True, True, True, False]
     """
-    return folder.startswith(".") or folder in _HIDDEN_FOLDERS
+    return folder.startswith(".") or folder.casefold() in _HIDDEN_FOLDERS
 
 
 def list_files(

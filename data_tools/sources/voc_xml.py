@@ -77,10 +77,14 @@ def objects_of(tree: Any, xml_name: str, log: DefectLog) -> tuple[list[VocObject
             continue
         try:
             difficult = flag(element.findtext("difficult"))
+            deleted = flag(element.findtext("deleted"))
         except ValueError as error:
             for _ in boxes or [None]:
-                log.add("malformed_entry", xml_name, f"{names[0]}: difficult: {error}")
+                log.add("malformed_entry", xml_name, f"{names[0]}: difficult or deleted: {error}")
                 lost += 1
+            continue
+        if deleted:  # by its annotator, in the LabelMe of the web: no loss, but worth a line
+            log.add("malformed_entry", xml_name, f"{names[0]}: marked as <deleted>")
             continue
         # Some tools write all boxes of a class into one object: each is an object.
         for box in boxes or [None]:

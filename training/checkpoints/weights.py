@@ -162,4 +162,6 @@ def _misfit(
         message += " To keep everything but the class head, use init.head=new."
     elif name and name != network.model.name:
         message += f" Use model={name}."
+        if classes != network.num_classes:
+            message += " Its class head has other classes: add init.head=new."
     return message

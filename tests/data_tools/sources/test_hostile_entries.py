@@ -324,6 +324,28 @@ def test_hidden_folders(tmp_path: Path, reader: Reader) -> None:
     assert kinds(raw) == ["hidden_files"] * looked
 
 
+@pytest.mark.parametrize(
+    "folder", ["$Recycle.Bin", "System Volume Information", "@tmp", "#snapshot", "RECYCLER"]
+)
+def test_folders_of_systems_in_any_case(tmp_path: Path, folder: str) -> None:
+    reader = READERS["yolo"]
+    reader.read(tmp_path, {"a": [GOOD]})
+    (picture,) = (path for path in tmp_path.rglob("a.*") if path.suffix in (".jpg", ".png"))
+    (picture.parent / folder).mkdir()
+    (picture.parent / folder / "b.jpg").write_bytes(picture.read_bytes())
+    raw = reader.again(tmp_path)
+    assert len(raw.splits[0].table) == 1 and kinds(raw) == ["hidden_files"]
+
+
+def test_an_object_that_its_annotator_deleted_is_none(tmp_path: Path) -> None:
+    reader = READERS["voc"]
+    reader.read(tmp_path, {"a": [GOOD, ("cat", [1, 1, 9, 9])]})
+    (path,) = tmp_path.rglob("a.xml")
+    path.write_text(path.read_text().replace("<bndbox>", "<deleted>1</deleted><bndbox>", 1))
+    raw = reader.again(tmp_path)
+    assert boxes(raw) == [[1, 1, 9, 9]] and kinds(raw) == ["malformed_entry"]
+
+
 # Fields that one layout has
 
 
