@@ -12,6 +12,7 @@ SQLite file beside it, `.db`, says where each row lies.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sqlite3
@@ -222,6 +223,9 @@ class MindRecordWriter:
             rows = ((*r[:8], *(v for n in r[8:] for v in (0, n))) for r in self._index)
             connection.executemany(f"INSERT INTO INDEXES VALUES ({marks})", rows)
             connection.execute("COMMIT")
+        except sqlite3.OperationalError as error:  # as any other writer says it: with the file
+            number = errno.ENOSPC if "full" in str(error) else errno.EIO
+            raise OSError(number, f"{os.strerror(number)} ({error})", str(path)) from error
         finally:
             connection.close()
         with open(path, "r+b") as file:

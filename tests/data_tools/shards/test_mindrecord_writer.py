@@ -154,3 +154,22 @@ def test_an_empty_shard_and_a_full_header_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="do not fit the header"):
         writer.close()
     writer.abort()
+
+
+def test_an_index_without_room_names_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = MindRecordWriter(tmp_path / NAME, COLUMNS, DESCRIPTION, 1 << 14, 1 << 15)
+    for row in rows(3, 1, 50):
+        writer.write(row)
+    connect = sqlite3.connect
+
+    def small(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        connection = connect(*arguments, **options)
+        connection.execute("PRAGMA max_page_count=2")  # "database or disk is full"
+        return connection
+
+    monkeypatch.setattr(sqlite3, "connect", small)
+    with pytest.raises(OSError, match=r"No space left.*is full") as caught:
+        writer.close()
+    assert caught.value.filename == str(tmp_path / f"{NAME}.db")
