@@ -198,6 +198,7 @@ class ConvertSettings:
         """The settings that decide the set's content, for the manifest: no paths, no workers."""
         dataset = asdict(self.dataset)
         del dataset["root"], dataset["only"], dataset["endpoint"]
+        dataset["box_origin"] = self.dataset.first_pixel
         for key in LATER_SETTINGS:
             if dataset[key] == getattr(DatasetSettings(), key):
                 del dataset[key]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -43,8 +44,13 @@ class Candidate:
     names_file: str = ""
     tool: str = ""
 
-    def command(self, root: Path) -> str:
-        """The command that converts it as this layout."""
+    def command(self, root: Path, given: Sequence[str] = ()) -> str:
+        """The command that converts it as this layout.
+
+        Args:
+            root: The folder.
+            given: Further settings, as words.
+        """
         words = ["python", "convert.py", f"dataset={self.kind}", f"dataset.root={address(root)}"]
         if self.names_file:
             words.append(f"dataset.names_file={self.names_file}")
@@ -59,7 +65,7 @@ class Candidate:
                 share = "null" if split.fraction is None else f"{split.fraction:g}"
                 words.append(f"{key}.fraction={share}")
         words.append(f"dataset.only=[{','.join(self.splits)}]")
-        return " ".join(shlex.quote(word) for word in [*words, "out=OUT"])
+        return " ".join(shlex.quote(word) for word in [*words, *given, "out=OUT"])
 
 
 def split_folders(root: Path) -> dict[str, Path]:

@@ -15,6 +15,7 @@ from data_tools.core.archives import bytes_of, read_file
 from data_tools.core.errors import DataError
 from data_tools.sources.coco_fields import class_name, flag
 from data_tools.sources.defects import DefectLog
+from data_tools.sources.file_kinds import separator_of
 from data_tools.sources.image_files import SourceSplit, require_file
 from data_tools.sources.named_boxes import Labelled, NamedBox, Pictures, split_of
 from data_tools.sources.named_fields import number, side
@@ -104,7 +105,7 @@ def read_csv(
             log.add("malformed_box", where, str(error))
             entry.lost += 1
             continue
-        if dataset.box_origin and box[2] > box[0] and box[3] > box[1]:
+        if dataset.first_pixel and box[2] > box[0] and box[3] > box[1]:
             box = [box[0] - 1, box[1] - 1, box[2], box[3]]
         entry.boxes.append(NamedBox(name, box))
     return split_of(list(entries.values()), pictures, digests, log, whole_folder=whole_folder)
@@ -219,12 +220,10 @@ def csv_text(path: Path) -> str:
 
 
 def csv_rows(text: str, path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield number and cells of each line; the separator is the commonest of `,`, `;` and tab."""
+    """Yield number and cells of each line; the first one says what separates them."""
     first = next((line for line in text.splitlines() if line.strip()), "")
-    # With semicolons or tabs the commas are those of numbers.
-    separator = next((c for c in ";\t" if first.count(c) >= 1), ",")
     # Strict: a quote that is never closed would swallow all lines behind it.
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator_of(first), strict=True)
     try:
         for cells in reader:
             if max(map(len, cells), default=0) > _LONGEST_CELL:

@@ -5,6 +5,7 @@ Which layout a whole folder has is decided in `data_tools/sources/recognise.py`.
 
 from __future__ import annotations
 
+import csv
 import re
 from pathlib import Path
 
@@ -55,8 +56,7 @@ def kind_of_file(path: Path) -> str:
     if suffix == ".csv":
         if "ImageID" in first and "XMin" in first:
             return "open_images"
-        lowered = first.lower().replace(";", ",").replace("\t", ",")
-        cells = [cell.strip() for cell in lowered.split(",")]
+        cells = _cells(first.lower())
         if any(k in cells for k in ("xmin", "x1", "x_min")) and len(cells) >= 6:
             return "csv"
         bare = len(cells) == 6 and cells[0].endswith(IMAGE_SUFFIXES)
@@ -65,6 +65,25 @@ def kind_of_file(path: Path) -> str:
     if len(words) in (15, 16) and not words[0][:1].isdigit():
         return "kitti"
     return "txt" if any(map(_BOXES.search, lines[:20])) else ""
+
+
+def separator_of(line: str) -> str:
+    """Return what separates the cells of a CSV's line; what stands in quotes does not count.
+
+    >>> separator_of('a.jpg,1,2,3,4,"cat; big"'), separator_of("a.jpg;1,5;2,5;9,5;9,5;cat")
+    (',', ';')
+    """
+    bare = re.sub(r'"[^"]*"', "", line)
+    # With semicolons or tabs the commas are those of numbers.
+    return next((c for c in ";\t" if c in bare), ",")
+
+
+def _cells(line: str) -> list[str]:
+    try:
+        rows = list(csv.reader([line], delimiter=separator_of(line)))
+    except csv.Error:
+        return []
+    return [cell.strip() for cell in rows[0]] if rows else []
 
 
 def _tail(path: Path) -> bytes:

@@ -151,7 +151,7 @@ def _read_split(dataset: DatasetSettings, root: Path, name: str, log: DefectLog)
     owners = {s.annotations for s in dataset.splits.values() if s.images == split.images}
     whole = len(owners) == 1
     if dataset.kind == "voc":
-        return read_voc(root, split, dataset.box_origin, log, key, whole_folder=whole)
+        return read_voc(root, split, dataset.first_pixel, log, key, whole_folder=whole)
     if dataset.kind == "labelme":
         return read_labelme(root, split, log, key, whole_folder=whole)
     if dataset.kind == "cvat":

@@ -6,6 +6,7 @@ the rest.
 
 from __future__ import annotations
 
+import json
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,12 @@ from data_tools.sources.settings import DatasetSettings
 _FEWEST = 5
 """A tenth of fewer pictures is none."""
 _DEEPEST = 3
+_WITH_ORIGIN = ("voc", "csv", "txt")
+_KEPT = (
+    "endpoint", "split_seed", "group", "names", "classes", "merge", "keep_empty", "box_origin",
+    "box_order", "first_class", "yolo_lines",
+)  # fmt: skip
+"""What stays as it was given, whatever the layout."""
 _LABELS = (".json", ".xml", ".txt", ".csv")
 _MARKS = {
     "darknet": ("Darknet", "obj.data, obj.names and train.txt"),
@@ -67,6 +74,7 @@ def recognised(dataset: DatasetSettings) -> tuple[DatasetSettings, str]:
         raise DataError(
             f"{root}: {one.what} has the splits {', '.join(names)}, none {unknown[0]!r}."
         )
+    origin, note = _origin(dataset.box_origin, one)
     settings = replace(
         dataset,
         kind=one.kind,
@@ -74,12 +82,32 @@ def recognised(dataset: DatasetSettings) -> tuple[DatasetSettings, str]:
         splits=one.splits,
         only=dataset.only or names,
         names_file=dataset.names_file or one.names_file,
-        box_origin=dataset.box_origin if one.kind == "voc" else 0,
+        box_origin=origin,
     )
-    note = ""
-    if one.kind == "voc" and dataset.box_origin:
-        note = "\npixels count from 1, as in VOC; dataset.box_origin=0 if this tool counts from 0"
-    return settings, f"found: {one.what}{note}\nthe same as: {one.command(root)}"
+    command = one.command(root, _given(dataset, one))
+    return settings, f"found: {one.what}{note}\nthe same as: {command}"
+
+
+def _origin(wanted: int | None, one: Candidate) -> tuple[int, str]:
+    """Where pixels count from in a layout, and a line about it if a person should know."""
+    if one.kind not in _WITH_ORIGIN:
+        note = "\ndataset.box_origin says nothing here: this layout's edges count from 0"
+        return 0, note if wanted else ""
+    if wanted is None and one.kind == "voc":
+        return 1, "\npixels count from 1, as in VOC; dataset.box_origin=0 if this tool counts from 0"
+    return wanted or 0, ""
+
+
+def _given(dataset: DatasetSettings, one: Candidate) -> list[str]:
+    """The settings that the layout does not decide and that were given, as words of a command."""
+    usual, words = DatasetSettings(kind="auto"), []
+    for key in _KEPT:
+        value = getattr(dataset, key)
+        if value == getattr(usual, key) or (key == "box_origin" and one.kind not in _WITH_ORIGIN):
+            continue
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        words.append(f"{'+' if key == 'merge' else ''}dataset.{key}={text}")
+    return words
 
 
 def _candidates(root: Path, dataset: DatasetSettings) -> list[Candidate]:

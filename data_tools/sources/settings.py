@@ -83,8 +83,10 @@ class DatasetSettings:
     )
     merge: dict[str, list[str]] = setting({}, "new class -> the source's classes that become it")
     keep_empty: bool = setting(True, "keep images without boxes as negatives")
-    box_origin: int = setting(
-        1, "voc, txt: 1 = pixels count from 1 and the last one belongs to the box, 0 = edges from 0"
+    box_origin: Optional[int] = setting(
+        None,
+        "voc, csv, txt: 1 = pixels count from 1 and the last one belongs to the box, 0 = edges from "
+        "0; null = as the layout is wont to, 1 for voc",
     )
     box_order: str = setting("xyxy", "txt: order of a box's numbers, xyxy or yxyx")
     first_class: int = setting(0, "txt: number of the first class in the files, 0 or 1")
@@ -98,9 +100,14 @@ class DatasetSettings:
     min_side: int = setting(160, "shapes: smallest image side in pixels")
     max_side: int = setting(320, "shapes: largest image side in pixels")
 
+    @property
+    def first_pixel(self) -> int:
+        """`box_origin`, 1 where it is not set: `dataset=csv` and `dataset=txt` set it."""
+        return 1 if self.box_origin is None else self.box_origin
+
     def __post_init__(self) -> None:
         require_choice("dataset.kind", self.kind, DATASET_KINDS)
-        require_choice("dataset.box_origin", self.box_origin, (0, 1))
+        require_choice("dataset.box_origin", self.box_origin, (None, 0, 1))
         require_choice("dataset.box_order", self.box_order, BOX_ORDERS)
         require_choice("dataset.yolo_lines", self.yolo_lines, YOLO_LINES)
         require_choice("dataset.first_class", self.first_class, (0, 1))

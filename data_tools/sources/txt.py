@@ -95,7 +95,7 @@ def read_txt(
     files = []
     for name, words in sorted(boxes_of.items()):
         corners = np.array([box[0] for box in words], np.float64).reshape(-1, 4)
-        edges = corners_from(corners, dataset.box_order, dataset.box_origin)
+        edges = corners_from(corners, dataset.box_order, dataset.first_pixel)
         files.append(LabelledFile(name, edges, [box[1] for box in words]))
     digest = hashlib.sha256(text.encode()).hexdigest()
     categories = dict(enumerate(names, 1))

@@ -438,3 +438,48 @@ def test_yolo_with_a_file_of_names(tmp_path: Path) -> None:
     assert {
         k: sorted(v) for k, v in boxes_of(auto(tmp_path / "new")).items()
     }.keys() == TRUTH.keys()
+
+
+@pytest.mark.parametrize(
+    ("line", "box"),
+    [
+        ('images/b.jpg,1,2,3,4,"cat, big"', ("cat, big", [1, 2, 3, 4])),
+        ('images/b.jpg,1,2,3,4,"cat; big"', ("cat; big", [1, 2, 3, 4])),
+        ("images/b.jpg;1,5;2,5;9;9,25;cat", ("cat", [1.5, 2.5, 9, 9.25])),
+    ],
+    ids=["comma in quotes", "semicolon in quotes", "decimal commas"],
+)
+def test_separators_of_a_csv_without_header(
+    tmp_path: Path, line: str, box: tuple[str, list[float]]
+) -> None:
+    exporters.pictures(tmp_path / "images")
+    (tmp_path / "annotations.csv").write_text(line + "\n")
+    assert boxes_of(auto(tmp_path))["b"] == [box]
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "origin"),
+    [("voc", None, 1), ("voc", 0, 0), ("csv_bare", None, 0), ("csv_bare", 1, 1), ("kitti", 1, 0)],
+)
+def test_where_pixels_count_from_is_the_users_word(
+    tmp_path: Path, name: str, given: int | None, origin: int
+) -> None:
+    EXPORTERS[name](tmp_path)
+    settings, words = recognised(DatasetSettings("auto", str(tmp_path), box_origin=given))
+    assert settings.first_pixel == origin
+    kept = given is not None and name != "kitti"
+    assert (f"dataset.box_origin={given}" in words.split("the same as: ")[1]) == kept
+    assert ("says nothing here" in words) == (name == "kitti")
+
+
+def test_the_command_names_what_was_given(tmp_path: Path) -> None:
+    exporters.voc(tmp_path)
+    dataset = DatasetSettings(
+        "auto", str(tmp_path), classes=["cat", "big bird"], keep_empty=False,
+        merge={"animal": ["cat"]},
+    )  # fmt: skip
+    command = shlex.split(recognised(dataset)[1].split("the same as: ")[1])
+    composed = compose("convert", "data_tools.convert.settings:ConvertSettings", command[2:])
+    for key in ("classes", "keep_empty", "merge"):
+        assert getattr(composed.dataset, key) == getattr(dataset, key)
+    assert composed.dataset.first_pixel == 1
