@@ -94,7 +94,7 @@ def _origin(wanted: int | None, one: Candidate) -> tuple[int, str]:
         note = "\ndataset.box_origin says nothing here: this layout's edges count from 0"
         return 0, note if wanted else ""
     if wanted is None and one.kind == "voc":
-        return 1, "\npixels count from 1, as in VOC; dataset.box_origin=0 if this tool counts from 0"
+        return 1, "\npixels count from 1, as in VOC; dataset.box_origin=0 if the tool counts from 0"
     return wanted or 0, ""
 
 

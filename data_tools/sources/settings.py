@@ -85,8 +85,8 @@ class DatasetSettings:
     keep_empty: bool = setting(True, "keep images without boxes as negatives")
     box_origin: Optional[int] = setting(
         None,
-        "voc, csv, txt: 1 = pixels count from 1 and the last one belongs to the box, 0 = edges from "
-        "0; null = as the layout is wont to, 1 for voc",
+        "voc, csv, txt: 1 = pixels count from 1 and the last one belongs to the box, 0 = edges "
+        "from 0; null = as the layout has it, 1 for voc",
     )
     box_order: str = setting("xyxy", "txt: order of a box's numbers, xyxy or yxyx")
     first_class: int = setting(0, "txt: number of the first class in the files, 0 or 1")
