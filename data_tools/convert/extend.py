@@ -22,7 +22,7 @@ from data_tools.convert.settings import ConvertSettings
 from data_tools.convert.shard_result import read_result
 from data_tools.convert.workspace import Workspace, locked_workspace, out_folder
 from data_tools.core.errors import DataError, SettingError
-from data_tools.core.files import link_or_copy
+from data_tools.core.files import link_or_copy, neighbours
 from data_tools.core.settings_fields import require
 from data_tools.shards.manifest import MANIFEST, ConvertedSplit, open_split, read_manifest
 from data_tools.sources.coco import read_annotations
@@ -102,6 +102,8 @@ def open_parents(root: Path) -> dict[str, ConvertedSplit]:
         DataError: If there is no converted set.
     """
     names = sorted(path.parent.name for path in root.glob(f"*/{MANIFEST}"))
+    if not names and not root.exists():
+        raise DataError(f"extend={root}: no converted set: no such folder.{neighbours(root)}")
     if not names:
         raise DataError(
             f"extend={root}: no converted set: expected <split>/{MANIFEST} in it. Give the folder "

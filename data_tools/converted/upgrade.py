@@ -16,7 +16,7 @@ import data_tools
 from data_tools.convert.settings import ConvertSettings
 from data_tools.convert.workspace import locked_workspace
 from data_tools.core.errors import DataError
-from data_tools.core.files import link_or_copy, sha256_of_file, write_atomic
+from data_tools.core.files import link_or_copy, neighbours, sha256_of_file, write_atomic
 from data_tools.core.progress import Progress
 from data_tools.core.sample import ClassInfo
 from data_tools.core.where_to_look import preview_of, where_to_look
@@ -91,7 +91,8 @@ def find_shards(folder: Path) -> dict[str, list[Path]]:
     """
     if not folder.is_dir():
         raise DataError(
-            f"upgrade={folder}: no such folder. Give the one with the published tools' shards."
+            f"upgrade={folder}: no such folder.{neighbours(folder)} Give the one with the "
+            "published tools' shards."
         )
     splits: dict[str, list[Path]] = {}
     for index in [*sorted(folder.glob("*.db")), *sorted(folder.glob("*/*.db"))]:

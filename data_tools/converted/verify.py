@@ -13,7 +13,7 @@ import numpy as np
 from data_tools.convert.workspace import PART_PREFIX
 from data_tools.core.boxes import xywh_from_yxyx
 from data_tools.core.errors import DataError
-from data_tools.core.files import sha256_of_file
+from data_tools.core.files import neighbours, sha256_of_file
 from data_tools.core.progress import Progress
 from data_tools.core.where_to_look import preview_of, where_to_look
 from data_tools.images.inspect import inspect
@@ -86,6 +86,8 @@ def split_folders(root: Path) -> list[Path]:
         )
     if not folders and any(root.glob(f"{PART_PREFIX}*")):
         raise DataError(f"{root}: holds parts of a set. Join them: python convert.py merge={root}")
+    if not folders and not root.exists():
+        raise DataError(f"{root}: no converted set: no such folder.{neighbours(root)}")
     if not folders:
         raise DataError(f"{root}: no converted set: expected <split>/{MANIFEST} in it.")
     return folders

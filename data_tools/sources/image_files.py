@@ -5,6 +5,7 @@ Each layout has a module of its own beside this one.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -153,17 +154,17 @@ def require_file(path: Path, key: str) -> None:
     """
     if is_file(path):
         return
-    raise DataError(
-        f"{path}: expected a file ({key}); not found. Check dataset.root.{_beside(path)}"
-    )
+    advice = "" if key.startswith("exclude=") else " Check dataset.root."
+    raise DataError(f"{path}: expected a file ({key}); not found.{advice}{_beside(path)}")
 
 
 def _beside(path: Path) -> str:
     """What lies next to a path that is not there, for messages."""
     try:
-        names = sorted(p.name for p in path.parent.iterdir())[:8] if path.parent.is_dir() else []
+        names = sorted(p.name for p in path.parent.iterdir()) if path.parent.is_dir() else []
     except OSError:
         names = []
+    names = difflib.get_close_matches(path.name, names[:10_000], n=3) or names[:8]
     return f" Beside it: {', '.join(names)}." if names else ""
 
 

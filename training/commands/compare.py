@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from data_tools.core.errors import DataError
-from data_tools.core.files import make_folder, write_atomic
+from data_tools.core.files import make_folder, neighbours, write_atomic
 from data_tools.core.json_dataclass import read_json
 from data_tools.core.progress import Progress
 from data_tools.core.where_to_look import where_to_look
@@ -89,9 +89,11 @@ def _read_run(folder: Path) -> dict[str, Any]:
     try:
         metrics = read_json(path)
     except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        absent = "" if path.exists() else neighbours(path if folder.exists() else folder)
         raise DataError(
-            f"compare={folder}: no readable {METRICS} ({error}). Give two output folders of "
-            "eval.py."
+            f"compare={folder}: no readable {METRICS} ({reason}).{absent} Give two output "
+            "folders of eval.py."
         ) from error
     needed = ("data_fingerprint", "protocol", "data", "split")
     missing = [k for k in needed if not isinstance(metrics, dict) or k not in metrics]

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from data_tools.core.errors import DataError
+from data_tools.core.files import neighbours
 from data_tools.core.json_dataclass import read_json, shown
 from training.evaluation.detection_table import DetectionTable
 from training.evaluation.ground_truth import GroundTruth
@@ -47,7 +48,8 @@ def read_foreign_results(path: str | Path, truth: GroundTruth) -> DetectionTable
     try:
         content = read_json(Path(path))
     except OSError as error:
-        raise DataError(f"detections={path}: cannot be read ({error.strerror}).") from error
+        absent = neighbours(Path(path)) if isinstance(error, FileNotFoundError) else ""
+        raise DataError(f"detections={path}: cannot be read ({error.strerror}).{absent}") from error
     except ValueError as error:
         raise DataError(f"detections={path}: not JSON ({error}). {_EXPECTED}.") from error
     own: dict[str, Any] = {}

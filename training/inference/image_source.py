@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data_tools.core.errors import DataError
-from data_tools.core.files import IMAGE_SUFFIXES
+from data_tools.core.files import IMAGE_SUFFIXES, neighbours
 from data_tools.images.decode import PictureError, decode_upright
 
 Image = npt.NDArray[np.uint8]
@@ -73,11 +73,11 @@ def find_images(pattern: str, recursive: bool = False) -> ImageList:
     images = tuple(p for p in files if p.suffix.lower() in IMAGE_SUFFIXES)
     videos = tuple(p for p in files if p.suffix.lower() in VIDEO_ENDINGS)
     if not images and not videos:
-        kind = "no such file, and no file matches it as a pattern"
+        kind = f"no such file, and no file matches it as a pattern.{neighbours(path)}"
         if path.is_dir():
-            kind = f"the folder holds no picture or video ({len(files)} other files)"
+            kind = f"the folder holds no picture or video ({len(files)} other files)."
         raise DataError(
-            f"images={pattern}: {kind}. Pictures end in {' '.join(sorted(IMAGE_SUFFIXES))}, videos "
+            f"images={pattern}: {kind} Pictures end in {' '.join(sorted(IMAGE_SUFFIXES))}, videos "
             f"in {' '.join(sorted(VIDEO_ENDINGS))}."
         )
     return ImageList(images, videos, root, len(files) - len(images) - len(videos))

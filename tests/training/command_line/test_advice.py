@@ -11,10 +11,16 @@ from pathlib import Path
 
 import pytest
 
+from data_tools.convert.extend import open_parents
+from data_tools.converted.verify import split_folders
 from data_tools.core.errors import CheckpointError, DataError
 from data_tools.shards.manifest import open_split
+from data_tools.sources.image_files import require_file
 from tests.helpers.run_helpers import make_set
 from training.command_line.configure import run_command
+from training.evaluation.foreign_results import read_foreign_results
+from training.evaluation.ground_truth import GroundTruth
+from training.inference.image_source import find_images
 from training.inference.open_model import open_model_file
 from training.settings import TrainSettings
 
@@ -58,6 +64,20 @@ def test_a_missing_checkpoint_lists_its_neighbours_and_a_run_gives_its_best(tmp_
     for folder in (tmp_path, tmp_path / "checkpoints"):
         with pytest.raises(CheckpointError, match=r"checkpoints/best\.ckpt"):  # taken, and damaged
             open_model_file(folder)
+
+
+def test_whatever_names_a_path_that_is_not_there_says_what_is(data: Path) -> None:
+    absent, truth = data.with_name("crads"), GroundTruth.__new__(GroundTruth)
+    for look in (
+        lambda: split_folders(absent),
+        lambda: open_parents(absent),
+        lambda: find_images(str(absent)),
+        lambda: read_foreign_results(absent, truth),
+    ):
+        with pytest.raises(DataError, match=r"[Nn]o such f.* holds cards\."):
+            look()
+    with pytest.raises(DataError, match=r"not found\. Beside it: cards\."):
+        require_file(absent, "exclude=crads")
 
 
 def print_much(settings: TrainSettings) -> None:
