@@ -18,12 +18,13 @@ from pathlib import Path
 from data_tools.core.errors import SettingError
 
 IMAGE_SUFFIXES = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".gif"),
-    *(".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".heic", ".heif", ".mpo"),
-    *(".jp2", ".j2k", ".jpx", ".eps", ".psd", ".jxl", ".tga", ".pcx", ".exr", ".hdr", ".dcm"),
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".pjp", ".png", ".bmp", ".dib", ".webp", ".gif"),
+    *(".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".heic", ".heif", ".mpo"),
+    *(".jp2", ".j2k", ".jpx", ".jpf", ".j2c", ".jpc"),
+    *(".eps", ".psd", ".jxl", ".tga", ".pcx", ".exr", ".hdr", ".dcm"),
 )
-"""Endings, in lower case, of files that are taken for pictures; those of the last line are refused
-with a line.
+"""Endings, in lower case, of files that are taken for pictures; those of the last two lines are
+refused with a line.
 """
 
 

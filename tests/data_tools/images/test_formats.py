@@ -250,3 +250,10 @@ def test_16_bits_of_which_8_or_12_are_used_are_no_black_picture(ending: str, uni
     done, data = cv2.imencode(ending, UPRIGHT[..., 0].astype(np.uint16) * unit)
     assert done
     assert np.array_equal(decode_file(data.tobytes()), UPRIGHT[..., :1].repeat(3, axis=2))
+
+
+def test_every_ending_of_jpeg_and_jpeg_2000_is_a_picture_or_a_line() -> None:
+    from data_tools.core.files import IMAGE_SUFFIXES
+
+    for ending in ("jpg", "jpeg", "jpe", "jfif", "pjpeg", "pjp", "jp2", "j2k", "jpx", "jpf", "j2c"):
+        assert f".{ending}" in IMAGE_SUFFIXES
