@@ -160,12 +160,7 @@ class Archive:
             if len(data) != entry.size:
                 raise OSError("the archive ends in the middle of it")
             return data
-        # One call for the header and the data behind it.
-        raw = self._file.read_at(entry.start, entry.stored + _USUAL_HEADER)
-        start = self._data_start(entry, raw) - entry.start
-        if start + entry.stored > len(raw):
-            raw, start = self._file.read_at(entry.start + start, entry.stored), 0
-        data = raw[start : start + entry.stored]
+        data = self._stored(entry)
         if entry.deflated:
             # The one more byte would be too many: an entry may not swell beyond what it says.
             data = self._swell(isal_zlib.decompressobj(-15), data, entry.size + 1)
@@ -174,6 +169,17 @@ class Archive:
         if len(data) != entry.size or isal_zlib.crc32(data) != entry.crc:
             raise OSError("it is damaged in the archive (length or checksum)")
         return data
+
+    def _stored(self, entry: Entry) -> bytes:
+        """Return the bytes of a zip's entry as they lie there."""
+        if not self._file.far:  # a second call costs less than to copy the data off its header
+            header = self._file.read_at(entry.start, _LOCAL_HEADER.size)
+            return self._file.read_at(self._data_start(entry, header), entry.stored)
+        raw = self._file.read_at(entry.start, entry.stored + _USUAL_HEADER)
+        start = self._data_start(entry, raw) - entry.start
+        if start + entry.stored > len(raw):
+            return self._file.read_at(entry.start + start, entry.stored)
+        return raw[start : start + entry.stored]
 
     def pieces(self, entry: Entry) -> Iterator[bytes]:
         """Yield the bytes of an entry, at most about a megabyte at a time.

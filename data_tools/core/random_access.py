@@ -25,6 +25,8 @@ class Readable(Protocol):
     """A file of known size that any thread may read at any offset."""
 
     size: int
+    far: bool
+    """Every read is a request over a network."""
 
     def read_at(self, start: int, count: int) -> bytes:
         """Return `count` bytes from byte `start` on, fewer where the file ends.
@@ -48,6 +50,8 @@ class DiskFile:
     Raises:
         OSError: If it cannot be opened.
     """
+
+    far = False
 
     def __init__(self, path: str) -> None:
         self._file = -1  # for `__del__`, where opening fails
@@ -78,6 +82,8 @@ class RemoteFile:
         StorageError: If it cannot be reached.
     """
 
+    far = True
+
     def __init__(self, path: str) -> None:
         size = object_storage.size(path)
         if size is None:
@@ -105,6 +111,8 @@ class GzipFile:
     Raises:
         OSError: If it is damaged.
     """
+
+    far = False
 
     def __init__(self, file: Readable) -> None:
         spacing = max(_SPACING, file.size // _MOST_POINTS)
