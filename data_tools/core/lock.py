@@ -1,5 +1,5 @@
 """A lock file that names its holder and dies with the process: one converter to a set, one training
-to a run.
+to a run, one evaluation or prediction to a folder of results.
 
 What lies in the folder is the business of `convert/workspace.py` and of
 `training/watching/run_folder.py`. (The library filelock, tried in version 4.3.1, lets the
@@ -11,13 +11,18 @@ ours all the same, so the lock is too.)
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from data_tools.core.errors import DataError
+from data_tools.core.errors import DataError, SettingError
+from data_tools.core.files import make_folder
+
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+"""What a file system says that knows no locks; results are written there all the same."""
 
 
 class Held(Exception):
@@ -94,6 +99,44 @@ def locked(folder: Path, out: Path) -> Iterator[None]:
             f"out={out}: another converter is at work there ({held.holder}). Wait for it, "
             "or choose another `out`."
         ) from None
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path, setting: str, what: str) -> Iterator[None]:
+    """Make a folder of results and hold its lock while they are written: those of two processes
+    would mix.
+
+    Args:
+        folder: The folder.
+        setting: The setting that names it, for messages.
+        what: What writes there, such as "evaluation".
+
+    Raises:
+        SettingError: If another process writes there, or the folder cannot be made.
+    """
+    made = not folder.exists()
+    make_folder(folder, setting)
+
+    def release(path: Path) -> None:
+        path.unlink()
+        if made and not any(folder.iterdir()):
+            folder.rmdir()  # nothing was written: no folder that looks like results
+
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(hold(folder / ".lock", release))
+        except Held as held:
+            raise SettingError(
+                f"{setting}={folder}: another {what} is at work there ({held.holder}). Wait until "
+                f"it has ended, or choose another {setting}."
+            ) from None
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise SettingError(
+                    f"{setting}={folder}: cannot be written to "
+                    f"({error.strerror or error}). Choose another, or free some space."
+                ) from error
+        yield
 
 
 def _is_ours(path: Path, descriptor: int) -> bool:

@@ -6,9 +6,11 @@ The figures are computed in `evaluation/evaluate.py`, which the trainer calls to
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from data_tools.core.lock import alone_in
 from data_tools.shards.manifest import ConvertedSplit, open_split
 from training.checkpoints.checkpoint import read_card
 from training.commands.compare import run as compare
@@ -24,7 +26,7 @@ from training.inference.open_model import open_model_file
 from training.insight.outputs import Wanted, clear_outputs, write_outputs
 from training.process.runtime import prepare_environment, start_device
 from training.process.settings import RuntimeSettings
-from training.process.world import is_scheduler, launched_ranks, start_world
+from training.process.world import World, is_scheduler, launched_ranks, start_world
 
 
 def run(command: EvalCommand) -> int:
@@ -37,7 +39,8 @@ def run(command: EvalCommand) -> int:
     if command.compare:
         return compare(command)
     if command.detections:
-        return evaluate_results(command)
+        with alone_in(Path(command.output), "output", "evaluation"):
+            return evaluate_results(command)
     return evaluate_detector(command)
 
 
@@ -65,6 +68,21 @@ def evaluate_detector(command: EvalCommand) -> int:
         start_device(RuntimeSettings(device=command.device))
     world = start_world()
     predict_fn, engine = _engine(command, file)
+    with alone_in(output, "output", "evaluation") if world.is_main else nullcontext():
+        _evaluate_and_write(command, file, split, columns, predict_fn, engine, world)
+    return 0
+
+
+def _evaluate_and_write(
+    command: EvalCommand,
+    file: ModelFile,
+    split: ConvertedSplit,
+    columns: list[int] | None,
+    predict_fn: PredictFn,
+    engine: Engine,
+    world: World,
+) -> None:
+    output = Path(command.output)
     if world.is_main:
         clear_outputs(output)
         print(
@@ -100,7 +118,6 @@ def evaluate_detector(command: EvalCommand) -> int:
         write_outputs(output, result, _facts(command, file, split, engine), split, wanted)
         store_thresholds(file, result.metrics["thresholds"])
     world.barrier()
-    return 0
 
 
 def _engine(command: EvalCommand, file: ModelFile) -> tuple[PredictFn, Engine]:

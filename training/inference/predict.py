@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data_tools.core.errors import DataError, SettingError
+from data_tools.core.lock import alone_in
 from data_tools.core.progress import Progress
 from data_tools.core.where_to_look import where_to_look
 from training.inference.detector import Choice, Detector, Prediction
@@ -80,7 +81,7 @@ def run(command: PredictCommand) -> int:
         return serve(detector, choice, command.host, command.port, command.max_upload_mb)
     if images.passed_over:
         print(f"{images.passed_over} files are neither pictures nor videos: passed over")
-    with PredictionFiles(out) as files:
+    with alone_in(out, "out", "prediction"), PredictionFiles(out) as files:
         predict_images(detector, choice, images, files, command.pictures)
         for video in images.videos:
             _predict_video(detector, choice, video, images.name(video), files, command)
