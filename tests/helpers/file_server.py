@@ -23,6 +23,7 @@ class FileServer(ThreadingHTTPServer):
         etag: Version of the content.
         cut: If not 0, the connection breaks after so many bytes of the file; with `heals` only
             once.
+        at_most: If not 0, it gives no more bytes than these with one answer.
     """
 
     daemon_threads = True
@@ -33,6 +34,7 @@ class FileServer(ThreadingHTTPServer):
         self.files: dict[str, bytes] = {}
         self.requests: list[tuple[str, str | None]] = []
         self.cut, self.heals = 0, False
+        self.at_most = 0
 
     @property
     def address(self) -> str:
@@ -69,10 +71,11 @@ class _Handler(BaseHTTPRequestHandler):
         fresh = self.headers.get("If-Range", server.etag) == server.etag
         if asked and fresh and server.mode != "no ranges":
             begin = int(asked.removeprefix("bytes=").removesuffix("-"))
-        body = server.content[begin:]
-        self.send_response(206 if begin else 200)
-        if begin:
-            last = len(server.content) - 1
+        body = server.content[begin : begin + server.at_most if server.at_most else None]
+        partial = bool(begin or server.at_most)
+        self.send_response(206 if partial else 200)
+        if partial:
+            last = begin + len(body) - 1
             self.send_header("Content-Range", f"bytes {begin}-{last}/{len(server.content)}")
         self.send_header("Content-Length", str(len(body)))
         self.send_header("ETag", server.etag)

@@ -40,7 +40,8 @@ _LARGEST_HEAD = 32 << 20
 million."""
 _MOST_TENSORS = 100_000
 _INNER = ("state_dict", "model_state_dict", "model", "model_ema", "module")
-"""Under which of these training scripts keep the weights among other things."""
+"""Under which of these training scripts keep the weights among other things; otherwise under the
+only name that holds tensors."""
 
 
 def read_torch(path: Path) -> Arrays:
@@ -62,6 +63,9 @@ def read_torch(path: Path) -> Arrays:
             if zipfile.is_zipfile(file):
                 file.seek(0)
                 return _read_zip(file)
+            file.seek(0)
+            if file.read(4) == b"PK\x03\x04":
+                raise zipfile.BadZipFile("a zip archive without its end: it is cut short")
             file.seek(0)
             return _read_legacy(file, path.stat().st_size)
     except Refused as error:
@@ -103,6 +107,8 @@ def _read_zip(file: BinaryIO) -> Arrays:
         if len(pickles) != 1:
             raise Refused("a zip archive, but not torch's: there is no data.pkl in it")
         root = pickles[0].removesuffix("data.pkl")
+        if any(n.startswith(f"{root}code/") for n in names):
+            raise Refused("it is a TorchScript program, which brings its own code")
         if f"{root}byteorder" in names and archive.read(f"{root}byteorder") != b"little":
             raise Refused("its numbers are stored with the high byte first")
         tree = interpret(io.BytesIO(archive.read(pickles[0])))
@@ -156,16 +162,17 @@ def _arrays(tree: Any, numbers: Callable[[Storage], npt.NDArray[Any]]) -> Arrays
     whole = sum({t.storage.key: t.storage.count for _, t in views}.values())
     if sum(math.prod(t.shape) for _, t in views) > 4 * whole:
         raise Refused("its tensors are views that repeat the same numbers again and again")
-    for name, tensor in views:
+    for name, tensor in views:  # all storages first: what they claim to be is checked before use
         storage = tensor.storage
         if storage.key not in storages:
             storages[storage.key] = numbers(storage)
-        values = storages[storage.key]
-        if len(values) != storage.count:
+        if len(storages[storage.key]) != storage.count:
             raise Refused(
-                f"{shown(name)}: its storage has {len(values)} numbers instead of {storage.count}"
+                f"{shown(name)}: its storage has {len(storages[storage.key])} numbers instead of "
+                f"{storage.count}"
             )
-        arrays[name] = _view(name, tensor, values)
+    for name, tensor in views:
+        arrays[name] = _view(name, tensor, storages[tensor.storage.key])
     return arrays
 
 
@@ -175,7 +182,7 @@ def _view(name: str, tensor: TensorView, values: npt.NDArray[Any]) -> npt.NDArra
     last = tensor.offset + sum(
         (n - 1) * s for n, s in zip(tensor.shape, tensor.strides, strict=True)
     )
-    if size and not (size <= len(values) and 0 <= tensor.offset <= last < len(values)):
+    if size and not 0 <= tensor.offset <= last < len(values):
         raise Refused(f"{shown(name)} of shape {tensor.shape} reaches beyond its storage")
     if size == 0:
         return np.zeros(tensor.shape, values.dtype)
@@ -198,6 +205,14 @@ def _walk(tree: Any, inside: bool = False) -> list[tuple[str, TensorView]]:
         for key in _INNER:
             if isinstance(tree.get(key), dict):
                 return _walk(tree[key], inside=True)
+        holders = [k for k, v in tree.items() if isinstance(v, dict) and _has_tensors(v)]
+        if len(holders) == 1:
+            return _walk(tree[holders[0]], inside=True)
+        if holders:
+            raise Refused(
+                f"it holds tensors under {shown(', '.join(map(str, holders)))}: save the one that "
+                "is meant in a file of its own"
+            )
     for name, _ in views:
         if not isinstance(name, str):
             raise Refused(f"a tensor is called {shown(name)}, which is no text")
@@ -206,3 +221,7 @@ def _walk(tree: Any, inside: bool = False) -> list[tuple[str, TensorView]]:
     if not views:
         raise Refused("there are no tensors in it")
     return views
+
+
+def _has_tensors(values: dict[Any, Any]) -> bool:
+    return any(isinstance(value, TensorView) for value in values.values())

@@ -9,14 +9,14 @@ from __future__ import annotations
 import codecs
 import hashlib
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
 from data_tools.core.errors import CheckpointError
 from data_tools.core.files import publish, sha256_of_file
@@ -24,8 +24,10 @@ from data_tools.core.json_dataclass import first_line, shown
 from training.checkpoints.ckpt_names import check_ckpt
 from training.checkpoints.ckpt_values import read_values
 from training.checkpoints.donors import COUNTER
+from training.checkpoints.safetensors_files import read_safetensors
 from training.checkpoints.safetensors_header import check_header
 from training.checkpoints.torch_files import read_torch
+from training.checkpoints.torch_wrappers import names_within
 from training.checkpoints.torchvision_detectors import from_torchvision, network_of
 
 if TYPE_CHECKING:
@@ -52,7 +54,8 @@ EXTRA_PREFIXES = (
     "optimizer.",
 )
 TORCH_ENDINGS = (".pth", ".pt")
-_PAGES = (b"<!doctype", b"<!--", b"<html", b"<head", b"<?xml", b'{"')
+_PAGE = re.compile(rb'<[!?a-z]|\{(?:\r?\n[ \t]+| *)"|\[ *\{')
+"""How pages, and errors in XML and JSON, begin."""
 _POINTER = b"version https://git-lfs"
 EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 
@@ -86,17 +89,18 @@ def read_with_rest(
         The weights, and the names, as they are in the file, of everything that is none.
     """
     path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such checkpoint file.")
-    if path.stat().st_size == 0:
-        raise CheckpointError(f"{path} is empty: the download failed, fetch it again.")
+    _require_file(path)
     if sha256 is not None:
         check_sha256(path, sha256)
-    raw = _read_any(path)
+    file = _read_any(path)
+    if not file:
+        raise CheckpointError(f"{path} holds no weights at all: it was written empty.")
+    within = names_within(file) if _is_torchs(path) else {n: n for n in file}
+    raw = {inner: file[name] for name, inner in within.items()}
     network = network_of(raw)
     if network is not None:
         weights = from_torchvision(network, raw)
-        return weights, tuple(name for name in raw if name.endswith(COUNTER))
+        return weights, tuple(n for n in file if n not in within or n.endswith(COUNTER))
     names = _names_of_weights(raw)
     if not names:
         raise CheckpointError(
@@ -104,7 +108,7 @@ def read_with_rest(
             "own file, such as step-N.ckpt, not a file of other state."
         )
     weights = {n.removeprefix(PREFIX): raw[n] for n in names}
-    return weights, tuple(n for n in raw if n not in names)
+    return weights, tuple(n for n in file if within.get(n) not in names)
 
 
 def is_torchvision(path: str | os.PathLike[str]) -> bool:
@@ -115,10 +119,24 @@ def is_torchvision(path: str | os.PathLike[str]) -> bool:
         CheckpointError: If it cannot be read.
     """
     path = Path(path)
-    if path.suffix == ".ckpt":
+    if not _is_torchs(path):
         return False
+    _require_file(path)
+    refuse_page(path)
     names = check_header(path) if path.suffix == ".safetensors" else read_torch(path)
-    return network_of(names) is not None
+    return network_of(names_within(n for n in names if n != "__metadata__").values()) is not None
+
+
+def _is_torchs(path: Path) -> bool:
+    """Whether a file may come from torch, by its ending; all others are MindSpore's."""
+    return path.suffix in (".safetensors", *TORCH_ENDINGS)
+
+
+def _require_file(path: Path) -> None:
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such checkpoint file.")
+    if path.stat().st_size == 0:
+        raise CheckpointError(f"{path} is empty: the download failed, fetch it again.")
 
 
 def check_sha256(path: Path, expected: str) -> None:
@@ -195,7 +213,8 @@ def refuse_page(path: Path) -> None:
     """
     with open(path, "rb") as file:
         start = file.read(512).removeprefix(codecs.BOM_UTF8).lstrip().lower()
-    if start.startswith(_PAGES):
+    # The length of a safetensors header may happen to read `{"`, but not without zeros after it.
+    if _PAGE.match(start) and b"\0" not in start[:8]:
         raise CheckpointError(
             f"{path} is a page of text, no weights: the address led to a web page, perhaps one "
             "that asks to log in. Fetch the file itself."
@@ -210,7 +229,7 @@ def refuse_page(path: Path) -> None:
 def _read_any(path: Path) -> Weights:
     refuse_page(path)
     if path.suffix == ".safetensors":
-        return _read_safetensors(path)
+        return read_safetensors(path)
     return dict(read_torch(path)) if path.suffix in TORCH_ENDINGS else _read_ckpt(path)
 
 
@@ -222,15 +241,4 @@ def _read_ckpt(path: Path) -> Weights:
         raise CheckpointError(
             f"{path} is no MindSpore checkpoint, or damaged ({first_line(error)}). Copy or "
             "download it again."
-        ) from error
-
-
-def _read_safetensors(path: Path) -> Weights:
-    check_header(path)
-    try:
-        return dict(load_file(path))
-    except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
-        raise CheckpointError(
-            f"{path} is no safetensors file, or damaged ({first_line(error)}). Copy or download it "
-            "again."
         ) from error

@@ -23,9 +23,13 @@ from data_tools.core.progress import Progress
 TIMEOUT_S = 20.0
 """Longest silence of a server, seconds."""
 TRIES = 3
+_PROGRESS = 1 << 20
+"""Bytes that one connection must have brought for it not to count as a failed try."""
 LARGEST = 4 << 30
 """Bytes: no weights of a detector or backbone come near."""
 _PIECE = 1 << 18
+_LATER = (408, 425, 429)
+"""Answers that mean: not now."""
 
 
 class NotReached(CheckpointError):
@@ -67,7 +71,8 @@ def download(
         Interrupted: If the transfer broke off several times.
         CheckpointError: If the server refuses, sends another size, or redirects to another scheme.
     """
-    for left in range(TRIES - 1, -1, -1):
+    left = TRIES
+    while True:
         before = _length(part)
         try:
             if _once(address, part, size, timeout_s, name):
@@ -75,7 +80,9 @@ def download(
             problem = f"{address}: the connection ended after {_length(part)} bytes"
         except (http.client.HTTPException, ConnectionError, TimeoutError) as error:
             problem = f"{address}: {_words(error)}"
-        if left == 0 or (_length(part) == before and before == 0):
+        came = _length(part)
+        left = left if came - before >= _PROGRESS else left - 1
+        if left == 0 or came == before == 0:
             break
         time.sleep(0.2)
     if _length(part):
@@ -123,8 +130,9 @@ def _once(address: str, part: Path, size: int | None, timeout_s: float, name: st
                 f"{address}: is redirected to {shown(where)[1:-1]}, which is another scheme or no "
                 "end. Not followed."
             ) from None
-        problem = f"the server says {error.code} {error.reason}"
-        if error.code >= 500:  # its own trouble, which may pass: what came so far stays
+        problem = f"the server says {error.code} {shown(str(error.reason))[1:-1]}"
+        # Its own trouble, which may pass: what came so far stays.
+        if error.code >= 500 or error.code in _LATER:
             raise http.client.HTTPException(problem) from None
         raise CheckpointError(f"{address}: {problem}. {_advice(error.code)}") from None
     except urllib.error.URLError as error:
@@ -137,13 +145,15 @@ def _receive(
     answer: Any, part: Path, begin: int, size: int | None, name: str, marker: Path
 ) -> bool:
     resumed = answer.status == 206
-    if resumed and not str(answer.headers.get("Content-Range", "")).startswith(f"bytes {begin}-"):
-        resumed = False
+    sent = str(answer.headers.get("Content-Range", ""))
+    if resumed and not sent.startswith(f"bytes {begin}-"):
         raise CheckpointError(f"{answer.url}: the server sent another part than was asked for.")
     if not resumed:
         begin = 0
     length = answer.headers.get("Content-Length", "")
-    whole = begin + int(length) if length.isdigit() else None
+    whole = begin + int(length) if _is_count(length) else None
+    if resumed and _is_count(total := sent.rpartition("/")[2]):
+        whole = int(total)  # a server may give less at once than was asked for
     if whole is not None and (whole > LARGEST or (size is not None and whole != size)):
         expected = f"{size} are expected" if size is not None else f"at most {LARGEST} can be right"
         raise CheckpointError(
@@ -161,7 +171,7 @@ def _receive(
         open(part, "ab" if resumed else "wb") as file,
         Progress(f"fetching {name}", whole, unit="B", done=begin) as progress,
     ):
-        while piece := answer.read(_PIECE):
+        while piece := _piece(answer):
             done += len(piece)
             if done > limit:
                 raise CheckpointError(f"{answer.url}: sends more than the {limit} bytes expected.")
@@ -173,6 +183,22 @@ def _receive(
     if finished:
         marker.unlink(missing_ok=True)
     return finished
+
+
+def _piece(answer: Any) -> bytes:
+    """The next bytes; whatever breaks on the way, also within TLS, counts as a broken connection,
+    unlike a disk that is full.
+    """
+    try:
+        return bytes(answer.read(_PIECE))
+    except TimeoutError:
+        raise
+    except OSError as error:
+        raise ConnectionError(str(error)) from error
+
+
+def _is_count(text: str) -> bool:
+    return text.isascii() and text.isdigit()
 
 
 def _marker(part: Path) -> Path:
@@ -206,4 +232,5 @@ def _words(error: Any) -> str:
         return "the name of the server cannot be resolved: there is no network, or it needs a proxy"
     if isinstance(error, http.client.IncompleteRead):
         return "the connection broke"
-    return first_line(error) if isinstance(error, BaseException) else str(error)
+    text = first_line(error) if isinstance(error, BaseException) else str(error)
+    return shown(text)[1:-1]  # it may be the server's, and terminals obey some

@@ -54,3 +54,31 @@ def test_a_good_header_is_read(tmp_path: Path) -> None:
     path.write_bytes(save({"x": np.ones((2, 3), np.float32), "y": np.zeros(0, np.int64)}))
     assert set(check_header(path)) == {"x", "y"}
     assert json.loads(path.read_bytes()[8:].split(b"}}")[0] + b"}}")
+
+
+def test_bfloat16_is_widened_whatever_was_imported(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    entry = '"a":{"dtype":"BF16","shape":[2],"data_offsets":[0,4]}'
+    path.write_bytes(file_of("{" + entry + "}", 0) + bytes.fromhex("803f20c0"))
+    found = read_weights(path)["a"]
+    assert found.dtype == np.float32 and found.tolist() == [1.0, -2.5]
+
+
+def test_a_kind_that_numpy_lacks_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(file_of(A.join("{}").replace("F32", "F8_E4M3").replace("[2]", "[8]"), 8))
+    with pytest.raises(CheckpointError, match="'a' is stored as F8_E4M3"):
+        read_weights(path)
+
+
+def test_a_length_that_reads_as_a_page_is_none(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(file_of(("{" + A + "}").ljust(0x227B), 8))  # begins with {"
+    assert set(read_weights(path)) == {"a"}
+
+
+def test_without_tensors_there_are_no_weights(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(file_of('{"__metadata__":{"format":"pt"}}', 0))
+    with pytest.raises(CheckpointError, match="no weights at all"):
+        read_weights(path)

@@ -23,7 +23,7 @@ from tests.helpers.torch_files import (
     zip_file,
 )
 from training.checkpoints.torch_files import read_torch
-from training.checkpoints.weight_files import read_weights
+from training.checkpoints.weight_files import is_torchvision, read_weights, read_with_rest
 
 ARRAYS = {
     "conv.weight": np.arange(54, dtype=np.float32).reshape(2, 3, 3, 3) / 7,
@@ -58,6 +58,36 @@ def test_views_that_are_not_contiguous_are_cut_out(tmp_path: Path) -> None:
     )
     found = read(zip_file(turned, {"a": base}), tmp_path)
     np.testing.assert_array_equal(found["a"], base.reshape(2, 3).T)
+
+
+def test_an_expanded_tensor_repeats_its_number(tmp_path: Path) -> None:
+    arrays = {"a": np.arange(40, dtype=np.float32), "b": np.full(1, 7, np.float32)}
+    content = storage_pickle(arrays)
+    at = content.rindex(b"(" + number(1) + b"t(" + number(1) + b"t")
+    expanded = b"(" + number(64) + b"t(" + number(0) + b"t"
+    content = content[:at] + expanded + content[at + len(expanded) :]
+    np.testing.assert_array_equal(read(zip_file(content, arrays), tmp_path)["b"], np.full(64, 7))
+
+
+@pytest.mark.parametrize("part", ["module.", "module.module.", "_orig_mod.module."])
+@pytest.mark.parametrize("counter", [{}, {"n_averaged": np.array(3, np.int64)}])
+def test_what_torch_puts_around_a_network_is_looked_through(
+    part: str, counter: dict[str, np.ndarray], tmp_path: Path
+) -> None:
+    (tmp_path / "a.pth").write_bytes(torch_file(counter | {part + n: a for n, a in ARRAYS.items()}))
+    weights, rest = read_with_rest(tmp_path / "a.pth")
+    assert list(weights) == list(ARRAYS) and rest == tuple(counter)
+
+
+def under(*keys: str) -> bytes:
+    inner = storage_pickle(ARRAYS)[2:-1]
+    return b"\x80\x02}(" + b"".join(text(key) + inner for key in keys) + b"u."
+
+
+def test_weights_are_found_under_any_name_that_is_the_only_one(tmp_path: Path) -> None:
+    assert list(read(zip_file(under("ema"), ARRAYS), tmp_path)) == list(ARRAYS)
+    with pytest.raises(CheckpointError, match="under 'ema, student'"):
+        read(zip_file(under("ema", "student"), ARRAYS), tmp_path)
 
 
 class Hostile:
@@ -122,6 +152,11 @@ def test_a_bad_pickle_is_refused_and_not_run(
 
 def test_bad_archives_are_refused(tmp_path: Path) -> None:
     whole = torch_file(ARRAYS)
+    with pytest.raises(CheckpointError, match="cut short"):
+        read(whole[: len(whole) // 2], tmp_path)
+    program = zip_file(storage_pickle(ARRAYS), ARRAYS, **{"code/__torch__.py": b"class A: ..."})
+    with pytest.raises(CheckpointError, match="TorchScript"):
+        read(program, tmp_path)
     import io
     import zipfile
 
@@ -189,3 +224,27 @@ def test_any_pickle_gives_words(tail: bytes, tmp_path_factory: pytest.TempPathFa
 def test_weights_are_read_through_the_common_door(tmp_path: Path) -> None:
     (tmp_path / "a.pt").write_bytes(torch_file(ARRAYS))
     assert list(read_weights(tmp_path / "a.pt")) == list(ARRAYS)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("gone.pth", None, "no such checkpoint"),
+        ("empty.safetensors", b"", "is empty"),
+        ("page.pth", b"<Error><Code>AccessDenied</Code></Error>", "page of text"),
+        ("page.safetensors", b'{\n  "message": "Not Found"}', "page of text"),
+    ],
+)
+def test_what_is_no_file_of_weights_is_named_by_every_door(
+    name: str, content: bytes | None, words: str, tmp_path: Path
+) -> None:
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    for door in (read_weights, is_torchvision):
+        with pytest.raises(CheckpointError, match=words):
+            door(tmp_path / name)  # type: ignore[operator]
+
+
+def test_only_the_endings_of_torch_can_be_torchvisions(tmp_path: Path) -> None:
+    (tmp_path / "weights").write_bytes(b"anything")
+    assert not is_torchvision(tmp_path / "weights")

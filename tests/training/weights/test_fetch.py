@@ -223,14 +223,15 @@ def test_an_answer_without_a_file(
     assert left(cache) == []
 
 
+@pytest.mark.parametrize("code", ["503", "429"])
 def test_what_came_stays_while_a_server_has_trouble(
-    server: FileServer, cache: Cache, content: bytes
+    code: str, server: FileServer, cache: Cache, content: bytes
 ) -> None:
     server.cut = len(content) // 2
     with pytest.raises(CheckpointError):
         fetch(entry_for(content), cache)
-    server.cut, server.mode = 0, "503"
-    with pytest.raises(CheckpointError, match="says 503.*the same command goes on from there"):
+    server.cut, server.mode = 0, code
+    with pytest.raises(CheckpointError, match=f"says {code}.*the same command goes on from there"):
         fetch(entry_for(content), cache)
     server.mode = ""
     fetch(entry_for(content), cache)
@@ -297,6 +298,24 @@ def test_one_break_is_healed_at_once(server: FileServer, cache: Cache, content: 
     server.cut, server.heals = len(content) // 3, True
     assert fetch(entry_for(content), cache).read_bytes() == content
     assert server.requests[1][1] == f"bytes={len(content) // 3}-"
+
+
+def test_a_server_may_give_it_piece_by_piece(
+    server: FileServer, cache: Cache, content: bytes
+) -> None:
+    server.at_most = len(content) // 3 + 1
+    assert fetch(entry_for(content), cache).read_bytes() == content
+    assert len(server.requests) == 3
+
+
+def test_words_of_a_server_do_not_command_the_terminal(
+    server: FileServer, cache: Cache, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("http.server.BaseHTTPRequestHandler.responses", {404: ("\x1b[31m", "")})
+    server.mode = "404"
+    with pytest.raises(CheckpointError, match="says 404") as refusal:
+        fetch(entry_for(content), cache)
+    assert str(refusal.value).isprintable()
 
 
 def test_two_versions_are_never_joined(server: FileServer, cache: Cache, content: bytes) -> None:
