@@ -22,12 +22,12 @@ def names_within(names: Iterable[str]) -> dict[str, str]:
     {'module.a.weight': 'module.a.weight', 'b.weight': 'b.weight'}
     """
     whole = list(names)
-    found = {name: name for name in whole if name not in _COUNTERS}
+    inner_names = {name: name for name in whole if name not in _COUNTERS}
     wrapped = False
-    while found and (part := _part_of(found.values())):
-        found = {name: inner.removeprefix(part) for name, inner in found.items()}
+    while inner_names and (part := _part_of(inner_names.values())):
+        inner_names = {name: inner.removeprefix(part) for name, inner in inner_names.items()}
         wrapped = True
-    return found if wrapped else {name: name for name in whole}
+    return inner_names if wrapped else {name: name for name in whole}
 
 
 def _part_of(names: Iterable[str]) -> str | None:
