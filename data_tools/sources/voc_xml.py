@@ -12,6 +12,7 @@ from typing import Any
 from data_tools.sources.coco_fields import flag
 from data_tools.sources.defects import DefectLog
 from data_tools.sources.safe_xml import XmlError, parse_xml
+from data_tools.sources.voc_outlines import outline_box
 
 _NO_SIDE = 1 << 31
 """No image has this many pixels on a side."""
@@ -60,7 +61,8 @@ def objects_of(tree: Any, xml_name: str, log: DefectLog) -> tuple[list[VocObject
     lost = 0
     read = set()
     for element in tree.findall("object"):
-        boxes = element.findall("bndbox")
+        # An empty <bndbox/> beside an outline is none.
+        boxes = [box for box in element.findall("bndbox") if len(box) or box.attrib]
         # A part (head, hand) has a box of its own, which is none of the object's.
         read |= {id(box) for box in element.iter("bndbox")}
         names = [(name.text or "").strip() for name in element.findall("name")]
@@ -88,7 +90,11 @@ def objects_of(tree: Any, xml_name: str, log: DefectLog) -> tuple[list[VocObject
             continue
         # Some tools write all boxes of a class into one object: each is an object.
         for box in boxes or [None]:
-            corners = _corners(box, names[0], xml_name, log)
+            corners = (
+                _corners(box, names[0], xml_name, log)
+                if box is not None
+                else _extent(element, names[0], xml_name, log)
+            )
             if corners is None:
                 lost += 1
             else:
@@ -107,6 +113,19 @@ def objects_of(tree: Any, xml_name: str, log: DefectLog) -> tuple[list[VocObject
 
 def _is_box(element: Any) -> bool:
     return isinstance(element.tag, str) and element.tag.lower() in ("bndbox", "boundingbox")
+
+
+def _extent(element: Any, name: str, xml_name: str, log: DefectLog) -> list[float] | None:
+    """Corners around the outlines of an object without a box."""
+    try:
+        found = outline_box(element)
+    except ValueError as error:
+        log.add("malformed_box", xml_name, f"{name}: {error}")
+        return None
+    if found is None:
+        return _corners(None, name, xml_name, log)
+    kept = log.add("extent_taken", xml_name, f"{found[0]} {name!r}") == "keep"
+    return found[1] if kept else None
 
 
 def _corners(box: Any, name: str, xml_name: str, log: DefectLog) -> list[float] | None:

@@ -163,6 +163,50 @@ def test_voc_objects_with_several_boxes_and_names(tmp_path: Path) -> None:
     assert raw.splits[0].found == {"images": 1, "boxes": 6}
 
 
+@pytest.mark.parametrize(
+    "outline, kind, box",
+    [
+        ("<polygon><x1>11</x1><y1>5</y1><x2>31</x2><y2>9</y2><x3>20</x3><y3>25</y3></polygon>",)
+        + ("polygon", [4, 10, 25, 31]),
+        ("<bndbox/><polygon><pt><x>11</x><y>5</y></pt><pt><x>31</x><y>9</y></pt>",)
+        + ("polygon", [4, 10, 25, 31]),
+        ("<polygon><point x='11' y='5'/><point x='31' y='9'/><point x='20' y='25'/></polygon>",)
+        + ("polygon", [4, 10, 25, 31]),
+        ("<segmentation>11 5 31 9, 20 25</segmentation>", "segmentation", [4, 10, 25, 31]),
+        ("<robndbox><cx>30</cx><cy>20</cy><w>20</w><h>10</h><angle>1.5707963</angle></robndbox>",)
+        + ("robndbox", [9, 24, 30, 35]),
+    ],
+)
+def test_voc_outlines_without_a_box_give_their_extent(
+    tmp_path: Path, outline: str, kind: str, box: list[float]
+) -> None:
+    if "<pt>" in outline:
+        outline += "<pt><x>20</x><y>25</y></pt></polygon>"
+    xml = f"<annotation><object><name>leaf</name>{outline}</object></annotation>"
+    raw = voc(tmp_path, {"a": xml}, ["a.jpg"])
+    np.testing.assert_allclose(raw.splits[0].table.boxes_yxyx_px, [box], atol=1e-5)
+    (defect,) = raw.splits[0].defects
+    assert defect.kind == "extent_taken" and f"{kind} 'leaf'" in defect.detail
+
+
+def test_voc_outlines_beside_a_box_or_of_no_use(tmp_path: Path) -> None:
+    box = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox>"
+    turned = "<robndbox><cx>9</cx><cy>9</cy><w>4</w><h>4</h><angle>90</angle></robndbox>"
+    bodies = [
+        f"{box}<polygon><x1>2</x1><y1>2</y1></polygon>",
+        "<polygon><x1>2</x1><y1>2</y1><x2>9</x2></polygon>",
+        "<polygon><x1>2</x1><y1>2</y1><x2>9</x2><y2>9</y2></polygon>",
+        "<polygon><x1>nought</x1><y1>2</y1></polygon>",
+        turned,
+        "<polygon/>",
+    ]
+    objects = "".join(f"<object><name>leaf</name>{body}</object>" for body in bodies)
+    raw = voc(tmp_path, {"a": f"<annotation>{objects}</annotation>"}, ["a.jpg"])
+    np.testing.assert_array_equal(raw.splits[0].table.boxes_yxyx_px, [[0, 0, 9, 9]])
+    assert kinds(raw) == ["malformed_box"] * 5
+    assert any("angle 90 is no angle in radians" in d.detail for d in raw.splits[0].defects)
+
+
 def test_voc_which_picture(tmp_path: Path) -> None:
     good = [("x", (1.0, 1.0, 9.0, 9.0))]
     xml: dict[str, str | bytes] = {
