@@ -19,12 +19,24 @@ from data_tools.core.errors import SettingError
 
 IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".pjp", ".png", ".bmp", ".dib", ".webp", ".gif"),
+    *(".jif", ".jfi", ".apng", ".hif"),
     *(".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".heic", ".heif", ".mpo"),
     *(".jp2", ".j2k", ".jpx", ".jpf", ".j2c", ".jpc"),
     *(".eps", ".psd", ".jxl", ".tga", ".pcx", ".exr", ".hdr", ".dcm"),
 )
 """Endings, in lower case, of files that are taken for pictures; those of the last two lines are
 refused with a line.
+"""
+
+UNREAD_SUFFIXES = (
+    *(".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".srf", ".sr2", ".orf", ".rw2"),
+    *(".rwl", ".raf", ".pef", ".srw", ".raw", ".3fr", ".fff", ".iiq", ".erf", ".mef", ".mos"),
+    *(".kdc", ".dcr", ".x3f", ".mrw", ".gpr", ".ico", ".cur", ".icns", ".svg", ".svgz", ".xcf"),
+    *(".ai", ".wmf", ".emf", ".dds", ".pam", ".pfm", ".xbm", ".xpm", ".sgi", ".ras", ".jls"),
+    *(".jxr", ".wdp", ".hdp", ".jpm", ".bpg", ".flif", ".qoi", ".avifs", ".heics", ".nii"),
+)
+"""Endings of pictures that nothing here reads: a camera's raw files, icons, drawings, rare formats.
+A RAW file often lies beside its own JPEG, so none of them stands for a picture; a line counts them.
 """
 
 

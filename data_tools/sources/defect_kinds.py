@@ -110,6 +110,12 @@ KINDS: Mapping[str, Kind] = {
         "file",
         since=1,
     ),
+    "unread_files": Kind(
+        "pictures of a kind that nothing here reads (a camera's raw files, icons, drawings)",
+        ("skip", "error"),
+        "file",
+        since=1,
+    ),
     "duplicate_image": Kind(
         "a picture has equal bytes or equal pixels as an earlier one of its split; `skip` keeps "
         "the first",

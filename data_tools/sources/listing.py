@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from data_tools.core.archives import names_in
-from data_tools.core.files import IMAGE_SUFFIXES
+from data_tools.core.files import IMAGE_SUFFIXES, UNREAD_SUFFIXES
 from data_tools.sources.defects import DefectLog
 
 _HIDDEN_FOLDERS = frozenset(
@@ -45,20 +45,17 @@ def list_files(
         log: Where hidden files go; None leaves them out without a line.
         shown: The folder as the settings have it, for the lines.
     """
+    paths, hidden = _listed(folder, suffixes)
+    if log is not None:
+        _report_hidden(hidden, shown, log)
+    return paths
+
+
+def _listed(folder: Path, suffixes: tuple[str, ...]) -> tuple[list[str], Counter[str]]:
+    """The files with some endings, sorted, and how many of them each hidden folder or name has."""
     paths = []
     hidden: Counter[str] = Counter()
-    walk: Iterable[tuple[Path, list[str]]]
-    inside = names_in(folder)
-    if inside is not None:
-        # In an archive there are no links; a folder for each parent, as a walk has them.
-        files_of: dict[str, list[str]] = {}
-        for name in inside:
-            parent, _, last = name.rpartition("/")
-            files_of.setdefault(parent, []).append(last)
-        walk = [(Path(parent), files) for parent, files in files_of.items()]
-    else:
-        walk = _walk(folder)
-    for base, files in walk:
+    for base, files in _folders(folder):
         outer = next((k for k, part in enumerate(base.parts) if is_hidden(part)), None)
         for name in files:
             if not name.lower().endswith(suffixes):
@@ -69,11 +66,25 @@ def list_files(
                 hidden[(base / name).as_posix()] += 1
             else:
                 paths.append((base / name).as_posix())
-    if log is not None:
-        for parent, count in sorted(hidden.items()):
-            where = parent.encode(errors="backslashreplace").decode()
-            log.add("hidden_files", f"{shown}/{where}".lstrip("/"), f"files: {count}")
-    return sorted(paths)
+    return sorted(paths), hidden
+
+
+def _report_hidden(hidden: Counter[str], shown: str, log: DefectLog) -> None:
+    for parent, count in sorted(hidden.items()):
+        where = parent.encode(errors="backslashreplace").decode()
+        log.add("hidden_files", f"{shown}/{where}".lstrip("/"), f"files: {count}")
+
+
+def _folders(folder: Path) -> Iterable[tuple[Path, list[str]]]:
+    inside = names_in(folder)
+    if inside is None:
+        return _walk(folder)
+    # In an archive there are no links; a folder for each parent, as a walk has them.
+    files_of: dict[str, list[str]] = {}
+    for name in inside:
+        parent, _, last = name.rpartition("/")
+        files_of.setdefault(parent, []).append(last)
+    return [(Path(parent), files) for parent, files in files_of.items()]
 
 
 def _walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
@@ -93,12 +104,38 @@ def list_images(
     log: DefectLog | None = None,
     shown: str = "",
     folders: Sequence[str] = (),
+    *,
+    report_hidden: bool = True,
 ) -> list[str]:
-    """List the images below a folder as `list_files` does; `folders` keeps those below some of its
-    folders.
+    """List the images below a folder as `list_files` does.
+
+    Pictures that nothing here reads are left out, with a line for each folder and ending.
+
+    Args:
+        folder: The folder.
+        log: Where hidden and unread files go; None leaves them out without a line.
+        shown: The folder as the settings have it, for the lines.
+        folders: Only what is below these folders of it; empty takes all.
+        report_hidden: False where another listing of the folder has reported what is hidden.
     """
-    names = list_files(folder, IMAGE_SUFFIXES, log, shown)
+    everything, hidden = _listed(folder, IMAGE_SUFFIXES + UNREAD_SUFFIXES)
     if folders:
         starts = tuple(f"{start.strip('/')}/" for start in folders)
-        names = [name for name in names if name.startswith(starts)]
+        everything = [name for name in everything if name.startswith(starts)]
+    names = []
+    unread: dict[tuple[str, str], list[str]] = {}
+    for name in everything:
+        ending = PurePosixPath(name.lower()).suffix
+        if ending in UNREAD_SUFFIXES:
+            unread.setdefault((name.rpartition("/")[0], ending), []).append(name)
+        else:
+            names.append(name)
+    if log is not None:
+        if report_hidden:
+            _report_hidden(hidden, shown, log)
+        for (parent, ending), files in sorted(unread.items()):
+            where = f"{shown}/{parent}".strip("/").encode(errors="backslashreplace").decode()
+            first = files[0].encode(errors="backslashreplace").decode()
+            detail = f"{ending} is not read: {len(files)} files, {first} the first"
+            log.add("unread_files", where or ".", detail)
     return names

@@ -88,7 +88,7 @@ def read_voc(
             f"{folder}: no XML file ({key}.annotations={split.annotations}). Check that setting "
             "and dataset.root."
         )
-    listing = list_images(images, log if images != folder else None, split.images, split.folders)
+    listing = list_images(images, log, split.images, split.folders, report_hidden=images != folder)
     pictures = PictureNames(listing)
     parsed: list[_Parsed] = []
     contents: list[bytes] = []

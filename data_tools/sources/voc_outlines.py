@@ -34,13 +34,13 @@ def outline_box(element: Any) -> tuple[str, list[float]] | None:
     Raises:
         ValueError: If one cannot be read.
     """
-    found = [child for child in element if child.tag in _KINDS]
-    if not found:
+    outlines = [child for child in element if child.tag in _KINDS]
+    if not outlines:
         return None
-    boxes = [_turned(one) if one.tag == "robndbox" else extent(_points(one)) for one in found]
+    boxes = [_turned(one) if one.tag == "robndbox" else extent(_points(one)) for one in outlines]
     corners = [(x, y) for y1, x1, y2, x2 in boxes for x, y in ((x1, y1), (x2, y2))]
     y1, x1, y2, x2 = extent(corners)
-    return str(found[0].tag), [x1, y1, x2, y2]
+    return str(outlines[0].tag), [x1, y1, x2, y2]
 
 
 def _turned(box: Any) -> list[float]:

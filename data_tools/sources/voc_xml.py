@@ -118,14 +118,14 @@ def _is_box(element: Any) -> bool:
 def _extent(element: Any, name: str, xml_name: str, log: DefectLog) -> list[float] | None:
     """Corners around the outlines of an object without a box."""
     try:
-        found = outline_box(element)
+        outline = outline_box(element)
     except ValueError as error:
         log.add("malformed_box", xml_name, f"{name}: {error}")
         return None
-    if found is None:
+    if outline is None:
         return _corners(None, name, xml_name, log)
-    kept = log.add("extent_taken", xml_name, f"{found[0]} {name!r}") == "keep"
-    return found[1] if kept else None
+    kept = log.add("extent_taken", xml_name, f"{outline[0]} {name!r}") == "keep"
+    return outline[1] if kept else None
 
 
 def _corners(box: Any, name: str, xml_name: str, log: DefectLog) -> list[float] | None:

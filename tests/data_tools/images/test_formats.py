@@ -24,6 +24,7 @@ from data_tools.images.decode import (
     picture_size,
 )
 from data_tools.images.formats import LARGEST_PIXELS, image_format, refusal
+from data_tools.images.tiff_tags import unreadable_tiff
 
 UPRIGHT = np.full((80, 60, 3), 200, np.uint8)  # (H, W, 3) BGR
 UPRIGHT[10:30, 5:25] = (20, 20, 250)
@@ -257,3 +258,18 @@ def test_every_ending_of_jpeg_and_jpeg_2000_is_a_picture_or_a_line() -> None:
 
     for ending in ("jpg", "jpeg", "jpe", "jfif", "pjpeg", "pjp", "jp2", "j2k", "jpx", "jpf", "j2c"):
         assert f".{ending}" in IMAGE_SUFFIXES
+
+
+@pytest.mark.parametrize(
+    "tags, mark",
+    [([(254, 1)], b""), ([(254, 0), (50706, 1)], b""), ([(256, 4000)], b"CR\x02\0")],
+)
+def test_a_raw_file_is_not_its_preview(tags: list[tuple[int, int]], mark: bytes) -> None:
+    """DNG, NEF, ARW and CR2 are TIFF files whose first picture is a small preview."""
+    start = 8 + len(mark)
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    data = b"II*\0" + struct.pack("<I", start) + mark + struct.pack("<H", len(tags)) + entries
+    assert "raw file" in unreadable_tiff(data + b"\0" * 4)
+    plain = data.replace(struct.pack("<HHII", 254, 4, 1, 1), struct.pack("<HHII", 254, 4, 1, 2))
+    if tags == [(254, 1)]:  # a page of several is a picture
+        assert unreadable_tiff(plain) == ""

@@ -582,3 +582,23 @@ def test_policy_error_holds_for_parents_with_the_name_of_their_child(tmp_path: P
     for policy, action in (("keep", "skip"), ("error", "error")):
         raw = reader.again(tmp_path, unused_class=policy)
         assert [(d.kind, d.action) for d in raw.splits[0].defects] == [("unused_class", action)]
+
+
+@every_reader
+def test_pictures_that_nothing_reads_are_counted(tmp_path: Path, reader: Reader) -> None:
+    """A camera's raw file beside its own JPEG neither stands for it nor goes without a line."""
+    reader.read(tmp_path, {"a": [GOOD]})
+    (picture,) = (path for path in tmp_path.rglob("a.*") if path.suffix in (".jpg", ".png"))
+    for name in ("a.dng", "b.DNG", "c.cr2", "favicon.ico"):
+        (picture.parent / name).write_bytes(b"II*\0")
+    raw = reader.again(tmp_path)
+    assert len(raw.splits[0].table) == 1 and boxes(raw) == [[5, 5, 20, 20]]
+    looked = reader.kind not in ("coco", "txt")  # those name their pictures
+    details = sorted(d.detail for d in raw.splits[0].defects)
+    assert kinds(raw) == ["unread_files"] * 3 * looked
+    if looked:
+        assert [d.split(" the first")[0].split(", ")[0] for d in details] == [
+            ".cr2 is not read: 1 files",
+            ".dng is not read: 2 files",
+            ".ico is not read: 1 files",
+        ]
