@@ -28,7 +28,8 @@ from training.weights.cache import default_cache
 from training.weights.check import require_finite
 from training.weights.entry import PREFIX, Entry, find_entry, registry
 from training.weights.fetch import address_of, fetch
-from training.weights.hub_card import HubCard, entry_from, entry_of, lint, read_hub_card
+from training.weights.hub_card import HubCard, entry_from, entry_of, read_hub_card
+from training.weights.hub_card_lint import lint
 
 
 def show_list() -> None:

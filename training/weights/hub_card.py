@@ -1,7 +1,8 @@
-"""A Hub card as it is: what it promises, where its files are, and what is wrong with it.
+"""A Hub card as it is: what it promises, and where its files are.
 
 Cards are Markdown with lines `key: value` between two rules; addresses stand in angle brackets, the
-files in an indented list. Fetching is `fetch.py`'s matter.
+files in an indented list. What is wrong with a card is listed in `hub_card_lint.py`; fetching is
+`fetch.py`'s matter.
 """
 
 from __future__ import annotations
@@ -18,17 +19,13 @@ from training.weights.entry import ENDINGS, Entry
 
 _LARGEST = 1 << 20
 _RULE = re.compile(r"-{3,}\s*")
-_PAIR = re.compile(r"([A-Za-z](?:[\w .~-]|\([^()]*\))*):\s*(.*)")
+_PAIR = re.compile(r"([A-Za-z](?:[\w .~@%-]|\([^()]*\))*):\s*(.*)")
 """A key may have a colon in parentheses: `mAP(0.5:0.95)`."""
-_FIGURE = re.compile(r"^(?:accuracy|evaluation|map\b.*|m?ap|.*top-?1.*)$", re.IGNORECASE)
-_NUMBER = re.compile(r"(?<![\w.-])-?\d+(?:\.\d+)?")
-_WRONG_KIND = re.compile(
-    r"\bis\s+an?\s+(audio|nlp|text|speech|language|segmentation|recommendation|"
-    r"(?:image\s+)?classification)\s+(?:network|model)\b",
+_FIGURE = re.compile(
+    r"^(?:accuracy|evaluation|metrics?|performance|(?:.*[\W_])?m?ap(?:[\W_\d].*)?|.*top-?1.*)$",
     re.IGNORECASE,
 )
-_BEST_AP = 60.0
-"""Percent on COCO: no SSD comes near; a card that claims more means something else."""
+_LINK = re.compile(r"\[[^\]]*\]\((.*)\)")
 
 
 @dataclass(frozen=True)
@@ -83,7 +80,7 @@ def read_hub_card(path: str | Path) -> HubCard:
     try:
         if path.stat().st_size > _LARGEST:
             raise DataError(f"{path}: {path.stat().st_size} bytes: no Hub card is that long.")
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}).") from error
     except UnicodeDecodeError as error:
@@ -111,7 +108,7 @@ def _read_head(path: Path, lines: list[str]) -> tuple[dict[str, str], tuple[Asse
         pair = _PAIR.fullmatch(text)
         if not pair:
             continue
-        key, value = pair[1].strip().lower(), pair[2].strip().strip("<>").strip()
+        key, value = pair[1].strip().lower(), _bare(pair[2])
         if key == "asset":
             within = True
         elif within and (key.startswith("asset-") or key == "file-format"):
@@ -132,82 +129,16 @@ def _read_head(path: Path, lines: list[str]) -> tuple[dict[str, str], tuple[Asse
     return values, assets
 
 
-def lint(card: HubCard, entry: Entry | None) -> list[str]:
-    """List what is wrong with a card.
-
-    Args:
-        card: The card.
-        entry: What the registry knows of the file that it offers; None if nothing.
-
-    Returns:
-        A sentence each; empty if nothing was found.
+def _bare(value: str) -> str:
+    """A value without what Markdown or YAML puts around it: brackets, quotes, the words of a
+    link.
     """
-    return [*_lint_words(card), *_lint_files(card), *_lint_registry(card, entry)]
-
-
-def _lint_words(card: HubCard) -> list[str]:
-    problems = []
-    detects = "detection" in card.values.get("module-type", "") or "ssd" in card.values.get(
-        "model-name", ""
-    )
-    wrong = _WRONG_KIND.search(f"{card.values.get('summary', '')}\n{card.text}")
-    if detects and wrong:
-        words = " ".join(wrong[0].split())
-        problems.append(f"calls a detector a network for {wrong[1].lower()}: “{words}”.")
-    for key in ("model-name", "backbone-name", "model-version", "train-dataset", "license"):
-        if not card.values.get(key):
-            problems.append(f"{key} is missing.")
-    backbone, model = card.values.get("backbone-name"), card.values.get("model-name")
-    if backbone and re.fullmatch(r"ssd\d*", backbone):
-        problems.append(
-            f"backbone-name is {backbone}, which is a detector (model-name {model}), not a "
-            "backbone."
-        )
-    if "shape" not in "".join(card.values):
-        problems.append("input-shape is missing.")
-    elif re.search(r"\b(224|227)\b", card.values.get("input-shape", "")) and detects:
-        problems.append(
-            f"input-shape {card.values['input-shape']} is a classifier's; SSD's networks take 300, "
-            "320 or 640 pixels."
-        )
-    if not card.figures:
-        problems.append("no accuracy: nothing says how good the weights are.")
-    for key, value in card.figures.items():
-        number = _NUMBER.search(re.sub(r"\([^()]*\)", " ", value))  # not the range of a measure
-        if number is None:
-            problems.append(f"{key} is {shown(value)}, no number.")
-        elif not 0 < float(number[0]) <= _BEST_AP:
-            problems.append(
-                f"{key} {value} cannot be the AP of an SSD on COCO; the largest published is below "
-                "40."
-            )
-        if "map" not in f"{key} {value}".lower():
-            problems.append(f"{key} {value}: does not say which measure it is.")
-    return problems
-
-
-def _lint_files(card: HubCard) -> list[str]:
-    problems = []
-    if card.checkpoint is None:
-        problems.append("offers no ckpt file: there is nothing to load here.")
-    for asset in card.assets:
-        what = f"the {asset.format or 'unnamed'} file"
-        if urlsplit(asset.address).scheme != "https":
-            problems.append(f"{what} has no https address: {shown(asset.address)}.")
-        if asset.sha256 == EMPTY_SHA256:
-            problems.append(
-                f"{what} has the sha256 of an empty file: a failed download was hashed."
-            )
-        elif not re.fullmatch("[0-9a-f]{64}", asset.sha256):
-            problems.append(f"{what} has no proper sha256: {shown(asset.sha256)}.")
-    return problems
-
-
-def _lint_registry(card: HubCard, entry: Entry | None) -> list[str]:
-    asset = card.checkpoint
-    if entry is None or asset is None or entry.sha256 in (None, asset.sha256):
-        return []
-    return [f"its sha256 is not the one that the registry has for hub:{entry.name}: one is wrong."]
+    value = value.strip()
+    if link := _LINK.fullmatch(value):
+        value = link[1].strip()
+    if value[:1] in ('"', "'") and value[-1:] == value[:1]:
+        value = value[1:-1].strip()
+    return value.strip("<>").strip()
 
 
 def entry_of(card: HubCard, known: dict[str, Entry]) -> Entry | None:

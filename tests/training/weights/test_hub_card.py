@@ -11,7 +11,8 @@ import pytest
 from data_tools.core.errors import DataError
 from training.checkpoints.weight_files import EMPTY_SHA256
 from training.weights.entry import registry
-from training.weights.hub_card import entry_from, entry_of, lint, read_hub_card
+from training.weights.hub_card import entry_from, entry_of, read_hub_card
+from training.weights.hub_card_lint import lint
 
 SEED = Path(__file__).resolve().parents[3].parent / "shared" / "seed" / "ssd_v1.1_coco2017.md"
 
@@ -51,6 +52,7 @@ license: Apache2.0
 
 A detector. `asset-sha256: not me`.
 """
+ADDRESS = "https://hub.example/ssd.ckpt"
 HASH = "0123456789abcdef" * 4
 
 
@@ -87,10 +89,18 @@ def test_the_hash_of_an_empty_file_is_refused(tmp_path: Path) -> None:
     [
         ("A detector.", "ssd is a audio network.", "calls a detector a network for audio"),
         ("A detector.", "ssd is an  Audio\nModel.", "calls a detector a network for audio"),
+        ("A detector.", "It is a network for speech recognition.", "a network for speech"),
+        ("A detector.", "is a natural language processing model", "for natural language"),
         ("map(0.5~0.95): 0.23", "accuracy: 88", "cannot be the AP"),
         ("map(0.5~0.95): 0.23", "evaluation: -0.23 mAP", "cannot be the AP"),
         ("map(0.5~0.95): 0.23", "mAP(0.5:0.95): 123%", "map(0.5:0.95) 123% cannot be the AP"),
         ("map(0.5~0.95): 0.23", "accuracy: mAP(0.5~0.95) 88", "cannot be the AP"),
+        ("map(0.5~0.95): 0.23", "mAP: 0.93", "map 0.93 cannot be the AP"),
+        ("map(0.5~0.95): 0.23", "metrics: mAP 0.88", "cannot be the AP"),
+        ("map(0.5~0.95): 0.23", "box AP: 98.7", "box ap 98.7 cannot be the AP"),
+        ("map(0.5~0.95): 0.23", "mAP@0.5: 98.7", "map@0.5 98.7 cannot be the AP"),
+        ("map(0.5~0.95): 0.23", "coco_map50: 0.9", "coco_map50 0.9 cannot be the AP"),
+        ("map(0.5~0.95): 0.23", "accuracy: 0.43 (top-1)", "a classifier's measure"),
         ("map(0.5~0.95): 0.23", "accuracy: nan", "no number"),
         ("map(0.5~0.95): 0.23", "accuracy: 23", "does not say which measure"),
         ("map(0.5~0.95): 0.23", "", "no accuracy"),
@@ -141,3 +151,11 @@ def test_the_command_reads_a_card(tmp_path: Path, repository: Path) -> None:
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert "https://hub.example/ssd.ckpt" in result.stdout
+
+
+@pytest.mark.parametrize("around", ['"{}"', "'{}'", "[the file]({})", "<{}>", "{}"])
+@pytest.mark.parametrize("before", ["", "\ufeff"])
+def test_what_stands_around_a_value_is_taken_off(around: str, before: str, tmp_path: Path) -> None:
+    text = CARD[CARD.index("---") :].replace(f"<{ADDRESS}>", around.format(ADDRESS))
+    found = read_hub_card(card(tmp_path, before + text)).checkpoint
+    assert found is not None and found.address == ADDRESS
