@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_tools.core.errors import CheckpointError
+from data_tools.core.errors import CheckpointError, SettingError
 from data_tools.core.files import make_folder, write_atomic
 from data_tools.core.json_dataclass import read_json
 from training.process.cache_folder import cache_folder
@@ -78,9 +78,22 @@ class Cache:
         """Hold the lock of the cache; a second process waits and then finds the file there.
 
         Raises:
-            SettingError: If the folder cannot be made or written to.
+            SettingError: If the folder cannot be made or written to, its disk is full, or something
+                is in the way in it.
         """
         make_folder(self.folder, VARIABLE)
+        try:
+            with self._locked(entry, notify):
+                yield
+        except OSError as error:
+            where = error.filename2 or error.filename or self.folder
+            raise SettingError(
+                f"the cache of weights, {where}: {error.strerror or error}. Look at the free space "
+                f"and the rights, remove what is in the way, or choose another folder: {VARIABLE}."
+            ) from error
+
+    @contextlib.contextmanager
+    def _locked(self, entry: Entry, notify: Callable[[str], None]) -> Iterator[None]:
         descriptor = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
         try:
             announced = False

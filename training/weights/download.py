@@ -107,12 +107,13 @@ def _once(address: str, part: Path, size: int | None, timeout_s: float, name: st
     if size is not None and begin == size:
         return True
     marker = _marker(part)
-    if begin and not marker.exists():  # nobody knows which version of the file it is a part of
+    version = _version(marker)
+    if begin and not version:  # nobody knows which version of the file it is a part of
         part.unlink()
         begin = 0
     headers = {"User-Agent": "mindspore-ssd", "Accept-Encoding": "identity"}
     if begin:
-        headers |= {"Range": f"bytes={begin}-", "If-Range": marker.read_text()}
+        headers |= {"Range": f"bytes={begin}-", "If-Range": version}
     request = urllib.request.Request(address, headers=headers)
     opener = urllib.request.build_opener(_SameScheme())
     try:
@@ -164,7 +165,7 @@ def _receive(
     if not version or version.startswith("W/"):
         version = answer.headers.get("Last-Modified", "")
     if version:
-        marker.write_text(version)
+        marker.write_text(version, encoding="latin-1")  # as headers are
     limit = size if size is not None else LARGEST
     done = begin
     with (
@@ -204,6 +205,15 @@ def _is_count(text: str) -> bool:
 def _marker(part: Path) -> Path:
     """Where the version of a half-fetched file is noted, so that two versions are never joined."""
     return part.with_name(part.name + ".etag")
+
+
+def _version(marker: Path) -> str:
+    """What is noted there; empty if nothing is, or what no server ever said."""
+    try:
+        text = marker.read_text(encoding="latin-1")
+    except FileNotFoundError:
+        return ""
+    return text if text.isprintable() else ""
 
 
 def _length(path: Path) -> int:

@@ -23,6 +23,7 @@ _WRONG_KIND = re.compile(
     rf"\bis\s+an?\s+(?:{_KINDS}\s+(?:network|model)|(?:network|model)\s+for\s+{_KINDS})\b",
     re.IGNORECASE,
 )
+_MEASURE = re.compile(r"map|(?<![a-z])ap(?![a-z])|top-?[15]\b", re.IGNORECASE)
 _BEST_AP = 60.0
 """Percent on COCO: no SSD comes near; a card that claims more means something else."""
 
@@ -78,7 +79,7 @@ def _lint_words(card: HubCard) -> list[str]:
                 f"{key} {value} cannot be the AP of an SSD on COCO; the largest published is below "
                 "40."
             )
-        if "map" not in f"{key} {value}".lower():
+        if not _MEASURE.search(f"{key} {value}"):
             problems.append(f"{key} {value}: does not say which measure it is.")
     return problems
 

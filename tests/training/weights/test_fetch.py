@@ -318,6 +318,31 @@ def test_words_of_a_server_do_not_command_the_terminal(
     assert str(refusal.value).isprintable()
 
 
+@pytest.mark.parametrize("name", ["tiny", "lock", "tiny/tiny-1.safetensors.part"])
+def test_what_is_in_the_way_in_the_cache_is_named(
+    name: str, server: FileServer, cache: Cache, content: bytes
+) -> None:
+    blocked = cache.folder / name
+    blocked.parent.mkdir(parents=True)
+    if name == "tiny":
+        blocked.write_text("a file where a folder should be")
+    else:
+        blocked.mkdir()
+    with pytest.raises(SettingError, match=f"{name}.*remove what is in the way"):
+        fetch(entry_for(content), cache)
+
+
+def test_a_damaged_note_of_the_version_is_no_version(
+    server: FileServer, cache: Cache, content: bytes
+) -> None:
+    part = cache.part(entry_for(content))
+    part.parent.mkdir(parents=True)
+    part.write_bytes(content[:1000])
+    part.with_name(part.name + ".etag").write_bytes(b"\xff\n\r\nX: y")
+    fetch(entry_for(content), cache)
+    assert server.requests == [("/models/tiny-1.safetensors", None)]
+
+
 def test_two_versions_are_never_joined(server: FileServer, cache: Cache, content: bytes) -> None:
     server.cut = len(content) // 2
     with pytest.raises(CheckpointError):
