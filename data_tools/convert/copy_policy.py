@@ -8,7 +8,7 @@ the audit. The search itself is in `images/copies.py`.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -19,7 +19,7 @@ from data_tools.convert.prepare_image import PreparedImage, prepare_image
 from data_tools.convert.settings import ConvertSettings, ImageSettings
 from data_tools.core.progress import Progress
 from data_tools.core.sample import Sample
-from data_tools.images.copies import BYTES, NEAR, PIXELS, Copy, find_copies
+from data_tools.images.copies import BYTES, NEAR, PIXELS, Copies, Copy, find_copies
 from data_tools.images.decode import PictureError, decode_file
 from data_tools.images.picture_hash import FLAT, bytes_hash, picture_hash, pixels_hash
 from data_tools.shards.writer import MAX_PAGE_BYTES
@@ -111,18 +111,21 @@ class _Pictures:
         split, row = self.split_and_row(index)
         return self.raw.splits[split].table.file_names[row]
 
-    def difference(self, copy: Copy) -> str:
+    def difference(self, copy: Copy, looks: Sequence[SeenImage]) -> str:
         """In what the boxes of a copy and its original differ; empty where they do not."""
-        images = self.prepared(copy.index), self.prepared(copy.original)
-        if images[0] is None or images[1] is None:
-            return ""
         boxes, labels = [], []
-        for image in (images[0], images[1]):
-            size = np.array([image.height, image.width] * 2, np.float64)
-            boxes.append(np.clip(image.sample.boxes_yxyx_px / size, 0, 1))
-            known = self.raw.classes.labels(image.sample.category_ids).tolist()
+        for index in (copy.index, copy.original):
+            size_px = looks[index].size
+            if size_px is None:
+                return ""
+            sample = looks[index].sample
+            if sample is None:
+                split, row = self.split_and_row(index)
+                sample = self.raw.splits[split].table[row]
+            boxes.append(np.clip(sample.boxes_yxyx_px / np.array(size_px * 2, np.float64), 0, 1))
+            known = self.raw.classes.labels(sample.category_ids).tolist()
             labels.append([self.raw.classes.classes[label - 1].name for label in known])
-        size_px = (images[0].height, images[0].width) if copy.how in (BYTES, PIXELS) else None
+        size_px = looks[copy.index].size if copy.how in (BYTES, PIXELS) else None
         return box_difference(boxes[0], labels[0], boxes[1], labels[1], size_px)
 
 
@@ -148,6 +151,7 @@ def apply_copy_policy(
         return raw
     pictures = _Pictures(raw, settings.image, policy)
     hashes: list[tuple[bytes, bytes]] = []
+    looks: list[SeenImage] = []
     cpus = len(os.sched_getaffinity(0))
     with ThreadPoolExecutor(cpus) as pool, Progress("reading pictures", len(pictures)) as bar:
         for first in range(0, len(pictures), _CHUNK):
@@ -156,6 +160,7 @@ def apply_copy_policy(
                 rows, pool.map(pictures.look, rows), strict=True
             ):
                 hashes.append((data, picture))
+                looks.append(image)
                 if seen is not None:
                     seen[pictures.key(index)] = image
             bar.update(len(rows))
@@ -167,7 +172,7 @@ def apply_copy_policy(
     for split, log in zip(raw.splits, logs, strict=True):
         log.defects.extend(split.defects)
     dropped: set[int] = set()
-    for index, kind, detail in _findings(pictures, copies.within, copies.across):
+    for index, kind, detail in _findings(pictures, copies, looks):
         which, row = pictures.split_and_row(index)
         number = int(raw.splits[which].table.image_ids[row])
         if logs[which].add(kind, pictures.name(index), detail, image_id=number) != "keep":
@@ -181,12 +186,12 @@ def apply_copy_policy(
 
 
 def _findings(
-    pictures: _Pictures, within: tuple[Copy, ...], across: tuple[Copy, ...]
+    pictures: _Pictures, copies: Copies, looks: Sequence[SeenImage]
 ) -> Iterator[tuple[int, str, str]]:
     """Index, kind and detail of each defect."""
     disagree: set[int] = set()
-    for copies, kind in ((within, ""), (across, "leak")):
-        for copy in copies:
+    for part, kind in ((copies.within, ""), (copies.across, "leak")):
+        for copy in part:
             split, _ = pictures.split_and_row(copy.original)
             where = f"{pictures.name(copy.original)} of {pictures.raw.splits[split].name}"
             how = f"{copy.how} to" if copy.how == NEAR else f"{copy.how} as"
@@ -196,7 +201,7 @@ def _findings(
                 kind or ("similar_image" if copy.how == NEAR else "duplicate_image"),
                 f"{how} {where}{bits}",
             )
-            words = pictures.difference(copy)
+            words = pictures.difference(copy, looks)
             if words:
                 yield from _disagreement(pictures, copy, words, disagree)
 

@@ -6,7 +6,9 @@ elsewhere.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,7 +72,8 @@ def find_copies(
         bytes_hashes: Hash of the bytes of each.
         picture_hashes: Picture hash of each; None looks for equal bytes only.
         pixels_of: Returns a hash of the size and the pixels of a picture, or None where it does not
-            decode; None leaves equal pixels among the nearly equal.
+            decode; called by several threads, once for equal bytes. None leaves equal pixels among
+            the nearly equal.
 
     Returns:
         The copies, by ascending index.
@@ -81,17 +84,36 @@ def find_copies(
     if picture_hashes is not None and len(rank):
         near, close = _near(rank, hash_array(picture_hashes))
         if pixels_of is not None and len(close):
-            digests: list[bytes | None] = [None] * len(rank)
-            with Progress("comparing pixels of nearly equal pictures", len(close)) as bar:
-                for index in close:
-                    digests[index] = pixels_of(index)
-                    bar.update()
-            _equal(rank, digests, PIXELS, best)
+            _equal(rank, _pixel_digests(close, bytes_hashes, pixels_of), PIXELS, best)
         for part, copies in zip(best, near, strict=True):
             for copy in copies:
                 part.setdefault(copy.index, copy)
     within, across = (tuple(part[k] for k in sorted(part)) for part in best)
     return Copies(within, across)
+
+
+def _pixel_digests(
+    close: Sequence[int],
+    bytes_hashes: Sequence[bytes],
+    pixels_of: Callable[[int], bytes | None],
+) -> list[bytes | None]:
+    """The pixels' hash of each picture in `close`, None elsewhere; equal bytes are decoded once."""
+    first: dict[bytes, int] = {}
+    for index in close:
+        first.setdefault(bytes_hashes[index], index)
+    decoded: dict[bytes, bytes | None] = {}
+    title = "comparing pixels of nearly equal pictures"
+    with (
+        ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool,
+        Progress(title, len(first)) as bar,
+    ):
+        for key, digest in zip(first, pool.map(pixels_of, first.values()), strict=True):
+            decoded[key] = digest
+            bar.update()
+    digests: list[bytes | None] = [None] * len(bytes_hashes)
+    for index in close:
+        digests[index] = decoded[bytes_hashes[index]]
+    return digests
 
 
 def _equal(

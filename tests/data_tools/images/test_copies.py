@@ -143,3 +143,18 @@ def test_without_picture_hashes_only_bytes_are_compared() -> None:
     assert found.within == (Copy(2, 0, BYTES),)
     assert found.across == (Copy(0, 1, BYTES), Copy(2, 1, BYTES))
     assert find_copies([], []).within == ()
+
+
+def test_equal_bytes_are_decoded_once() -> None:
+    decoded: list[int] = []
+
+    def pixels_of(index: int) -> bytes:
+        decoded.append(index)
+        return b"the same pixels"
+
+    hashes = [bytes(range(32))] * 5
+    found = find_copies([0] * 5, [b"a", b"b", b"a", b"b", b"a"], hashes, pixels_of)
+    assert sorted(decoded) == [0, 1]
+    assert [(c.index, c.original, c.how) for c in found.within] == [
+        (1, 0, PIXELS), (2, 0, BYTES), (3, 1, BYTES), (4, 0, BYTES),
+    ]  # fmt: skip
