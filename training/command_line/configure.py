@@ -26,6 +26,7 @@ from training.command_line.setting_names import GROUPS_PATH, group_choices
 from training.command_line.terminal import safe_streams
 from training.command_line.text_values import decoded_names
 from training.command_line.user_mappings import free_settings
+from training.command_line.yaml_texts import texts_as_typed
 from training.process.signals import hold_ctrl_c
 
 # Hydra leaves no folder and no log file of its own: each command owns its output folder.
@@ -88,7 +89,7 @@ def compose(command: str, settings: str, arguments: Sequence[str]) -> Any:
     prepared = prepare_overrides(command, settings_class, arguments)
     _store_schema(command, settings_class)
     try:
-        with initialize_config_dir(str(GROUPS_PATH), version_base="1.3"):
+        with _texts(), initialize_config_dir(str(GROUPS_PATH), version_base="1.3"):
             config = hydra_compose(command, prepared.overrides)
     except Exception as error:
         # Besides its own errors Hydra lets any others through where a value is of an unexpected
@@ -101,6 +102,14 @@ def _store_schema(command: str, settings_class: type) -> None:
     from hydra.core.config_store import ConfigStore
 
     ConfigStore.instance().store(name=f"{command}_schema", node=settings_class)
+
+
+def _texts() -> contextlib.AbstractContextManager[None]:
+    from hydra.core.plugins import Plugins
+    from hydra.plugins.config_source import ConfigSource
+    from omegaconf import OmegaConf
+
+    return texts_as_typed(Plugins.instance().discover(ConfigSource), OmegaConf)
 
 
 def _settings_from(config: Any, prepared: Prepared, settings_class: type) -> Any:
@@ -230,7 +239,7 @@ def run_command(command: str, settings: str, action: str) -> None:
     _store_schema(command, settings_class)
     sys.argv = [sys.argv[0], *prepared.flags, *_HYDRA_OVERRIDES, *prepared.overrides]
     try:
-        with _raising_hydra(), _decoded_output(prepared.flags):
+        with _raising_hydra(), _decoded_output(prepared.flags), _texts():
             hydra.main(version_base="1.3", config_path=str(GROUPS_PATH), config_name=command)(
                 task
             )()

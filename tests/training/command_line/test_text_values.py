@@ -5,6 +5,7 @@ grammar.
 from __future__ import annotations
 
 import random
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -253,3 +254,35 @@ def test_what_hydra_knows_can_be_asked(
     monkeypatch.setattr("sys.argv", ["train.py", *words])
     run_command("train", COMMANDS["train"], "no_such_module:run")
     assert capsys.readouterr().out.strip()
+
+
+def test_texts_in_files_of_ones_own_are_taken_as_typed(tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text(
+        "# @package _global_\noutput: 1.10\ndata: on\nepochs: 1e1\nseed: 007\nresume: no\n"
+        "init: {checkpoint: null, backbone: 2024_05_01}\n"
+        "optim: {lr: 1e-2, lr_factors: {backbone: 0.10}, betas: [0.90, 0.9990]}\n"
+        "model: {anchors: {steps: [], aspect_ratios: [[2.0, 3.00]]}}\n"
+    )
+    search = f"hydra.searchpath=[file://{tmp_path}]"
+    settings = compose("train", "training.settings:TrainSettings", ["+experiment=mine", search])
+    assert (settings.output, settings.data) == ("1.10", "on")
+    assert (settings.epochs, settings.seed, settings.resume) == (10.0, 7, False)
+    assert settings.init.checkpoint is None and settings.init.backbone == "2024_05_01"
+    assert settings.optim.lr == 0.01 and settings.optim.lr_factors == {"backbone": 0.1}
+    assert settings.optim.betas == [0.9, 0.999]
+    assert settings.model.anchors.aspect_ratios == [[2.0, 3.0]]
+
+
+def test_names_in_a_dataset_file_of_ones_own_are_taken_as_typed(tmp_path: Path) -> None:
+    (tmp_path / "dataset").mkdir()
+    (tmp_path / "dataset" / "mine.yaml").write_text(
+        "defaults: [coco]\nroot: 1e3\nclasses: [1.10, off, 012, 猫]\n"
+        "merge: {1.10: [12:30, true]}\n",
+        encoding="utf-8",
+    )
+    search = f"hydra.searchpath=[file://{tmp_path}]"
+    overrides = ["dataset=mine", "out=/x", search]
+    dataset = compose("convert", "data_tools.convert.settings:ConvertSettings", overrides).dataset
+    assert (dataset.root, dataset.classes) == ("1e3", ["1.10", "off", "012", "猫"])
+    assert dataset.merge == {"1.10": ["12:30", "true"]}
