@@ -97,6 +97,8 @@ def run_audit(
             f"check_out={folder}: cannot be written ({error.strerror or error}). Choose another "
             "folder."
         ) from error
+    if settings.out:
+        print(f"check=true converts nothing: out={settings.out} is left as it is")
     print(render(report, settings))
     for line in sequence_lines(sequences, settings.dataset):
         print(line)

@@ -9,6 +9,7 @@ decoder. Resizing and colours are in `augment/render.py`; which bytes are good e
 from __future__ import annotations
 
 import io
+import os
 from typing import Any
 
 import cv2
@@ -30,6 +31,11 @@ from data_tools.images.inspect import inspect
 from data_tools.images.tiff_tags import unreadable_tiff
 
 Pixels = npt.NDArray[np.uint8]
+
+# What OpenCV cannot decode is reported with the picture's name; its own lines name none. Whoever
+# wants them sets OpenCV's variable.
+if "OPENCV_LOG_LEVEL" not in os.environ:
+    cv2.setLogLevel(0)
 
 
 class PictureError(ValueError):

@@ -26,7 +26,7 @@ from training.command_line.setting_names import GROUPS_PATH, group_choices
 from training.command_line.terminal import safe_streams
 from training.command_line.text_values import decoded_names
 from training.command_line.user_mappings import free_settings
-from training.command_line.yaml_texts import texts_as_typed
+from training.command_line.yaml_texts import plain_texts
 from training.process.signals import hold_ctrl_c
 
 # Hydra leaves no folder and no log file of its own: each command owns its output folder.
@@ -109,7 +109,7 @@ def _texts() -> contextlib.AbstractContextManager[None]:
     from hydra.plugins.config_source import ConfigSource
     from omegaconf import OmegaConf
 
-    return texts_as_typed(Plugins.instance().discover(ConfigSource), OmegaConf)
+    return plain_texts(Plugins.instance().discover(ConfigSource), OmegaConf)
 
 
 def _settings_from(config: Any, prepared: Prepared, settings_class: type) -> Any:

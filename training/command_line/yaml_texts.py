@@ -17,7 +17,7 @@ _KEPT = ("tag:yaml.org,2002:null", "tag:yaml.org,2002:merge")
 
 
 @contextlib.contextmanager
-def texts_as_typed(sources: Iterable[Any], settings: Any) -> Iterator[None]:
+def plain_texts(sources: Iterable[Any], settings: Any) -> Iterator[None]:
     """Let Hydra read its YAML files with every plain scalar as text, but for null.
 
     Args:
@@ -31,11 +31,11 @@ def texts_as_typed(sources: Iterable[Any], settings: Any) -> Iterator[None]:
     def load_texts(self: Any, config_path: str) -> Any:
         result = load(self, config_path)  # with its checks, of keys that stand twice for instance
         name = config_path if config_path.endswith(".yaml") else f"{config_path}.yaml"
-        typed = _texts(Path(self.path) / name)
-        if not typed:  # nothing but comments
+        given = _texts(Path(self.path) / name)
+        if not given:  # nothing but comments
             return result
         values = settings.to_container(result.config)
-        return replace(result, config=settings.create(_merged(values, typed)))
+        return replace(result, config=settings.create(_merged(values, given)))
 
     source.load_config = load_texts
     try:
@@ -58,19 +58,19 @@ def _texts(path: Path) -> Any:
     return yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
 
 
-def _merged(value: Any, typed: Any) -> Any:
+def _merged(value: Any, given: Any) -> Any:
     """The value where it is written as its text is, and its text elsewhere: `1.10`, `1e3`,
     `true`.
     """
     if isinstance(value, dict):
         return {
-            str(name): _merged(inner, typed[name])
-            for inner, name in zip(value.values(), typed, strict=True)
+            str(name): _merged(inner, given[name])
+            for inner, name in zip(value.values(), given, strict=True)
         }
     if isinstance(value, list):
         # Lists of lists hold numbers only, and OmegaConf makes none of their texts.
         return [
             inner if isinstance(inner, list) else _merged(inner, text)
-            for inner, text in zip(value, typed, strict=True)
+            for inner, text in zip(value, given, strict=True)
         ]
-    return value if value is None or str(value) == typed else typed
+    return value if value is None or str(value) == given else given

@@ -95,15 +95,17 @@ def read_image(source: str | Path | bytes) -> Image:
     Raises:
         DataError: If it cannot be read, or is no picture of a kind we know.
     """
-    name = "the picture" if isinstance(source, bytes) else str(source)
     try:
         data = source if isinstance(source, bytes) else Path(source).read_bytes()
     except OSError as error:
-        raise DataError(f"{name}: {error.strerror or error}.") from error
+        raise DataError(f"{source!s}: {error.strerror or error}.") from error
     try:
         return decode_upright(data)
     except PictureError as error:
-        raise DataError(f"{name}: {error}.") from error
+        # Bytes have no name; who sent them puts one before.
+        raise DataError(
+            f"{error}." if isinstance(source, bytes) else f"{source}: {error}."
+        ) from error
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,7 @@ def detections(detector: Detector, choice: Choice, data: bytes) -> dict[str, Any
     try:
         height, width = picture_size(data)
     except PictureError as error:
-        raise DataError(f"the picture: {error}") from error
+        raise DataError(f"{error}.") from error
     if height * width > MAX_PIXELS:
         raise DataError(
             f"the picture has {height * width / 1e6:.0f} megapixels; at most {MAX_PIXELS / 1e6:.0f}"

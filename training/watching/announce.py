@@ -6,8 +6,10 @@ Only words; everything in it was decided elsewhere.
 from __future__ import annotations
 
 import platform
+from pathlib import Path
 
 from data_tools.shards.reader import RowReader
+from training.checkpoints.checkpoint import ENDINGS, stem
 from training.learning.assemble import RunComponents
 from training.learning.settings import OptimSettings
 from training.process.runtime import Environment, versions
@@ -122,5 +124,12 @@ def steps_to_do(components: RunComponents, step: int) -> str:
         )
     return (
         f"finished: all {components.total_steps} steps are done, in {components.output}. To train "
-        "on, start a new run from its best checkpoint (checkpoint=RUN/checkpoints/best.ckpt)."
+        f"on, start a new run from its weights{_weights_in(Path(components.output), step)}."
     )
+
+
+def _weights_in(run: Path, step: int) -> str:
+    """Name a run's best checkpoint, or its last where it was never evaluated; empty without one."""
+    names = [f"{name}{ending}" for name in ("best", stem(step)) for ending in ENDINGS.values()]
+    paths = [run / "checkpoints" / name for name in names]
+    return next((f" (checkpoint={path})" for path in paths if path.is_file()), "")

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -101,3 +105,24 @@ def test_real_photographs_are_opencvs(shared_dir) -> None:  # type: ignore[no-un
     for file in files:
         data = np.frombuffer(file.read_bytes(), np.uint8)
         np.testing.assert_array_equal(decode_bgr(data), cv2.imdecode(data, AS_STORED))
+
+
+def test_decoders_leave_no_lines_of_their_own(repository: Path) -> None:
+    """Whoever converts ten thousand pictures gets a line for a bad one with its name, and no
+    other.
+    """
+    code = (
+        "import cv2, numpy\n"
+        "from data_tools.images.decode import PictureError, decode_file\n"
+        "pixels = numpy.random.default_rng(1).integers(0, 255, (50, 60, 3), numpy.uint8)\n"
+        "for ending in ('.tiff', '.bmp'):\n"
+        "    data = cv2.imencode(ending, pixels)[1].tobytes()\n"
+        "    try:\n"
+        "        decode_file(data[: len(data) // 2])\n"
+        "    except PictureError as error:\n"
+        "        print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=repository, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.count("does not decode") == 2 and not done.stderr

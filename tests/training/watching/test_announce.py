@@ -14,7 +14,7 @@ from training.learning.assemble import build_components
 from training.process.world import World
 from training.run.loop import open_training_split
 from training.settings import TrainSettings
-from training.watching.announce import objects_cut
+from training.watching.announce import _weights_in, objects_cut
 
 
 @pytest.fixture(scope="module")
@@ -49,3 +49,12 @@ def test_objects_beyond_max_boxes_are_counted(data: Path) -> None:
 def test_nothing_is_said_where_none_is_left_out(data: Path) -> None:
     assert said(data, "model.max_boxes=100") == []
     assert said(data, "model.max_boxes=1", "model.assign=published") == []
+
+
+def test_a_finished_run_names_weights_that_are_there(tmp_path: Path) -> None:
+    assert _weights_in(tmp_path, 6) == ""
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    for name in ("step-00000006.safetensors", "best.ckpt"):  # the best is taken first
+        (folder / name).touch()
+        assert _weights_in(tmp_path, 6) == f" (checkpoint={folder / name})"
