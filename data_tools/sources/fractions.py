@@ -53,12 +53,18 @@ def cut_fractions(dataset: DatasetSettings, sources: dict[str, SourceSplit]) -> 
                     start,
                     min(end, 1.0),
                 )
-                sources[name] = replace(sources[name], table=table.take(rows))
-                continue
-            rng = np.random.Generator(np.random.Philox(key=dataset.split_seed))
-            order = rng.permutation(len(table))
-            first, last = round(start * len(table)), round(min(end, 1.0) * len(table))
-            sources[name] = replace(sources[name], table=table.take(np.sort(order[first:last])))
+            else:
+                rng = np.random.Generator(np.random.Philox(key=dataset.split_seed))
+                order = rng.permutation(len(table))
+                first, last = round(start * len(table)), round(min(end, 1.0) * len(table))
+                rows = np.sort(order[first:last])
+            if len(table) and not len(rows):
+                raise SettingError(
+                    f"dataset.splits.{name}.fraction={dataset.splits[name].fraction:g}: of "
+                    f"{len(table)} image(s) that is none. Give a larger fraction, or "
+                    f"dataset.splits.{name}.fraction=null to take them all (a list says which)."
+                )
+            sources[name] = replace(sources[name], table=table.take(rows))
 
 
 def _keys(dataset: DatasetSettings, annotations: str, file_names: Sequence[str]) -> list[str]:

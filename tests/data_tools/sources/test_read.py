@@ -184,6 +184,8 @@ def test_lists_and_fractions(tmp_path: Path) -> None:
     assert cut(0, train=0.75, val=0.25) == parts != cut(1, train=0.75, val=0.25)
     with pytest.raises(SettingError, match=r"add up to 1\.2"):
         cut(0, train=0.8, val=0.4)
+    with pytest.raises(SettingError, match=r"val\.fraction=0\.01: of 40 image\(s\) that is none"):
+        cut(0, train=0.9, val=0.01)
 
 
 def test_classes_empty_images_and_other_boxes(tmp_path: Path) -> None:
