@@ -65,7 +65,10 @@ def _draw_sizes(axes: Any, audit: SplitAudit) -> None:
     if len(sides):
         low = max(1.0, sides.min())
         # Boxes may all be of one size; bins must rise.
-        bins = np.geomspace(low, max(2.0, 1.01 * low, sides.max()), 40)
+        high = max(2.0, sides.max())
+        if high < 2 * low:  # nearly one size: a bar that can be seen
+            low, high = low / 2, high * 2
+        bins = np.geomspace(low, high, 40)
         axes.hist(sides, bins=bins, color=_BLUE)
     # Plain pixels at powers of two: the usual marks of a narrow range overlap.
     axes.set_xscale("log", base=2)

@@ -12,6 +12,11 @@ from typing import Any
 from data_tools.core.where_to_look import preview_of, where_to_look
 from data_tools.core.words import printable
 
+_IN_FULL = ("class_names_alike", "unused_class", "unread_files")
+"""Kinds of few defects, each of which asks for a choice."""
+
+_MOST_LINES = 20
+
 
 def print_summary(out: Path, reports: list[dict[str, Any]]) -> None:
     """Print what was made, split by split, and every kind of defect with what was done about it."""
@@ -28,10 +33,11 @@ def print_summary(out: Path, reports: list[dict[str, Any]]) -> None:
         for kind, actions in report["defects"].items():
             done = ", ".join(f"{count} {action}" for action, count in actions.items())
             print(f"  {kind}: {done} ({report['meanings'][kind]})")
-            if kind in ("class_names_alike", "unused_class"):  # few, and each asks for a choice
-                for defect in chain.from_iterable(report["files"].values()):
-                    if defect["kind"] == kind:
-                        print(f"    {printable(defect['detail'])}")
+            if kind in _IN_FULL:
+                defects = chain.from_iterable(report["files"].values())
+                details = [defect["detail"] for defect in defects if defect["kind"] == kind]
+                for detail in details[:_MOST_LINES]:
+                    print(f"    {printable(detail)}")
         for change, count in report["images_changed"].items():
             print(f"  {count} images {change}")
     if any(report["defects"] for report in reports):

@@ -6,14 +6,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from data_tools.audit.findings import SplitAudit
 from data_tools.audit.page import audit_page
 from data_tools.audit.page_pictures import WHOLE
+from data_tools.audit.picture import _draw_sizes
 from data_tools.command import run
 from data_tools.convert.settings import PolicySettings
 from data_tools.pages.page import write_page
@@ -195,3 +198,11 @@ def test_a_real_browser_filters_by_kind_and_class(browser: Browser, report: Path
     browser.call("POST", "/chromium/send_command", cmd=command, params=phone)
     browser.wait_for("return innerWidth === 360")
     assert browser.run("return document.documentElement.scrollWidth") <= 360
+
+
+def test_boxes_of_one_size_have_a_bar_that_can_be_seen() -> None:
+    axes = Figure().subplots()
+    _draw_sizes(axes, SimpleNamespace(areas_px=np.full(20, 900.0)))  # type: ignore[arg-type]
+    (low, high), bar = axes.get_xlim(), max(axes.patches, key=lambda patch: patch.get_height())
+    assert low < 30 < high and bar.get_x() <= 30.001 <= bar.get_x() + bar.get_width() + 0.002
+    assert bar.get_height() == 20 and bar.get_width() > 0.5
