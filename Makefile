@@ -10,7 +10,7 @@ DEMO ?= outputs/demo
 WORKERS ?= 2
 RUN_TESTS := PATH="$(abspath $(VENV))/bin:$$PATH" $(PY) -m pytest -n $(WORKERS) --dist loadgroup
 
-.PHONY: help demo test test-slow test-ascend test-all coverage coverage-floor audit lint format install install-dev lock clean
+.PHONY: help demo test test-slow test-ascend test-all coverage coverage-floor audit lint format install install-dev lock clean bench
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ audit: $(PY) ## look for known weaknesses of the pinned packages (needs the netw
 	$(PY) -m venv .venv-audit
 	.venv-audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
 	.venv-audit/bin/pip-audit --strict --disable-pip --no-deps --requirement requirements.lock
+
+bench: install-dev ## short benchmarks: is any ratio smaller than it was? (about 15 minutes, nothing else running)
+	$(PY) -m benchmarks.guard
 
 lint: install-dev ## ruff, mypy, shellcheck, hadolint
 	$(VENV)/bin/ruff check .

@@ -4,8 +4,8 @@ folder.
     python -m benchmarks.archives [--quick] [--images N]
 
 Each run is a process of its own, the archives lie in the page cache, and the kinds take turns, so
-that other work on the machine meets all of them. Prints one line of JSON. The photographs are made
-in `convert_data.py`.
+that other work on the machine meets all of them. `ours` is a stored zip, `reference` the folder.
+The photographs are made in `convert_data.py`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from benchmarks.common import at_least, median, parser
+from benchmarks.common import Result, at_least, median, parser
 from benchmarks.convert_data import make_photographs
 from training.command_line.error_words import clear_errors
 
@@ -87,17 +87,18 @@ def main() -> None:
                     times[storage].append((seconds, spent))
     rates = {storage: images / median([s for s, _ in times[storage]]) for storage in STORAGES}
     work_of = {storage: median([c for _, c in times[storage]]) for storage in STORAGES}
-    print(
-        json.dumps(
-            {
-                "benchmark": "archives",
-                "images": images,
-                "rows_per_s": {storage: round(rate) for storage, rate in rates.items()},
-                "rate_of_folder": {p: round(rates[p] / rates["images"], 3) for p in STORAGES},
-                "cpu_of_folder": {p: round(work_of[p] / work_of["images"], 3) for p in STORAGES},
-            }
-        )
-    )
+    Result(
+        "archives",
+        rates["images.zip"],
+        rates["images"],
+        {
+            "unit": "rows/s",
+            "images": images,
+            "rows_per_s": rates,
+            "rate_of_folder": {name: rates[name] / rates["images"] for name in STORAGES},
+            "cpu_of_folder": {name: work_of[name] / work_of["images"] for name in STORAGES},
+        },
+    ).print()
 
 
 if __name__ == "__main__":
