@@ -30,13 +30,13 @@ MARGIN = 0.25
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmarks; return 0 if no ratio fell by more than the margin, else 1."""
     options = parse(arguments)
-    found = {name: measure(name, options.runs) for name in options.names or NAMES}
+    measured = {name: measure(name, options.runs) for name in options.names or NAMES}
     if options.update:
         known = read() if BASELINE.is_file() else {}
-        BASELINE.write_text(json.dumps({**known, **found}, indent=2, sort_keys=True) + "\n")
+        BASELINE.write_text(json.dumps({**known, **measured}, indent=2, sort_keys=True) + "\n")
         print(f"{BASELINE}: written")
         return 0
-    rows, fallen = compare(found, read())
+    rows, fallen = compare(measured, read())
     print_table(
         f"Ratios, and what they were; at most {MARGIN:.0%} may be lost",
         ["benchmark", "was", "is", "of it", ""],
@@ -106,12 +106,12 @@ def read() -> dict[str, dict[str, Any]]:
 
 
 def compare(
-    found: dict[str, dict[str, Any]], known: dict[str, dict[str, Any]]
+    measured: dict[str, dict[str, Any]], known: dict[str, dict[str, Any]]
 ) -> tuple[list[list[Any]], list[str]]:
     """Return the table's rows, and the names of what fell by more than the margin."""
     rows: list[list[Any]] = []
     fallen = []
-    for name, now in found.items():
+    for name, now in measured.items():
         if name not in known:
             rows.append([name, "-", now["ratio"], "-", "no baseline: --update"])
             fallen.append(name)
