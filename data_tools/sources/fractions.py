@@ -58,7 +58,8 @@ def cut_fractions(dataset: DatasetSettings, sources: dict[str, SourceSplit]) -> 
                 order = rng.permutation(len(table))
                 first, last = round(start * len(table)), round(min(end, 1.0) * len(table))
                 rows = np.sort(order[first:last])
-            if len(table) and not len(rows):
+            wanted = not dataset.only or name in dataset.only
+            if wanted and len(table) and not len(rows):
                 raise SettingError(
                     f"dataset.splits.{name}.fraction={dataset.splits[name].fraction:g}: of "
                     f"{len(table)} image(s) that is none. Give a larger fraction, or "

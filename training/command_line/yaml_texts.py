@@ -55,7 +55,11 @@ def _texts(path: Path) -> Any:
     }
     loader = type("TextLoader", (base,), {"yaml_implicit_resolvers": resolvers})
     # A safe loader, of which less is left.
-    return yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
+    reading = loader(path.read_text(encoding="utf-8"))
+    try:
+        return reading.get_single_data()
+    finally:
+        reading.dispose()
 
 
 def _merged(value: Any, given: Any) -> Any:
