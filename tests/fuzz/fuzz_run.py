@@ -241,8 +241,8 @@ def _judge(outcome: Outcome, folder: Path, sandbox: Path, before: set[str]) -> l
         allowed += (f"{place}/", f"{place}.", place)
     else:
         allowed += ("up/", "home/")
-    # onnxruntime's own files, made when it is imported.
-    foreign = ("home/.cache/Microsoft", "tmp/.ses")
+    # onnxruntime's own files, made when it is imported, and our cache of graphs.
+    foreign = ("home/.cache/Microsoft", "home/.cache/mindspore-ssd", "tmp/.ses")
     new = sorted(
         name
         for name in set(_tree(folder)) - before
