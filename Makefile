@@ -51,7 +51,7 @@ audit: $(PY) ## look for known weaknesses of the pinned packages (needs the netw
 	.venv-audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit
 	.venv-audit/bin/pip-audit --strict --disable-pip --no-deps --requirement requirements.lock
 
-bench: install-dev ## short benchmarks: is any ratio smaller than it was? (about 15 minutes, nothing else running)
+bench: install-dev ## short benchmarks: is any ratio smaller than it was? (about 5 minutes, nothing else running)
 	$(PY) -m benchmarks.guard
 
 lint: install-dev ## ruff, mypy, shellcheck, hadolint

@@ -14,6 +14,7 @@ from data_tools.core.files import sha256_of_file
 from tests.helpers.eval_fixtures import CLASSES
 from training.checkpoints.checkpoint import Card
 from training.checkpoints.signatures import signature
+from training.checkpoints.store import CheckpointStore
 from training.checkpoints.weight_files import Weights, save_weights
 from training.nets.build import build_network
 from training.nets.settings import ModelSettings, model_settings
@@ -69,3 +70,17 @@ def write_trainer_file(weights: Weights, path: Path) -> None:
         {"name": "momentum", "data": ms.Tensor(np.float32(0.9))},
     ]
     ms.save_checkpoint(rows, str(path))
+
+
+def require_same_end(run: Path, other: Path, step: int) -> dict[str, Any]:
+    """Fail unless two runs have the same weights and state after a step, to the bit.
+
+    Returns:
+        The state of the first, name to array.
+    """
+    ends = [CheckpointStore(folder / "checkpoints", 9).open(step).read() for folder in (run, other)]
+    for expected, got in zip(*ends, strict=True):
+        assert got.keys() == expected.keys()
+        for name, array in expected.items():
+            np.testing.assert_array_equal(got[name], array, err_msg=name)
+    return dict(ends[0][1])

@@ -22,7 +22,7 @@ from data_tools.core.errors import CheckpointError
 from data_tools.core.files import publish, write_atomic
 from data_tools.core.json_dataclass import build, first_line, read_json, shown
 from data_tools.core.sample import ClassInfo
-from training.checkpoints.load_ckpt import load_ckpt
+from training.checkpoints.ckpt_values import read_values
 
 FORMAT = "ssd-checkpoint/1"
 ENDINGS = {"ckpt": ".ckpt", "safetensors": ".safetensors"}
@@ -204,7 +204,7 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     try:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
-        return {name: p.asnumpy() for name, p in load_ckpt(path).items()}
+        return dict(read_values(path))
     except (ValueError, RuntimeError, TypeError, OSError, SafetensorError) as error:
         kind = "safetensors file" if path.suffix == ".safetensors" else "MindSpore checkpoint"
         raise CheckpointError(

@@ -6,11 +6,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
+from tests.helpers.checkpoints import require_same_end
 from tests.helpers.run_helpers import SMALL, make_set
-from training.checkpoints.store import CheckpointStore
 from training.command_line.configure import compose
 from training.run.loop import run
 
@@ -31,13 +30,6 @@ def test_a_stopped_run_of_ssd_light_goes_on_to_the_bit(tmp_path: Path) -> None:
     train("whole", f"max_steps={STEPS}")
     train("stopped", "max_steps=3")
     train("stopped", f"max_steps={STEPS}", "resume=true")
-    ends = [
-        CheckpointStore(tmp_path / name / "checkpoints", 9).open(STEPS).read()
-        for name in ("whole", "stopped")
-    ]
-    for expected, got in zip(*ends, strict=True):
-        assert got.keys() == expected.keys()
-        for name, array in expected.items():
-            np.testing.assert_array_equal(got[name], array, err_msg=name)
-    kinds = {name.partition(".")[0] for name in ends[0][1]}
+    state = require_same_end(tmp_path / "whole", tmp_path / "stopped", STEPS)
+    kinds = {name.partition(".")[0] for name in state}
     assert kinds >= {"moment1", "moment2", "moment_shares", "norm_shares", "raw"}

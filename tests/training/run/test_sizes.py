@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from data_tools.core.errors import SettingError
+from tests.helpers.checkpoints import require_same_end
 from tests.helpers.run_helpers import SMALL, make_set
-from training.checkpoints.store import CheckpointStore
 from training.command_line.configure import compose
 from training.learning.assemble import build_components
 from training.learning.stepper import build_stepper
@@ -99,11 +99,4 @@ def test_a_stopped_run_goes_on_with_the_sizes_it_would_have_had(tmp_path: Path) 
     train("whole", f"max_steps={steps}")
     train("stopped", "max_steps=4")
     train("stopped", f"max_steps={steps}", "resume=true")
-    ends = [
-        CheckpointStore(tmp_path / name / "checkpoints", 9).open(steps).read()
-        for name in ("whole", "stopped")
-    ]
-    for expected, got in zip(*ends, strict=True):
-        assert got.keys() == expected.keys()
-        for name, array in expected.items():
-            np.testing.assert_array_equal(got[name], array, err_msg=name)
+    require_same_end(tmp_path / "whole", tmp_path / "stopped", steps)
