@@ -12,7 +12,6 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urljoin
@@ -246,16 +245,11 @@ def _files(scheme: str, bucket: str) -> tuple[Any, tuple[type[Exception], ...]]:
             )
             return web, (aiohttp.ClientError, OSError, TimeoutError)
         from obstore.exceptions import BaseError
-        from obstore.fsspec import FsspecStore
+
+        from data_tools.core.bucket_files import BucketFiles
     except ImportError as error:
         raise StorageError(
             f"{scheme}:// needs the extra `cloud`, which is not installed ({error.name}): "
             "pip install '.[cloud]'"
         ) from error
-    store = FsspecStore(
-        "s3",
-        config=storage_config(scheme, bucket),  # type: ignore[arg-type]
-        client_options={"allow_http": True, "connect_timeout": "10s", "timeout": "300s"},
-        retry_config={"max_retries": 0, "retry_timeout": timedelta(seconds=1)},
-    )
-    return store, (BaseError, OSError)
+    return BucketFiles(bucket, storage_config(scheme, bucket)), (BaseError, OSError)

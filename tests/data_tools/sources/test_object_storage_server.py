@@ -76,6 +76,23 @@ def test_the_same_set_as_from_the_folder(
     assert made["folder"] == made["s3"] == made["obs"]
 
 
+def test_no_thread_that_may_call_python_outlives_a_read(cloud: Path, server: str) -> None:
+    # One that is not done when the process ends aborts it, now and then.
+    code = (
+        "import threading\n"
+        "from data_tools.core import object_storage as storage\n"
+        "assert storage.names('s3:/bucket/coco') and storage.size('s3:/bucket/set.zip')\n"
+        "assert storage.read('s3:/bucket/set.zip', 0, 2) == b'PK'\n"
+        "print([thread.name for thread in threading.enumerate()])\n"
+    )
+    environment = {**os.environ, **KEYS, "PYTHONPATH": str(cloud), "AWS_ENDPOINT_URL": server}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(
+        command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=100
+    )
+    assert (done.returncode, done.stdout) == (0, "['MainThread']\n"), done.stderr
+
+
 def test_a_web_server(tmp_path: Path, raw: Path, cloud: Path) -> None:
     handler = partial(SimpleHTTPRequestHandler, directory=str(raw))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as web:
