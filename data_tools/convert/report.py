@@ -12,7 +12,7 @@ from typing import Any
 from data_tools.core.where_to_look import preview_of, where_to_look
 from data_tools.core.words import printable
 
-_IN_FULL = ("class_names_alike", "unused_class", "unread_files")
+_IN_FULL = ("class_names_alike", "unused_class", "unread_files", "cut_away")
 """Kinds of few defects, each of which asks for a choice."""
 
 _MOST_LINES = 20

@@ -83,6 +83,7 @@ class PolicySettings:
     lost_all_boxes: str = _policy("lost_all_boxes")
     hidden_files: str = _policy("hidden_files")
     unread_files: str = _policy("unread_files")
+    cut_away: str = _policy("cut_away")
     duplicate_image: str = _policy("duplicate_image")
     similar_image: str = _policy("similar_image")
     copies_disagree: str = _policy("copies_disagree")

@@ -116,6 +116,12 @@ KINDS: Mapping[str, Kind] = {
         "file",
         since=1,
     ),
+    "cut_away": Kind(
+        "images that no split takes: the fractions of an annotation file add up to less than 1",
+        ("skip", "error"),
+        "file",
+        since=1,
+    ),
     "duplicate_image": Kind(
         "a picture has equal bytes or equal pixels as an earlier one of its split; `skip` keeps "
         "the first",

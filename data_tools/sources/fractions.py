@@ -41,6 +41,7 @@ def cut_fractions(dataset: DatasetSettings, sources: dict[str, SourceSplit]) -> 
                 f"dataset.splits: the fractions of {', '.join(members)} add up to {sum(shares):g}, "
                 "more than 1."
             )
+        _note_rest(dataset, sources, members, sum(shares))
         ends = np.cumsum(shares)
         for name, start, end in zip(members, ends - shares, ends, strict=True):
             if name not in sources:
@@ -66,6 +67,24 @@ def cut_fractions(dataset: DatasetSettings, sources: dict[str, SourceSplit]) -> 
                     f"dataset.splits.{name}.fraction=null to take them all (a list says which)."
                 )
             sources[name] = replace(sources[name], table=table.take(rows))
+
+
+def _note_rest(
+    dataset: DatasetSettings, sources: dict[str, SourceSplit], members: list[str], total: float
+) -> None:
+    """Say in the report of the first split of a source that no split takes the rest of it."""
+    read = [name for name in members if name in sources]
+    if total > 1 - 1e-9 or not read or not len(sources[read[0]].table):
+        return
+    first = dataset.splits[read[0]]
+    those = ", ".join(f"{name} {dataset.splits[name].fraction:g}" for name in members)
+    count = len(sources[read[0]].table)
+    sources[read[0]].log.add(
+        "cut_away",
+        first.annotations or first.images or ".",
+        f"about {round((1 - total) * count)} of {count} images are in no split: its fractions are "
+        f"{those}. dataset.splits.{read[0]}.fraction=null takes all",
+    )
 
 
 def _keys(dataset: DatasetSettings, annotations: str, file_names: Sequence[str]) -> list[str]:

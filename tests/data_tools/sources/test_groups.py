@@ -115,3 +115,24 @@ def test_the_audit_suggests_a_group(tmp_path: Path, capsys: pytest.CaptureFixtur
     said = capsys.readouterr().out
     assert "10 images of 2 series such as v" in said and "2 of the series lie in several" in said
     assert f"'dataset.group={PATTERN}'" in said
+
+
+def test_images_that_no_split_takes_have_a_line(tmp_path: Path) -> None:
+    # Two files are named, the fractions of a single one left as they were.
+    images = [image_entry(k) for k in range(1, 21)]
+    write_coco(tmp_path, images, [], pictures=False)
+    (tmp_path / "val.json").write_bytes((tmp_path / "train.json").read_bytes())
+    splits = {
+        name: SplitSettings(annotations=f"{name}.json", images="images", fraction=share)
+        for name, share in (("train", 0.9), ("val", 0.1))
+    }
+    raw = read_source(coco_settings(tmp_path, dataset_splits=splits).dataset, {})
+    assert [len(split.table) for split in raw.splits] == [18, 2]
+    lines = [d for split in raw.splits for d in split.defects if d.kind == "cut_away"]
+    assert [(d.file, d.action) for d in lines] == [("train.json", "skip"), ("val.json", "skip")]
+    assert "about 2 of 20 images are in no split" in lines[0].detail
+    assert "about 18 of 20 images are in no split" in lines[1].detail
+    assert "dataset.splits.val.fraction=null" in lines[1].detail
+    splits["val"] = SplitSettings(annotations="train.json", images="images", fraction=0.1)
+    whole = read_source(coco_settings(tmp_path, dataset_splits=splits).dataset, {})
+    assert not [d for split in whole.splits for d in split.defects if d.kind == "cut_away"]
