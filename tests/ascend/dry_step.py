@@ -60,8 +60,6 @@ def main() -> None:
     step(*batch, 0.1)
     compiled = time.process_time() - started
     steps = int(os.environ.get("SSD_DRY_STEPS", "1"))
-    if steps > 1:
-        calm_spinning_threads()
     seconds, launched = [], launch_seconds()
     for _ in range(steps):
         begun = time.perf_counter()
@@ -93,22 +91,6 @@ def thread_seconds() -> dict[int, tuple[str, float]]:
 def launch_seconds() -> float:
     """Return the processor seconds of the thread that starts kernels."""
     return sum(seconds for name, seconds in thread_seconds().values() if name == "launch_queue")
-
-
-def calm_spinning_threads(rest: float = 0.4) -> None:
-    """Give the lowest priority to threads that compute while nothing is to be done.
-
-    In a dry run the call that waits for a card's reports comes back at once, so MindSpore's threads
-    that make it in a loop would take the cores from those that start kernels.
-
-    Args:
-        rest: Seconds to watch for.
-    """
-    before = thread_seconds()
-    time.sleep(rest)
-    for thread, (_, seconds) in thread_seconds().items():
-        if thread in before and seconds - before[thread][1] > 0.2 * rest:
-            os.setpriority(os.PRIO_PROCESS, thread, 19)
 
 
 def memory_mb() -> float:

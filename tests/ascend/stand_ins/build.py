@@ -219,7 +219,7 @@ def build_alone(out: Path) -> str:
         run("gcc", "-shared", "-fPIC", work / "empty.c", f"-L{lib}", "-Wl,--no-as-needed",
             "-lascendcl",
             f"-Wl,-soname,{name}.so", "-o", lib / f"{name}.so")  # fmt: skip
-    run("gcc", "-shared", "-fPIC", HERE / "cores.c", "-o", out / "cores.so")
+    run("gcc", "-shared", "-fPIC", HERE / "preloaded.c", "-o", out / "preloaded.so")
     (out / "python/hccl/__init__.py").write_text("")
     (out / "python/hccl/sys_version.py").write_text(f'__sys_version__ = "{CANN_VERSION}"\n')
     stamp.write_text(mark)
@@ -231,7 +231,8 @@ def fingerprint(home: Path) -> str:
     """What the stand-ins are made from, in a few words: sources, and the wheel's version and
     place.
     """
-    sources = b"".join((HERE / name).read_bytes() for name in ("build.py", "cann.cpp", "cores.c"))
+    names = ("build.py", "cann.cpp", "preloaded.c")
+    sources = b"".join((HERE / name).read_bytes() for name in names)
     version = (home.parent / "version.py").read_bytes()
     return hashlib.sha256(sources + version + str(home).encode() + sys.version.encode()).hexdigest()
 
@@ -245,7 +246,7 @@ def environment(out: Path, cores: int = 24) -> dict[str, str]:
         "ASCEND_HOME_PATH": str(out / "cann"),
         "ASCEND_OPP_PATH": str(out / "cann/opp"),
         "PYTHONPATH": os.pathsep.join([str(out / "python"), *([python] if python else [])]),
-        "LD_PRELOAD": str(out / "cores.so"),
+        "LD_PRELOAD": str(out / "preloaded.so"),
         "SSD_STAND_IN_CORES": str(cores),
         # Level 0 stops before the backend; 1 selects kernels, plans memory and schedules; 2 and 3
         # need more of CANN.
