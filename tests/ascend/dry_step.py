@@ -3,7 +3,8 @@
     python -m tests.ascend.dry_step MODEL [key=value ...]
 
 It builds the step from the trainer's own parts, without data set and run folder, does it, and
-prints a line of JSON. A rank of a larger job (RANK_SIZE, RANK_ID) takes part alone: host and card
+prints a line of JSON. SSD_DRY_STEPS is how many steps are timed, SSD_DRY_PART what of a step
+(`dry_parts.py`). A rank of a larger job (RANK_SIZE, RANK_ID) takes part alone: host and card
 exchange nothing in a dry run.
 """
 
@@ -31,15 +32,18 @@ def main() -> None:
     settings: Any = compose("train", "training.settings:TrainSettings", sys.argv[1:])
     start_device(settings.runtime)
 
+    from tests.ascend import dry_parts
     from training import collective
     from training.learning import assemble
     from training.learning.step import build_step
     from training.process.world import World
 
+    part = os.environ.get("SSD_DRY_PART", "step")
     if int(os.environ.get("RANK_SIZE", "1")) > 1:
         collective.join()
     world = World(*collective.rank_and_size())
     state, normalize, loss = assemble.build_state(settings, 81, world.size)
+    dry_parts.prepare(part, state.network)
     parts: Any = SimpleNamespace(
         settings=settings, state=state, normalize=normalize, loss=loss, world=world
     )
@@ -49,7 +53,10 @@ def main() -> None:
     # Without what puts statistics back: in a dry run every number is zero, so no step counts as
     # finite and that graph would be compiled for each network. The tests of the whole command
     # compile it.
-    step = build_step(gradients, apply, settings.optim.accumulate, None, settings.runtime.jit_level)
+    level = settings.runtime.jit_level
+    step: Any = build_step(gradients, apply, settings.optim.accumulate, None, level)
+    if part in ("gradients", "half"):
+        step = dry_parts.gradients_alone(gradients, state.scaler.factor, level)
     size, (height, width) = settings.batch_size, settings.model.image_size
     anchors = state.network.num_anchors
     batch = (
