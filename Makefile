@@ -10,7 +10,7 @@ DEMO ?= outputs/demo
 WORKERS ?= 2
 RUN_TESTS := PATH="$(abspath $(VENV))/bin:$$PATH" $(PY) -m pytest -n $(WORKERS) --dist loadgroup
 
-.PHONY: help demo test test-slow test-ascend test-all coverage coverage-floor audit lint format install install-dev lock clean bench
+.PHONY: help demo test test-slow test-ascend test-long test-all coverage coverage-floor audit lint format install install-dev lock clean bench
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,10 +27,15 @@ test: install-dev ## the fast tests, under 6 minutes on two cores
 test-slow: install-dev ## the long tests: several processes, real kills
 	$(RUN_TESTS) -m slow $(PYTEST_ARGS)
 
-# Two at a time; every test is processes of its own. The stand-ins are built first, once.
-test-ascend: install-dev ## compile for Ascend in MindSpore's dry run: no card, no download, about 5 minutes
+# Every test is processes of its own. The stand-ins are built first, once.
+test-ascend: install-dev ## compile for Ascend in MindSpore's dry run: no card, no download, about 4 minutes
 	$(PY) tests/ascend/stand_ins/build.py build/ascend
-	$(RUN_TESTS) tests/ascend -m ascend -n 2 --dist worksteal -rP $(PYTEST_ARGS)
+	$(RUN_TESTS) tests/ascend -m ascend $(PYTEST_ARGS)
+
+# In one go, so that no core waits at the end of the first for the second to begin.
+test-long: install-dev ## test-slow and test-ascend, as CI runs them
+	$(PY) tests/ascend/stand_ins/build.py build/ascend
+	$(RUN_TESTS) -m "slow or ascend" $(PYTEST_ARGS)
 
 test-all: install-dev ## test and test-slow
 	$(RUN_TESTS) -m "not ascend" $(PYTEST_ARGS)

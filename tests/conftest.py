@@ -41,16 +41,39 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep a module's tests on one worker, and all that start several processes on the same one.
+    """Say which tests share a worker; xdist hands out the largest groups first.
 
-    Two jobs of several ranks at a time would run into the limits that are being tested.
+    All that start several processes are one group: two jobs of several ranks at a time would run
+    into the limits that are being tested. Others are grouped by module, for what they import and
+    make is shared. A long test that shares nothing is a group of its own: those are what is left at
+    the end, so that no worker waits long for the other. The dry runs of Ascend, the shortest of
+    them, are the last.
     """
+    items.sort(key=lambda item: item.get_closest_marker("ascend") is not None)
     for item in items:
+        long = item.get_closest_marker("slow") and not shared_fixtures(item)
         if item.get_closest_marker("several_processes"):
-            group = "several processes"
-        else:
-            group = item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(group))
+            item.add_marker(pytest.mark.xdist_group("several processes"))
+        elif not long and not item.get_closest_marker("ascend"):
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+
+
+def shared_fixtures(item: pytest.Item) -> set[str]:
+    """Return the fixtures of a test that others of its module use too, and that take a while."""
+    definitions = item._fixtureinfo.name2fixturedefs  # type: ignore[attr-defined]
+    return {
+        name
+        for name, (*_, used) in definitions.items()
+        if used.scope == "module" or name == "browser"
+    }
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what tests measured for people to judge: `record_property("figures", text)`."""
+    for report in terminalreporter.getreports("passed"):
+        for name, text in report.user_properties:
+            if name == "figures":
+                terminalreporter.write_line(text)
 
 
 @pytest.fixture(scope="session")

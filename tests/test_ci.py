@@ -4,6 +4,7 @@ the same.
 
 from __future__ import annotations
 
+import configparser
 import re
 import subprocess
 from pathlib import Path
@@ -28,18 +29,17 @@ def test_the_ci_script_runs_every_check(repository: Path) -> None:
     text = re.sub(r"^\s*#.*$", "", (repository / ".ci/run").read_text(), flags=re.MULTILINE)
     used = re.findall(r"\bmake ([a-z-]+)", text)
     assert set(used) <= make_targets(repository)
-    assert list(dict.fromkeys(used)) == [
-        "lint",
-        "test",
-        "coverage-floor",
-        "test-ascend",
-        "test-slow",
-    ]
+    assert list(dict.fromkeys(used)) == ["lint", "test", "coverage-floor", "test-long"]
     assert "make test PYTEST_ARGS=" in text and "--cov" in text
     makefile = (repository / "Makefile").read_text()
     for package in ("data_tools", "training"):
         assert package in makefile[makefile.index("coverage-floor:") :]
     assert "--fail-under=90" in makefile
+    settings = configparser.ConfigParser(interpolation=None)
+    settings.read(repository / "setup.cfg")
+    # What the fast tests leave out, the long ones are.
+    assert '-m "not slow and not ascend"' in settings["tool:pytest"]["addopts"]
+    assert '-m "slow or ascend"' in makefile.split("\ntest-long:")[1].split("\n\n")[0]
 
 
 def test_hooks_are_the_checks_of_make_lint(repository: Path) -> None:

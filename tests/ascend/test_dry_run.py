@@ -10,6 +10,7 @@ HCCL's links, time on a card, any number.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -72,28 +73,36 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("recipe", ZOO)
-def test_every_network_at_its_recipe_batch(stage: Stage, recipe: str) -> None:
+def test_every_network_at_its_recipe_batch(
+    stage: Stage, recipe: str, record_property: Callable[[str, object], None]
+) -> None:
     dry = stage.step(
         f"+experiment={recipe}", "runtime=ascend", SSD_DRY_STEPS="5" if recipe == "coco" else "1"
     )
     graphs, told = dry.graphs, dry.report()
     assert graphs is not None
-    print(
+    record_property(
+        "figures",
         f"{recipe}: {graphs.count} kernels a step, {told['step_seconds']} s of the host for it "
         f"here, {told['launch_seconds']} s of them in the thread that starts kernels, "
         f"{told['memory_mb'] / 1024:.1f} GB, {told['compile_cpu_seconds']} s of a core to "
-        f"compile; {graphs.kinds().most_common(8)}"
+        f"compile; {graphs.kinds().most_common(8)}",
     )
     assert graphs.count <= ZOO[recipe]
     assert told["memory_mb"] > 100
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_networks_without_a_recipe(stage: Stage, name: str) -> None:
+def test_networks_without_a_recipe(
+    stage: Stage, name: str, record_property: Callable[[str, object], None]
+) -> None:
     words, most = OTHERS[name]
     dry = stage.step(f"model={name}", *words, "runtime=ascend")
     assert dry.graphs is not None
-    print(f"{name}: {dry.graphs.count} kernels a step, {dry.report()['memory_mb'] / 1024:.1f} GB")
+    record_property(
+        "figures",
+        f"{name}: {dry.graphs.count} kernels a step, {dry.report()['memory_mb'] / 1024:.1f} GB",
+    )
     assert dry.graphs.count <= most
 
 

@@ -24,7 +24,10 @@ KEYS = {"AWS_ACCESS_KEY_ID": "me", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGIO
 def install(folder: Path, *packages: str) -> None:
     """Install packages into a folder, or skip the test: the index is not always there."""
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(folder)]
-    done = subprocess.run([*command, *packages], capture_output=True, text=True, timeout=600)
+    # Of moto's modules, which are very many, the server of one service imports few.
+    done = subprocess.run(
+        [*command, "--no-compile", *packages], capture_output=True, text=True, timeout=600
+    )
     if done.returncode:
         pytest.skip(f"{', '.join(packages)} cannot be installed: {done.stderr[-300:]}")
 
