@@ -20,8 +20,8 @@ from benchmarks.common import at_least, machine, median, print_table, rounded
 
 BASELINE = Path(__file__).with_name("baseline.json")
 
-# `step` compares with torch, which is no dependency, and else with a constant; `ascend_host` compares
-# parts of one step.
+# `step` compares with torch, which is no dependency, and else with a constant; `ascend_host`
+# compares parts of one step.
 NAMES = ("convert", "archives", "pipeline", "postprocess", "inference", "scaling")
 
 MARGIN = 0.25
