@@ -17,7 +17,7 @@ from data_tools.convert.raw_data import read_raw
 from data_tools.convert.report import print_summary
 from data_tools.convert.settings import ConvertSettings
 from data_tools.convert.shard_task import ShardTask
-from data_tools.convert.task_pool import run_tasks
+from data_tools.convert.task_pool import ShardWorkers
 from data_tools.convert.workspace import Workspace, is_set, locked_workspace, out_folder
 from data_tools.core.errors import DataError
 from data_tools.core.settings_fields import require
@@ -44,19 +44,22 @@ def run_convert(settings: ConvertSettings) -> int:
     if settings.parts > 1:
         out = part_folder(out, settings.part, settings.parts)
     refuse_foreign(out, settings.overwrite)
-    raw = read_raw(settings)
-    plan, tables = make_plan(settings, raw)
-    for split in plan.splits:
-        raise_errors(split.defects)
-    with locked_workspace(out) as workspace:
-        if _is_done(out, plan, settings):
-            print(f"{out}: already there, with the same settings and source; nothing to do.")
+    with ShardWorkers(settings.workers) as workers:
+        if settings.overwrite or not out.exists():  # there is work, so they start while we read
+            workers.start()
+        raw = read_raw(settings)
+        plan, tables = make_plan(settings, raw)
+        for split in plan.splits:
+            raise_errors(split.defects)
+        with locked_workspace(out) as workspace:
+            if _is_done(out, plan, settings):
+                print(f"{out}: already there, with the same settings and source; nothing to do.")
+                workspace.discard()
+                return 0
+            with workspace.adopted(plan, settings.overwrite):
+                reports = _fill(workspace, plan, tables, raw, settings, workers)
+            workspace.publish(settings.overwrite)
             workspace.discard()
-            return 0
-        with workspace.adopted(plan, settings.overwrite):
-            reports = _fill(workspace, plan, tables, raw, settings)
-        workspace.publish(settings.overwrite)
-        workspace.discard()
     print_summary(out, reports)
     return 0
 
@@ -67,9 +70,10 @@ def _fill(
     tables: dict[str, SampleTable],
     raw: RawDataset,
     settings: ConvertSettings,
+    workers: ShardWorkers,
 ) -> list[dict[str, Any]]:
     """Make all shards and what belongs beside them; returns the reports of the splits."""
-    convert_shards(workspace, plan, tables, raw, settings)
+    convert_shards(workspace, plan, tables, raw, settings, workers)
     if settings.parts > 1:
         finish_part(workspace, plan, settings)
         return []
@@ -137,6 +141,7 @@ def convert_shards(
     tables: dict[str, SampleTable],
     raw: RawDataset,
     settings: ConvertSettings,
+    workers: ShardWorkers,
 ) -> None:
     """Make the shards of this part that are not finished yet, in parallel."""
     tasks, done, total = [], 0, 0
@@ -168,4 +173,4 @@ def convert_shards(
         )
 
     before = sum(len(split.defects) for split in plan.splits)
-    run_tasks((task(*entry) for entry in tasks), len(tasks), settings.workers, total, done, before)
+    workers.run((task(*entry) for entry in tasks), len(tasks), total, done, before)

@@ -20,6 +20,7 @@ from data_tools.convert.raw_data import read_raw
 from data_tools.convert.report import print_summary
 from data_tools.convert.settings import ConvertSettings
 from data_tools.convert.shard_result import read_result
+from data_tools.convert.task_pool import ShardWorkers
 from data_tools.convert.workspace import Workspace, locked_workspace, out_folder
 from data_tools.core.errors import DataError, SettingError
 from data_tools.core.files import link_or_copy, neighbours
@@ -135,7 +136,8 @@ def _fill(
             (folder / file).unlink(missing_ok=True)  # a killed run may have copied half of it
             link_or_copy(parent.folder / file, folder / file)
     tables = {name: split.table for name, split in grown.items()}
-    convert_shards(workspace, plan, tables, raw, settings)
+    with ShardWorkers(settings.workers) as workers:
+        convert_shards(workspace, plan, tables, raw, settings, workers)
     defects = _without_rows(workspace, plan)
     if defects is not None:
         if not settings.retry and all(split.all_skipped_before for split in grown.values()):

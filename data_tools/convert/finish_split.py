@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from operator import itemgetter
 from pathlib import Path
@@ -17,6 +17,7 @@ import msgspec
 
 import data_tools
 from data_tools.convert.coco_json import inner_json
+from data_tools.convert.ground_truth_file import GroundTruthFile
 from data_tools.convert.plan import Plan, SplitPlan
 from data_tools.convert.shard_result import read_result
 from data_tools.core.files import sha256_of_file, write_atomic
@@ -87,23 +88,32 @@ def assemble_split(
     all_defects = list(kept.defects)
     changes, totals = Counter(kept.changes), Counter(kept.totals)
     hashes = {kind: dict(texts) for kind, texts in kept.hashes.items()}
-    for state in states:
-        result = read_result(state)
-        if result.shard is not None:
-            shards.append(result.shard)
-            for kind, text in result.hashes.items():
-                hashes.setdefault(kind, {})[result.shard.file] = text
-        all_defects += result.defects
-        changes.update(result.changes)
-        totals.update(result.totals)
-    if base is not None:
-        # As if all had been made at once: by the order of the images.
-        shards.sort(key=lambda shard: shard.first_image_id)
-        all_defects.sort(key=lambda defect: defect.image_id or 0)
-    defects = [*split.defects, *all_defects]
-    raise_errors(defects)
-    lists = _merged_entries(base, states) if base is not None else _entries_of(states)
-    _write_annotations(plan, split, lists, folder / ANNOTATIONS)
+    images, annotations = list(kept.images), list(kept.annotations)
+    with GroundTruthFile(folder / ANNOTATIONS, split.name, plan.classes) as truth:
+        for state in states:
+            result = read_result(state)
+            if result.shard is not None:
+                shards.append(result.shard)
+                for kind, text in result.hashes.items():
+                    hashes.setdefault(kind, {})[result.shard.file] = text
+            all_defects += result.defects
+            changes.update(result.changes)
+            totals.update(result.totals)
+            if base is None:
+                truth.add(result.images, result.annotations)
+            else:
+                images += msgspec.json.decode(f"[{result.images}]")
+                annotations += msgspec.json.decode(f"[{result.annotations}]")
+        if base is not None:
+            # As if all had been made at once: by the order of the images.
+            shards.sort(key=lambda shard: shard.first_image_id)
+            all_defects.sort(key=lambda defect: defect.image_id or 0)
+            images.sort(key=itemgetter("id"))
+            annotations.sort(key=itemgetter("image_id"))
+            truth.add(inner_json(images), inner_json(annotations))
+        defects = [*split.defects, *all_defects]
+        raise_errors(defects)
+        truth.finish()
     report = _report(split, totals, defects, changes)
     _refuse_empty(split, report, defects, max_skipped)
     write_atomic(folder / REPORT, json.dumps(report, indent=1, sort_keys=False) + "\n")
@@ -123,53 +133,6 @@ def assemble_split(
     )
     manifest.write(folder)
     return report
-
-
-def _entries_of(states: list[Path]) -> dict[str, Iterator[str]]:
-    """The two lists of the ground truth as JSON without brackets, one shard's part in memory at a
-    time.
-    """
-
-    def parts(key: str) -> Iterator[str]:
-        return (getattr(read_result(state), key) for state in states)
-
-    return {key: parts(key) for key in ("images", "annotations")}
-
-
-def _merged_entries(base: Base, states: list[Path]) -> dict[str, Iterator[str]]:
-    """The lists of a split that grew, its new images among the old ones by their ids."""
-    images, annotations = list(base.images), list(base.annotations)
-    for state in states:
-        result = read_result(state)
-        images += msgspec.json.decode(f"[{result.images}]")
-        annotations += msgspec.json.decode(f"[{result.annotations}]")
-    images.sort(key=itemgetter("id"))
-    annotations.sort(key=itemgetter("image_id"))
-    return {"images": iter([inner_json(images)]), "annotations": iter([inner_json(annotations)])}
-
-
-def _write_annotations(
-    plan: Plan, split: SplitPlan, lists: Mapping[str, Iterator[str]], path: Path
-) -> None:
-    """Write the full ground truth."""
-    temporary = path.with_name(path.name + ".tmp")
-    categories = [{"id": c.category_id, "name": c.name} for c in plan.classes]
-    with open(temporary, "w", encoding="utf-8") as file:
-        file.write('{"info":' + _dump({"description": f"ground truth of {split.name}"}))
-        for key, parts in lists.items():
-            file.write(f',\n"{key}":[')
-            separator = "\n"
-            for entries in parts:
-                if entries:
-                    file.write(separator + entries)
-                    separator = ",\n"
-            file.write("]")
-        file.write(f',\n"categories":{_dump(categories)}}}\n')
-    temporary.replace(path)
-
-
-def _dump(value: Any) -> str:
-    return json.dumps(value, separators=(",", ":"))
 
 
 def _report(

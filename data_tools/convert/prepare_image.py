@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from data_tools.convert.settings import ImageSettings
 from data_tools.core.sample import Sample
+from data_tools.images.coded_data import decodes_cleanly
 from data_tools.images.decode import PictureError, decode_file, orientation_of, turned
 from data_tools.images.formats import LARGEST_PIXELS, LARGEST_SIDE
 from data_tools.images.inspect import FileFacts, inspect
@@ -70,7 +71,7 @@ def prepare_image(
         return None
     facts = inspect(data)
     image: Image | None = None
-    if settings.check == "full" or facts.problem or facts.format == "other":
+    if _must_decode(data, facts, settings):
         try:
             image = decode_file(data)
         except PictureError as error:
@@ -114,6 +115,19 @@ def prepare_image(
         return None
     fitted = scaled(fitted, image.shape[0] / height, image.shape[1] / width)
     return PreparedImage(encoded, image.shape[0], image.shape[1], fitted, changes)
+
+
+def _must_decode(data: bytes, facts: FileFacts, settings: ImageSettings) -> bool:
+    """Whether only a decoder can say what is in a file."""
+    if facts.problem or facts.format == "other":
+        return True
+    if settings.check != "full":
+        return False
+    # The pixels are wanted anyway, or the file is one that `decodes_cleanly` does not judge.
+    if settings.max_side or settings.quality or facts.format != "jpeg" or facts.channels == 4:
+        return True
+    size = (facts.height, facts.width)
+    return facts.height * facts.width > LARGEST_PIXELS or decodes_cleanly(data) != size
 
 
 def _orientation(facts: FileFacts, sample: Sample, choice: str) -> int:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait as wait_for_handles
+from types import TracebackType
 from typing import Any
 
 from data_tools.convert.shard_task import ShardTask, convert_shard
@@ -25,74 +26,126 @@ _POLL_S = 0.5
 _counters: tuple[Any, Any] | None = None
 
 
-def run_tasks(
-    tasks: Iterator[ShardTask], count: int, workers: int, total: int, done: int, defects: int
-) -> None:
-    """Convert shards, at most `workers` at a time.
+class ShardWorkers:
+    """Converts shards, at most `workers` at a time; nothing is left running after `with`.
 
     Args:
-        tasks: The shards, made as they are needed.
-        count: Their number.
         workers: Number of processes; 1 works in this one.
-        total: Images of all shards, for progress.
-        done: Images of shards that were finished before.
-        defects: Defects found before.
-
-    Raises:
-        DataError: If a task fails or a process dies; finished shards stay.
     """
-    with Progress("converting", total, done=done) as bar:
-        if count == 0:
+
+    def __init__(self, workers: int) -> None:
+        self._workers = workers
+        self._pool: ProcessPoolExecutor | None = None
+        self._counters: tuple[Any, Any] | None = None
+        self._ending: threading.Thread | None = None
+
+    def __enter__(self) -> ShardWorkers:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._ending is not None:
+            self._ending.join()
+        elif self._pool is not None:
+            for process in list((self._pool._processes or {}).values()):
+                process.terminate()
+            self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def start(self) -> None:
+        """Start the processes, unless they are: they are ready after some 0.3 seconds, during which
+        this one goes on.
+        """
+        if self._workers == 1 or self._pool is not None:
             return
-        if workers == 1 or count == 1:
-            num_defects = defects
+        # `spawn`: MindSpore does not survive a fork, and this process may have imported it.
+        context = multiprocessing.get_context("spawn")
+        self._counters = context.Value("q", 0), context.Value("q", 0)
+        self._pool = ProcessPoolExecutor(self._workers, context, _start_worker, self._counters)
+        # Each task starts one. Ctrl-C goes to the whole group, and one that is still importing
+        # would answer with a traceback: it inherits that the signal waits.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            for _ in range(self._workers):
+                self._pool.submit(_nothing)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
-            def tick(images: int, more: int) -> None:
-                nonlocal num_defects
-                num_defects += more
-                bar.update(images, defects=num_defects)
+    def run(
+        self, tasks: Iterator[ShardTask], count: int, total: int, done: int, defects: int
+    ) -> None:
+        """Convert shards.
 
-            for task in tasks:
-                convert_shard(task, tick)
-            return
-        _run_in_processes(tasks, min(workers, count), bar, defects)
+        Args:
+            tasks: The shards, made as they are needed.
+            count: Their number.
+            total: Images of all shards, for progress.
+            done: Images of shards that were finished before.
+            defects: Defects found before.
 
+        Raises:
+            DataError: If a task fails or a process dies; finished shards stay.
+        """
+        with Progress("converting", total, done=done) as bar:
+            if count == 0:
+                return
+            if self._workers == 1 or count == 1:
+                _run_here(tasks, bar, defects)
+                return
+            self._workers = min(self._workers, count)
+            self.start()
+            try:
+                self._run_in_processes(tasks, bar, defects)
+            except BrokenProcessPool as error:
+                raise DataError(
+                    "a worker process died (killed, or out of memory). Finished shards are kept: "
+                    "run the same command again, with fewer workers if memory was short."
+                ) from error
 
-def _run_in_processes(
-    tasks: Iterator[ShardTask], workers: int, bar: Progress, defects: int
-) -> None:
-    # `spawn`: MindSpore does not survive a fork, and this process may have imported it.
-    context = multiprocessing.get_context("spawn")
-    images, num_defects = context.Value("q", 0), context.Value("q", defects)
-    shown = 0
-    pending: set[Future[None]] = set()
-    pool = ProcessPoolExecutor(workers, context, _start_worker, (images, num_defects))
-    try:
+    def _run_in_processes(self, tasks: Iterator[ShardTask], bar: Progress, defects: int) -> None:
+        assert self._pool is not None and self._counters is not None
+        images, num_defects = self._counters
+        num_defects.value = defects
+        shown = 0
+        pending: set[Future[None]] = set()
         exhausted = False
         while pending or not exhausted:
             # One task more than there are workers, so that none waits; not all, to bound the
             # memory.
-            while not exhausted and len(pending) < workers + 1:
+            while not exhausted and len(pending) < self._workers + 1:
                 task = next(tasks, None)
                 if task is None:
                     exhausted = True
                 else:
-                    pending.add(pool.submit(_work, task))
+                    pending.add(self._pool.submit(_work, task))
             finished, pending = wait(pending, _POLL_S, FIRST_COMPLETED)
             now = int(images.value)
             bar.update(now - shown, defects=int(num_defects.value))
             shown = now
             for future in finished:
                 future.result()
-    except BrokenProcessPool as error:
-        raise DataError(
-            "a worker process died (killed, or out of memory). Finished shards are kept: run the "
-            "same command again, with fewer workers if memory was short."
-        ) from error
-    finally:
-        for process in list((pool._processes or {}).values()):
-            process.terminate() if pending else None
-        pool.shutdown(wait=True, cancel_futures=True)
+        # They end while this process joins their results.
+        self._ending = threading.Thread(target=self._pool.shutdown)
+        self._ending.start()
+
+
+def _run_here(tasks: Iterator[ShardTask], bar: Progress, defects: int) -> None:
+    num_defects = defects
+
+    def tick(images: int, more: int) -> None:
+        nonlocal num_defects
+        num_defects += more
+        bar.update(images, defects=num_defects)
+
+    for task in tasks:
+        convert_shard(task, tick)
+
+
+def _nothing() -> None:
+    pass
 
 
 def _start_worker(images: Any, num_defects: Any) -> None:

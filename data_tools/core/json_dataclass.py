@@ -8,6 +8,7 @@ its reader's matter.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import math
 import types
@@ -102,7 +103,7 @@ def _build(hint: Any, value: Any, where: str) -> Any:
 
 
 def _build_dataclass(kind: type, values: dict[str, Any], where: str) -> Any:
-    hints = typing.get_type_hints(kind)
+    hints = _hints(kind)
     prefix = f"{where}." if where else ""
     arguments = {}
     for field in dataclasses.fields(kind):
@@ -117,6 +118,12 @@ def _build_dataclass(kind: type, values: dict[str, Any], where: str) -> Any:
         known = ", ".join(sorted(field.name for field in dataclasses.fields(kind)))
         raise ValueError(f"{prefix}{unknown[0]}: unknown, expected one of {known}")
     return kind(**arguments)
+
+
+@functools.cache
+def _hints(kind: type) -> dict[str, Any]:
+    """Types of a dataclass's fields; they are compiled from text, as slow as all the rest."""
+    return typing.get_type_hints(kind)
 
 
 def check_numbers(settings: Any, prefix: str = "") -> None:

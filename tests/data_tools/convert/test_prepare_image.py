@@ -14,6 +14,7 @@ import pytest
 from data_tools.convert.prepare_image import PreparedImage, prepare_image, turned
 from data_tools.convert.settings import ImageSettings
 from data_tools.core.sample import Sample
+from data_tools.images.decode import decode_file
 from data_tools.sources.defects import DefectLog
 from tests.helpers.raw_sets import jpeg, picture, with_orientation
 
@@ -173,6 +174,28 @@ def test_what_does_not_decode(check: str) -> None:
         log = DefectLog({})
         assert prepared(data, 40, 60, log, check=check) is None
         assert [d.kind for d in log.defects] == ["undecodable_image"]
+
+
+def test_every_image_decoded_gives_the_same_as_a_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[bytes] = []
+    real = decode_file
+    module = "data_tools.convert.prepare_image"
+    monkeypatch.setattr(f"{module}.decode_file", lambda data: decoded.append(data) or real(data))
+    data = jpeg(120, 80)
+    for options in ({}, {"max_side": 40}, {"quality": 20}):
+        looked, full = (prepared(data, 120, 80, check=c, **options) for c in ("fast", "full"))
+        assert looked is not None and full is not None
+        assert (looked.data, looked.changes) == (full.data, full.changes)
+    assert len(decoded) == 4, "pixels are made where they are wanted only"
+
+
+def test_damage_that_only_decoding_finds() -> None:
+    data = bytearray(jpeg(200, 300, quality=95))
+    for at in range(len(data) // 2, len(data) // 2 + 400):  # codes that no table has
+        data[at] = 0xFE
+    looked = prepared(bytes(data), 200, 300, DefectLog({}))
+    full = prepared(bytes(data), 200, 300, DefectLog({}), check="full")
+    assert looked is not None and full is not None and looked.data == full.data
 
 
 def test_damaged_but_decodable() -> None:
