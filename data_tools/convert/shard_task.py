@@ -22,6 +22,7 @@ from data_tools.convert.prepare_image import prepare_image
 from data_tools.convert.settings import ImageSettings
 from data_tools.convert.shard_result import write_result
 from data_tools.core.errors import DataError
+from data_tools.core.freed_memory import keep_freed_memory
 from data_tools.core.read_ahead import with_images
 from data_tools.core.sample import Sample
 from data_tools.images.picture_hash import bytes_hash, picture_hash
@@ -85,6 +86,7 @@ def convert_shard(task: ShardTask, tick: Tick) -> None:
     Raises:
         DataError: If the disk is full or cannot be written.
     """
+    keep_freed_memory()
     folder = task.scratch / f"{os.getpid()}-{task.name}"
     try:
         shutil.rmtree(folder, ignore_errors=True)
@@ -117,8 +119,9 @@ def _write_rows(task: ShardTask, path: Path, tick: Tick) -> dict[str, Any]:
     writer: ShardWriter | None = None
     shard: ShardInfo | None = None
     reported, reported_defects = 0, 0
+    samples = with_images(task.table, task.table.root)
     try:
-        for index, sample in enumerate(with_images(task.table, task.table.root)):
+        for index, sample in enumerate(samples):
             known = labels[offsets[index] : offsets[index + 1]] if fits[index] else None
             row = make_row(task, sample, known, log, changes, truth)
             if row is not None:
@@ -130,6 +133,7 @@ def _write_rows(task: ShardTask, path: Path, tick: Tick) -> dict[str, Any]:
                 reported, reported_defects = index + 1, len(log.defects)
         shard = writer.close() if writer is not None else None
     finally:
+        samples.close()  # its threads, where an error ends this early
         if writer is not None:
             writer.abort()
     return {

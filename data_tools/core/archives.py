@@ -21,6 +21,8 @@ from data_tools.core.object_storage import is_remote
 from data_tools.core.random_access import RemoteFile
 
 _INSIDE = re.compile(r"(\.(?:zip|tar|tar\.gz|tgz)):(?=[^/])", re.IGNORECASE)
+_UNUSUAL = re.compile(r"^[/.]|//|/\.|/$")
+"""What `pathlib` writes otherwise: empty parts, `.`, a slash at the end."""
 
 _opened: dict[str, tuple[tuple[int, int], Archive]] = {}
 _latest: tuple[str, Archive] | None = None
@@ -42,7 +44,8 @@ def _archive(path: str) -> Archive:
             if known is None or known[0] != state:
                 known = state, Archive(path, RemoteFile(path) if is_remote(path) else None)
                 _opened[path] = known
-                _latest = f"{path}/", known[1]
+    if _latest is None or _latest[1] is not known[1]:
+        _latest = f"{path}/", known[1]
     return known[1]
 
 
@@ -51,6 +54,12 @@ def split_path(path: str | Path) -> tuple[str, str] | None:
     path.
     """
     text = str(path)
+    known = _latest
+    if known is not None and text.startswith(known[0]) and not is_remote(text):
+        # Most paths lead into the archive of the path before: no need to take them apart.
+        file_name, inside = known[0][:-1], text[len(known[0]) :]
+        if not _UNUSUAL.search(inside) and os.path.isfile(file_name):  # noqa: PTH113
+            return file_name, inside
     lower = text.lower()
     if not any(suffix in lower for suffix in SUFFIXES):
         return None

@@ -7,24 +7,31 @@ What a sample is stands in `data_tools/core/sample.py`.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from data_tools.core.archives import deflated, split_path
+from data_tools.core.archives import deflated, size_of, split_path
 from data_tools.core.errors import DataError
+from data_tools.core.handing_over import hand_over_sooner
 from data_tools.core.object_storage import is_remote
 from data_tools.core.sample import Sample
 
 _OVER_NETWORK = 16
 _INFLATING = 1
-_AHEAD = 2
-"""Samples that wait for each thread."""
+_AHEAD_OVER_NETWORK = 32
+_AHEAD_INFLATING = 16
+"""Samples that wait. One thread inflates about as fast as another handles what it inflated: some
+more than it takes to hand over the interpreter."""
+_AHEAD_BYTES = 32 << 20
+"""What the inflated images that wait may hold, beyond the last of them."""
 
 
-def with_images(samples: Iterable[Sample], folder: str | Path) -> Iterator[Sample]:
+def with_images(samples: Iterable[Sample], folder: str | Path) -> Generator[Sample, None, None]:
     """Yield samples with their images read, where that is worth a thread; else as they are.
+
+    Close it where it is left before its end: its threads end then.
 
     Args:
         samples: The samples, in order.
@@ -38,28 +45,32 @@ def with_images(samples: Iterable[Sample], folder: str | Path) -> Iterator[Sampl
     Raises:
         StorageError: If object storage cannot be reached.
     """
-    count = _threads(folder)
-    if not count:
+    if is_remote(folder):
+        count, most, weighed = _OVER_NETWORK, _AHEAD_OVER_NETWORK, False
+    elif split_path(folder) is not None and deflated(folder):
+        count, most, weighed = _INFLATING, _AHEAD_INFLATING, True
+    else:
         yield from samples
         return
-    waiting: deque[Future[Sample]] = deque()
+    hand_over_sooner()
+    waiting: deque[tuple[Future[Sample], int]] = deque()
+    held = 0
     with ThreadPoolExecutor(count, thread_name_prefix="read-ahead") as pool:
         try:
             for sample in samples:
-                waiting.append(pool.submit(_read, sample))
-                if len(waiting) > count * _AHEAD:
-                    yield waiting.popleft().result()
+                # The size is the archive's word, which no entry exceeds.
+                size = (size_of(sample.path) or 0) if weighed and sample.path is not None else 0
+                waiting.append((pool.submit(_read, sample), size))
+                held += size
+                while len(waiting) > most or (held > _AHEAD_BYTES and len(waiting) > 1):
+                    future, size = waiting.popleft()
+                    held -= size
+                    yield future.result()
             while waiting:
-                yield waiting.popleft().result()
+                yield waiting.popleft()[0].result()
         finally:
-            for future in waiting:
+            for future, _ in waiting:
                 future.cancel()
-
-
-def _threads(folder: str | Path) -> int:
-    if is_remote(folder):
-        return _OVER_NETWORK
-    return _INFLATING if split_path(folder) is not None and deflated(folder) else 0
 
 
 def _read(sample: Sample) -> Sample:

@@ -5,25 +5,15 @@ Processes are in `process_workers.py`; what a batch is made of is `batches.py`'s
 
 from __future__ import annotations
 
-import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 
+from data_tools.core.handing_over import hand_over_sooner
 from data_tools.core.reusable_memory import Arrays, BatchPool
 from data_tools.images.decode import one_thread_per_call
 from data_tools.pipeline.workers import Maker
-
-
-def hand_over_sooner() -> None:
-    """Let a thread that waits for the interpreter have it after 0.2 ms in place of 5 ms.
-
-    The workers leave the interpreter for each call into the image libraries and need it back right
-    after; with the default they wait for most of what the others do in Python (measured: 5 % of the
-    rate).
-    """
-    sys.setswitchinterval(min(sys.getswitchinterval(), 2e-4))
 
 
 class ThreadWorkers:

@@ -286,3 +286,28 @@ def test_an_archive_that_is_not_read_says_what_to_do(tmp_path: Path, ending: str
     splits = {"train": SplitSettings(annotations="train.json", images=f"images.{ending}")}
     with pytest.raises(DataError, match=r"unpack it, or pack it as \.zip or \.tar"):
         run(coco_settings(tmp_path, tmp_path / "out", dataset_splits=splits))
+
+
+def test_a_path_means_the_same_before_and_after_its_archive_is_known(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        with zipfile.ZipFile(tmp_path / f"{name}.zip", "w") as file:
+            file.writestr("a/b.jpg", name.encode())
+    forms = (
+        "a/b.jpg",
+        "/a/b.jpg",
+        "a//b.jpg",
+        "./a/b.jpg",
+        "a/./b.jpg",
+        "a/b.jpg/",
+        "a/../a/b.jpg",
+    )
+    known = {}
+    for turn in range(2):
+        for name in ("one", "two"):
+            for form in forms:
+                path = f"{tmp_path}/{name}.zip/{form}"
+                answer = archives.split_path(path), archives.size_of(path)
+                assert known.setdefault(path, answer) == answer, (turn, path)
+            assert archives.read_file(tmp_path / f"{name}.zip/a/b.jpg") == name.encode()
+    (tmp_path / "two.zip").unlink()
+    assert archives.size_of(f"{tmp_path}/two.zip/a/b.jpg") is None
