@@ -7,13 +7,16 @@ Only sizes and boxes are needed here, so a window is known before the image is d
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from math import floor
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from data_tools.augment.boxes_in_view import Truth, Window, centres_inside
 from data_tools.augment.settings import AugmentSettings
+from data_tools.core.compiled import compile_now
 
 Floats = npt.NDArray[np.float32]
 
@@ -81,16 +84,29 @@ def published_crop(
     if choice == 0 or not len(boxes_yxyx_px):
         return canvas
     least = settings.crop_min_overlaps[choice - 1]
-    for crop in _proposals(canvas, draws, settings):
-        overlaps = iou_with(boxes_yxyx_px, crop)
-        touched = overlaps > 0
-        if not touched.any():
-            continue
-        if overlaps[touched].min() < least and overlaps.max() > least + settings.crop_slack:
-            continue
-        if (centres_inside(boxes_yxyx_px, crop) & touched).any():
-            return crop
-    return canvas
+    crop = _first_crop()(
+        (canvas.top, canvas.left, canvas.bottom, canvas.right),
+        boxes_yxyx_px,
+        draws,
+        (float(settings.crop_scale[0]), float(settings.crop_scale[1])),
+        (float(settings.crop_aspect[0]), float(settings.crop_aspect[1])),
+        float(least),
+        float(least + settings.crop_slack),
+    )
+    return Window(*crop)
+
+
+@cache
+def _first_crop() -> Any:
+    """`window_kernel.first_crop`, compiled or loaded: importing Numba takes a third of a second."""
+    from data_tools.augment.window_kernel import first_crop
+
+    boxes, draws = np.array([[0, 0, 2, 2]], np.float32), np.full((1, 4), 0.5)
+    compile_now(
+        lambda: first_crop((0, 0, 2, 2), boxes, draws, (0.5, 1.0), (0.5, 2.0), 0.5, 0.7),
+        (first_crop,),
+    )
+    return first_crop
 
 
 def paper_crop(

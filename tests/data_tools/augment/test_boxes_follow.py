@@ -15,7 +15,14 @@ from hypothesis import strategies as st
 from data_tools.augment.apply import choose_view, truths_in_views
 from data_tools.augment.boxes_in_view import Truth, Window, centres_inside, mirrored, seen_through
 from data_tools.augment.settings import AugmentSettings
-from data_tools.augment.windows import choose_window, expanded, iou_with, paper_crop, published_crop
+from data_tools.augment.windows import (
+    _proposals,
+    choose_window,
+    expanded,
+    iou_with,
+    paper_crop,
+    published_crop,
+)
 from data_tools.core.boxes import iou
 from data_tools.pipeline.order import generator
 
@@ -127,6 +134,48 @@ def test_crops_keep_to_scale_and_aspect(image: tuple[int, int, Truth], seed: int
             assert (crop.height - 1) / (crop.width + 1) <= 2
             assert (crop.height + 1) / max(crop.width - 1, 0.1) >= 0.5
             assert centres_inside(truth.boxes_yxyx, crop).any()
+
+
+def slow_published_crop(
+    canvas: Window, boxes: np.ndarray, augment: AugmentSettings, rng: np.random.Generator
+) -> Window:
+    """The published crop as the published tools write it down, one array after the other."""
+    choice = int(rng.integers(1 + len(augment.crop_min_overlaps)))
+    draws = rng.random((augment.crop_trials, 4))
+    if choice == 0 or not len(boxes):
+        return canvas
+    least = augment.crop_min_overlaps[choice - 1]
+    for crop in _proposals(canvas, draws, augment):
+        overlaps = iou_with(boxes, crop)
+        touched = overlaps > 0
+        if not touched.any():
+            continue
+        if overlaps[touched].min() < least and overlaps.max() > least + augment.crop_slack:
+            continue
+        if (centres_inside(boxes, crop) & touched).any():
+            return crop
+    return canvas
+
+
+@settings(max_examples=400, deadline=None)
+@given(image=images(), seed=seeds, far=st.booleans())
+def test_the_compiled_crop_is_the_slow_one(
+    image: tuple[int, int, Truth], seed: int, far: bool
+) -> None:
+    height, width, truth = image
+    canvas = expanded(height, width, 4.0, generator(seed, 5, 0)) if far else None
+    canvas = canvas or Window(0, 0, height, width)
+    for augment in (
+        PUBLISHED,
+        dataclasses.replace(PUBLISHED, crop_min_overlaps=[0.02, 0.1, 0.25], crop_slack=0.0),
+        dataclasses.replace(PUBLISHED, crop_scale=[0.01, 1.0], crop_aspect=[0.1, 10.0]),
+    ):
+        for index in range(8):
+            fast, slow = (
+                crop(canvas, truth.boxes_yxyx, augment, generator(seed, 3, index))
+                for crop in (published_crop, slow_published_crop)
+            )
+            assert fast == slow
 
 
 def test_the_published_floor_is_not_enforced() -> None:
