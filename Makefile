@@ -8,6 +8,9 @@ PY := $(VENV)/bin/python
 DEMO ?= outputs/demo
 # Each worker imports MindSpore and takes some GB: two of them, whatever the machine.
 WORKERS ?= 2
+# pip compiles the modules of the packages one after the other; here every core does.
+PIP_INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --no-compile
+COMPILE_MODULES := $(PY) -W ignore -m compileall -qq -j 0 $(VENV)/lib || true
 RUN_TESTS := PATH="$(abspath $(VENV))/bin:$$PATH" $(PY) -m pytest -n $(WORKERS) --dist loadgroup
 
 .PHONY: help demo test test-slow test-ascend test-long test-all coverage coverage-floor audit lint format install install-dev lock clean bench
@@ -84,13 +87,15 @@ $(PY):
 	  "others). On Debian or Ubuntu: apt-get install python3-venv." >&2; exit 1
 
 $(VENV)/.installed: requirements.lock setup.cfg | $(PY)
-	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.lock
-	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	$(PIP_INSTALL) -r requirements.lock
+	$(PIP_INSTALL) --no-deps -e .
+	$(COMPILE_MODULES)
 	@touch $@
 
 $(VENV)/.installed-dev: requirements-dev.lock setup.cfg | $(PY)
-	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.lock
-	$(PY) -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	$(PIP_INSTALL) -r requirements-dev.lock
+	$(PIP_INSTALL) --no-deps -e .
+	$(COMPILE_MODULES)
 	@touch $@ $(VENV)/.installed
 
 lock: install-dev ## pin the newest packages that setup.cfg allows

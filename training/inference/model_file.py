@@ -48,7 +48,7 @@ class ModelFile:
     @property
     def image_size(self) -> tuple[int, int]:
         """Height and width that the network takes."""
-        return int(self.model.image_size[0]), int(self.model.image_size[1])
+        return self.model.height_width
 
     def named_classes(self, class_names: str = "") -> tuple[ClassInfo, ...]:
         """Return the classes, from `class_names` where given, else the file's own, COCO's, or

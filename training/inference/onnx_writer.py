@@ -35,7 +35,7 @@ def onnx_model(
 
     from training.inference import onnx_graph
 
-    height, width = (int(side) for side in network.model.image_size)
+    height, width = network.model.height_width
     path = folder / "graph.onnx"
     # MindSpore writes static shapes only; the batch is freed afterwards.
     sample = ms.Tensor(np.zeros((1, 3, height, width), np.float32))

@@ -32,7 +32,7 @@ class Predictor:
 
         self.model: ModelSettings = network.model
         self.num_classes: int = network.num_classes
-        self.image_size = (int(self.model.image_size[0]), int(self.model.image_size[1]))
+        self.image_size = self.model.height_width
         self.batch_size = batch_size
         cell = detection_cell(network)
 

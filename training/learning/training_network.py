@@ -67,10 +67,10 @@ def lower_precision(network: nn.Cell, precision: str, half_norms: bool = False) 
 def models_at_sizes(settings: TrainSettings) -> dict[tuple[int, int], ModelSettings]:
     """Return the model's settings at every size of `augment.sizes` that is not its own."""
     model = settings.model
-    own = (int(model.image_size[0]), int(model.image_size[1]))
     drawn = {(int(height), int(width)) for height, width in settings.augment.sizes}
     return {
-        size: dataclasses.replace(model, image_size=list(size)) for size in sorted(drawn - {own})
+        size: dataclasses.replace(model, image_size=list(size))
+        for size in sorted(drawn - {model.height_width})
     }
 
 

@@ -148,6 +148,12 @@ class ModelSettings:
     )
     anchors: AnchorSettings = setting(AnchorSettings(), "default boxes")
 
+    @property
+    def height_width(self) -> tuple[int, int]:
+        """`image_size` as a tuple: height and width the network sees, pixels."""
+        height, width = self.image_size
+        return int(height), int(width)
+
     def __post_init__(self) -> None:
         require_choice("model.name", self.name, zoo_names())
         require(
