@@ -27,6 +27,7 @@ from data_tools.core.files import link_or_copy, neighbours
 from data_tools.core.settings_fields import require
 from data_tools.shards.manifest import MANIFEST, ConvertedSplit, open_split, read_manifest
 from data_tools.sources.coco import read_annotations
+from data_tools.sources.defect_kinds import KINDS
 from data_tools.sources.defects import Defect, PolicyError, raise_errors
 from data_tools.sources.raw_split import RawDataset
 from data_tools.sources.table import SampleTable
@@ -184,7 +185,12 @@ def _is_done(out: Path, plan: Plan, settings: ConvertSettings) -> bool:
 
 
 def _nothing_new(plan: Plan, root: Path, settings: ConvertSettings) -> int:
-    defects = [defect for split in plan.splits for defect in split.defects]
+    defects = [
+        defect
+        for split in plan.splits
+        for defect in split.defects
+        if defect.action == "skip" and KINDS[defect.kind].unit == "image"
+    ]
     if settings.retry and defects:
         lines = "\n".join(f"  {defect.line()}" for defect in defects[:5])
         raise DataError(f"{root}: none of its skipped images can be used now:\n{lines}")

@@ -97,8 +97,10 @@ def grow(
     if len(match.old) < len(truth) or len(new) < len(match.new):
         split = _with_report(split, report, reported, truth, match, set(fresh.file_names))
         base = replace(base, defects=(), changes=dict(report["images_changed"]))
-        if match.old:
-            rest = len(truth) - len(match.old)
+        if settings.retry:  # what is new and was not skipped is no matter of the set
+            split = replace(split, found={**split.found, **report["found"]})
+        rest = len(truth) - len(match.old)
+        if match.old and rest:
             print(f"{split.name}: {rest} images of the set are not in the source; they stay")
     bounds, page_bytes = cut(fresh, measure_files(fresh, DefectLog({}))[1], settings.shards)
     lineage = {"fingerprint": parent.fingerprint, "images": parent.num_images}

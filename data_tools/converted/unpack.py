@@ -5,6 +5,7 @@ How each format is written is in `data_tools/converted/label_formats.py`.
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from pathlib import Path
 
@@ -61,9 +62,34 @@ def run_unpack(settings: ConvertSettings) -> int:
     for name, flags in lost.items():
         for flag, count in flags.items():
             print(f"{name}: {settings.format} cannot hold that {count} boxes are {flag}")
+    _print_order(folders, settings.format)
     print(f"{out}: {', '.join(lost)} as {settings.format}")
     print(where_to_look(then=f"the pictures are below {out}"))
     return 0
+
+
+def _print_order(folders: list[Path], form: str) -> None:
+    """Say so where reading the format again numbers the classes otherwise.
+
+    COCO's are in the order of their ids, YOLO's in that of its list; the others have no list.
+    """
+    splits = [open_split(folder.parent, folder.name) for folder in folders]
+    classes = splits[0].classes
+    if form == "coco":
+        order = sorted(classes, key=lambda entry: entry.category_id)
+    elif form == "yolo":
+        order = list(classes)
+    else:
+        tables = [read_annotations(split.annotations_path).table for split in splits]
+        used = {number for table in tables for number in table.category_ids.tolist()}
+        boxed = [entry for entry in classes if entry.category_id in used]
+        order = sorted(boxed, key=lambda entry: entry.name)
+    if order != list(classes):
+        names = [entry.name for entry in classes]
+        print(
+            f"{form} cannot hold this order of classes, or one without a box: read it with "
+            f"{shlex.quote(f'dataset.classes={names}')} to keep their labels"
+        )
 
 
 def _names(folder: Path) -> list[str]:

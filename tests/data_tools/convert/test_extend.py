@@ -228,6 +228,50 @@ def test_retry_adds_what_was_mended(tmp_path: Path) -> None:
     }
 
 
+def test_a_retry_counts_what_the_set_had_and_not_what_else_is_new(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_plain_coco(tmp_path, 9)
+    content = json.loads((tmp_path / "train.json").read_text())
+    first = {i["id"] for i in content["images"][:7]}
+    part = {
+        **content,
+        "images": [i for i in content["images"] if i["id"] in first],
+        "annotations": [a for a in content["annotations"] if a["image_id"] in first],
+    }
+    name = part["images"][2]["file_name"]
+    picture = (tmp_path / "images" / name).read_bytes()
+    (tmp_path / "images" / name).write_bytes(b"broken")
+    (tmp_path / "train.json").write_text(json.dumps(part))
+    run(coco_settings(tmp_path, tmp_path / "a"))
+    (tmp_path / "images" / name).write_bytes(picture)
+    (tmp_path / "train.json").write_text(json.dumps(content))
+    capsys.readouterr()
+    run(coco_settings(tmp_path, tmp_path / "b", extend=str(tmp_path / "a"), retry=True))
+    assert "not in the source" not in capsys.readouterr().out
+    reports = [json.loads((tmp_path / s / "train/report.json").read_text()) for s in ("a", "b")]
+    assert reports[0]["found"] == reports[1]["found"]
+    assert reports[1]["written"]["images"] == 7
+
+
+def test_nothing_to_retry_is_no_error_where_a_defect_cost_no_image(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_plain_coco(tmp_path, 5)
+    content = json.loads((tmp_path / "train.json").read_text())
+    alike = {**content["categories"][0], "id": 99, "name": content["categories"][0]["name"].upper()}
+    content["categories"].append(alike)
+    (tmp_path / "train.json").write_text(json.dumps(content))
+    run(coco_settings(tmp_path, tmp_path / "a"))
+    assert (
+        "class_names_alike" in json.loads((tmp_path / "a/train/report.json").read_text())["defects"]
+    )
+    retry = coco_settings(tmp_path, tmp_path / "b", extend=str(tmp_path / "a"), retry=True)
+    capsys.readouterr()
+    assert run(retry) == 0 and "no image was skipped" in capsys.readouterr().out
+    assert not (tmp_path / "b").exists()
+
+
 def test_splits_that_do_not_grow_are_linked_as_they_are(tmp_path: Path) -> None:
     write_plain_coco(tmp_path, 6)
     write_plain_coco(tmp_path, 3, split="val", first=20)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,8 @@ from data_tools.command import run
 from data_tools.convert.settings import UNPACK_FORMATS, ConvertSettings
 from data_tools.converted.label_formats import WRITERS
 from data_tools.core.errors import DataError, SettingError
-from data_tools.sources.settings import DatasetSettings
+from data_tools.shards.manifest import open_split
+from data_tools.sources.settings import DatasetSettings, SplitSettings
 from tests.helpers.raw_sets import (
     CATEGORIES,
     box_entry,
@@ -66,6 +69,7 @@ def test_round_trip(
     assert f"look at it: the pictures are below {tmp_path / 'given'}" in said
     assert ("2 boxes are crowd regions" in said) == (form != "coco")
     assert ("3 boxes are difficult" in said) == (form in ("yolo", "labelme"))
+    assert "order of classes" not in said
     again = DatasetSettings(kind="auto", root=str(tmp_path / "given"), only=["train"])
     run(ConvertSettings(dataset=again, out=str(tmp_path / "again")))
     before, after = truth(converted), truth(tmp_path / "again")
@@ -82,6 +86,31 @@ def test_round_trip(
     assert len(after["my a"]) == 1 and len(after["my a_4"]) == 4 and not after["empty"]
     pictures = list((tmp_path / "given").rglob("*.jpg"))
     assert len(pictures) == 5 and {p.read_bytes() for p in pictures} == {jpeg(41, 67)}
+
+
+@pytest.mark.parametrize("form", UNPACK_FORMATS)
+def test_the_order_of_classes_is_kept_or_said(
+    converted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str
+) -> None:
+    names = ['off: <&> "x" #1', "dog", "cat"]
+    source = DatasetSettings(
+        kind="coco",
+        root=str(converted.parent),
+        classes=names,
+        splits={"train": SplitSettings(annotations="train.json", images="images")},
+    )
+    run(ConvertSettings(dataset=source, out=str(tmp_path / "set")))
+    run(ConvertSettings(unpack=str(tmp_path / "set"), format=form, out=str(tmp_path / "given")))
+    said = capsys.readouterr().out
+    lost = form != "yolo"
+    assert (f"{form} cannot hold this order of classes" in said) == lost
+    again = DatasetSettings(kind="auto", root=str(tmp_path / "given"), only=["train"])
+    if lost:
+        (word,) = [w for w in shlex.split(said) if w.startswith("dataset.classes=")]
+        assert ast.literal_eval(word.removeprefix("dataset.classes=")) == names
+        again.classes = names
+    run(ConvertSettings(dataset=again, out=str(tmp_path / "again")))
+    assert [entry.name for entry in open_split(tmp_path / "again", "train").classes] == names
 
 
 def test_what_is_there_is_never_touched(converted: Path, tmp_path: Path) -> None:
