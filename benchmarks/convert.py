@@ -25,6 +25,7 @@ import numpy as np
 
 from benchmarks.common import Result, at_least, median, parser, print_table
 from benchmarks.convert_data import make_large, make_photographs
+from benchmarks.usage import processor_seconds, tree_mib
 from data_tools.convert.workspace import sync_all
 from training.command_line.error_words import clear_errors
 
@@ -121,7 +122,7 @@ def child(task: str, folder: Path, out: Path) -> None:
     else:
         import data_tools.convert.convert
         import data_tools.sources.coco  # noqa: F401
-    started, spent = time.perf_counter(), _cpu_seconds()
+    started, spent = time.perf_counter(), processor_seconds()
     if kind == "reference":
         run_reference(folder, out, int(rest))
     elif kind == "copy":
@@ -132,16 +133,8 @@ def child(task: str, folder: Path, out: Path) -> None:
         sync_all(out)
     seconds = time.perf_counter() - started
     peaks = [resource.getrusage(who).ru_maxrss for who in (0, resource.RUSAGE_CHILDREN)]
-    cpu = _cpu_seconds() - spent
+    cpu = processor_seconds() - spent
     print(json.dumps({"seconds": seconds, "cpu_s": cpu, "peak_mib": max(peaks) / 1024}))
-
-
-def _cpu_seconds() -> float:
-    """Processor time of this process and its ended children: other work on the machine does not
-    count.
-    """
-    usages = [resource.getrusage(who) for who in (0, resource.RUSAGE_CHILDREN)]
-    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 def start(task: str, folder: Path, out: Path, cores: int) -> subprocess.Popen[str]:
@@ -200,7 +193,7 @@ def measure_large(work: Path, images: int, boxes: int) -> dict[str, float]:
     first_write, peak_mib = 0.0, 0.0
     process = start("ours:workers=2,shards=0", folder, out, len(os.sched_getaffinity(0)))
     while process.poll() is None:
-        peak_mib = max(peak_mib, _resident_mib(process.pid))
+        peak_mib = max(peak_mib, tree_mib(process.pid))
         if not first_write and any(out.with_name("large-out.partial").rglob("*.mindrecord")):
             first_write = time.perf_counter() - started
         time.sleep(0.1)
@@ -216,19 +209,6 @@ def measure_large(work: Path, images: int, boxes: int) -> dict[str, float]:
         "all_s": seconds,
         "peak_mib_of_all_processes": peak_mib,
     }
-
-
-def _resident_mib(pid: int) -> float:
-    """Resident memory of a process and its children."""
-    total = 0.0
-    try:
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
-                total += int(line.split()[1]) / 1024
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except OSError:
-        return total
-    return total + sum(_resident_mib(int(number)) for number in children)
 
 
 @clear_errors()

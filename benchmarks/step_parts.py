@@ -17,7 +17,7 @@ from benchmarks.common import median, seconds_of
 
 
 def build(
-    name: str, batch_size: int, world_size: int = 1, rank: int = 0
+    name: str, batch_size: int, world_size: int = 1, rank: int = 0, num_classes: int = 81
 ) -> tuple[Any, Any, Any, tuple[Any, Any, Any]]:
     """Build the trainer's own parts and a batch; the device is started.
 
@@ -26,6 +26,7 @@ def build(
         batch_size: Images of this rank.
         world_size: Ranks that step together.
         rank: This one; its batch is its own.
+        num_classes: Classes with background.
 
     Returns:
         Gradients cell, apply cell, step function, and (images, loc_targets, labels) arrays.
@@ -42,7 +43,7 @@ def build(
 
     ms.set_seed(1)
     settings = TrainSettings(model=model_settings(name), batch_size=batch_size)
-    state, normalize, loss = build_state(settings, 81)
+    state, normalize, loss = build_state(settings, num_classes)
     chosen = trainable(list(state.optimizer.weights), [])
     gradients = Gradients(state.network, normalize, loss, chosen)
     reduce = Reduce([p.shape for p in chosen], world_size, 128)
@@ -59,7 +60,8 @@ def build(
     anchors = state.network.num_anchors
     images = rng.integers(0, 256, (batch_size, 3, height, width)).astype(np.uint8)
     targets = rng.standard_normal((batch_size, anchors, 4)).astype(np.float32)
-    labels = np.where(rng.random((batch_size, anchors)) < 0.01, 3, 0).astype(np.int32)
+    label = min(3, num_classes - 1)
+    labels = np.where(rng.random((batch_size, anchors)) < 0.01, label, 0).astype(np.int32)
     return gradients, apply, build_step(gradients, apply, 1), (images, targets, labels)
 
 

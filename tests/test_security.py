@@ -22,8 +22,8 @@ SOURCES = sorted(
 RUN_STORED_CODE = {"pickle", "cPickle", "shelve", "marshal", "dill", "cloudpickle", "joblib",
                    "torch.load", "pandas.read_pickle", "runpy", "code"}  # fmt: skip
 MAY_START_PROGRAMS = {"training/launch/__main__.py", "training/process/ascend_host.py",
-                      "benchmarks/archives.py", "benchmarks/convert.py", "benchmarks/guard.py",
-                      "benchmarks/scaling.py", "benchmarks/step_trace.py",
+                      "benchmarks/archives.py", "benchmarks/convert.py", "benchmarks/growth.py",
+                      "benchmarks/guard.py", "benchmarks/scaling.py", "benchmarks/step_trace.py",
                       "benchmarks/torch_twin.py"}  # fmt: skip
 SHELLS = {
     "os.system",

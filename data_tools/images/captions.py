@@ -39,7 +39,8 @@ class Captions:
         self.canvas = canvas
         self.size_px = letter_size(canvas.shape[:2])
         low, high = np.floor(objects_yxyx_px[:, :2]), np.ceil(objects_yxyx_px[:, 2:])
-        self._objects = np.concatenate([low[:, ::-1], high[:, ::-1]], 1).astype(np.int64)
+        objects = np.concatenate([low[:, ::-1], high[:, ::-1]], 1).astype(np.int64)
+        self._objects = Covered(objects, canvas.shape[:2])
         self._taken = np.zeros((0, 4), np.int64)
 
     def beside(self, text: str, box_yxyx_px: npt.NDArray[np.float64], colour: Colour) -> bool:
@@ -104,11 +105,59 @@ class Captions:
         rows, columns = self.canvas.shape[:2]
         inside = np.array([[0, 0, columns, rows]])
         size = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-        hidden = _overlap(boxes, self._objects) + 4 * _overlap(boxes, self._taken)
+        low, high = boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)
+        near = (self._taken[:, 2:] > low).all(axis=1) & (self._taken[:, :2] < high).all(axis=1)
+        hidden = self._objects.under(boxes) + 4 * _overlap(boxes, self._taken[near])
         return hidden + 4 * (size - _overlap(boxes, inside))
 
 
 _OUTSIDE = 16
+
+
+class Covered:
+    """Counts pixels of boxes that some rectangles cover; of many it takes no longer than of a few.
+
+    Args:
+        rectangles: (M, 4) x1, y1, x2, y2.
+        shape: (H, W) of the picture; boxes asked about may leave it by `_MARGIN` pixels.
+    """
+
+    def __init__(self, rectangles: _Rectangles, shape: tuple[int, ...]) -> None:
+        self._rectangles = rectangles
+        self._size = np.array([shape[1], shape[0]]) + 2 * _MARGIN
+        self._sums: npt.NDArray[np.int64] | None = None
+        if len(rectangles) > _MANY and self._size.prod() <= _MOST_PIXELS:
+            # Corners that begin and end a rectangle, summed up twice along both axes: first to how
+            # many cover a pixel, then to the sum of these above and left of it.
+            sums = np.zeros(self._size[::-1] + 2, np.int64)
+            x1, y1, x2, y2 = self._inside(rectangles).T + 1
+            for y, x, sign in ((y1, x1, 1), (y1, x2, -1), (y2, x1, -1), (y2, x2, 1)):
+                np.add.at(sums, (y, x), sign)
+            for axis in (0, 1, 0, 1):
+                np.cumsum(sums, axis=axis, out=sums)
+            self._sums = sums
+
+    def under(self, boxes: _Rectangles) -> npt.NDArray[np.int64]:
+        """(K,) pixels of each of (K, 4) boxes that lie in the rectangles, summed over these."""
+        if self._sums is None:
+            return _overlap(boxes, self._rectangles)
+        x1, y1, x2, y2 = self._inside(boxes).T
+        sums = self._sums
+        return sums[y2, x2] - sums[y1, x2] - sums[y2, x1] + sums[y1, x1]
+
+    def _inside(self, boxes: _Rectangles) -> _Rectangles:
+        """Boxes cut to the picture and its margin, counted from the margin's corner."""
+        return np.clip(boxes + _MARGIN, 0, np.tile(self._size, 2))
+
+
+_MANY = 100
+"""Objects on a picture above which their sums are worth making."""
+
+_MARGIN = 128
+"""More than a caption is high."""
+
+_MOST_PIXELS = 1 << 22
+"""Of a picture whose sums are made; they take eight bytes each."""
 
 
 def _overlap(boxes: _Rectangles, others: _Rectangles) -> npt.NDArray[np.int64]:

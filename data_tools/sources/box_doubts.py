@@ -58,6 +58,13 @@ def doubtful_boxes(
     yield from _outliers(table, objects, names)
 
 
+CROWDED = 64
+"""Boxes of an image above which they are told apart by their sides before they are compared."""
+
+_LEVELS = 1 << 12
+"""Sizes that are told apart, each `least` of the next."""
+
+
 def whole_picture(
     boxes_yxyx_px: npt.NDArray[np.float64], size: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.bool_]:
@@ -123,9 +130,11 @@ def overlapping_pairs(
     Returns:
         For each pair the earlier box, the later one, and the overlap.
     """
-    order = np.lexsort((boxes_yxyx[:, 0], image_of))
-    box, image = boxes_yxyx[order], image_of[order]
-    ends = np.searchsorted(image, image, side="right")
+    rows, group_of = _comparable(boxes_yxyx, image_of, least)
+    order = np.lexsort((boxes_yxyx[rows, 0], group_of))
+    order, group = rows[order], group_of[order]
+    box = boxes_yxyx[order]
+    ends = np.searchsorted(group, group, side="right")
     reach = (box[:, 2] - box[:, 0]) * (1 / least - 1) * (1 + 1e-9)
     areas = area(box)
     left, pairs = np.arange(len(box)), []
@@ -143,7 +152,35 @@ def overlapping_pairs(
     if not pairs:
         return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)
     one, other, overlaps = (np.concatenate(part) for part in zip(*pairs, strict=True))
-    return np.minimum(one, other), np.maximum(one, other), overlaps
+    both = np.stack([np.minimum(one, other), np.maximum(one, other)], axis=1)
+    both, kept = np.unique(both, axis=0, return_index=True)  # some met in several groups
+    return both[:, 0], both[:, 1], overlaps[kept]
+
+
+def _comparable(
+    boxes_yxyx: npt.NDArray[np.float64], image_of: npt.NDArray[np.int64], least: float
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Put boxes into groups so that two of one image that overlap by `least` share one.
+
+    A group is an image; where that holds many boxes, those of about one height and one width, or
+    their number would count twice over. Each box is in two groups by height and two by width, so
+    that no border parts two that are alike.
+
+    Returns:
+        Rows and the group of each.
+    """
+    count = np.bincount(image_of, minlength=1)[image_of] if len(image_of) else image_of
+    few, many = np.flatnonzero(count <= CROWDED), np.flatnonzero(count > CROWDED)
+    sides = boxes_yxyx[many, 2:] - boxes_yxyx[many, :2]
+    levels = np.floor(np.log(sides) / (np.log(1 / least) * (1 + 1e-9))).astype(np.int64)
+    levels = np.clip(levels + _LEVELS // 2, 1, _LEVELS - 2)
+    groups = [
+        ((image_of[many] + 1) * _LEVELS + levels[:, 0] + up) * _LEVELS + levels[:, 1] + wide
+        for up in (0, 1)
+        for wide in (0, 1)
+    ]
+    rows = np.concatenate([few, *[many] * len(groups)])
+    return rows, np.concatenate([image_of[few] - len(count) - 1, *groups])
 
 
 def _outliers(

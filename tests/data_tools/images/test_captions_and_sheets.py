@@ -12,6 +12,7 @@ import pytest
 
 from data_tools.core.where_to_look import where_to_look
 from data_tools.images import draw, lettering, sheet
+from data_tools.images.captions import Covered
 
 Image = npt.NDArray[np.uint8]
 
@@ -162,3 +163,18 @@ def test_where_to_look() -> None:
         "--logdir 'my run'; more"
     )
     assert where_to_look() == "look at it: there are no pictures"
+
+
+@pytest.mark.parametrize("shape", [(40, 60), (9, 70)])
+@pytest.mark.parametrize("count", [3, 101, 700])
+def test_sums_of_many_objects_are_those_of_each(count: int, shape: tuple[int, int]) -> None:
+    rng = np.random.default_rng(count)
+    corners = rng.integers(-200, 300, (count, 2))
+    objects = np.concatenate([corners, corners + rng.integers(0, 200, (count, 2))], 1)
+    low = np.minimum(rng.integers(-5, 60, (20, 2)), [shape[1], shape[0]])
+    boxes = np.concatenate([low, low + rng.integers(1, 12, (20, 2))], 1)
+    sides = np.minimum(boxes[:, None, 2:], objects[:, 2:]) - np.maximum(
+        boxes[:, None, :2], objects[:, :2]
+    )
+    plain = np.maximum(sides, 0).prod(axis=2).sum(axis=1)
+    assert np.array_equal(Covered(objects, shape).under(boxes), plain)

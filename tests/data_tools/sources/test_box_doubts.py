@@ -16,7 +16,7 @@ from data_tools.command import run
 from data_tools.convert.settings import PolicySettings
 from data_tools.core.boxes import iou
 from data_tools.shards.manifest import open_split
-from data_tools.sources.box_doubts import deviations, overlapping_pairs
+from data_tools.sources.box_doubts import CROWDED, deviations, overlapping_pairs
 from data_tools.sources.raw_split import RawSplit
 from data_tools.sources.read import read_source
 from tests.helpers.raw_sets import box_entry, coco_settings, image_entry, write_coco
@@ -32,6 +32,24 @@ def read(root: Path, boxes: list[Any], **policy: str) -> RawSplit:
 
 def found(split: RawSplit) -> list[tuple[str, int | None]]:
     return [(d.kind, d.annotation_id) for d in split.defects]
+
+
+def test_pairs_of_a_crowd_are_those_of_a_comparison_of_all() -> None:
+    rng = np.random.default_rng(6)
+    boxes = np.zeros((900, 4))
+    boxes[:, :2] = rng.integers(0, 5, (900, 2)) * 3.0
+    # Sides whose ratio is the overlap's border, or a hair off it.
+    boxes[:, 2:] = boxes[:, :2] + 10 * 0.9 ** rng.integers(0, 4, (900, 2)) * rng.choice(
+        [1, 1 - 1e-12, 1 + 1e-12], (900, 2)
+    )
+    images = np.sort(rng.choice([0, 1, 2, 3], 900, p=[0.05, 0.05, 0.2, 0.7]))
+    assert np.bincount(images).min() <= CROWDED < np.bincount(images).max()
+    first, second, overlap = overlapping_pairs(boxes, images, 0.9)
+    table = np.where(images[:, None] == images, iou(boxes, boxes), 0)
+    wanted = np.argwhere(np.triu(table >= 0.9, 1))
+    assert len(wanted) > 1000
+    np.testing.assert_array_equal(np.stack([first, second], axis=1), wanted)
+    np.testing.assert_array_equal(overlap, table[first, second])
 
 
 def test_pairs_are_those_of_a_comparison_of_all() -> None:
