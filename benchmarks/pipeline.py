@@ -186,7 +186,7 @@ def _pipeline(
         split,
         settings,
         augment or AugmentSettings(),
-        (model.image_size[0], model.image_size[1]),
+        model.height_width,
         build_encoder(model),
         seed=0,
         batch_size=BATCH,

@@ -158,7 +158,7 @@ def data_wait(options: argparse.Namespace, step_seconds: float) -> float:
             split,
             PipelineSettings(),
             AugmentSettings(),
-            (int(model.image_size[0]), int(model.image_size[1])),
+            model.height_width,
             build_targets(model),
             seed=1,
             batch_size=options.batch,

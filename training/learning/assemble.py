@@ -156,12 +156,11 @@ def build_components(settings: TrainSettings, world: World, split: ConvertedSpli
 def build_pipeline(settings: TrainSettings, split: ConvertedSplit, world: World) -> TrainPipeline:
     """Return the training pipeline of a rank."""
     workers = settings.pipeline.workers or cores_of_rank()
-    height, width = settings.model.image_size
     return TrainPipeline(
         split,
         dataclasses.replace(settings.pipeline, workers=workers),
         settings.augment,
-        (int(height), int(width)),
+        settings.model.height_width,
         build_targets(settings.model, settings.pipeline.crowd_ignore),
         seed=settings.seed,
         batch_size=settings.batch_size,
@@ -259,8 +258,7 @@ def gradients_at_sizes(
         gradients: Those at the network's own size, from `build_phase_cells`.
     """
     settings, state = components.settings, components.state
-    height, width = settings.model.image_size
-    by_size = {(int(height), int(width)): gradients}
+    by_size = {settings.model.height_width: gradients}
     freeze = expand_backbone(state.network, phase.freeze)
     chosen = trainable(list(state.optimizer.weights), freeze)
     for size, model in models_at_sizes(settings).items():

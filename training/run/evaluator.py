@@ -84,11 +84,10 @@ class Evaluator:
             else:
                 self.predict = build_predictor(self.network, settings.evaluate.batch_size)
         copy_weights(world.broadcast(self.components.state.detector_weights()), self.network)
-        height, width = settings.model.image_size
         self.result = evaluate(
             self.predict,
             self.split,
-            (int(height), int(width)),
+            settings.model.height_width,
             settings.evaluate,
             rank=world.rank,
             world_size=world.size,
