@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+
+from tests.helpers.warm import run_warm
 
 pytestmark = pytest.mark.slow
 
@@ -19,14 +19,7 @@ SMALL = ["dataset.splits.train.count=48", "dataset.splits.val.count=12"]
 
 
 def run(repository: Path, *arguments: str, expect: int = 0) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, *arguments],
-        cwd=repository,
-        capture_output=True,
-        text=True,
-        timeout=800,
-        env={**os.environ, "PYTHONWARNINGS": "ignore"},
-    )
+    done = run_warm(*arguments, cwd=repository, timeout=800)
     assert done.returncode == expect, done.stdout[-3000:] + done.stderr[-3000:]
     return done
 

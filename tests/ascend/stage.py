@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tests.ascend.graphs import PASSES, Graphs, read_graphs
 from tests.ascend.stand_ins.build import environment
+from tests.helpers.warm import run_warm
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 LIMIT_SECONDS = 600
@@ -59,10 +59,9 @@ class Stage:
             "MS_OM_PATH": str(self.folder / "debris"),
             **variables,
         }
-        done = subprocess.run(
-            [sys.executable, *words], cwd=REPOSITORY, env=env, text=True, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, timeout=LIMIT_SECONDS,
-        )  # fmt: skip
+        done = run_warm(
+            *words, cwd=REPOSITORY, env=env, stderr=subprocess.STDOUT, timeout=LIMIT_SECONDS
+        )
         try:
             found = read_graphs(graphs)
         except FileNotFoundError:

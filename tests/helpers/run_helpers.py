@@ -19,6 +19,7 @@ from data_tools.shards.manifest import Manifest
 from data_tools.shards.schema import row_from_sample
 from data_tools.shards.writer import ShardWriter
 from data_tools.sources.shapes import CATEGORY_IDS, CLASS_NAMES, shape_samples
+from tests.helpers.warm import run_warm
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -111,6 +112,14 @@ def train(*overrides: str, ranks: int = 0, **options: Any) -> str:
     code, text = finish(start_training(*overrides, ranks=ranks, **options))
     assert code == 0, text[-3000:]
     return text
+
+
+def train_warm(*overrides: str) -> str:
+    """Run `train.py` on one device without its start (`warm.py`); return its output."""
+    script = str(REPOSITORY / "train.py")
+    done = run_warm(script, *SMALL, *overrides, cwd=Path.cwd(), stderr=subprocess.STDOUT)
+    assert done.returncode == 0, done.stdout[-3000:]
+    return done.stdout
 
 
 def wait_for_step(output: Path, step: int, process: subprocess.Popen[str]) -> None:

@@ -140,6 +140,18 @@ def open_symbols(shipped: list[Path], pool: ThreadPoolExecutor) -> set[str]:
     }
 
 
+def operators_named(path: Path) -> set[str]:
+    """Names of CANN's operators in a library: words that begin with aclnn and a capital."""
+    content = path.read_bytes()
+    # A look behind within the pattern would be tried at each of some hundred million bytes.
+    inside = re.compile(rb"\w")
+    return {
+        m.group().decode()
+        for m in re.finditer(rb"aclnn[A-Z]\w+", content)
+        if not m.start() or not inside.match(content, m.start() - 1)
+    }
+
+
 def generated(wanted: set[str], operators: set[str], ours: set[str]) -> str:
     """C source of every symbol that has no body of its own."""
     plain = sorted((set(BY_NAME) | operators | wanted) - set(HANDLES) - ours)
@@ -195,8 +207,7 @@ def build_alone(out: Path) -> str:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         wanted = open_symbols(shipped, pool)
         near = [p for p in shipped if "ascend" in str(p.relative_to(home))]
-        found = pool.map(lambda p: re.findall(rb"(?<!\w)aclnn[A-Z]\w+(?!\w)", p.read_bytes()), near)
-        operators = {name.decode() for names in found for name in names}
+        operators = set().union(*pool.map(operators_named, near))
     operators |= {f"{name}GetWorkspaceSize" for name in operators}
     # The wheel's libraries are of the old C++ ABI.
     run("g++", "-std=c++17", "-O1", "-fPIC", "-D_GLIBCXX_USE_CXX11_ABI=0", "-c", HERE / "cann.cpp",

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from data_tools.core.errors import SettingError
+from tests.helpers.warm import run_warm
 from training.command_line.configure import compose
 from training.learning.settings import require_matching
 from training.settings import TrainSettings
@@ -81,15 +79,7 @@ def shapes(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def command(repository: Path, *arguments: str) -> None:
-    done = subprocess.run(
-        [sys.executable, *arguments],
-        cwd=repository,
-        capture_output=True,
-        text=True,
-        timeout=600,
-        env={**os.environ, "PYTHONWARNINGS": "ignore"},
-        check=False,
-    )
+    done = run_warm(*arguments, cwd=repository)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
 
 

@@ -24,14 +24,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from data_tools.shards.manifest import open_split
-from tests.helpers.run_helpers import SMALL, free_port, make_set, read_run, train
+from tests.helpers.run_helpers import (
+    SMALL,
+    free_port,
+    make_set,
+    read_run,
+    train,
+    train_warm,
+)
 from training.checkpoints.checkpoint import read_arrays, read_card
 from training.checkpoints.store import CheckpointStore
 from training.command_line.configure import compose
@@ -57,8 +63,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def first(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
     """Weights that are past the wild beginning."""
     output = tmp_path_factory.mktemp("first") / "run"
-    train(f"data={data}", f"output={output}", "batch_size=32", "epochs=1000", "max_steps=40",
-          "optim.schedule=constant", "optim.warmup_steps=20", "optim.lr=0.02")  # fmt: skip
+    train_warm(f"data={data}", f"output={output}", "batch_size=32", "epochs=1000", "max_steps=40",
+               "optim.schedule=constant", "optim.warmup_steps=20", "optim.lr=0.02")  # fmt: skip
     return output / "checkpoints" / "step-00000040.ckpt"
 
 
@@ -86,9 +92,11 @@ def run(tmp_path_factory: pytest.TempPathFactory, data: Path, first: Path) -> Ru
 
 def start(ranks: int, data: Path, first: Path, output: Path, *options: str) -> str:
     """Train with the recipe on so many ranks; return what was printed."""
-    job: Any = {"ranks": ranks, "extra": ("--port", str(free_port()))} if ranks > 1 else {}
     where = (f"data={data}", f"output={output}", f"init.checkpoint={first}")
-    return train(*RECIPE, *where, f"batch_size={GLOBAL_BATCH // ranks}", *options, **job)
+    words = (*RECIPE, *where, f"batch_size={GLOBAL_BATCH // ranks}", *options)
+    if ranks == 1:
+        return train_warm(*words)
+    return train(*words, ranks=ranks, extra=("--port", str(free_port())))
 
 
 def last_arrays(output: Path) -> tuple[Arrays, Arrays]:

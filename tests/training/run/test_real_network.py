@@ -5,14 +5,13 @@ not.
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.helpers.run_helpers import REPOSITORY, free_port, make_set, read_run, train
+from tests.helpers.warm import run_warm
 
 pytestmark = [pytest.mark.slow, pytest.mark.several_processes]
 
@@ -29,13 +28,11 @@ def test_ssd300_trains_on_two_ranks_and_is_evaluated_with_the_digits_of_eval(
     assert "model  ssd300, 300x300" in text
     assert np.isfinite([line["loss"] for line in read_run(output)]).all()
     (checkpoint,) = (output / "checkpoints").glob("step-00000002.ckpt")
-    subprocess.run(
-        [
-            sys.executable, "eval.py", f"checkpoint={checkpoint}", f"data={data}",
-            f"output={tmp_path / 'eval'}",
-        ],
-        cwd=REPOSITORY, check=True, capture_output=True,
+    done = run_warm(
+        "eval.py", f"checkpoint={checkpoint}", f"data={data}", f"output={tmp_path / 'eval'}",
+        cwd=REPOSITORY,
     )  # fmt: skip
+    assert done.returncode == 0, done.stderr
     while_training, alone = (
         json.loads((folder / "metrics.json").read_text()) for folder in (output, tmp_path / "eval")
     )
