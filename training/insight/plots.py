@@ -23,6 +23,7 @@ def write_confusion(path: Path, matrix: Confusion, names: list[str]) -> None:
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = float(np.clip(0.5 * len(labels) + 2.5, 5, 20))
     figure = new_figure(1)
+    figure.set_layout_engine("constrained")  # names of classes have any length
     figure.set_size_inches(side, side)
     axis = figure.subplots()
     # One hue from light to dark is read alike with any colour vision, and in print.
