@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from data_tools.core import object_storage
-from data_tools.core.archive import GZIP_SUFFIXES, SUFFIXES, Archive
+from data_tools.core.archive import SUFFIXES, Archive
 from data_tools.core.object_storage import is_remote
 from data_tools.core.random_access import RemoteFile
 
@@ -94,12 +94,10 @@ def names_in(path: str | Path) -> list[str] | None:
     return None if entry_path is None else _archive(entry_path[0]).names(entry_path[1])
 
 
-def deflated(path: str | Path) -> bool:
-    """Whether a path leads into an archive whose entries must be inflated, judged by its first."""
+def swells(path: str | Path) -> bool:
+    """Whether a path leads into an archive that holds more than its own size."""
     entry_path = split_path(path)
-    entries = {} if entry_path is None else _archive(entry_path[0]).entries
-    packed = entry_path is not None and entry_path[0].lower().endswith(GZIP_SUFFIXES)
-    return packed or next((entry.deflated for entry in entries.values()), False)
+    return entry_path is not None and _archive(entry_path[0]).swells
 
 
 def size_of(path: str | Path) -> int | None:

@@ -48,19 +48,20 @@ def damage(path: Path, data: bytes) -> None:
 def test_images_come_in_order_and_those_that_cannot_be_read_without(tmp_path: Path) -> None:
     random = np.random.default_rng(3)
     contents = {f"{k}.jpg": random.bytes(5000 + k) for k in range(60)}
+    contents["zeros.bmp"] = bytes(100_000)
     path = tmp_path / "a.zip"
     pack(path, contents)
     damage(path, contents["7.jpg"])
     names = [*contents, "none.jpg"]
     samples = [sample(k, path / name) for k, name in enumerate(names)]
     ahead = list(with_images(samples, path))
-    assert [s.image_id for s in ahead] == list(range(61))
+    assert [s.image_id for s in ahead] == list(range(62))
     for s, name in zip(ahead, names, strict=True):
         assert s.image == (None if name in ("7.jpg", "none.jpg") else contents[name])
     with pytest.raises(OSError, match="damaged in the archive"):
         ahead[7].read_bytes()
     with pytest.raises(FileNotFoundError):
-        ahead[60].read_bytes()
+        ahead[61].read_bytes()
     assert not readers()
 
 
@@ -79,6 +80,17 @@ def test_few_wait(
     assert taken == 50 and most - 1 <= most_waiting <= most
 
 
+def test_pictures_that_do_not_shrink_are_left_to_who_needs_them(tmp_path: Path) -> None:
+    random = np.random.default_rng(5)
+    path = tmp_path / "a.zip"
+    pack(path, {"0.jpg": random.bytes(9000), "0.txt": b"1 0.5 0.5 0.1 0.1\n" * 20})
+    (one,) = with_images([sample(0, path / "0.jpg")], path)
+    assert one.image is None and not readers()
+    pack(path, {"0.jpg": random.bytes(9000), "0.bmp": bytes(2000)})
+    (one,) = with_images([sample(0, path / "0.jpg")], path)
+    assert one.image is not None
+
+
 def samples_of(path: Path, counts: list[int]):  # type: ignore[no-untyped-def]
     for number in range(50):
         counts[0] += 1
@@ -90,6 +102,7 @@ def test_a_set_is_the_same_with_and_without_the_thread(
 ) -> None:
     write_plain_coco(tmp_path, 40)
     images = {p.name: p.read_bytes() for p in sorted((tmp_path / "images").iterdir())}
+    images["zeros.bmp"] = bytes(10_000_000)
     images["000004.jpg"] = b"broken"
     random = np.random.default_rng(1).bytes(4000)
     images["000009.jpg"] = random
@@ -98,7 +111,7 @@ def test_a_set_is_the_same_with_and_without_the_thread(
     splits = {"train": SplitSettings(annotations="train.json", images="images.zip")}
     run(coco_settings(tmp_path, tmp_path / "ahead", shards=2, dataset_splits=splits))
     with monkeypatch.context() as patch:
-        patch.setattr(read_ahead, "deflated", lambda _: False)
+        patch.setattr(read_ahead, "swells", lambda _: False)
         run(coco_settings(tmp_path, tmp_path / "plain", shards=2, dataset_splits=splits))
     assert tree_bytes(tmp_path / "ahead") == tree_bytes(tmp_path / "plain")
     assert b"it is damaged in the archive" in (tmp_path / "ahead/train/report.json").read_bytes()
@@ -109,7 +122,7 @@ def test_an_error_ends_the_thread_and_says_the_same(
 ) -> None:
     write_plain_coco(tmp_path, 40)
     images = {p.name: p.read_bytes() for p in sorted((tmp_path / "images").iterdir())}
-    pack(tmp_path / "images.zip", images)
+    pack(tmp_path / "images.zip", images | {"zeros.bmp": bytes(10_000_000)})
     splits = {"train": SplitSettings(annotations="train.json", images="images.zip")}
     from data_tools.convert import shard_task
 

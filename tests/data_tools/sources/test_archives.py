@@ -7,10 +7,12 @@ from __future__ import annotations
 import io
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from data_tools.command import run
@@ -193,6 +195,50 @@ def test_an_entry_that_lies_about_its_size_is_cut_off(tmp_path: Path) -> None:
     convert_zip(tmp_path)
     assert open_split(tmp_path / "out", "train").manifest.totals["images"] == 1
     assert b"more than" in (tmp_path / "out/train/report.json").read_bytes()
+
+
+def in_one_go(content: bytes, size: int) -> bytes | str:
+    """What the standard library makes of a deflated entry that should hold `size` bytes."""
+    try:
+        data = zlib.decompressobj(-15).decompress(content, size + 1)
+    except zlib.error:
+        return "damaged"
+    if len(data) > size:
+        return "more than"
+    return data if len(data) == size else "damaged"
+
+
+def test_entries_are_inflated_and_refused_as_by_the_standard_library(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random = np.random.default_rng(8)
+    contents = [b"", b"a", bytes(70_000), random.bytes(70_000), jpeg(80, 120, 1), b"ab" * 4000]
+    files = []
+    for content in contents:
+        for level in (0, 1, 6, 9):
+            packer = zlib.compressobj(level, zlib.DEFLATED, -15)
+            files.append((packer.compress(content) + packer.flush(), content))
+    for packed, content in list(files):
+        files += [(packed[: len(packed) * 2 // 3], content), (packed, content[:-1])]
+        files += [(packed, content + b"x"), (packed + b"rest", content)]
+        spoilt = bytearray(packed)
+        spoilt[int(random.integers(len(packed)))] ^= 1 << int(random.integers(8))
+        files.append((bytes(spoilt), content))
+    for most in (archive.LARGEST_AT_ONCE, 0):
+        monkeypatch.setattr(archive, "LARGEST_AT_ONCE", most)
+        for number, (packed, content) in enumerate(files):
+            # An archive without a list, since the entry is given by hand.
+            ending = b"PK\5\6" + bytes(18)
+            (tmp_path / "a.zip").write_bytes(b"PK\3\4" + bytes(26) + packed + ending)
+            opened = archive.Archive(str(tmp_path / "a.zip"))
+            entry = archive.Entry(0, len(packed), len(content), zlib.crc32(content), True)
+            wanted = in_one_go(packed, len(content))
+            if isinstance(wanted, bytes) and wanted != content:
+                wanted = "damaged"
+            try:
+                assert opened.read(entry) == wanted, number
+            except OSError as error:
+                assert isinstance(wanted, str) and wanted in str(error), (number, wanted, error)
 
 
 def test_damaged_archives(tmp_path: Path) -> None:
