@@ -88,13 +88,14 @@ def make_large(folder: Path, images: int, boxes: int) -> None:
             file.write(("," if index else "") + json.dumps(entry))
         file.write('],"annotations":[')
         for k in range(boxes):
+            box = numbers[k].tolist()
             entry = {
                 "segmentation": [outline],
                 "id": k + 1,
                 "image_id": int(owners[k]),
                 "category_id": k % 80 + 1,
-                "bbox": numbers[k].tolist(),
-                "area": 100.5,
+                "bbox": box,
+                "area": round(0.6 * box[2] * box[3], 2),
                 "iscrowd": 0,
             }
             file.write(("," if k else "") + json.dumps(entry))

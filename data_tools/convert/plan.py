@@ -8,6 +8,7 @@ that was left behind may be gone on with. Writing is the business of `shard_task
 from __future__ import annotations
 
 import errno
+import functools
 import hashlib
 import itertools
 import json
@@ -115,13 +116,23 @@ class Plan:
 
     def as_json(self) -> str:
         """The plan as canonical JSON."""
-        content = {"format": FORMAT, **asdict(self)}
-        for split in content["splits"]:
+        splits = [
+            # A source may have as many defects as boxes, and `asdict` copies every value of each.
+            {**vars(split), "defects": [vars(defect) for defect in split.defects]}
+            for split in self.splits
+        ]
+        for split in splits:
             if not split["first_shard"]:  # plans of older versions stay what they are
                 del split["first_shard"]
+        content = {
+            "format": FORMAT,
+            "settings": self.settings,
+            "classes": [asdict(one) for one in self.classes],
+            "splits": splits,
+        }
         return json.dumps(content, sort_keys=True, separators=(",", ":"))
 
-    @property
+    @functools.cached_property
     def digest(self) -> str:
         """sha256 of the plan."""
         return hashlib.sha256(self.as_json().encode()).hexdigest()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -56,7 +56,7 @@ class Defect:
 
     def as_dict(self) -> dict[str, Any]:
         """The defect as it stands in `report.json`."""
-        return asdict(self)
+        return dict(vars(self))
 
 
 class DefectLog:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from data_tools.command import run
+from data_tools.convert.plan import FORMAT, Plan, make_plan
+from data_tools.convert.raw_data import read_raw
 from data_tools.convert.settings import ConvertSettings, ImageSettings
 from data_tools.convert.shard_result import write_result
 from data_tools.converted.verify import run_verify
@@ -131,6 +133,24 @@ def test_parts_that_name_files_elsewhere_are_refused(tmp_path: Path, what: str) 
     with pytest.raises(DataError, match="leaves the folder"):
         run(ConvertSettings(merge=str(out)))
     assert not (tmp_path / "away").exists() and not (tmp_path.parent / "away").exists()
+
+
+def test_a_plan_in_json_is_what_copying_all_of_it_gives(tmp_path: Path) -> None:
+    write_plain_coco(tmp_path, 6)
+    file = tmp_path / "train.json"
+    content = json.loads(file.read_text())
+    for entry in content["annotations"]:
+        entry["area"] = 1e6  # as many defects as boxes
+    file.write_text(json.dumps(content))
+    settings = coco_settings(tmp_path, tmp_path / "out")
+    raw = read_raw(settings)
+    plan, _ = make_plan(settings, raw)
+    assert len(plan.splits[0].defects) == len(content["annotations"])
+    plan = replace(plan, splits=(*plan.splits, replace(plan.splits[0], name="more", first_shard=3)))
+    copied = {"format": FORMAT, **asdict(plan)}
+    del copied["splits"][0]["first_shard"]
+    assert plan.as_json() == json.dumps(copied, sort_keys=True, separators=(",", ":"))
+    assert Plan.from_json(plan.as_json()) == plan
 
 
 @pytest.mark.parametrize(
