@@ -23,7 +23,7 @@ from data_tools.audit.picture import draw_audit
 from data_tools.audit.report import render, write_csv
 from data_tools.audit.sequences import find_sequences, sequence_lines
 from data_tools.convert.copy_policy import SeenImage, SeenImages
-from data_tools.convert.plan import measure_files
+from data_tools.convert.make_plan import measure_files
 from data_tools.convert.raw_data import read_raw
 from data_tools.convert.settings import ConvertSettings
 from data_tools.core.errors import DataError

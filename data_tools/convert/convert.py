@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from data_tools.convert.finish_split import assemble_split
+from data_tools.convert.make_plan import make_plan
 from data_tools.convert.parts import finish_part, part_folder, read_part
-from data_tools.convert.plan import Plan, SplitPlan, differences, make_plan
+from data_tools.convert.plan import Plan, SplitPlan, differences
 from data_tools.convert.raw_data import read_raw
 from data_tools.convert.report import print_summary
 from data_tools.convert.settings import ConvertSettings

@@ -15,7 +15,8 @@ from data_tools.convert.convert import convert_shards, refuse_foreign
 from data_tools.convert.extend_settings import like_parent, refuse_other_settings, with_parent
 from data_tools.convert.finish_split import assemble_split
 from data_tools.convert.grown_split import Grown, grow
-from data_tools.convert.plan import Plan, differences, make_plan
+from data_tools.convert.make_plan import make_plan
+from data_tools.convert.plan import Plan, differences
 from data_tools.convert.raw_data import read_raw
 from data_tools.convert.report import print_summary
 from data_tools.convert.settings import ConvertSettings

@@ -16,7 +16,8 @@ import numpy as np
 
 from data_tools.convert.finish_split import Base
 from data_tools.convert.kept_rows import Match, compare_rows, match_images
-from data_tools.convert.plan import SplitPlan, cut, measure_files
+from data_tools.convert.make_plan import cut, measure_files
+from data_tools.convert.plan import SplitPlan
 from data_tools.convert.settings import ConvertSettings
 from data_tools.convert.shard_task import ShardTask
 from data_tools.core.json_dataclass import read_json

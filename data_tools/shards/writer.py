@@ -1,6 +1,6 @@
 """Writing one MindRecord shard: its page size, its rows, its hashes.
 
-Which rows go to which shard is the converter's plan (`convert/plan.py`); rows are read back in
+Which rows go to which shard is the converter's plan (`convert/make_plan.py`); rows are read back in
 `reader.py`.
 """
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from data_tools.command import run
-from data_tools.convert.plan import FORMAT, Plan, make_plan
+from data_tools.convert.make_plan import make_plan
+from data_tools.convert.plan import FORMAT, Plan
 from data_tools.convert.raw_data import read_raw
 from data_tools.convert.settings import ConvertSettings, ImageSettings
 from data_tools.convert.shard_result import write_result

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data_tools.convert.plan import make_plan
+from data_tools.convert.make_plan import make_plan
 from data_tools.convert.settings import ConvertSettings
 from data_tools.core.errors import DataError
 from data_tools.sources.defects import PolicyError
