@@ -140,7 +140,13 @@ def _check_root_command(script: str, arguments: list[str], line: str) -> None:
     if "--multirun" in arguments:  # the first of the choices that are swept over
         arguments = [a if "[" in a else a.split(",")[0] for a in arguments if a != "--multirun"]
     if not {"--help", "-h"} & set(arguments):
-        compose(command, settings_of(command), arguments)
+        _composes(command, tuple(arguments))
+
+
+@cache
+def _composes(command: str, arguments: tuple[str, ...]) -> None:
+    # Cached: pages in two languages, and on one subject, say the same commands.
+    compose(command, settings_of(command), arguments)
 
 
 def _check_module(module: str, arguments: list[str], line: str) -> None:
