@@ -27,8 +27,8 @@ os.environ["SSD_WEIGHTS_CACHE"] = str(Path(tempfile.gettempdir()) / "mindspore-s
 os.environ["SSD_GRAPH_CACHE"] = tempfile.mkdtemp(prefix="mindspore-ssd-graphs-")
 atexit.register(shutil.rmtree, os.environ["SSD_GRAPH_CACHE"], ignore_errors=True)
 
-# A collection looks at much of what MindSpore, Hydra and the tests hold; with Python's 700 new objects
-# between two, that is a tenth of the time.
+# A collection looks at much of what MindSpore, Hydra and the tests hold; with Python's 700 new
+# objects between two, that is a tenth of the time.
 gc.set_threshold(10_000)
 
 # What a script starts in the background has Ctrl-C ignored, and so has every program that it starts
