@@ -13,6 +13,7 @@ from mindspore import nn
 
 from training.nets.build import build_network
 from training.nets.depthwise import speed_up_depthwise
+from training.nets.fused.cells import speed_up_norms
 from training.nets.norm import SyncBatchNorm2d
 from training.nets.settings import ModelSettings
 from training.process.runtime import cores
@@ -34,8 +35,12 @@ def build_trainable(settings: TrainSettings, num_classes: int) -> nn.Cell:
     runtime = settings.runtime
     if runtime.precision != "fp32":
         return lower_precision(network, runtime.precision, runtime.half_norms)
-    if runtime.device == "CPU" and runtime.depthwise == "numba":
-        speed_up_depthwise(network, runtime.threads or cores_of_rank())
+    if runtime.device == "CPU":
+        threads = runtime.threads or cores_of_rank()
+        if runtime.depthwise == "numba":
+            speed_up_depthwise(network, threads)
+        if runtime.norms == "fused":
+            speed_up_norms(network, threads, chains=runtime.depthwise == "numba")
     return network
 
 

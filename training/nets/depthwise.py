@@ -178,10 +178,10 @@ def speed_up_depthwise(network: nn.Cell, threads: int) -> int:
     if cells:
         kernels = DepthwiseKernels(threads)
         operators = {
-            kind: build_operator(kernels, *kind) for kind in {_stride_and_padding(c) for c in cells}
+            kind: build_operator(kernels, *kind) for kind in {stride_and_padding(c) for c in cells}
         }
         for cell in cells:
-            cell.conv2d = operators[_stride_and_padding(cell)]
+            cell.conv2d = operators[stride_and_padding(cell)]
     return len(cells)
 
 
@@ -203,5 +203,5 @@ def _pads_symmetrically(cell: nn.Conv2d) -> bool:
     return cell.pad_mode == "pad" and kernel % 2 == 1 and cell.padding == kernel // 2
 
 
-def _stride_and_padding(cell: nn.Conv2d) -> tuple[int, bool]:
+def stride_and_padding(cell: nn.Conv2d) -> tuple[int, bool]:
     return cell.stride[0], cell.pad_mode == "pad"

@@ -32,6 +32,10 @@ class RuntimeSettings:
     depthwise: str = setting(
         "numba", "depthwise convolutions of an fp32 step on CPU: numba (faster) or mindspore"
     )
+    norms: str = setting(
+        "fused",
+        "batch norms of an fp32 step on CPU: fused with their neighbours (faster) or mindspore",
+    )
     deterministic: bool = setting(True, "ask the device for reproducible kernels")
     jit_level: str = setting(
         "O0", "how the step is compiled: O0, kernel by kernel, or O1, small kernels fused (Ascend)"
@@ -66,6 +70,7 @@ class RuntimeSettings:
         require_positive("runtime.loss_scale_window", self.loss_scale_window)
         require_positive("runtime.threads", self.threads)
         require_choice("runtime.depthwise", self.depthwise, ("numba", "mindspore"))
+        require_choice("runtime.norms", self.norms, ("fused", "mindspore"))
         require_choice("runtime.jit_level", self.jit_level, ("O0", "O1"))
         require(
             self.jit_level == "O0" or self.device == "Ascend",

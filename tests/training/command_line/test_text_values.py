@@ -38,6 +38,7 @@ CHOICES = {
     *(
         "precision",
         "depthwise",
+        "norms",
         "jit_level",
         "nonfinite",
         "worker_kind",
