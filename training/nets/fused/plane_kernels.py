@@ -51,17 +51,26 @@ def spread(
             start = (h + top) * length + left
             clamp_norm(plane[h], phases[0, start : start + width], mean, scale, shift, low, high)
         return
+    # Pairs of columns, a phase each; with a zero to their left the first column is alone.
     odd = left % 2
+    pairs = (width - odd) // 2
     for h in range(height):
-        phase, start = (h + top) % 2 * 2, (h + top) // 2 * length
-        for first in range(2):
-            # Columns first, first + 2, ... lie next to each other in one of two phases.
-            place = start + (first + left) // 2
-            target = phases[phase + (first + odd) % 2]
-            for j in range((width - first + 1) // 2):
-                value = (plane[h, first + 2 * j] - mean) * scale + shift
-                value = low if value < low else value
-                target[place + j] = high if value > high else value
+        phase, start = (h + top) % 2 * 2, (h + top) // 2 * length + left // 2
+        evens, odds = phases[phase, start + odd :], phases[phase + 1, start + odd :]
+        row = plane[h, odd:]
+        for j in range(pairs):
+            value = (row[2 * j] - mean) * scale + shift
+            value = low if value < low else value
+            evens[j] = high if value > high else value
+            value = (row[2 * j + 1] - mean) * scale + shift
+            value = low if value < low else value
+            odds[j] = high if value > high else value
+        last = odd + 2 * pairs
+        if odd:
+            first = phases[phase + 1, start : start + 1]
+            clamp_norm(plane[h, :1], first, mean, scale, shift, low, high)
+        if last < width:
+            clamp_norm(plane[h, last:], evens[pairs : pairs + 1], mean, scale, shift, low, high)
 
 
 @compiled("contract")
@@ -74,13 +83,18 @@ def gather(phases: Array, plane: Array, length: int, top: int, left: int) -> Non
             plane[h] = phases[0, start : start + width]
         return
     odd = left % 2
+    pairs = (width - odd) // 2
     for h in range(height):
-        phase, start = (h + top) % 2 * 2, (h + top) // 2 * length
-        for first in range(2):
-            place = start + (first + left) // 2
-            source = phases[phase + (first + odd) % 2]
-            for j in range((width - first + 1) // 2):
-                plane[h, first + 2 * j] = source[place + j]
+        phase, start = (h + top) % 2 * 2, (h + top) // 2 * length + left // 2
+        evens, odds = phases[phase, start + odd :], phases[phase + 1, start + odd :]
+        row = plane[h, odd:]
+        for j in range(pairs):
+            row[2 * j] = evens[j]
+            row[2 * j + 1] = odds[j]
+        if odd:
+            plane[h, 0] = phases[phase + 1, start]
+        if odd + 2 * pairs < width:
+            plane[h, odd + 2 * pairs] = evens[pairs]
 
 
 @compiled("contract")
@@ -108,6 +122,21 @@ def filter_sparse(
             + (w3 * r[j] + w4 * s[j] + w5 * r[j + 1])
             + (w6 * lower_p[j] + w7 * lower_q[j] + w8 * lower_p[j + 1])
         )
+
+
+@compiled("contract")
+def scatter_sparse(dline: Array, length: int, w: Array, slopes: Array) -> None:
+    """Write the gradient by the input of nine taps of stride 2 into the four phases."""
+    w0, w1, w2, w3, w4, w5, w6, w7, w8 = (w[0], w[1], w[2], w[3], w[4], w[5], w[6], w[7], w[8])
+    size = slopes.shape[1] - 1
+    p, q, r, s = slopes[0, :size], slopes[1, :size], slopes[2, :size], slopes[3, :size]
+    lower = dline[length:]
+    for j in range(size):
+        p[j] = (w8 * dline[j] + w6 * dline[j + 1]) + (w2 * lower[j] + w0 * lower[j + 1])
+        q[j] = w7 * dline[j + 1] + w1 * lower[j + 1]
+    for j in range(size):
+        r[j] = w5 * lower[j] + w3 * lower[j + 1]
+        s[j] = w4 * lower[j + 1]
 
 
 @compiled("contract")
@@ -160,6 +189,16 @@ def three_dots(a: Array, b: Array) -> tuple[np.float32, np.float32, np.float32]:
     return first, second, third
 
 
+@compiled("contract", "reassoc")
+def two_dots(a: Array, b: Array) -> tuple[np.float32, np.float32]:
+    """Inner products of a short run with b and b[1:]."""
+    first, second = np.float32(0), np.float32(0)
+    for j in range(len(a)):
+        first += a[j] * b[j]
+        second += a[j] * b[j + 1]
+    return first, second
+
+
 @compiled("contract")
 def weight_gradient(
     phases: Array, dline: Array, total: NDArray[np.float64], front: int, count: int, length: int
@@ -187,6 +226,13 @@ def weight_gradient(
                 total[kh, 1] += b
                 total[kh, 2] += c
                 continue
+            if kernel == 3:
+                at = start + kh // 2 * length
+                a, b = two_dots(part, phases[kh % 2 * 2, at : at + len(part) + 1])
+                total[kh, 0] += a
+                total[kh, 1] += dot(part, phases[kh % 2 * 2 + 1, at : at + len(part)])
+                total[kh, 2] += b
+                continue
             for kw in range(kernel):
                 at = start + kh // stride * length + kw // stride
                 seen = phases[kh % stride * stride + kw % stride, at : at + len(part)]
@@ -209,6 +255,9 @@ def input_gradient(dline: Array, weight: Array, slopes: Array, length: int) -> N
         flipped = weight.reshape(9)[::-1].copy()
         size = count - 2
         filter_dense(dline, dline[length:], dline[2 * length :], flipped, slopes[0, :size])
+        return
+    if kernel == 3:
+        scatter_sparse(dline, length, weight.reshape(9), slopes)
         return
     stride = 1 if slopes.shape[0] == 1 else 2
     front = (kernel - 1) // stride * (length + 1)
@@ -233,6 +282,6 @@ def input_gradient(dline: Array, weight: Array, slopes: Array, length: int) -> N
 
 FUNCTIONS = (
     row_length, front_of, phases_for, spread, gather, filter_dense, filter_sparse, add_taps,
-    filter_plane, dot, three_dots, weight_gradient, input_gradient,
+    filter_plane, dot, three_dots, two_dots, scatter_sparse, weight_gradient, input_gradient,
 )  # fmt: skip
 """All that is compiled here."""
