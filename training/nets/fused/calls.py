@@ -177,8 +177,8 @@ def share_out(arrays: int, shapes: int, constants: int) -> int:
 def source_stamp() -> str:
     """Return what changes whenever a file of the kernels does."""
     files = sorted({function.py_func.__code__.co_filename for function in FUNCTIONS})
-    found = [Path(file).stat() for file in files]
-    return " ".join(f"{file.st_mtime_ns}/{file.st_size}" for file in found)
+    stats = [Path(file).stat() for file in files]
+    return " ".join(f"{file.st_mtime_ns}/{file.st_size}" for file in stats)
 
 
 def build_entry(keep: bool) -> tuple[Any, Any]:

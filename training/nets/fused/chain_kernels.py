@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from data_tools.core.compiled import compiled
 from training.nets.fused.norm_kernels import (
-    clamp_norm_in_place,
+    clamp_norm_onto,
     gradient_sums,
     settle,
     shares_of,
     through_norm,
-    through_norm_in_place,
+    through_norm_onto,
 )
 from training.nets.fused.plane_kernels import (
     filter_plane,
@@ -116,7 +116,7 @@ def chain_forward(
         )  # fmt: skip
         scale2 = gamma2[c] * saved2[1, c]
         for n in range(images):
-            clamp_norm_in_place(flat_y[n, c], saved2[0, c], scale2, beta2[c], low2, high2)
+            clamp_norm_onto(flat_y[n, c], saved2[0, c], scale2, beta2[c], low2, high2)
 
 
 @compiled("contract")
@@ -186,7 +186,7 @@ def chain_backward(
             dgamma[c], dbeta[c] = product * saved[1, c], total
             level, slope = shares_of(total, product, saved[1, c], images * pixels)
             for n in range(images):
-                through_norm_in_place(
+                through_norm_onto(
                     flat_x[n, c], flat_dx[n, c], mean, scale, shift, low, high, level, slope
                 )
 

@@ -90,7 +90,7 @@ def clamp_norm(
 
 
 @compiled("contract")
-def clamp_norm_in_place(
+def clamp_norm_onto(
     x: Array, mean: np.float32, scale: np.float32, shift: np.float32,
     low: np.float32, high: np.float32,
 ) -> None:  # fmt: skip
@@ -118,7 +118,7 @@ def through_norm(
 
 
 @compiled("contract")
-def through_norm_in_place(
+def through_norm_onto(
     x: Array, dx: Array, mean: np.float32, scale: np.float32, shift: np.float32,
     low: np.float32, high: np.float32, level: np.float32, slope: np.float32,
 ) -> None:  # fmt: skip
@@ -238,7 +238,7 @@ def norm_backward(
 
 
 FUNCTIONS = (
-    sum_of, squares_about, sums_through, moments, clamp_norm, clamp_norm_in_place, through_norm,
-    through_norm_in_place, gradient_sums, shares_of, settle, norm_forward, norm_backward,
+    sum_of, squares_about, sums_through, moments, clamp_norm, clamp_norm_onto, through_norm,
+    through_norm_onto, gradient_sums, shares_of, settle, norm_forward, norm_backward,
 )  # fmt: skip
 """All that is compiled here."""
