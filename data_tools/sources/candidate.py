@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from data_tools.core.archives import is_file, open_file
+from data_tools.core.archives import is_file
 from data_tools.core.file_tree import children, is_folder
 from data_tools.core.object_storage import address
+from data_tools.sources.file_kinds import head_of
 from data_tools.sources.settings import SplitSettings
 
 SPLIT_NAMES = {
@@ -105,7 +106,6 @@ def named_splits(root: Path, splits: dict[str, SplitSettings]) -> dict[str, Spli
 
 def _is_list_of_names(path: Path) -> bool:
     """Whether a text file names pictures, one a line, without boxes behind them."""
-    with open_file(path) as file:
-        lines = file.read(4096).decode(errors="replace").split("\n")
+    lines = head_of(path, 4096).split("\n")
     first = next((line for line in lines if line.strip()), "")
     return bool(first) and not re.search(r"\d,\s*[\d.-]+,", first)

@@ -6,7 +6,10 @@ in memory. The entries are read in `coco_entries.py`, boxes are checked in `box_
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 
@@ -14,6 +17,8 @@ from data_tools.core.boxes import yxyx_from_xywh
 from data_tools.sources.coco_entries import CROWD, IGNORED, CocoEntries
 from data_tools.sources.defects import DefectLog
 from data_tools.sources.image_files import SourceSplit, require_file, require_folder
+from data_tools.sources.listing import list_images
+from data_tools.sources.picture_names import PictureNames
 from data_tools.sources.table import SampleTable
 
 
@@ -38,7 +43,13 @@ def read_coco(
     path = root / annotations
     require_file(path, f"{key}.annotations={annotations}")
     require_folder(root / images, f"{key}.images={images}")
-    return _split(path, annotations, root / images, log)
+    pictures = cache(lambda: PictureNames(list_images(root / images)))
+
+    def find(written: str) -> str | None:
+        matches = [pictures().find(form) for form in (written, unquote(written))]
+        return next((found[0] for found in matches if len(found) == 1), None)
+
+    return _split(path, annotations, root / images, log, find)
 
 
 def read_annotations(path: Path) -> SourceSplit:
@@ -48,12 +59,14 @@ def read_annotations(path: Path) -> SourceSplit:
         DataError: If it is missing or not COCO's layout.
     """
     require_file(path, path.name)
-    return _split(path, path.name, path.parent, DefectLog({}))
+    return _split(path, path.name, path.parent, DefectLog({}), lambda written: None)
 
 
-def _split(path: Path, name: str, folder: Path, log: DefectLog) -> SourceSplit:
+def _split(
+    path: Path, name: str, folder: Path, log: DefectLog, find: Callable[[str], str | None]
+) -> SourceSplit:
     """Sort everything by image id and annotation id; annotations of unknown images are reported."""
-    read = CocoEntries(path, name, log)
+    read = CocoEntries(path, name, log, find)
     read.read()
     # Texts get their numbers, and every message names the texts.
     final_image, log.names["image"] = read.image_ids.final(read.images)

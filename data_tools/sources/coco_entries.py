@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from array import array
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -51,10 +52,20 @@ class _Annotation(msgspec.Struct):
 
 
 class CocoEntries:
-    """Turns the entries of one file into arrays."""
+    """Turns the entries of one file into arrays.
 
-    def __init__(self, path: Path, name: str, log: DefectLog) -> None:
-        self._path, self.name, self.log = path, name, log
+    Args:
+        path: The file.
+        name: What reports call it.
+        log: Where defects go.
+        find: Finds the picture that a name means which may be none of this folder as it is written
+            (a path of another machine, percent-encoded); None if there is no such picture.
+    """
+
+    def __init__(
+        self, path: Path, name: str, log: DefectLog, find: Callable[[str], str | None]
+    ) -> None:
+        self._path, self.name, self.log, self._find = path, name, log, find
         self.categories: dict[int, str] = {}
         self.parents: frozenset[str] = frozenset()
         self.sha256 = ""
@@ -189,6 +200,8 @@ class CocoEntries:
             )
             return
         safe = safe_name(name)
+        if isinstance(name, str) and (safe is None or "%" in name):
+            safe = self._find(name) or safe
         if safe is None:
             self.log.add("path_escape", self.name, f"file name {name!r}", image_id=number)
             safe = ""

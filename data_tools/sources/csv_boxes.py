@@ -16,7 +16,7 @@ from data_tools.core.errors import DataError
 from data_tools.sources.coco_fields import class_name, flag
 from data_tools.sources.defects import DefectLog
 from data_tools.sources.file_kinds import separator_of
-from data_tools.sources.image_files import SourceSplit, require_file
+from data_tools.sources.image_files import SourceSplit, require_file, text_of
 from data_tools.sources.named_boxes import Labelled, NamedBox, Pictures, split_of
 from data_tools.sources.named_fields import number, side
 from data_tools.sources.settings import DatasetSettings, SplitSettings
@@ -214,7 +214,7 @@ def csv_text(path: Path) -> str:
         raise DataError(f"{path}: larger than {_LARGEST >> 30} GiB. Cut it into splits.")
     data = read_file(path)
     try:
-        return data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+        return text_of(data)
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 text ({error}). Save the file as UTF-8.") from error
 

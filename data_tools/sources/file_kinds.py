@@ -30,15 +30,22 @@ _BOXES = re.compile(rf"({_SUFFIX})\s+([-+\d.]+,){{4}}[^,\s]", re.IGNORECASE)
 """A line of such a list: a picture, and a box of four numbers and a class."""
 
 
+def head_of(path: Path, count: int) -> str:
+    """Return the first `count` bytes of a file as text, without its mark; what is none stands as
+    replacement characters.
+    """
+    with open_file(path) as file:
+        head = file.read(count)
+    encoding = "utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
+    return head.decode(encoding, errors="replace").lstrip("\ufeff")
+
+
 def kind_of_file(path: Path) -> str:
     """Tell what an annotation file is by its first bytes; empty if it is none."""
     suffix = path.suffix.lower()
     if suffix not in (".json", ".xml", ".csv", ".txt"):
         return ""
-    with open_file(path) as file:
-        head = file.read(_HEAD_BYTES)
-    encoding = "utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
-    text = head.decode(encoding, errors="replace").lstrip("\ufeff \t\r\n")
+    text = head_of(path, _HEAD_BYTES).lstrip()
     if suffix == ".json":
         if text.startswith("[") and ('"annotations"' in text or "labels" in text):
             return "label_studio"

@@ -67,13 +67,34 @@ def cut_fractions(dataset: DatasetSettings, sources: dict[str, SourceSplit]) -> 
                     f"dataset.splits.{name}.fraction=null to take them all (a list says which)."
                 )
             sources[name] = replace(sources[name], table=table.take(rows))
+        _tell_once(sources, wanted_of(dataset, members))
+
+
+def wanted_of(dataset: DatasetSettings, members: Sequence[str]) -> list[str]:
+    """Return those of some splits that are wanted, in their order."""
+    return [name for name in members if not dataset.only or name in dataset.only]
+
+
+def _tell_once(sources: dict[str, SourceSplit], wanted: list[str]) -> None:
+    """Leave what was found in a source that several splits share in one report: that of the split
+    that has the image, or else of the first.
+    """
+    wanted = [name for name in wanted if name in sources]
+    owners: dict[int | None, str] = {}
+    for name in wanted:
+        owners |= dict.fromkeys(sources[name].table.image_ids.tolist(), name)
+    for name in wanted:
+        defects = sources[name].log.defects
+        defects[:] = [d for d in defects if owners.get(d.image_id, wanted[0]) == name]
 
 
 def _note_rest(
     dataset: DatasetSettings, sources: dict[str, SourceSplit], members: list[str], total: float
 ) -> None:
-    """Say in the report of the first split of a source that no split takes the rest of it."""
-    read = [name for name in members if name in sources]
+    """Say in the report of the first split that is wanted of a source that no split takes the rest
+    of it.
+    """
+    read = [name for name in wanted_of(dataset, members) if name in sources]
     if total > 1 - 1e-9 or not read or not len(sources[read[0]].table):
         return
     first = dataset.splits[read[0]]

@@ -185,14 +185,24 @@ def numbers_for(names: Sequence[str]) -> list[int]:
     return list(range(1, len(names) + 1))
 
 
-def read_text(path: Path) -> str:
-    """Read a small text file as UTF-8, with or without a byte order mark.
+def text_of(data: bytes) -> str:
+    """Decode UTF-8, with or without a byte order mark, or UTF-16 with its mark, as PowerShell and
+    spreadsheets write it.
 
     Raises:
-        DataError: If it cannot be read or is no UTF-8.
+        UnicodeDecodeError: If it is neither.
+    """
+    return data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+
+
+def read_text(path: Path) -> str:
+    """Read a small text file, see `text_of`; its lines end in a line feed.
+
+    Raises:
+        DataError: If it cannot be read or is no such text.
     """
     try:
-        return read_file(path).decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+        return text_of(read_file(path)).replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 text ({error}). Save the file as UTF-8.") from error
     except OSError as error:

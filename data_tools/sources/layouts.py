@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from data_tools.core.archives import is_file
@@ -21,7 +22,7 @@ from data_tools.sources.candidate import (
     split_folders,
 )
 from data_tools.sources.file_kinds import WORDS, kind_of_file
-from data_tools.sources.listing import is_hidden
+from data_tools.sources.listing import is_hidden, list_images
 from data_tools.sources.settings import SplitSettings
 from data_tools.sources.yolo_layouts import yolo_layouts
 
@@ -65,6 +66,46 @@ def candidates(root: Path, only: Sequence[str] = ()) -> Iterator[Candidate]:
     for kind, splits in layouts.items():
         if kind not in known:
             yield Candidate(whats[kind], kind, named_splits(root, splits), _names_file(root, kind))
+
+
+def beside_pictures(
+    root: Path, start: Path, layouts: list[Candidate]
+) -> tuple[Path, list[Candidate]]:
+    """Return the folder that has the pictures as well, where those of labels lie beside it
+    (`data/train_labels.csv`, `images/train/`), and the layouts seen from there.
+
+    Args:
+        root: The outermost folder that may be meant.
+        start: The folder of the labels.
+        layouts: What it can be.
+    """
+    home = start
+    while home != root and not list_images(home):
+        home = home.parent
+    if home == start or not list_images(home):
+        return start, layouts
+    moved = []
+    for one in layouts:
+        splits = {
+            name: replace(
+                split,
+                annotations=(start / split.annotations).relative_to(home).as_posix(),
+                images=_pictures_of(home, name),
+                list=(start / split.list).relative_to(home).as_posix() if split.list else "",
+            )
+            for name, split in one.splits.items()
+        }
+        names = (start / one.names_file).relative_to(home).as_posix() if one.names_file else ""
+        moved.append(replace(one, splits=splits, names_file=names))
+    return home, moved
+
+
+def _pictures_of(home: Path, split: str) -> str:
+    """The folder of a split's pictures, relative to that of the set."""
+    forms = SPLIT_NAMES.get(split, (split,))
+    places = [f"{outer}{form}" for outer in ("images/", "") for form in forms]
+    places += _IMAGE_FOLDERS
+    return next((p for p in places if is_folder(home / p) and list_images(home / p)), ".")
 
 
 def _in_folder(

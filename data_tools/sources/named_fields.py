@@ -21,6 +21,8 @@ def json_content(data: bytes) -> Any:
     Raises:
         ValueError: If it is no JSON, or nested too deeply.
     """
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        data = data.decode("utf-16").encode(errors="surrogatepass")
     data = data.removeprefix(b"\xef\xbb\xbf")
     try:
         return msgspec.json.decode(data)

@@ -22,7 +22,7 @@ from data_tools.sources.coco import read_coco
 from data_tools.sources.csv_boxes import read_csv, read_open_images
 from data_tools.sources.cvat import read_cvat
 from data_tools.sources.defects import DefectLog
-from data_tools.sources.fractions import cut_fractions
+from data_tools.sources.fractions import cut_fractions, wanted_of
 from data_tools.sources.image_files import SourceSplit, read_text, require_file, require_folder
 from data_tools.sources.kitti import read_kitti
 from data_tools.sources.label_studio import read_label_studio
@@ -92,7 +92,7 @@ def read_source(dataset: DatasetSettings, policy: dict[str, str]) -> RawDataset:
             n,
             sources[n],
             classes,
-            _share(dataset, dataset.splits[n]),
+            _share(dataset, n),
             one_file=dataset.kind == "coco",
             keep_empty=dataset.keep_empty,
         )
@@ -103,13 +103,27 @@ def read_source(dataset: DatasetSettings, policy: dict[str, str]) -> RawDataset:
     return RawDataset(tuple(noted), classes)
 
 
-def _share(dataset: DatasetSettings, split: SplitSettings) -> float:
-    """For how much of what a reader left out a split answers: what a file of several splits lost
-    belongs to none of them.
+def _share(dataset: DatasetSettings, name: str) -> float:
+    """For how much of what its report says that a reader left out a split answers.
+
+    What a file of several lists lost belongs to none of them; of the splits that are fractions of
+    one file the first one's report has it, see `cut_fractions`.
     """
+    split = dataset.splits[name]
     if split.list and dataset.kind != "voc" and not _reads_lists(dataset, split):
         return 0.0
-    return 1.0 if split.fraction is None else split.fraction
+    if split.fraction is None:
+        return 1.0
+    places = (split.annotations, split.images, split.list)
+    members = [
+        n
+        for n, other in dataset.splits.items()
+        if other.fraction is not None and (other.annotations, other.images, other.list) == places
+    ]
+    wanted = wanted_of(dataset, members)
+    if name != wanted[0]:
+        return 1.0
+    return min(1.0, sum(dataset.splits[n].fraction or 0.0 for n in wanted))
 
 
 def _through_archives(split: SplitSettings) -> SplitSettings:

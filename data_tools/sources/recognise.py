@@ -11,6 +11,7 @@ import shlex
 from dataclasses import replace
 from pathlib import Path
 
+from data_tools.core.archive import SUFFIXES
 from data_tools.core.errors import DataError
 from data_tools.core.file_tree import children
 from data_tools.core.files import IMAGE_SUFFIXES
@@ -18,7 +19,7 @@ from data_tools.core.object_storage import address, root_path, use_endpoint
 from data_tools.core.settings_fields import require
 from data_tools.sources.candidate import Candidate
 from data_tools.sources.image_files import require_folder
-from data_tools.sources.layouts import candidates
+from data_tools.sources.layouts import beside_pictures, candidates
 from data_tools.sources.listing import is_hidden, list_images
 from data_tools.sources.settings import DatasetSettings
 
@@ -120,35 +121,52 @@ def _candidates(root: Path, dataset: DatasetSettings) -> list[Candidate]:
 
 
 def _below(root: Path, dataset: DatasetSettings) -> tuple[Path, list[Candidate]]:
-    """Look into the subfolders: a set that was unpacked into a folder of its own is read from
+    """Look into the subfolders, then into archives: a set that lies in one of its own is read from
     there.
 
     Raises:
-        DataError: If several subfolders hold a set, with a command for each.
+        DataError: If several hold a set, with a command for each.
     """
-    folders = [root]
-    for _ in range(_DEEPEST):
-        folders = [
-            start / name for start in folders for name in children(start)[0] if not is_hidden(name)
-        ][:100]
-        sets = {start: _candidates(start, dataset) for start in folders}
-        sets = {start: layouts for start, layouts in sets.items() if layouts}
-        if len(sets) == 1:
-            return next(iter(sets.items()))
-        if sets:
-            start = ["python", "convert.py", "dataset=auto"]
-            commands = [
-                shlex.join([*start, f"dataset.root={address(path)}", "out=OUT"]) for path in sets
-            ]
-            lines = "\n".join(
-                f"  {' or '.join(c.what for c in layouts)}:\n    {command}"
-                for layouts, command in zip(sets.values(), commands, strict=True)
-            )
-            raise DataError(
-                f"{root}: {len(sets)} data sets lie in its folders. Convert each by itself:\n"
-                f"{lines}"
-            )
+    # Archives as they were downloaded come last: what is unpacked beside them is meant.
+    archives = [root / name for name in children(root)[1] if name.lower().endswith(SUFFIXES)]
+    for start, first in (([root], 1), (archives[:100], 0)):
+        folders = start
+        for depth in range(_DEEPEST + 1):
+            if depth >= first:
+                found = _only_set(root, folders, dataset)
+                if found is not None:
+                    return found
+            folders = [
+                folder / name
+                for folder in folders
+                for name in children(folder)[0]
+                if not is_hidden(name)
+            ][:100]
     return root, []
+
+
+def _only_set(
+    root: Path, folders: list[Path], dataset: DatasetSettings
+) -> tuple[Path, list[Candidate]] | None:
+    """The one of some folders that holds a set, and its layouts; None if none does.
+
+    Raises:
+        DataError: If several do, with a command for each.
+    """
+    sets = {start: _candidates(start, dataset) for start in folders}
+    sets = dict(beside_pictures(root, start, found) for start, found in sets.items() if found)
+    if len(sets) < 2:
+        return next(iter(sets.items()), None)
+    start = ["python", "convert.py", "dataset=auto"]
+    commands = [shlex.join([*start, f"dataset.root={address(path)}", "out=OUT"]) for path in sets]
+    lines = "\n".join(
+        f"  {' or '.join(c.what for c in layouts)}:\n    {command}"
+        for layouts, command in zip(sets.values(), commands, strict=True)
+    )
+    raise DataError(
+        f"{root}: {len(sets)} data sets lie in its folders or archives. Convert each by itself:\n"
+        f"{lines}"
+    )
 
 
 def _unknown(root: Path, dataset: DatasetSettings) -> DataError:

@@ -11,6 +11,7 @@ from typing import Any
 
 from data_tools.sources.coco_fields import flag
 from data_tools.sources.defects import DefectLog
+from data_tools.sources.named_fields import number
 from data_tools.sources.safe_xml import XmlError, parse_xml
 from data_tools.sources.voc_outlines import outline_box
 
@@ -46,8 +47,8 @@ def parse_voc(data: bytes, xml_name: str, log: DefectLog) -> Any:
 def declared_size(tree: Any) -> tuple[int, int]:
     """Declared height and width; 0, 0 where there is no sensible one (some tools write zeros)."""
     try:
-        height = int(float(tree.findtext("size/height") or 0))
-        width = int(float(tree.findtext("size/width") or 0))
+        height = int(number(tree.findtext("size/height") or 0))
+        width = int(number(tree.findtext("size/width") or 0))
     except (ValueError, OverflowError):
         return 0, 0
     return (height, width) if 0 < height < _NO_SIDE and 0 < width < _NO_SIDE else (0, 0)
@@ -142,6 +143,4 @@ def _corners(box: Any, name: str, xml_name: str, log: DefectLog) -> list[float] 
 
 def _number(texts: list[str]) -> float:
     (text,) = texts
-    if "_" in text:
-        raise ValueError(text)
-    return float(text)
+    return number(text)

@@ -32,7 +32,7 @@ class Line:
 
 
 def parse_line(text: str, where: str) -> Line:
-    """Read the numbers of a line.
+    """Read the numbers of a line, with decimal points or commas.
 
     Raises:
         ValueError: If one is no number, or there are fewer than four behind the class.
@@ -40,7 +40,7 @@ def parse_line(text: str, where: str) -> Line:
     words = text.split()
     if "_" in text or not words[0].lstrip("+-").isdigit() or not words[0].isascii():
         raise ValueError("expected a class number and numbers")
-    values = [float(word) for word in words[1:]]
+    values = [float(word.replace(",", ".")) for word in words[1:]]
     if len(values) < 4:
         raise ValueError("expected 4 numbers or a polygon")
     return Line(int(words[0]), values, where)
