@@ -47,7 +47,7 @@ def read_coco(
 
     def find(written: str) -> str | None:
         matches = [pictures().find(form) for form in (written, unquote(written))]
-        return next((found[0] for found in matches if len(found) == 1), None)
+        return next((files[0] for files in matches if len(files) == 1), None)
 
     return _split(path, annotations, root / images, log, find)
 

@@ -103,9 +103,9 @@ def beside_pictures(
 def _pictures_of(home: Path, split: str) -> str:
     """The folder of a split's pictures, relative to that of the set."""
     forms = SPLIT_NAMES.get(split, (split,))
-    places = [f"{outer}{form}" for outer in ("images/", "") for form in forms]
-    places += _IMAGE_FOLDERS
-    return next((p for p in places if is_folder(home / p) and list_images(home / p)), ".")
+    folders = [f"{outer}{form}" for outer in ("images/", "") for form in forms]
+    folders += _IMAGE_FOLDERS
+    return next((p for p in folders if is_folder(home / p) and list_images(home / p)), ".")
 
 
 def _in_folder(

@@ -114,11 +114,11 @@ def _share(dataset: DatasetSettings, name: str) -> float:
         return 0.0
     if split.fraction is None:
         return 1.0
-    places = (split.annotations, split.images, split.list)
+    source = (split.annotations, split.images, split.list)
     members = [
         n
         for n, other in dataset.splits.items()
-        if other.fraction is not None and (other.annotations, other.images, other.list) == places
+        if other.fraction is not None and (other.annotations, other.images, other.list) == source
     ]
     wanted = wanted_of(dataset, members)
     if name != wanted[0]:

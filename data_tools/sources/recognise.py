@@ -133,9 +133,9 @@ def _below(root: Path, dataset: DatasetSettings) -> tuple[Path, list[Candidate]]
         folders = start
         for depth in range(_DEEPEST + 1):
             if depth >= first:
-                found = _only_set(root, folders, dataset)
-                if found is not None:
-                    return found
+                one = _only_set(root, folders, dataset)
+                if one is not None:
+                    return one
             folders = [
                 folder / name
                 for folder in folders
@@ -154,7 +154,7 @@ def _only_set(
         DataError: If several do, with a command for each.
     """
     sets = {start: _candidates(start, dataset) for start in folders}
-    sets = dict(beside_pictures(root, start, found) for start, found in sets.items() if found)
+    sets = dict(beside_pictures(root, start, some) for start, some in sets.items() if some)
     if len(sets) < 2:
         return next(iter(sets.items()), None)
     start = ["python", "convert.py", "dataset=auto"]
