@@ -11,7 +11,7 @@ WORKERS ?= 2
 # pip compiles the modules of the packages one after the other; here every core does.
 PIP_INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --no-compile
 COMPILE_MODULES := $(PY) -W ignore -m compileall -qq -j 0 $(VENV)/lib || true
-RUN_TESTS := PATH="$(abspath $(VENV))/bin:$$PATH" $(PY) -m pytest -n $(WORKERS) --dist loadgroup
+RUN_TESTS := PATH="$(abspath $(VENV))/bin:$$PATH" $(PY) -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
 .PHONY: help demo test test-slow test-ascend test-long test-all coverage coverage-floor audit lint format install install-dev lock clean bench
 

@@ -8,12 +8,15 @@ import os
 import shutil
 import signal
 import tempfile
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.helpers.browser import browser  # noqa: F401  (a fixture for all)
+from tests.helpers.line_counts import count_ours_alone, counter, is_of_texts
 
 # Before anything imports MindSpore; the commands do the same in training/process/runtime.py.
 os.environ.setdefault("GLOG_v", "3")
@@ -35,6 +38,8 @@ gc.set_threshold(10_000)
 # in turn; the tests that press Ctrl-C in a process of their own need the usual answer to it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+count_ours_alone()
+
 # How long a busy machine takes to think of an example says nothing of the code; a failure prints
 # how to get it again.
 settings.register_profile(
@@ -46,21 +51,57 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Say which tests share a worker; xdist hands out the largest groups first.
+    """Say which tests share a worker, and in which order workers take them
+    (`--no-loadscope-reorder`): the short ones last, so that no worker waits long for the other.
 
     All that start several processes are one group: two jobs of several ranks at a time would run
     into the limits that are being tested. Others are grouped by module, for what they import and
-    make is shared. A long test that shares nothing is a group of its own: those are what is left at
-    the end, so that no worker waits long for the other. The dry runs of Ascend, the shortest of
-    them, are the last.
+    make is shared. A long test that shares nothing is a group of its own.
     """
-    items.sort(key=lambda item: item.get_closest_marker("ascend") is not None)
-    for item in items:
-        long = item.get_closest_marker("slow") and not shared_fixtures(item)
-        if item.get_closest_marker("several_processes"):
-            item.add_marker(pytest.mark.xdist_group("several processes"))
-        elif not long and not item.get_closest_marker("ascend"):
-            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+    groups = {item: group_of(item) for item in items}
+    sizes = Counter(groups.values())
+    items.sort(key=lambda item: (turn_of(item), -sizes[groups[item]]))
+    for item, name in groups.items():
+        if name != item.nodeid:
+            item.add_marker(pytest.mark.xdist_group(name))
+
+
+def group_of(item: pytest.Item) -> str:
+    """Return what the tests that must run on the same worker have in common."""
+    if item.get_closest_marker("several_processes"):
+        return "several processes"
+    alone = item.get_closest_marker("slow") and not shared_fixtures(item)
+    return item.nodeid if alone or is_dry(item) else item.nodeid.partition("::")[0]
+
+
+def turn_of(item: pytest.Item) -> int:
+    """Return which tests come first: the longest chain, then what compiles networks or settings;
+    of the long tests the dry runs of Ascend last, of the others those that do neither.
+    """
+    if item.get_closest_marker("several_processes"):
+        return 0
+    if is_dry(item):
+        return 3
+    compiles = {"training", "fuzz", "test_readme.py", "test_hub.py"} & set(item.path.parts)
+    return 1 if compiles or item.get_closest_marker("slow") else 2
+
+
+def is_dry(item: pytest.Item) -> bool:
+    """Whether a test compiles for Ascend."""
+    return item.get_closest_marker("ascend") is not None
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Count no lines for tests that are about source and documents."""
+    tracer = counter() if is_of_texts(item) else None
+    if tracer is None:
+        return (yield)
+    tracer.stop()
+    try:
+        return (yield)
+    finally:
+        tracer.start()
 
 
 def shared_fixtures(item: pytest.Item) -> set[str]:

@@ -72,6 +72,26 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_set(tmp_path_factory.mktemp("set") / "data", 8, 2)
 
 
+def test_train_resume_evaluate_predict(stage: Stage, data: Path, tmp_path: Path) -> None:
+    run = [*TINY, f"data={data}", f"output={tmp_path / 'run'}", "runtime.nonfinite=skip",
+           "log.tensorboard=false"]  # fmt: skip
+    for words in (["max_steps=1", "evaluate_at_end=false"], ["max_steps=2", "resume=true"]):
+        dry = stage.run("train.py", *run, *words)
+        assert dry.code == 0, dry.text[-3000:]
+        check(dry)
+    checkpoint = f"checkpoint={tmp_path / 'run/checkpoints/step-00000002.ckpt'}"
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "one.jpg").write_bytes(picture())
+    for words in (
+        ["eval.py", checkpoint, f"data={data}", f"output={tmp_path / 'eval'}", "device=Ascend"],
+        ["predict.py", checkpoint, f"images={tmp_path / 'pictures'}", f"out={tmp_path / 'out'}",
+         "device=Ascend"],
+    ):  # fmt: skip
+        dry = stage.run(*words)
+        assert dry.code == 0, dry.text[-3000:]
+        check(dry)
+
+
 @pytest.mark.parametrize("recipe", ZOO)
 def test_every_network_at_its_recipe_batch(
     stage: Stage, recipe: str, record_property: Callable[[str, object], None]
@@ -130,26 +150,6 @@ def test_one_of_eight_ranks(stage: Stage, name: str) -> None:
 def test_few_host_cores(stage: Stage, cores: int) -> None:
     """Below 12 cores MindSpore refuses control flow within a step."""
     stage.step(*TINY, cores=cores)
-
-
-def test_train_resume_evaluate_predict(stage: Stage, data: Path, tmp_path: Path) -> None:
-    run = [*TINY, f"data={data}", f"output={tmp_path / 'run'}", "runtime.nonfinite=skip",
-           "log.tensorboard=false"]  # fmt: skip
-    for words in (["max_steps=1", "evaluate_at_end=false"], ["max_steps=2", "resume=true"]):
-        dry = stage.run("train.py", *run, *words)
-        assert dry.code == 0, dry.text[-3000:]
-        check(dry)
-    checkpoint = f"checkpoint={tmp_path / 'run/checkpoints/step-00000002.ckpt'}"
-    (tmp_path / "pictures").mkdir()
-    (tmp_path / "pictures" / "one.jpg").write_bytes(picture())
-    for words in (
-        ["eval.py", checkpoint, f"data={data}", f"output={tmp_path / 'eval'}", "device=Ascend"],
-        ["predict.py", checkpoint, f"images={tmp_path / 'pictures'}", f"out={tmp_path / 'out'}",
-         "device=Ascend"],
-    ):  # fmt: skip
-        dry = stage.run(*words)
-        assert dry.code == 0, dry.text[-3000:]
-        check(dry)
 
 
 def test_a_card_is_started_twice_in_a_process(stage: Stage) -> None:

@@ -106,7 +106,7 @@ def test_ctrl_c_inside_a_compiled_call_ends_with_130(tmp_path: Path, sink_steps:
 def test_max_minutes_stops_in_time_and_says_how_to_go_on(tmp_path: Path) -> None:
     data = make_set(tmp_path / "data")
     output = tmp_path / "run"
-    text = train(f"data={data}", f"output={output}", "epochs=100000", "max_minutes=0.4")
+    text = train(f"data={data}", f"output={output}", "epochs=100000", "max_minutes=0.2")
     assert "go on with resume=true" in text
     steps = CheckpointStore(output / "checkpoints", 3).steps()
     assert steps[-1] == len(read_run(output))
