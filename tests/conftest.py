@@ -50,6 +50,15 @@ settings.load_profile("house")
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Import no file for long tests that has none: no such mark is named in it."""
+    wanted = set(config.option.markexpr.split(" or "))
+    if collection_path.suffix != ".py" or not wanted <= {"slow", "ascend"}:
+        return None
+    text = collection_path.read_text(encoding="utf-8")
+    return None if any(f"mark.{mark}" in text for mark in wanted) else True
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Say which tests share a worker, and in which order workers take them
     (`--no-loadscope-reorder`): the short ones last, so that no worker waits long for the other.
