@@ -10,7 +10,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
-from training.learning.box_losses import shared_and_union
+from training.learning.box_losses import shared_and_union, shared_area
 from training.nets.anchors import default_boxes
 from training.nets.settings import ModelSettings
 
@@ -47,6 +47,7 @@ class TaskAligned(nn.Cell):
         self.area = Tensor((anchors[:, 2] * anchors[:, 3])[None, None])
         self.top = min(TOP, len(anchors))
         self.crowd_ignore = float(crowd_ignore)
+        self.spread = ms.get_context("device_target") == "CPU"
 
     def construct(
         self, predicted: Tensor, logits: Tensor, boxes: Tensor, labels: Tensor
@@ -65,7 +66,7 @@ class TaskAligned(nn.Cell):
         """
         count = labels.shape[1]
         box = boxes.expand_dims(2)  # (N, M, 1, 4)
-        shared, union = shared_and_union(box, predicted.expand_dims(1))
+        shared, union = shared_and_union(box, predicted.expand_dims(1), self.spread)
         overlap = shared / union  # (N, M, A)
         which = ops.relu(labels).expand_dims(2)  # (N, M, 1)
         scores = ops.transpose(ops.sigmoid(logits), (0, 2, 1))  # (N, C, A)
@@ -109,13 +110,8 @@ class TaskAligned(nn.Cell):
 
     def on_crowd(self, box: Tensor, labels: Tensor) -> Tensor:
         """True where more of the anchor than `crowd_ignore` lies on one crowd region: (N, A)."""
-        anchors = self.corners
-        height = ops.relu(
-            ops.minimum(anchors[..., 2], box[..., 2]) - ops.maximum(anchors[..., 0], box[..., 0])
-        )
-        width = ops.relu(
-            ops.minimum(anchors[..., 3], box[..., 3]) - ops.maximum(anchors[..., 1], box[..., 1])
-        )
-        covered = (height * width) > self.crowd_ignore * self.area  # (N, M, A)
+        shape = (labels.shape[0], labels.shape[1], self.area.shape[2])
+        shared = shared_area(self.corners, box, shape if self.spread else None)
+        covered = shared > self.crowd_ignore * self.area  # (N, M, A)
         crowd = ops.logical_and(covered, labels.expand_dims(2) < 0)
         return ops.cast(crowd, ms.float32).max(1) > 0.5
