@@ -75,7 +75,7 @@ class Pairs:
 
 def run_diff(settings: ConvertSettings) -> int:
     """Compare two converted sets: a table on the terminal, `diff.json`, and `diff.png` if boxes
-    changed.
+    changed, or images were added or removed.
 
     Args:
         settings: Settings of the command: `diff`, `out`, `rows`.
@@ -187,7 +187,7 @@ def _compare(
     renamed = renamed_classes((boxes_of(a, b) for a, b in pairs.both), *classes)
     counts: dict[str, Counter[str]] = {name: Counter() for name in [*before, *after]}
     images: dict[str, list[dict[str, Any]]] = {key: [] for key in ("added", "removed", "moved")}
-    changed, sheet = [], []
+    changed, sheet, whole = [], [], []
     for key, refs, sides in (
         ("removed", pairs.removed, before),
         ("added", pairs.added, after),
@@ -197,6 +197,7 @@ def _compare(
             counts[ref.split][f"images {key}"] += 1
             counts[ref.split][f"boxes {key} with their images"] += entry["boxes"]
             images[key].append(entry)
+            whole.append(_whole_image(sides[ref.split], ref, key))
     for a, b in pairs.both:
         ours, theirs = boxes_of(a, b)
         changes = box_changes(ours, theirs, renamed)
@@ -226,7 +227,20 @@ def _compare(
         },
         "images": {**images, "changed": changed},
     }
-    return content, sheet[:rows]
+    return content, [*sheet, *whole][:rows]
+
+
+def _whole_image(
+    side: Side, ref: RowRef, key: str
+) -> tuple[Side, int, Boxes, Boxes, list[Change], str]:
+    """What the sheet shows of an image that one of the sets has not: all its boxes."""
+    height, width = (int(v[ref.row]) for v in (side.table.heights, side.table.widths))
+    boxes, none = side.boxes(ref.row, height, width), Boxes(np.zeros((0, 4)), (), ())
+    caption = f"image {key}: {ref.split}/{side.table.file_names[ref.row]}"
+    count = range(len(boxes.names))
+    if key == "added":
+        return side, ref.row, none, boxes, [Change("added", None, k) for k in count], caption
+    return side, ref.row, boxes, none, [Change("removed", k, None) for k in count], caption
 
 
 def _classes(sides: dict[str, Side]) -> dict[str, int]:

@@ -1,5 +1,5 @@
-"""The contact sheet of `convert.py diff=`: images whose boxes changed, each change in a colour of
-its own.
+"""The contact sheet of `convert.py diff=`: images whose boxes changed, and those that one set alone
+has, each change in a colour of its own.
 
 What changed is found in `diff.py`.
 """
@@ -78,7 +78,7 @@ def _drawing(
             dashed.append(old)
 
     def draw(image: Image, scale: float) -> Image:
-        boxes = np.array(corners) * scale
+        boxes = np.array(corners).reshape(-1, 4) * scale
         return draw_boxes(image, boxes, labels, names, dashed=dashed, list_width=width)
 
     return draw

@@ -14,6 +14,7 @@ import pytest
 
 from data_tools.command import run
 from data_tools.convert.settings import ConvertSettings, ImageSettings
+from data_tools.converted import diff
 from data_tools.converted.box_changes import Boxes, Change, box_changes, renamed_classes
 from data_tools.core.errors import DataError, SettingError
 from data_tools.sources.settings import SplitSettings
@@ -117,6 +118,34 @@ def test_every_change_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert lines["boxes moved"] == ["1", "0"]
     sheet = cv2.imread(str(tmp_path / "diff/diff.png"))
     assert sheet is not None and sheet.std() > 10
+
+
+def test_images_that_one_set_alone_has_are_on_the_sheet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_plain_coco(tmp_path, 4)
+    run(coco_settings(tmp_path, tmp_path / "a"))
+
+    def change(content: dict[str, Any]) -> None:
+        content["images"] = [e for e in content["images"] if e["id"] != 2]
+        content["images"].append(image_entry(9))  # without objects
+        content["annotations"] = [e for e in content["annotations"] if e["image_id"] != 2]
+        content["annotations"][0]["bbox"][0] += 3.0
+
+    edit(tmp_path, "train", change)
+    (tmp_path / "images/000009.jpg").write_bytes(jpeg(40, 60, 9))
+    run(coco_settings(tmp_path, tmp_path / "b"))
+    drawn: list[Any] = []
+    draw = diff.draw_changes
+    monkeypatch.setattr(diff, "draw_changes", lambda images: draw(drawn.append(images) or images))
+    compared(tmp_path, tmp_path / "a", tmp_path / "b")
+    (entries,) = drawn
+    assert [(entry[5], {c.kind for c in entry[4]}) for entry in entries] == [
+        ("train/000001.jpg", {"moved"}),
+        ("image removed: train/000002.jpg", {"removed"}),
+        ("image added: train/000009.jpg", set()),
+    ]
+    assert cv2.imread(str(tmp_path / "diff/diff.png")) is not None
 
 
 def test_a_set_does_not_differ_from_itself(
