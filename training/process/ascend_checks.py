@@ -7,15 +7,15 @@ What is there is read by `ascend_host.py`; `python -m training.report --ascend` 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from training.process.ascend_host import (
     CANN_PACKAGES,
     CANN_VERSIONS,
     PIP_NAMES,
+    RUNTIME_LIBRARY,
+    VISIBLE_VARIABLE,
     AscendHost,
-    ascend_environment,
 )
 
 
@@ -38,12 +38,10 @@ class Check:
     needed: bool = True
 
 
-def check_host(host: AscendHost, environ: Mapping[str, str] | None = None) -> list[Check]:
+def check_host(host: AscendHost) -> list[Check]:
     """Look through what a host has, in the order in which things are installed."""
-    environ = ascend_environment() if environ is None else environ
     cann = ".".join(host.cann.split(".")[:2])
     goes = " or ".join(CANN_VERSIONS)
-    libraries = environ.get("LD_LIBRARY_PATH", "")
     set_env = "source /usr/local/Ascend/ascend-toolkit/set_env.sh (or CANN's own set_env.sh)"
     ours = [name for name in host.missing_packages if name not in CANN_PACKAGES]
     theirs = [name for name in host.missing_packages if name in CANN_PACKAGES]
@@ -59,8 +57,8 @@ def check_host(host: AscendHost, environ: Mapping[str, str] | None = None) -> li
               "without them no card is visible: check npu-smi info; in a container add "
               "--device /dev/davinci0 --device /dev/davinci_manager --device /dev/devmm_svm "
               "--device /dev/hisi_hdc"),
-        Check("CANN", f"{host.cann or 'version not found'} in {host.cann_home}"
-              if host.cann_home else "ASCEND_HOME_PATH is not set", bool(host.cann_home), set_env),
+        Check("CANN", describe_cann(host), bool(host.cann_home) and host.cann_there,
+              set_env),
         Check("CANN's version", host.cann or "unknown", cann in CANN_VERSIONS,
               f"MindSpore 2.10 goes with CANN {goes}: install one of them"),
         Check("operator kernels", ", ".join(host.kernels) or "none found", bool(host.kernels),
@@ -72,9 +70,17 @@ def check_host(host: AscendHost, environ: Mapping[str, str] | None = None) -> li
         Check("packages of CANN's compiler", f"missing: {', '.join(ours)}" if ours else "all there",
               not ours, f"pip install {pip}"),
         Check("LD_LIBRARY_PATH",
-              "has CANN's lib64" if "/lib64" in libraries else "lacks CANN's lib64",
-              "/lib64" in libraries, set_env),
+              f"has {host.libraries}" if host.libraries else
+              f"lacks CANN's lib64: no {RUNTIME_LIBRARY} in it", bool(host.libraries), set_env),
     ]  # fmt: skip
+    if host.chosen is not None:
+        checks.append(
+            Check("visible cards",
+                  f"{VISIBLE_VARIABLE}: {', '.join(map(str, host.chosen)) or 'none'}",
+                  bool(host.chosen) and set(host.chosen) <= set(host.devices),
+                  f"unset {VISIBLE_VARIABLE}, or list cards that are here: "
+                  f"{', '.join(map(str, host.devices)) or 'none'}")
+        )  # fmt: skip
     checks += card_checks(host)
     checks += [
         Check("core binding", "numactl found" if shutil.which("numactl") else "numactl not found",
@@ -86,6 +92,15 @@ def check_host(host: AscendHost, environ: Mapping[str, str] | None = None) -> li
               "address ADDRESS netmask MASK; check it with hccn_tool -i 0 -link -g", needed=False),
     ]  # fmt: skip
     return checks
+
+
+def describe_cann(host: AscendHost) -> str:
+    """Say where CANN is, or that it is not where ASCEND_HOME_PATH says."""
+    if not host.cann_home:
+        return "ASCEND_HOME_PATH is not set"
+    if not host.cann_there:
+        return f"ASCEND_HOME_PATH={host.cann_home}: no such folder"
+    return f"{host.cann or 'version not found'} in {host.cann_home}"
 
 
 def card_checks(host: AscendHost) -> list[Check]:
@@ -109,17 +124,14 @@ def card_checks(host: AscendHost) -> list[Check]:
     return checks
 
 
-def first_obstacle(
-    host: AscendHost, index: int, environ: Mapping[str, str] | None = None
-) -> str | None:
+def first_obstacle(host: AscendHost, index: int) -> str | None:
     """Return why no step can run on a card here, with what to do; None if nothing is in the way.
 
     Args:
         host: What this machine has.
-        index: The card that is wanted.
-        environ: Environment variables.
+        index: The card that is wanted, counted among the visible ones.
     """
-    for check in check_host(host, environ):
+    for check in check_host(host):
         # Where CANN comes as another package than its own, versions and kernels may lie elsewhere.
         unsure = check.name in (
             "driver",
@@ -131,6 +143,13 @@ def first_obstacle(
             unsure = True
         if check.needed and not check.fine and not unsure:
             return f"{check.name}: {check.found}. {check.remedy[:1].upper()}{check.remedy[1:]}"
+    if host.chosen is not None:
+        if index >= len(host.chosen):
+            return (
+                f"card {index}: {VISIBLE_VARIABLE} lets this process see {len(host.chosen)} "
+                "card(s), numbered from 0. Set it, or DEVICE_ID, to other cards"
+            )
+        index = host.chosen[index]
     if index not in host.devices:
         listed = ", ".join(str(k) for k in host.devices)
         return f"card {index}: not here; cards are {listed}. Set DEVICE_ID to one of them"

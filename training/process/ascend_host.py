@@ -25,9 +25,16 @@ COMPILER_PACKAGES = ("decorator", "attr", "sympy", "cffi", "absl", "psutil", "sc
 CANN_PACKAGES = ("te", "hccl")
 """Python packages that come with CANN and that MindSpore imports."""
 
+RUNTIME_LIBRARY = "libascendcl.so"
+"""A library of CANN's that MindSpore's plugin for Ascend is linked with."""
+
 PIP_NAMES = {"attr": "attrs", "absl": "absl-py", "yaml": "pyyaml"}
 SIMULATION_VARIABLE = "MS_SIMULATION_LEVEL"
-VARIABLES = ("ASCEND_HOME_PATH", "ASCEND_OPP_PATH", "LD_LIBRARY_PATH", "PATH", SIMULATION_VARIABLE)
+VISIBLE_VARIABLE = "ASCEND_RT_VISIBLE_DEVICES"
+"""CANN's: the cards that a process may see, which counts them from 0."""
+
+VARIABLES = ("ASCEND_HOME_PATH", "ASCEND_OPP_PATH", "LD_LIBRARY_PATH", "PATH", VISIBLE_VARIABLE,
+             SIMULATION_VARIABLE)  # fmt: skip
 """Variables of the environment that are looked at; no others, since an environment may hold
 secrets."""
 QUERY_SECONDS = 10
@@ -62,9 +69,13 @@ class AscendHost:
         driver: Version of the driver.
         firmware: Version of the cards' firmware.
         cann_home: Folder of CANN, as ASCEND_HOME_PATH says.
+        cann_there: Whether there is such a folder.
         cann: Version of CANN.
+        libraries: The first folder of LD_LIBRARY_PATH that has CANN's libraries.
         kernels: Chips whose operator kernels are installed, e.g. `ascend910b`.
         devices: Numbers of the device files /dev/davinci*.
+        chosen: Numbers of the cards that the environment lets a process see, in its order; None
+            for all.
         cards: What npu-smi says; empty where it is not installed or does not answer.
         missing_packages: Python modules of `COMPILER_PACKAGES` and `CANN_PACKAGES` that are not
             there.
@@ -74,9 +85,12 @@ class AscendHost:
     driver: str = ""
     firmware: str = ""
     cann_home: str = ""
+    cann_there: bool = False
     cann: str = ""
+    libraries: str = ""
     kernels: tuple[str, ...] = ()
     devices: tuple[int, ...] = ()
+    chosen: tuple[int, ...] | None = None
     cards: tuple[CardUse, ...] = field(default=())
     missing_packages: tuple[str, ...] = ()
     addresses: tuple[str, ...] = ()
@@ -95,19 +109,18 @@ def look_at_host(root: Path = Path("/"), environ: Mapping[str, str] | None = Non
         environ: Environment variables.
     """
     environ = ascend_environment() if environ is None else environ
-    ascend = root / "usr/local/Ascend"
-    install = read_pairs(root / "etc/ascend_install.info").get("Driver_Install_Path_Param")
-    if install:
-        ascend = root / install.lstrip("/")
+    versions = versions_of_host(root, environ)
     home = environ.get("ASCEND_HOME_PATH", "")
-    folder = root / home.lstrip("/") if home else None
     return AscendHost(
-        driver=version_in(ascend / "driver/version.info"),
-        firmware=version_in(ascend / "firmware/version.info"),
+        driver=versions.get("driver", ""),
+        firmware=versions.get("firmware", ""),
         cann_home=home,
-        cann=version_in(folder / "compiler/version.info") if folder else "",
+        cann_there=bool(home) and (root / home.lstrip("/")).is_dir(),
+        cann=versions.get("cann", ""),
+        libraries=folder_of_libraries(root, environ),
         kernels=kernel_chips(root, environ),
         devices=device_numbers(root / "dev"),
+        chosen=chosen_cards(environ),
         cards=ask_cards(environ),
         missing_packages=missing_packages(),
         addresses=tuple(
@@ -125,7 +138,9 @@ def versions_of_host(
     any.
     """
     environ = ascend_environment() if environ is None else environ
-    ascend = root / "usr/local/Ascend"
+    # Where the driver was installed in another folder, this file says so.
+    install = read_pairs(root / "etc/ascend_install.info").get("Driver_Install_Path_Param")
+    ascend = root / (install or "/usr/local/Ascend").lstrip("/")
     home = environ.get("ASCEND_HOME_PATH", "")
     versions = {
         "driver": version_in(ascend / "driver/version.info"),
@@ -133,6 +148,16 @@ def versions_of_host(
         "cann": version_in(root / home.lstrip("/") / "compiler/version.info") if home else "",
     }
     return {name: version for name, version in versions.items() if version}
+
+
+def folder_of_libraries(root: Path, environ: Mapping[str, str]) -> str:
+    """Return the first folder of LD_LIBRARY_PATH that has CANN's runtime library, empty if none
+    has.
+    """
+    for folder in environ.get("LD_LIBRARY_PATH", "").split(os.pathsep):
+        if folder and (root / folder.lstrip("/") / RUNTIME_LIBRARY).is_file():
+            return folder
+    return ""
 
 
 def version_in(path: Path) -> str:
@@ -167,6 +192,31 @@ def device_numbers(folder: Path) -> tuple[int, ...]:
     """Return the numbers of the card files in /dev."""
     matches = (re.fullmatch(r"davinci(\d+)", p.name) for p in folder.glob("davinci*"))
     return tuple(sorted(int(match[1]) for match in matches if match))
+
+
+def chosen_cards(environ: Mapping[str, str] | None = None) -> tuple[int, ...] | None:
+    """Return the cards that `VISIBLE_VARIABLE` lists, up to the first that is no number; None where
+    it is not set.
+
+    >>> chosen_cards({VISIBLE_VARIABLE: "4,6"}), chosen_cards({VISIBLE_VARIABLE: "2-4"})
+    ((4, 6), (2, 3, 4))
+    """
+    environ = ascend_environment() if environ is None else environ
+    if VISIBLE_VARIABLE not in environ:
+        return None
+    cards: list[int] = []
+    for part in environ[VISIBLE_VARIABLE].split(","):
+        match = re.fullmatch(r"\s*(\d{1,4})(?:-(\d{1,4}))?\s*", part)
+        if match is None:
+            break
+        cards += range(int(match[1]), int(match[2] or match[1]) + 1)
+    return tuple(cards)
+
+
+def number_on_host(index: int, environ: Mapping[str, str] | None = None) -> int:
+    """Return the number that npu-smi gives a card which the process counts among those it sees."""
+    chosen = chosen_cards(environ)
+    return chosen[index] if chosen is not None and index < len(chosen) else index
 
 
 def missing_packages() -> tuple[str, ...]:

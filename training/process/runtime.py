@@ -85,7 +85,7 @@ def start_device(runtime: RuntimeSettings) -> None:
                 f"runtime.device='Ascend': {obstacle}. All that is missing: python -m "
                 "training.report --ascend; the steps: docs/ascend.md. Or set runtime.device=CPU."
             )
-    set_device(runtime.device, device_index())
+    set_device(runtime.device, device_index() if runtime.device == "Ascend" else 0)
     if runtime.device == "Ascend":
         if runtime.deterministic:
             use_deterministic_kernels()
@@ -159,8 +159,15 @@ def set_device(name: str, index: int) -> None:
 
 
 def device_index() -> int:
-    """Return the card this process uses: `DEVICE_ID` as launchers set it, else 0."""
-    return int(os.environ.get("DEVICE_ID", "0"))
+    """Return the card this process uses: `DEVICE_ID` as launchers set it, else 0.
+
+    Raises:
+        SettingError: If it is no number.
+    """
+    number = os.environ.get("DEVICE_ID", "0")
+    if not (number.isascii() and number.isdigit()):
+        raise SettingError(f"DEVICE_ID={number!r}: expected the number of a card, 0, 1, ...")
+    return int(number)
 
 
 def set_seed(seed: int) -> None:

@@ -14,7 +14,7 @@ from data_tools.core.files import neighbours
 from data_tools.shards.manifest import ConvertedSplit, open_split
 from training.learning.card_memory import check_memory
 from training.learning.settings import require_matching
-from training.process.ascend_host import ask_cards
+from training.process.ascend_host import ask_cards, number_on_host
 from training.process.rank_status import RankStatus
 from training.process.runtime import (
     Environment,
@@ -98,7 +98,7 @@ def train(
         end_with_parent()  # no rank outlives its launcher
     start_device(settings.runtime)
     if settings.runtime.device == "Ascend":
-        check_memory(settings, device_index(), ask_cards())
+        check_memory(settings, number_on_host(device_index()), ask_cards())
     world = start_world()
     set_seed(settings.seed)
 

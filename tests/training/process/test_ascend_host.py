@@ -16,7 +16,9 @@ from training.process.ascend_checks import check_host, first_obstacle
 from training.process.ascend_host import (
     AscendHost,
     CardUse,
+    chosen_cards,
     look_at_host,
+    number_on_host,
     parse_cards,
     versions_of_host,
 )
@@ -52,6 +54,8 @@ def root(tmp_path: Path) -> Path:
         "usr/local/Ascend/firmware/version.info": "Version=7.5.0.1.129\n",
         "opt/cann/compiler/version.info": "Version=8.5.0\n",
         "etc/hccn.conf": "address_0=192.168.100.1\nnetmask_0=255.255.255.0\n",
+        "opt/cann/lib64/libascendcl.so": "",
+        "usr/lib64/libc.so": "",
         "dev/davinci0": "",
         "dev/davinci1": "",
         "dev/davinci_manager": "",
@@ -96,10 +100,10 @@ def test_a_host_is_read_from_its_files(host: AscendHost) -> None:
     )
 
 
-def test_a_ready_host_lacks_nothing(host: AscendHost, environ: dict[str, str]) -> None:
-    checks = check_host(host, environ)
+def test_a_ready_host_lacks_nothing(host: AscendHost) -> None:
+    checks = check_host(host)
     assert [c.name for c in checks if c.needed and not c.fine] == []
-    assert first_obstacle(host, 0, environ) is None
+    assert first_obstacle(host, 0) is None
     assert "this host is ready" in ascend_report(checks)[-1]
 
 
@@ -110,6 +114,10 @@ def test_a_ready_host_lacks_nothing(host: AscendHost, environ: dict[str, str]) -
         ({"firmware": ""}, "firmware", "reboot"),
         ({"devices": ()}, "device files", "--device /dev/davinci0"),
         ({"cann_home": "", "cann": ""}, "CANN", "set_env.sh"),
+        ({"cann_there": False}, "CANN", "set_env.sh"),
+        ({"libraries": ""}, "LD_LIBRARY_PATH", "set_env.sh"),
+        ({"chosen": (0, 5)}, "visible cards", "list cards that are here: 0, 1"),
+        ({"chosen": ()}, "visible cards", "unset ASCEND_RT_VISIBLE_DEVICES"),
         ({"cann": "7.0.0"}, "CANN's version", "8.2 or 8.3 or 8.5"),
         ({"kernels": ()}, "operator kernels", "Ascend-cann-kernels"),
         ({"missing_packages": ("hccl",)}, "CANN's Python packages", "hccl"),
@@ -117,9 +125,9 @@ def test_a_ready_host_lacks_nothing(host: AscendHost, environ: dict[str, str]) -
     ],
 )
 def test_each_thing_that_is_missing_is_named_with_its_remedy(
-    host: AscendHost, environ: dict[str, str], change: dict[str, object], name: str, remedy: str
+    host: AscendHost, change: dict[str, object], name: str, remedy: str
 ) -> None:
-    checks = check_host(dataclasses.replace(host, **change), environ)  # type: ignore[arg-type]
+    checks = check_host(dataclasses.replace(host, **change))  # type: ignore[arg-type]
     missing = [c for c in checks if c.needed and not c.fine]
     assert name in [c.name for c in missing]
     assert remedy in next(c.remedy for c in missing if c.name == name)
@@ -128,13 +136,14 @@ def test_each_thing_that_is_missing_is_named_with_its_remedy(
     assert f"{len(missing)} of {len(checks)} things are missing" in lines[-1]
 
 
-def test_what_stands_in_the_way_of_a_step(host: AscendHost, environ: dict[str, str]) -> None:
-    def obstacle(index: int = 0, environ: dict[str, str] = environ, **change: object) -> str:
-        return first_obstacle(dataclasses.replace(host, **change), index, environ) or ""  # type: ignore[arg-type]
+def test_what_stands_in_the_way_of_a_step(host: AscendHost) -> None:
+    def obstacle(index: int = 0, **change: object) -> str:
+        return first_obstacle(dataclasses.replace(host, **change), index) or ""  # type: ignore[arg-type]
 
     assert "CANN's version: 6.3.1" in obstacle(cann="6.3.1")
     assert "ASCEND_HOME_PATH is not set" in obstacle(cann_home="", cann="")
-    assert "LD_LIBRARY_PATH: lacks" in obstacle(environ={**environ, "LD_LIBRARY_PATH": ""})
+    assert "ASCEND_HOME_PATH=/opt/cann: no such folder" in obstacle(cann_there=False, cann="")
+    assert "LD_LIBRARY_PATH: lacks" in obstacle(libraries="")
     assert "card 7: not here; cards are 0, 1" in obstacle(7)
     assert "card 1: npu-smi says Alarm" in obstacle(1)
     used = dataclasses.replace(host.cards[1], health="OK")
@@ -143,6 +152,43 @@ def test_what_stands_in_the_way_of_a_step(host: AscendHost, environ: dict[str, s
     # Where CANN is another package than its own, what only speaks of its version is no reason to
     # stop.
     assert obstacle(cann="", driver="", firmware="", kernels=()) == ""
+
+
+def test_the_card_is_counted_among_those_that_the_process_may_see(host: AscendHost) -> None:
+    busy = dataclasses.replace(host.cards[1], health="OK")
+    # The first that is seen is the host's second, which is in use.
+    seen = dataclasses.replace(host, chosen=(1,), cards=(host.cards[0], busy))
+    assert "card 1: in use by python (4711)" in (first_obstacle(seen, 0) or "")
+    assert first_obstacle(dataclasses.replace(seen, chosen=(1, 0)), 1) is None
+    assert "lets this process see 1 card(s)" in (first_obstacle(seen, 1) or "")
+    for cards, told in (((), "none"), ((7,), "7")):
+        said = first_obstacle(dataclasses.replace(seen, chosen=cards), 0) or ""
+        assert f"ASCEND_RT_VISIBLE_DEVICES: {told}. Unset" in said
+    variable = {"ASCEND_RT_VISIBLE_DEVICES": "4-5, 1,x,3"}
+    assert chosen_cards(variable) == (4, 5, 1)
+    assert chosen_cards({}) is None
+    assert [number_on_host(k, variable) for k in (0, 2)] == [4, 1]
+    assert number_on_host(3, {}) == 3
+
+
+def test_a_folder_that_is_not_there_and_libraries_of_others_are_no_cann(
+    root: Path, environ: dict[str, str]
+) -> None:
+    assert look_at_host(root, environ).libraries == "/opt/cann/lib64"
+    elsewhere = {**environ, "ASCEND_HOME_PATH": "/opt/gone", "LD_LIBRARY_PATH": "/usr/lib64"}
+    host = look_at_host(root, elsewhere)
+    assert (host.cann_there, host.libraries) == (False, "")
+
+
+def test_a_driver_in_another_folder_is_compared_between_servers(
+    root: Path, environ: dict[str, str]
+) -> None:
+    (root / "usr/local/Ascend").rename(root / "opt/ascend")
+    assert "driver" not in versions_of_host(root, environ)
+    (root / "etc/ascend_install.info").write_text("Driver_Install_Path_Param=/opt/ascend\n")
+    versions = versions_of_host(root, environ)
+    assert (versions["driver"], versions["firmware"]) == ("24.1.rc3", "7.5.0.1.129")
+    assert look_at_host(root, environ).driver == "24.1.rc3"
 
 
 def test_a_machine_without_ascend_has_no_versions(tmp_path: Path, root: Path) -> None:

@@ -82,6 +82,16 @@ def test_ascend_takes_the_same_road_up_to_the_device_call(
     assert told.count("\n") == 1
 
 
+@pytest.mark.parametrize("number", ["first", "", "-1", "1.5"])
+def test_a_card_that_is_no_number_is_named(
+    monkeypatch: pytest.MonkeyPatch, calls: list[object], number: str
+) -> None:
+    monkeypatch.setenv("DEVICE_ID", number)
+    with pytest.raises(SettingError, match=f"DEVICE_ID='{number}'"):
+        runtime.start_device(RuntimeSettings(device="Ascend"))
+    assert calls == []
+
+
 def test_float32_means_float32_and_is_said_once(calls: list[object]) -> None:
     for _ in range(2):
         runtime.start_device(RuntimeSettings(device="Ascend"))
