@@ -91,6 +91,13 @@ class TrainSettings:
             # says so.
             self.augment = replace(self.augment, closing_epochs=0.0)
         require(
+            not (self.augment.mixes or self.augment.sizes)
+            or self.augment.closing_epochs < self.epochs,
+            "augment.closing_epochs",
+            self.augment.closing_epochs,
+            f"fewer than epochs={self.epochs:g}: no image would be mixed and no size drawn",
+        )
+        require(
             not self.augment.sizes or (self.model.assign == "tal" and not self.runtime.sink_steps),
             "augment.sizes",
             [list(size) for size in self.augment.sizes],
@@ -109,11 +116,14 @@ class TrainSettings:
             "epochs >= 0",
         )
         require(
-            self.early_stop.patience is None or self.evaluate_every_epochs > 0,
+            self.early_stop.patience is None
+            or 0 < self.evaluate_every_epochs < self.epochs
+            or (self.evaluate_every_epochs > 0 and self.schedule_to != "recipe"),
             "early_stop.patience",
             self.early_stop.patience,
-            "empty with evaluate_every_epochs=0: without evaluations nothing tells that a run gets "
-            "no better",
+            f"empty with evaluate_every_epochs={self.evaluate_every_epochs:g} and epochs="
+            f"{self.epochs:g}: without evaluations on the way nothing tells that a run gets no "
+            "better",
         )
         require(
             not (self.resume and self.overwrite),

@@ -19,8 +19,9 @@ from typing import Any, NoReturn
 
 from data_tools.core.errors import SettingError, UserError
 from data_tools.core.json_dataclass import check_numbers, first_line
-from training.command_line.error_words import REFUSED, in_plain_words, is_want_of_memory, message
+from training.command_line.error_words import REFUSED, in_plain_words, message
 from training.command_line.help_text import render_help
+from training.command_line.mindspore_words import cut_stack, failure_of_machine
 from training.command_line.overrides import Prepared, prepare_overrides
 from training.command_line.setting_names import GROUPS_PATH, group_choices
 from training.command_line.terminal import safe_streams
@@ -95,8 +96,7 @@ def compose(command: str, settings: str, arguments: Sequence[str]) -> Any:
         with _texts(), initialize_config_dir(str(GROUPS_PATH), version_base="1.3"):
             config = hydra_compose(command, prepared.overrides)
     except Exception as error:
-        # Besides its own errors Hydra lets any others through where a value is of an unexpected
-        # kind.
+        # Hydra lets others than its own through where a value is of an unexpected kind.
         raise SettingError(in_plain_words(error, prepared.given, settings_class)) from error
     return _settings_from(config, prepared, settings_class)
 
@@ -236,9 +236,10 @@ def run_command(command: str, settings: str, action: str) -> None:
         except Exception as error:
             if isinstance(error, REFUSED):
                 _fail(error, fully)
-            if is_want_of_memory(error):
-                _fail(MemoryError(first_line(error)), fully)
-            raised.append(error)
+            told = failure_of_machine(error)
+            if told is not None:
+                _fail(told, fully)
+            raised.append(error if fully else cut_stack(error))
             raise
         codes.append(result if isinstance(result, int) else 0)
 

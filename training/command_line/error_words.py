@@ -72,6 +72,7 @@ def in_plain_words(
     text = getattr(error, "override", None)  # Hydra's grammar could not read this one
     key = str(text).partition("=")[0] if text else _key_of(causes)
     overrides = list(given_as.values())
+    key = key or _flat_list(overrides, settings_class)
     text = given_as.get(str(text), text)
     given = str(text) if text else next((o for o in reversed(overrides) if _names(o, key)), "")
     hint = hint_of(settings_class, key.lstrip("+~"))
@@ -206,6 +207,20 @@ def _key_of(causes: Sequence[BaseException]) -> str:
         key = getattr(cause, "full_key", None)
         if key:
             return str(key)
+    return ""
+
+
+def _flat_list(overrides: Sequence[str], settings_class: type) -> str:
+    """Return the last setting that is a list of lists and was given something else; OmegaConf does
+    not say which it means.
+    """
+    for override in reversed(overrides):
+        key, _, value = override.partition("=")
+        hint = hint_of(settings_class, key.lstrip("+~"))
+        inner = typing.get_args(hint)[:1] if typing.get_origin(hint) is list else ()
+        parts = value.strip().removeprefix("[").removesuffix("]")
+        if inner and typing.get_origin(inner[0]) is list and not parts.lstrip().startswith("["):
+            return key
     return ""
 
 

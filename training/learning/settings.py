@@ -101,6 +101,12 @@ class OptimSettings:
         require(self.warmup_lr >= 0, "optim.warmup_lr", self.warmup_lr, "a rate >= 0")
         require(0 <= self.final_ratio <= 1, "optim.final_ratio", self.final_ratio, "0..1")
         require(
+            self.schedule != "multistep" or bool(self.milestones),
+            "optim.schedule",
+            self.schedule,
+            "another one without optim.milestones; optim=multistep sets both",
+        )
+        require(
             list(self.milestones) == sorted(self.milestones),
             "optim.milestones",
             self.milestones,

@@ -260,6 +260,40 @@ def test_what_the_machine_refuses_is_told_and_our_own_mistakes_keep_their_traceb
     assert os.environ["HYDRA_FULL_ERROR"] == "1"
 
 
+RULE = "-" * 52
+STACK = (
+    f"\n\n{RULE}\n- C++ Call Stack: (For framework developers)\n{RULE}\nmindspore/ccsrc/a.cc:7 Run"
+)
+CANN = f"\n\n{RULE}\n- Ascend Error Message:\n{RULE}\nEI0006: Getting socket times out.\n"
+
+
+def test_a_card_that_fails_is_one_line_and_no_stack_of_mindspore_is_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["train.py", "model=ssd_tiny"])
+    failed = "Init hccl failed."
+    monkeypatch.setattr("training.run.loop.run", _raising(RuntimeError(failed + CANN + STACK)))
+    with pytest.raises(SystemExit) as caught:
+        run_command("train", TRAIN[1], "training.run.loop:run")
+    told = capsys.readouterr().err
+    assert caught.value.code == 1
+    assert told.startswith(
+        "error: the card: Init hccl failed. EI0006: Getting socket times out. What the usual"
+    )
+    assert told.count("\n") == 1
+    assert "C++" not in told and "ccsrc" not in told
+    # A graph that does not compile is our own mistake, with our traceback and without theirs.
+    ours = f"no kernel{STACK}\n{RULE}\n- The Traceback of Net Construct Code:\n{RULE}\nin step.py:3"
+    monkeypatch.setattr("training.run.loop.run", _raising(TypeError(ours)))
+    with pytest.raises(TypeError) as mistake:
+        run_command("train", TRAIN[1], "training.run.loop:run")
+    assert "in step.py:3" in str(mistake.value) and "ccsrc" not in str(mistake.value)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    monkeypatch.setattr("training.run.loop.run", _raising(TypeError(ours)))
+    with pytest.raises(TypeError, match="ccsrc"):
+        run_command("train", TRAIN[1], "training.run.loop:run")
+
+
 def _raising(error: Exception) -> Any:
     def run(settings: Any) -> int:
         raise error

@@ -7,12 +7,17 @@ from typing import Any
 
 import pytest
 
+from data_tools.augment.settings import AugmentSettings
 from data_tools.core.errors import SettingError
 from training.checkpoints.settings import CheckpointSettings, InitSettings
 from training.learning.settings import OptimSettings
 from training.process.settings import RuntimeSettings
+from training.run.settings import EarlyStopSettings
 from training.settings import TrainSettings
 from training.watching.settings import LogSettings
+
+MIXED = AugmentSettings(mosaic_probability=0.5, closing_epochs=3)
+PATIENT = EarlyStopSettings(patience=2)
 
 
 @pytest.mark.parametrize(
@@ -26,6 +31,7 @@ from training.watching.settings import LogSettings
         (OptimSettings, {"eps": 0}, "optim.eps"),
         (OptimSettings, {"lr_scaling": "cubic"}, "optim.lr_scaling"),
         (OptimSettings, {"schedule": "stairs"}, "optim.schedule"),
+        (OptimSettings, {"schedule": "multistep"}, "optim.schedule"),
         (OptimSettings, {"rise": 1.0}, "optim.rise"),
         (OptimSettings, {"milestones": [3, 1]}, "optim.milestones"),
         (OptimSettings, {"momentum": 1.0}, "optim.momentum"),
@@ -46,6 +52,14 @@ from training.watching.settings import LogSettings
         (TrainSettings, {"epochs": 0}, "epochs"),
         (TrainSettings, {"seed": -1}, "seed"),
         (TrainSettings, {"max_minutes": 0}, "max_minutes"),
+        (TrainSettings, {"augment": MIXED, "epochs": 3}, "augment.closing_epochs"),
+        (TrainSettings, {"augment": MIXED, "epochs": 2}, "augment.closing_epochs"),
+        (
+            TrainSettings,
+            {"early_stop": PATIENT, "epochs": 20, "evaluate_every_epochs": 20},
+            "early_stop.patience",
+        ),
+        (TrainSettings, {"early_stop": PATIENT, "evaluate_every_epochs": 0}, "early_stop.patience"),
         (TrainSettings, {"resume": True, "overwrite": True}, "overwrite"),
         (
             TrainSettings,
@@ -57,6 +71,14 @@ from training.watching.settings import LogSettings
 def test_a_wrong_value_names_its_key(kind: type, values: dict[str, Any], key: str) -> None:
     with pytest.raises(SettingError, match=re.escape(key) + "="):
         kind(**values)
+
+
+def test_what_is_never_mixed_needs_no_epochs_and_a_run_cut_to_the_time_is_not_judged() -> None:
+    assert TrainSettings(epochs=4, augment=MIXED).augment.closing_epochs == 3
+    assert TrainSettings(epochs=1, augment=AugmentSettings(closing_epochs=3)).epochs == 1
+    limits: dict[str, Any] = {"max_minutes": 5.0, "schedule_to": "max_minutes"}
+    cut = TrainSettings(epochs=3, augment=MIXED, early_stop=PATIENT, **limits)
+    assert cut.augment.closing_epochs == 0 and cut.early_stop.patience == 2
 
 
 def test_bf16_is_for_ascend() -> None:

@@ -39,7 +39,9 @@ def test_targets_that_depend_on_the_size_are_refused(word: str) -> None:
         settings_of(*SIZES, word)
 
 
-@pytest.mark.parametrize("sizes", ["[[16,64]]", "[[64]]", "[[64,64,64]]", "[[64,9999]]"])
+@pytest.mark.parametrize(
+    "sizes", ["[[16,64]]", "[[64]]", "[[64,64,64]]", "[[64,9999]]", "[64,96]", "[a]", "64"]
+)
 def test_a_size_that_is_none_is_refused(sizes: str) -> None:
     with pytest.raises(SettingError, match=r"augment\.sizes"):
         settings_of(f"augment.sizes={sizes}")
