@@ -236,9 +236,9 @@ def run_command(command: str, settings: str, action: str) -> None:
         except Exception as error:
             if isinstance(error, REFUSED):
                 _fail(error, fully)
-            told = failure_of_machine(error)
-            if told is not None:
-                _fail(told, fully)
+            failure = failure_of_machine(error)
+            if failure is not None:
+                _fail(failure, fully)
             raised.append(error if fully else cut_stack(error))
             raise
         codes.append(result if isinstance(result, int) else 0)
