@@ -73,13 +73,17 @@ class AugmentSettings:
     )
     hue_degrees: float = setting(0.0, "Colours are turned about the grey axis by -x .. x degrees.")
     mosaic_probability: float = setting(
-        0.0, "Share of images that become one of four on a canvas, each a part at another scale."
+        0.0,
+        "Share of images that become one of four on a canvas, each a part at another scale "
+        "(YOLOv4, arXiv:2004.10934).",
     )
     mosaic_scale: list[float] = setting(
         [0.5, 1.0], "mosaic: size of each of the four, 1 for one that would fill the canvas."
     )
     copy_paste_probability: float = setting(
-        0.0, "Share of images onto which objects of another one are pasted, cut out by their boxes."
+        0.0,
+        "Share of images onto which objects of another one are pasted, cut out by their boxes "
+        "(arXiv:2012.07177 cuts by masks).",
     )
     copy_paste_most: int = setting(2, "copy_paste: objects at most, each another one.")
     copy_paste_scale: list[float] = setting(
@@ -87,8 +91,8 @@ class AugmentSettings:
     )
     affine_probability: float = setting(
         0.0,
-        "Share of images that are turned, scaled, sheared and shifted (boxes: upright ones around)."
-        "",
+        "Share of images that are turned, scaled, sheared and shifted (boxes: upright "
+        "ones around).",
     )
     affine_degrees: float = setting(5.0, "affine: turned by -x .. x degrees.")
     affine_scale: list[float] = setting([0.8, 1.25], "affine: smallest and largest scale.")
@@ -96,9 +100,12 @@ class AugmentSettings:
     affine_shift: float = setting(0.1, "affine: shifted by -x .. x of the sides.")
     mixup_probability: float = setting(
         0.0,
-        "Share of images through which another one shines, with its boxes (share from Beta(2, 2)).",
+        "Share of images through which another one shines, with its boxes (arXiv:1710.09412; share "
+        "from Beta(2, 2)).",
     )
-    erase_probability: float = setting(0.0, "Share of images of which a rectangle is painted over.")
+    erase_probability: float = setting(
+        0.0, "Share of images of which a rectangle is painted over (arXiv:1708.04896)."
+    )
     erase_area: list[float] = setting(
         [0.02, 0.2], "erase: smallest and largest rectangle as a share of the image."
     )

@@ -41,8 +41,8 @@ class PipelineSettings:
     sampler: str = setting(
         "uniform",
         "How often an image comes: uniform (once an epoch), repeat_factor (more often if it has a "
-        "rare class, as in LVIS), class_balanced (each class as often as any other). An epoch has "
-        "as many images as before.",
+        "rare class, as in LVIS, arXiv:1908.03195), class_balanced (each class as often as any "
+        "other). An epoch has as many images as before.",
     )
     repeat_threshold: float = setting(
         0.001,

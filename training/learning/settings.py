@@ -24,7 +24,8 @@ class OptimSettings:
     """How weights move: rule, rate, schedule, decay, averaging."""
 
     name: str = setting(
-        "momentum", "optimizer: momentum (SGD) or adamw (optim=adamw sets its rates)"
+        "momentum",
+        "optimizer: momentum (SGD) or adamw (arXiv:1711.05101; optim=adamw sets its rates)",
     )
     lr: float = setting(0.05, "base learning rate, reached after warm-up")
     lr_scaling: str = setting(
@@ -34,7 +35,7 @@ class OptimSettings:
     schedule: str = setting(
         "cosine",
         "after warm-up: cosine, multistep, polynomial or constant; one_cycle rises and falls along "
-        "half cosines, without another warm-up",
+        "half cosines, without another warm-up (arXiv:1708.07120)",
     )
     rise: float = setting(
         0.3, "one_cycle: share of all steps in which the rate rises from warmup_lr to lr"
@@ -145,7 +146,8 @@ class LossSettings:
     kind: str = setting(
         "focal",
         "focal (sigmoid), multibox (softmax, hard negatives), or with the found box's overlap in "
-        "place of 1 as the score to reach: varifocal, quality (quality focal loss)",
+        "place of 1 as the score to reach: varifocal (arXiv:2008.13367), quality (quality "
+        "focal loss, arXiv:2006.04388)",
     )
     gamma: float = setting(
         2.0, "focal, varifocal, quality: how strongly easy boxes are played down; 0 = not at all"
@@ -157,7 +159,8 @@ class LossSettings:
     negatives: float = setting(3.0, "multibox: hard negatives per positive, in each image")
     box: str = setting(
         "smooth_l1",
-        "regression: smooth_l1 (of offsets), or one minus an overlap of boxes: giou, diou, ciou",
+        "regression: smooth_l1 (of offsets), or one minus an overlap of boxes: giou "
+        "(arXiv:1902.09630), diou, ciou (arXiv:1911.08287)",
     )
     loc_weight: float = setting(1.0, "weight of the box regression beside the classes")
     bins_weight: float = setting(

@@ -123,7 +123,7 @@ class ModelSettings:
     assign: str = setting(
         "published",
         "which boxes learn an object: published (by their overlap with it), atss (by a threshold "
-        "of each object's own, arXiv:1912.02424) or tal (task-aligned: "
+        "of each object's own, arXiv:1912.02424) or tal (task-aligned, arXiv:2108.07755: "
         "those that find it best so far, chosen in every step; with loss.box=giou, diou or ciou)",
     )
     match_threshold: float = setting(
@@ -135,7 +135,7 @@ class ModelSettings:
     box_bins: int = setting(
         0,
         "ssd_light: each side of a box as a distribution over so many distances, 0, 1, ... steps "
-        "of the level; 0 = plain offsets",
+        "of the level (arXiv:2006.04388); 0 = plain offsets",
     )
     prior_scaling: list[float] = setting(
         list(PRIOR_SCALING), "units of the regression: centre (in box sizes) and log size"
@@ -157,10 +157,10 @@ class ModelSettings:
     def __post_init__(self) -> None:
         require_choice("model.name", self.name, zoo_names())
         require(
-            len(self.image_size) == 2 and min(self.image_size) >= 32,
+            len(self.image_size) == 2 and all(32 <= side <= 4096 for side in self.image_size),
             "model.image_size",
             list(self.image_size),
-            "[height, width], each at least 32 pixels",
+            "[height, width], each 32 to 4096 pixels",
         )
         require_choice("model.norm", self.norm, ("local", "sync", "frozen"))
         require_choice("model.padding", self.padding, ("same", "symmetric", "mindcv"))

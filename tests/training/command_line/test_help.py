@@ -12,6 +12,7 @@ from tests.helpers.settings_classes import COMMANDS
 from training.command_line.configure import load_object, run_command
 from training.command_line.help_text import EVERYDAY, render_help
 from training.command_line.setting_names import field_types, groups_of
+from training.settings import TrainSettings
 
 
 def page(command: str, topic: str = "") -> str:
@@ -84,3 +85,20 @@ def test_the_command_line_takes_the_group_behind_help(
     with pytest.raises(SystemExit) as stop:
         run_command("convert", COMMANDS["convert"], "nothing:here")
     assert stop.value.code == 1 and "no such group" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("augment.mosaic_probability", "augment.copy_paste_probability", "augment.sizes"),
+        *("augment.mixup_probability", "augment.erase_probability", "pipeline.sampler"),
+        *("loss.kind", "loss.box", "model.assign", "model.box_bins", "optim.name"),
+        "optim.schedule",
+    ],
+)
+def test_what_was_published_names_its_source(key: str) -> None:
+    group, name = key.split(".")
+    (part,) = (f for f in dataclasses.fields(TrainSettings) if f.name == group)
+    fields = dataclasses.fields(type(part.default_factory()))  # type: ignore[misc]
+    (field,) = (f for f in fields if f.name == name)
+    assert re.search(r"arXiv:\d{4}\.\d{5}", field.metadata["help"])

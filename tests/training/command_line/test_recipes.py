@@ -11,6 +11,7 @@ import pytest
 from data_tools.core.errors import SettingError
 from tests.helpers.warm import run_warm
 from training.command_line.configure import compose
+from training.learning.schedule import build_schedule
 from training.learning.settings import require_matching
 from training.settings import TrainSettings
 
@@ -57,6 +58,38 @@ def test_published_hyper_parameters() -> None:
         assert (fpn.optim.warmup_lr, fpn.optim.final_ratio) == (0.01333, 0.0)
     lite = recipe("coco_ssdlite")
     assert (lite.loss.kind, lite.model.scores) == ("multibox", "softmax")
+
+
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [
+        ("demo", "sqrt"),
+        ("small_dataset", "sqrt"),
+        ("small_dataset_ssd300", "linear"),
+        ("finetune", "linear"),
+    ],
+)
+def test_the_rate_of_our_own_recipes_follows_the_batch(name: str, rule: str) -> None:
+    extra = ["init.model=settings", "init.backbone=null"]
+    settings = recipe(name, *extra)
+    assert (settings.optim.lr_scaling, settings.optim.reference_batch) == (
+        rule,
+        settings.batch_size,
+    )
+
+    def rate(times: int, *words: str) -> float:
+        optim = recipe(name, *extra, *words).optim
+        batch = times * settings.batch_size
+        return build_schedule(optim, steps_per_epoch=9, epochs=9, global_batch=batch).base_lr
+
+    assert rate(1) == settings.optim.lr  # to the bit
+    assert rate(4) == settings.optim.lr * {"sqrt": 2, "linear": 4}[rule]
+    assert rate(4, "optim.lr_scaling=none") == settings.optim.lr
+
+
+def test_published_recipes_keep_their_rate() -> None:
+    for name in RECIPES:
+        assert recipe(name).optim.lr_scaling == "none"
 
 
 def test_loss_and_scores_go_together() -> None:

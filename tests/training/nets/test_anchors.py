@@ -102,3 +102,9 @@ def test_image_too_small_for_the_network_is_an_error() -> None:
 def test_settings_that_cannot_work(field: str, value: object) -> None:
     with pytest.raises(SettingError, match=f"model.anchors.{field}"):
         AnchorSettings(**{field: value})
+
+
+@pytest.mark.parametrize("size", [[8, 8], [320], [320, 4097], [100_000, 100_000]])
+def test_a_size_that_no_memory_holds_is_refused_at_once(size: list[int]) -> None:
+    with pytest.raises(SettingError, match=r"model\.image_size=.*32 to 4096 pixels"):
+        model_settings("ssd_light", image_size=size)
