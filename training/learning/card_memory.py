@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from data_tools.core.errors import SettingError
+from training.nets.settings import model_settings
 from training.process.ascend_host import CardUse
 from training.settings import TrainSettings
 
@@ -37,8 +38,8 @@ def memory_needed(settings: TrainSettings) -> float | None:
     """Estimate the peak of a step's memory on a card in 2**30 bytes; None for a network not
     measured.
 
-    In proportion to the images that are computed at a time: weights, moments and gradients are a
-    small part of it.
+    In proportion to the images that are computed at a time and to their pixels, of the largest size
+    that is drawn: weights, moments and gradients are a small part of it.
     """
     known = PEAK_GB.get(settings.model.name)
     if known is None:
@@ -46,6 +47,10 @@ def memory_needed(settings: TrainSettings) -> float | None:
     images, gigabytes = known
     wide = settings.runtime.precision == "fp32" or not settings.runtime.half_norms
     times = FLOAT32_TIMES if wide else 1.0
+    sizes = [settings.model.image_size, *settings.augment.sizes]
+    pixels = max(height * width for height, width in sizes)
+    height, width = model_settings(settings.model.name).image_size
+    times *= pixels / (height * width)
     return gigabytes * times * settings.batch_size / settings.optim.accumulate / images
 
 

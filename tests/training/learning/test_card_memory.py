@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 
+from data_tools.augment.settings import AugmentSettings
 from data_tools.core.errors import SettingError
 from training.learning.card_memory import PEAK_GB, check_memory, memory_needed
 from training.learning.settings import OptimSettings
@@ -18,8 +19,8 @@ CARD = CardUse(3, "910B4", "OK", 100, 32768)
 FAST = RuntimeSettings(device="Ascend", precision="fp16", half_norms=True)
 
 
-def settings_of(model: str, batch: int, **changes: object) -> TrainSettings:
-    settings = TrainSettings(model=model_settings(model), batch_size=batch, runtime=FAST)
+def settings_of(network: str, batch: int, **changes: object) -> TrainSettings:
+    settings = TrainSettings(model=model_settings(network), batch_size=batch, runtime=FAST)
     return dataclasses.replace(settings, **changes)  # type: ignore[arg-type]
 
 
@@ -49,6 +50,18 @@ def test_what_does_not_fit_is_refused_with_what_would() -> None:
     exact = settings_of("ssd_resnet50_fpn", 32, runtime=RuntimeSettings(device="Ascend"))
     with pytest.raises(SettingError, match=r"runtime\.precision=fp16"):
         check_memory(exact, 3, [CARD])
+
+
+def test_larger_images_take_more_whether_always_or_in_some_steps() -> None:
+    usual = memory_needed(settings_of("ssd_light", 32))
+    assert usual is not None
+    large = model_settings("ssd_light", image_size=[640, 320])
+    assert memory_needed(settings_of("ssd_light", 32, model=large)) == pytest.approx(2 * usual)
+    drawn = AugmentSettings(sizes=[[160, 160], [960, 320]])
+    assert memory_needed(settings_of("ssd_light", 32, augment=drawn)) == pytest.approx(3 * usual)
+    huge = model_settings("ssd_light", image_size=[1280, 1280])
+    with pytest.raises(SettingError, match=r"about 51 GB .* batch_size=17"):
+        check_memory(settings_of("ssd_light", 32, model=huge), 3, [CARD])
 
 
 def test_a_card_that_npu_smi_does_not_know_is_not_judged() -> None:
