@@ -40,8 +40,6 @@ test-ascend: install-dev ## compile for Ascend in MindSpore's dry run: no card, 
 test-long: install-dev ## test-slow and test-ascend, as CI runs them
 	$(PY) tests/ascend/stand_ins/build.py build/ascend & \
 	$(RUN_TESTS) -m "slow or ascend" $(PYTEST_ARGS)
-# Jobs of several ranks wait for one another, for limits and for msrun: a third worker has the cores meanwhile.
-test-long: WORKERS := 3
 
 test-all: install-dev ## test and test-slow
 	$(RUN_TESTS) -m "not ascend" $(PYTEST_ARGS)

@@ -91,13 +91,6 @@ class TrainSettings:
             # says so.
             self.augment = replace(self.augment, closing_epochs=0.0)
         require(
-            not (self.augment.mixes or self.augment.sizes)
-            or self.augment.closing_epochs < self.epochs,
-            "augment.closing_epochs",
-            self.augment.closing_epochs,
-            f"fewer than epochs={self.epochs:g}: no image would be mixed and no size drawn",
-        )
-        require(
             not self.augment.sizes or (self.model.assign == "tal" and not self.runtime.sink_steps),
             "augment.sizes",
             [list(size) for size in self.augment.sizes],

@@ -55,16 +55,24 @@ def describe(
                    f"{components.schedule.warmup_steps} steps of warm-up"),
         ("", f"{rule_of(optim)}, weight decay {optim.weight_decay:g} on {optim.decay}, "
              f"clip {optim.clip_norm}, ema {optim.ema}, seed {settings.seed}"),
-        *(("", line) for line in no_closing(settings)),
+        *(("", line) for line in closing(settings)),
         ("run", steps_to_do(components, step)),
         ("versions", ", ".join(f"{name} {version}" for name, version in versions().items())),
     ]  # fmt: skip
     return rows
 
 
-def no_closing(settings: TrainSettings) -> list[str]:
-    """Say that a recipe that is cut to the time has no closing epochs."""
-    if settings.schedule_to == "recipe" or not (settings.augment.mixes or settings.augment.sizes):
+def closing(settings: TrainSettings) -> list[str]:
+    """Say that a recipe that is cut to the time has no closing epochs, or a short run only those."""
+    augment = settings.augment
+    if not (augment.mixes or augment.sizes):
+        return []
+    if augment.closing_epochs >= settings.epochs:
+        return [
+            f"augment.closing_epochs={augment.closing_epochs:g} of epochs={settings.epochs:g}: no "
+            "image is mixed and no size drawn"
+        ]
+    if settings.schedule_to == "recipe":
         return []
     return [
         "no closing epochs with schedule_to=max_minutes: batches are made ahead, before it is "

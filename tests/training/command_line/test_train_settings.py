@@ -52,8 +52,6 @@ PATIENT = EarlyStopSettings(patience=2)
         (TrainSettings, {"epochs": 0}, "epochs"),
         (TrainSettings, {"seed": -1}, "seed"),
         (TrainSettings, {"max_minutes": 0}, "max_minutes"),
-        (TrainSettings, {"augment": MIXED, "epochs": 3}, "augment.closing_epochs"),
-        (TrainSettings, {"augment": MIXED, "epochs": 2}, "augment.closing_epochs"),
         (
             TrainSettings,
             {"early_stop": PATIENT, "epochs": 20, "evaluate_every_epochs": 20},

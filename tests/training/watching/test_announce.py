@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from data_tools.augment.settings import AugmentSettings
 from tests.helpers.run_helpers import SMALL, make_set
 from training.command_line.configure import compose
 from training.learning.assemble import build_components
 from training.process.world import World
 from training.run.loop import open_training_split
 from training.settings import TrainSettings
-from training.watching.announce import _weights_in, objects_cut
+from training.watching.announce import _weights_in, closing, objects_cut
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +50,14 @@ def test_objects_beyond_max_boxes_are_counted(data: Path) -> None:
 def test_nothing_is_said_where_none_is_left_out(data: Path) -> None:
     assert said(data, "model.max_boxes=100") == []
     assert said(data, "model.max_boxes=1", "model.assign=published") == []
+
+
+def test_a_run_of_closing_epochs_alone_says_so() -> None:
+    mixed = AugmentSettings(mosaic_probability=0.5, closing_epochs=3)
+    assert closing(TrainSettings(epochs=4, augment=mixed)) == []
+    (line,) = closing(TrainSettings(epochs=3, augment=mixed))
+    assert line.startswith("augment.closing_epochs=3 of epochs=3: no image is mixed")
+    assert closing(TrainSettings(epochs=1, augment=AugmentSettings(closing_epochs=3))) == []
 
 
 def test_a_finished_run_names_weights_that_are_there(tmp_path: Path) -> None:
