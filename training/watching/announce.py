@@ -63,7 +63,7 @@ def describe(
 
 
 def closing(settings: TrainSettings) -> list[str]:
-    """Say that a recipe that is cut to the time has no closing epochs, or a short run only those."""
+    """Say that a recipe cut to the time has no closing epochs, or that a short run is all of them."""
     augment = settings.augment
     if not (augment.mixes or augment.sizes):
         return []
