@@ -63,7 +63,7 @@ def describe(
 
 
 def closing(settings: TrainSettings) -> list[str]:
-    """Say that a recipe cut to the time has no closing epochs, or that a short run is all of them."""
+    """Say that a recipe cut to the time has no closing epochs, or that a run has nothing else."""
     augment = settings.augment
     if not (augment.mixes or augment.sizes):
         return []
