@@ -75,8 +75,9 @@ def test_it_sees_and_ends_as_alone(tmp_path: Path, end: str, how: str) -> None:
     assert warm.stdout == alone.stdout
     assert '"variables"' in alone.stdout and '"SSD_DRY_PART": "new"' in alone.stdout
     assert warm.stderr.splitlines()[0] == alone.stderr.splitlines()[0] == "to the other one"
-    # A traceback of a warm one begins in warm.py.
-    assert warm.stderr.splitlines()[-1] == alone.stderr.splitlines()[-1]
+    # A traceback of a warm one begins in warm.py. Python may have more to say of a killed one.
+    if end != "killed":
+        assert warm.stderr.splitlines()[-1] == alone.stderr.splitlines()[-1]
 
 
 def test_code_and_one_stream_for_both(tmp_path: Path) -> None:
