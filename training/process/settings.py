@@ -33,8 +33,9 @@ class RuntimeSettings:
         "numba", "depthwise convolutions of an fp32 step on CPU: numba (faster) or mindspore"
     )
     norms: str = setting(
-        "fused",
-        "batch norms of an fp32 step on CPU: fused with their neighbours (faster) or mindspore",
+        "mindspore",
+        "batch norms of an fp32 step on CPU: mindspore, or fused with their neighbours (faster for "
+        "ssd300, slower for ssd_light)",
     )
     deterministic: bool = setting(True, "ask the device for reproducible kernels")
     jit_level: str = setting(

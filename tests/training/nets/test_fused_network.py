@@ -113,7 +113,7 @@ def test_a_compiled_network_trains_as_it_does_with_the_norms_of_mindspore(frozen
     [("ssd300", 20, 13), ("ssdlite_mobilenet_v3", 9, 22), ("ssd_light", 0, 0)],
 )
 def test_every_norm_of_a_model_is_found(name: str, chains: int, halves: int) -> None:
-    settings = TrainSettings(model=model_settings(name))
+    settings = TrainSettings(model=model_settings(name), runtime=RuntimeSettings(norms="fused"))
     network = build_trainable(settings, 3)
     norms = [cell for _, cell in network.cells_and_names() if isinstance(cell, nn.BatchNorm2d)]
     assert all(type(cell) is FusedNorm for cell in norms)
@@ -138,8 +138,8 @@ def test_layers_that_occur_twice_are_left_alone() -> None:
     assert [(group.norm, group.activation) for group in groups] == [(other, None)]
 
 
-def test_a_run_may_keep_the_norms_of_mindspore() -> None:
-    runtime = RuntimeSettings(norms="mindspore")
+def test_a_run_has_the_norms_of_mindspore_unless_told() -> None:
+    runtime = RuntimeSettings()
     network = build_trainable(TrainSettings(model=model_settings("ssd_light"), runtime=runtime), 3)
     assert not any(isinstance(cell, FusedNorm) for _, cell in network.cells_and_names())
 
