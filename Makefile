@@ -6,12 +6,12 @@ SHELL := /bin/bash
 VENV ?= .venv
 PY := $(VENV)/bin/python
 DEMO ?= outputs/demo
-# Each worker imports MindSpore and takes some GB: two or three of them, whatever the machine.
+# Each worker imports MindSpore and takes some GB: two of them, whatever the machine.
 WORKERS ?= 2
 # pip compiles the modules of the packages one after the other; here every core does.
 PIP_INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --no-compile
 COMPILE_MODULES := $(PY) -W ignore -m compileall -qq -j 0 $(VENV)/lib || true
-RUN_TESTS = PATH="$(abspath $(VENV))/bin:$$PATH" $(PY) -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+RUN_TESTS := PATH="$(abspath $(VENV))/bin:$$PATH" $(PY) -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
 .PHONY: help demo test test-slow test-ascend test-long test-all coverage coverage-floor audit lint format install install-dev lock clean bench
 

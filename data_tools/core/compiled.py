@@ -32,16 +32,20 @@ def compiled(*fastmath: str) -> Callable[[Any], Any]:
     return decorate
 
 
-def renew_together(functions: Iterable[Any]) -> None:
+def renew_together(functions: Iterable[Any]) -> str:
     """Let kept code of functions in several modules be valid only while none of these changes.
 
     What Numba keeps has the code of the functions that it calls in it, but only its own module is
     looked at when it is loaded. To be called before the first of them is.
+
+    Returns:
+        What changes whenever one of the modules does.
     """
     caches = [function._cache for function in functions if hasattr(function._cache, "_cache_file")]
-    stamps = {cache._impl.locator.get_source_stamp() for cache in caches}
+    stamps = tuple(sorted({cache._impl.locator.get_source_stamp() for cache in caches}))
     for cache in caches:
-        cache._cache_file._source_stamp = tuple(sorted(stamps))
+        cache._cache_file._source_stamp = stamps
+    return str(stamps)
 
 
 def compile_now(try_out: Callable[[], object], functions: Iterable[Any]) -> None:

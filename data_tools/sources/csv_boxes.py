@@ -15,8 +15,8 @@ from data_tools.core.archives import bytes_of, read_file
 from data_tools.core.errors import DataError
 from data_tools.sources.coco_fields import class_name, flag
 from data_tools.sources.defects import DefectLog
-from data_tools.sources.file_kinds import separator_of
-from data_tools.sources.image_files import SourceSplit, require_file, text_of
+from data_tools.sources.file_kinds import separator_of, text_of
+from data_tools.sources.image_files import SourceSplit, require_file
 from data_tools.sources.named_boxes import Labelled, NamedBox, Pictures, split_of
 from data_tools.sources.named_fields import number, side
 from data_tools.sources.settings import DatasetSettings, SplitSettings

@@ -30,14 +30,29 @@ _BOXES = re.compile(rf"({_SUFFIX})\s+([-+\d.]+,){{4}}[^,\s]", re.IGNORECASE)
 """A line of such a list: a picture, and a box of four numbers and a class."""
 
 
+UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+"""First bytes of a text in UTF-16, as PowerShell and spreadsheets write it."""
+
+
+def text_of(data: bytes, errors: str = "strict") -> str:
+    """Decode UTF-8, with or without a byte order mark, or UTF-16 with its mark.
+
+    Args:
+        data: The bytes.
+        errors: What becomes of those that are neither, in Python's words.
+
+    Raises:
+        UnicodeDecodeError: If it is neither, and `errors` is `strict`.
+    """
+    return data.decode("utf-16" if data[:2] in UTF16_MARKS else "utf-8-sig", errors)
+
+
 def head_of(path: Path, count: int) -> str:
     """Return the first `count` bytes of a file as text, without its mark; what is none stands as
     replacement characters.
     """
     with open_file(path) as file:
-        head = file.read(count)
-    encoding = "utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
-    return head.decode(encoding, errors="replace").lstrip("\ufeff")
+        return text_of(file.read(count), "replace").lstrip("\ufeff")
 
 
 def kind_of_file(path: Path) -> str:

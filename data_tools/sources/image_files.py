@@ -18,6 +18,7 @@ from data_tools.core.archives import is_file, names_in, read_file
 from data_tools.core.errors import DataError
 from data_tools.core.sample import Sample
 from data_tools.sources.defects import DefectLog
+from data_tools.sources.file_kinds import text_of
 from data_tools.sources.table import SampleTable, table_from_samples
 
 
@@ -183,16 +184,6 @@ def numbers_for(names: Sequence[str]) -> list[int]:
         if len(set(numbers)) == len(numbers):
             return numbers
     return list(range(1, len(names) + 1))
-
-
-def text_of(data: bytes) -> str:
-    """Decode UTF-8, with or without a byte order mark, or UTF-16 with its mark, as PowerShell and
-    spreadsheets write it.
-
-    Raises:
-        UnicodeDecodeError: If it is neither.
-    """
-    return data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
 
 
 def read_text(path: Path) -> str:

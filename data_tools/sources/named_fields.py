@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from data_tools.sources import coco_fields
+from data_tools.sources.file_kinds import UTF16_MARKS
 
 
 def json_content(data: bytes) -> Any:
@@ -21,7 +22,7 @@ def json_content(data: bytes) -> Any:
     Raises:
         ValueError: If it is no JSON, or nested too deeply.
     """
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+    if data[:2] in UTF16_MARKS:
         data = data.decode("utf-16").encode(errors="surrogatepass")
     data = data.removeprefix(b"\xef\xbb\xbf")
     try:

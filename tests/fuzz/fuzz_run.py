@@ -252,9 +252,7 @@ def _judge(outcome: Outcome, folder: Path, sandbox: Path, before: set[str]) -> l
     )
     if new:
         problems.append(f"written outside of {case.out or 'the sandbox'}: {new[:4]}")
-    # A process of its own removes the folder of its compiled operators at its end; a fork has none.
-    ours = ("mindspore-debris", ".ses", "ssd-kernels-")
-    left = [p for p in _tree(folder / "tmp") if not p.startswith(ours)]
+    left = [p for p in _tree(folder / "tmp") if not p.startswith(("mindspore-debris", ".ses"))]
     if left:
         problems.append(f"left in the temporary folder: {left[:4]}")
     return problems

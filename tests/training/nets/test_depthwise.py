@@ -19,6 +19,7 @@ from mindspore import Tensor, nn, ops
 from numpy.typing import NDArray
 
 from data_tools.core.errors import SettingError
+from tests.helpers.depthwise_oracle import depthwise_oracle
 from tests.helpers.run_helpers import REPOSITORY
 from training.learning.assemble import build_state
 from training.nets.depthwise import BufferPool, DepthwiseKernels, is_depthwise, speed_up_depthwise
@@ -27,27 +28,6 @@ from training.process.settings import RuntimeSettings
 from training.settings import TrainSettings
 
 SIDES = st.integers(1, 11)
-
-
-def oracle(
-    x: NDArray[Any], weight: NDArray[Any], dout: NDArray[Any], stride: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Output and both gradients, one output pixel and one tap at a time, in float64."""
-    n, channels, height, width = x.shape
-    kernel = weight.shape[-1]
-    rows, columns = -(-height // stride), -(-width // stride)
-    top = max((rows - 1) * stride + kernel - height, 0) // 2
-    left = max((columns - 1) * stride + kernel - width, 0) // 2
-    out = np.zeros((n, channels, rows, columns))
-    dx, dweight = np.zeros(x.shape), np.zeros(weight.shape)
-    for i, j, kh, kw in np.ndindex(rows, columns, kernel, kernel):
-        h, w = i * stride + kh - top, j * stride + kw - left
-        if 0 <= h < height and 0 <= w < width:
-            taps = weight[:, 0, kh, kw].astype(np.float64)
-            out[:, :, i, j] += taps * x[:, :, h, w]
-            dx[:, :, h, w] += taps * dout[:, :, i, j]
-            dweight[:, 0, kh, kw] += (x[:, :, h, w].astype(np.float64) * dout[:, :, i, j]).sum(0)
-    return out, dx, dweight
 
 
 @settings(deadline=None, max_examples=80)
@@ -65,7 +45,7 @@ def test_any_shape_agrees_with_the_oracle_on_any_number_of_threads(
     weight = rng.standard_normal((channels, 1, kernel, kernel)).astype(np.float32)
     rows, columns = -(-height // stride), -(-width // stride)
     dout = rng.standard_normal((images, channels, rows, columns)).astype(np.float32)
-    wanted = oracle(x, weight, dout, stride)
+    wanted = depthwise_oracle(x, weight, stride, dout=dout)
     kernels = DepthwiseKernels(threads)
     got = (kernels.forward(x, weight, stride), *kernels.gradients(x, weight, dout, stride))
     for ours, theirs in zip(got, wanted, strict=True):

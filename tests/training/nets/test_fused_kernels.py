@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from mindspore import Tensor, ops
 from numpy.typing import NDArray
 
+from tests.helpers.depthwise_oracle import depthwise_oracle
 from training.nets.fused.library import Library
 from training.nets.fused.operators import ChainKind, Kind, NormKind, Operators
 
@@ -90,30 +91,6 @@ def wide(values: NDArray[Any]) -> Doubles:
     return values.astype(np.float64)[:, None, None]
 
 
-def filtered(
-    x: Doubles, weight: Array, stride: int, symmetric: bool, dout: Doubles | None = None
-) -> tuple[Doubles, Doubles, Doubles]:
-    """Depthwise convolution and, given a gradient, its two, a pixel and a tap at a time."""
-    n, channels, height, width = x.shape
-    kernel = weight.shape[-1]
-    rows, columns = -(-height // stride), -(-width // stride)
-    top, left = (
-        kernel // 2 if symmetric else max((out - 1) * stride + kernel - side, 0) // 2
-        for out, side in ((rows, height), (columns, width))
-    )
-    out = np.zeros((n, channels, rows, columns))
-    dx, dweight = np.zeros(x.shape), np.zeros(weight.shape)
-    for i, j, kh, kw in np.ndindex(rows, columns, kernel, kernel):
-        h, w = i * stride + kh - top, j * stride + kw - left
-        if 0 <= h < height and 0 <= w < width:
-            taps = weight[:, 0, kh, kw].astype(np.float64)
-            out[:, :, i, j] += taps * x[:, :, h, w]
-            if dout is not None:
-                dx[:, :, h, w] += taps * dout[:, :, i, j]
-                dweight[:, 0, kh, kw] += (x[:, :, h, w] * dout[:, :, i, j]).sum(0)
-    return out, dx, dweight
-
-
 def empty(*shapes: tuple[int, ...]) -> list[Array]:
     return [np.full(shape, np.nan, np.float32) for shape in shapes]
 
@@ -168,7 +145,7 @@ def test_a_chain_of_any_shape_agrees_with_the_oracle_on_any_number_of_threads(
     before = Norm(kind.before, channels, rng) if kind.before else None
     after = Norm(kind.after, channels, rng)
     clamped = before.forward(x.astype(np.float64)) if before else x.astype(np.float64)
-    between, _, _ = filtered(clamped, weight, kind.stride, kind.symmetric)
+    between, _, _ = depthwise_oracle(clamped, weight, kind.stride, kind.symmetric)
     wanted = after.forward(between)
     dy = rng.standard_normal(wanted.shape).astype(np.float32)
     c, first = (channels,), 1 if before else 0
@@ -194,7 +171,7 @@ def test_a_chain_of_any_shape_agrees_with_the_oracle_on_any_number_of_threads(
     if any(norm.near_an_edge() for norm in averages):
         return
     dbetween, dgamma2, dbeta2 = after.backward(dy.astype(np.float64))
-    _, dx, dweight = filtered(clamped, weight, kind.stride, kind.symmetric, dbetween)
+    _, dx, dweight = depthwise_oracle(clamped, weight, kind.stride, kind.symmetric, dbetween)
     if before:
         dx, dgamma, dbeta = before.backward(dx)
         assert_close(gradients, [dx, dgamma, dbeta, dweight, dgamma2, dbeta2])

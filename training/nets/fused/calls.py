@@ -7,7 +7,6 @@ the addresses is `library.py`'s matter, what it passes is in `operators.py`.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -174,13 +173,6 @@ def share_out(arrays: int, shapes: int, constants: int) -> int:
     return tasks[threads - 1, 4]
 
 
-def source_stamp() -> str:
-    """Return what changes whenever a file of the kernels does."""
-    files = sorted({function.py_func.__code__.co_filename for function in FUNCTIONS})
-    stats = [Path(file).stat() for file in files]
-    return " ".join(f"{file.st_mtime_ns}/{file.st_size}" for file in stats)
-
-
 def build_entry(keep: bool) -> tuple[Any, Any]:
     """Compile, or load kept code; return what a graph calls and what a thread runs, to be held.
 
@@ -188,7 +180,7 @@ def build_entry(keep: bool) -> tuple[Any, Any]:
         keep: Load and keep code on disk.
     """
     # Part of the key under which Numba keeps what follows: a constant of these functions.
-    stamp = source_stamp() if keep else ""
+    stamp = STAMP if keep else ""
 
     @cfunc(types.int64(types.int64), cache=keep)
     def run_part(task: int) -> int:
@@ -211,4 +203,5 @@ FUNCTIONS = (
 )  # fmt: skip
 """All that is compiled and kept on disk."""
 
-renew_together(FUNCTIONS)
+STAMP = renew_together(FUNCTIONS)
+"""Changes whenever a file of the kernels does."""

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_tools.core.compiled import compiled
+from training.nets.depthwise_kernels import dot
 from training.nets.fused.norm_kernels import RUN, clamp_norm
 
 Array = NDArray[np.float32]
@@ -168,16 +169,7 @@ def filter_plane(phases: Array, weight: Array, out: Array, length: int) -> None:
         filter_sparse(phases[0], phases[1], phases[2], phases[3], length, weight.reshape(9), out)
 
 
-# Only sums over runs may be reordered, which vectors need; the runs' sums are added in float64.
-@compiled("contract", "reassoc")
-def dot(a: Array, b: Array) -> np.float32:
-    """Inner product of two short runs of one length."""
-    total = np.float32(0)
-    for j in range(len(a)):
-        total += a[j] * b[j]
-    return total
-
-
+# As in `dot`, only sums over runs may be reordered; the runs' sums are added in float64.
 @compiled("contract", "reassoc")
 def three_dots(a: Array, b: Array) -> tuple[np.float32, np.float32, np.float32]:
     """Inner products of a short run with b, b[1:] and b[2:]."""
@@ -260,7 +252,7 @@ def input_gradient(dline: Array, weight: Array, slopes: Array, length: int) -> N
         scatter_sparse(dline, length, weight.reshape(9), slopes)
         return
     stride = 1 if slopes.shape[0] == 1 else 2
-    front = (kernel - 1) // stride * (length + 1)
+    front = front_of(length, kernel, stride)
     for start in range(0, count, RUN):
         stop = min(start + RUN, count)
         for phase in range(stride * stride):
@@ -284,4 +276,4 @@ FUNCTIONS = (
     row_length, front_of, phases_for, spread, gather, filter_dense, filter_sparse, add_taps,
     filter_plane, dot, three_dots, two_dots, scatter_sparse, weight_gradient, input_gradient,
 )  # fmt: skip
-"""All that is compiled here."""
+"""All that is compiled here, or called."""
