@@ -78,15 +78,36 @@ def moments(x: Array, c: int) -> tuple[float, float]:
 
 
 @compiled("contract")
+def clamped(
+    x: np.float32, mean: np.float32, scale: np.float32, shift: np.float32,
+    low: np.float32, high: np.float32,
+) -> np.float32:  # fmt: skip
+    """clamp((x - mean) * scale + shift); a NaN stays one."""
+    value = (x - mean) * scale + shift
+    value = low if value < low else value
+    return high if value > high else value
+
+
+@compiled("contract")
+def slope_at(
+    x: np.float32, dy: np.float32, mean: np.float32, scale: np.float32, shift: np.float32,
+    low: np.float32, high: np.float32, level: np.float32, slope: np.float32,
+) -> np.float32:  # fmt: skip
+    """scale * (dv - level - slope * (x - mean)), dv as in `sums_through`."""
+    away = x - mean
+    normed = away * scale + shift
+    passed = dy if (low < normed) & (normed < high) else np.float32(0)
+    return scale * (passed - level - slope * away)
+
+
+@compiled("contract")
 def clamp_norm(
     x: Array, out: Array, mean: np.float32, scale: np.float32, shift: np.float32,
     low: np.float32, high: np.float32,
 ) -> None:  # fmt: skip
-    """Write clamp((x - mean) * scale + shift) of a run; a NaN stays one."""
+    """Write a run as `clamped` makes it."""
     for j in range(len(out)):
-        value = (x[j] - mean) * scale + shift
-        value = low if value < low else value
-        out[j] = high if value > high else value
+        out[j] = clamped(x[j], mean, scale, shift, low, high)
 
 
 @compiled("contract")
@@ -98,9 +119,7 @@ def clamp_norm_onto(
     overlap.
     """
     for j in range(len(x)):
-        value = (x[j] - mean) * scale + shift
-        value = low if value < low else value
-        x[j] = high if value > high else value
+        x[j] = clamped(x[j], mean, scale, shift, low, high)
 
 
 @compiled("contract")
@@ -108,13 +127,9 @@ def through_norm(
     x: Array, dy: Array, dx: Array, mean: np.float32, scale: np.float32, shift: np.float32,
     low: np.float32, high: np.float32, level: np.float32, slope: np.float32,
 ) -> None:  # fmt: skip
-    """Write dx = scale * (dv - level - slope * (x - mean)) of a run, dv as in `sums_through`."""
+    """Write the gradient of a run by its input, see `slope_at`."""
     for j in range(len(dx)):
-        away = x[j] - mean
-        normed = away * scale + shift
-        given = dy[j]
-        passed = given if (low < normed) & (normed < high) else np.float32(0)
-        dx[j] = scale * (passed - level - slope * away)
+        dx[j] = slope_at(x[j], dy[j], mean, scale, shift, low, high, level, slope)
 
 
 @compiled("contract")
@@ -124,11 +139,7 @@ def through_norm_onto(
 ) -> None:  # fmt: skip
     """`through_norm` where dx holds dy."""
     for j in range(len(dx)):
-        away = x[j] - mean
-        normed = away * scale + shift
-        given = dx[j]
-        passed = given if (low < normed) & (normed < high) else np.float32(0)
-        dx[j] = scale * (passed - level - slope * away)
+        dx[j] = slope_at(x[j], dx[j], mean, scale, shift, low, high, level, slope)
 
 
 @compiled("contract")
@@ -238,7 +249,7 @@ def norm_backward(
 
 
 FUNCTIONS = (
-    sum_of, squares_about, sums_through, moments, clamp_norm, clamp_norm_onto, through_norm,
-    through_norm_onto, gradient_sums, shares_of, settle, norm_forward, norm_backward,
+    sum_of, squares_about, sums_through, moments, clamped, slope_at, clamp_norm, clamp_norm_onto,
+    through_norm, through_norm_onto, gradient_sums, shares_of, settle, norm_forward, norm_backward,
 )  # fmt: skip
 """All that is compiled here."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from data_tools.core.compiled import compiled
 from training.nets.depthwise_kernels import dot
-from training.nets.fused.norm_kernels import RUN, clamp_norm
+from training.nets.fused.norm_kernels import RUN, clamp_norm, clamped
 
 Array = NDArray[np.float32]
 
@@ -60,12 +60,8 @@ def spread(
         evens, odds = phases[phase, start + odd :], phases[phase + 1, start + odd :]
         row = plane[h, odd:]
         for j in range(pairs):
-            value = (row[2 * j] - mean) * scale + shift
-            value = low if value < low else value
-            evens[j] = high if value > high else value
-            value = (row[2 * j + 1] - mean) * scale + shift
-            value = low if value < low else value
-            odds[j] = high if value > high else value
+            evens[j] = clamped(row[2 * j], mean, scale, shift, low, high)
+            odds[j] = clamped(row[2 * j + 1], mean, scale, shift, low, high)
         last = odd + 2 * pairs
         if odd:
             first = phases[phase + 1, start : start + 1]
