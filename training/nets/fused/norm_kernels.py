@@ -93,7 +93,7 @@ def slope_at(
     x: np.float32, dy: np.float32, mean: np.float32, scale: np.float32, shift: np.float32,
     low: np.float32, high: np.float32, level: np.float32, slope: np.float32,
 ) -> np.float32:  # fmt: skip
-    """scale * (dv - level - slope * (x - mean)), dv as in `sums_through`."""
+    """Gradient by x: scale * (dv - level - slope * (x - mean)), dv as in `sums_through`."""
     away = x - mean
     normed = away * scale + shift
     passed = dy if (low < normed) & (normed < high) else np.float32(0)
