@@ -18,7 +18,7 @@ from training.command_line.configure import compose
 from training.run.fit_schedule import MEASURED_STEPS, shortened, steps_that_fit, taken_over
 from training.run.loop import run
 from training.settings import TrainSettings
-from training.watching.announce import no_closing
+from training.watching.announce import closing
 
 
 def settings_of(*overrides: str) -> TrainSettings:
@@ -54,8 +54,8 @@ def test_it_has_no_closing_epochs_and_says_so() -> None:
     words = ["data=x", "augment.mosaic_probability=0.5", "augment.closing_epochs=3"]
     fitted = settings_of(*words, "max_minutes=5", "schedule_to=max_minutes")
     assert fitted.augment.closing_epochs == 0
-    assert "no closing epochs" in no_closing(fitted)[0]
-    assert settings_of(*words).augment.closing_epochs == 3 and not no_closing(settings_of(*words))
+    assert "no closing epochs" in closing(fitted)[0]
+    assert settings_of(*words).augment.closing_epochs == 3 and not closing(settings_of(*words))
 
 
 def test_a_run_is_cut_once_and_goes_on_as_cut(
