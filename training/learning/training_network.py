@@ -13,7 +13,7 @@ from mindspore import nn
 
 from training.nets.build import build_network
 from training.nets.depthwise import speed_up_depthwise
-from training.nets.fused.cells import speed_up_norms
+from training.nets.fused.cells import pays, speed_up_norms
 from training.nets.norm import SyncBatchNorm2d
 from training.nets.settings import ModelSettings
 from training.process.runtime import cores
@@ -39,8 +39,9 @@ def build_trainable(settings: TrainSettings, num_classes: int) -> nn.Cell:
         threads = runtime.threads or cores_of_rank()
         if runtime.depthwise == "numba":
             speed_up_depthwise(network, threads)
-        if runtime.norms == "fused":
-            speed_up_norms(network, threads, chains=runtime.depthwise == "numba")
+        chains = runtime.depthwise == "numba"
+        if runtime.norms == "fused" or (runtime.norms == "auto" and chains and pays(network)):
+            speed_up_norms(network, threads, chains)
     return network
 
 

@@ -33,9 +33,9 @@ class RuntimeSettings:
         "numba", "depthwise convolutions of an fp32 step on CPU: numba (faster) or mindspore"
     )
     norms: str = setting(
-        "mindspore",
-        "batch norms of an fp32 step on CPU: mindspore, or fused with their neighbours (faster for "
-        "ssd300, slower for ssd_light)",
+        "auto",
+        "batch norms of an fp32 step on CPU: mindspore, fused with their neighbours, or auto: fused "
+        "where a depthwise convolution has norms on both sides (ssd300), which is where it pays",
     )
     deterministic: bool = setting(True, "ask the device for reproducible kernels")
     jit_level: str = setting(
@@ -71,7 +71,7 @@ class RuntimeSettings:
         require_positive("runtime.loss_scale_window", self.loss_scale_window)
         require_positive("runtime.threads", self.threads)
         require_choice("runtime.depthwise", self.depthwise, ("numba", "mindspore"))
-        require_choice("runtime.norms", self.norms, ("fused", "mindspore"))
+        require_choice("runtime.norms", self.norms, ("auto", "fused", "mindspore"))
         require_choice("runtime.jit_level", self.jit_level, ("O0", "O1"))
         require(
             self.jit_level == "O0" or self.device == "Ascend",

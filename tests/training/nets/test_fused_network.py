@@ -138,10 +138,22 @@ def test_layers_that_occur_twice_are_left_alone() -> None:
     assert [(group.norm, group.activation) for group in groups] == [(other, None)]
 
 
-def test_a_run_has_the_norms_of_mindspore_unless_told() -> None:
-    runtime = RuntimeSettings()
-    network = build_trainable(TrainSettings(model=model_settings("ssd_light"), runtime=runtime), 3)
-    assert not any(isinstance(cell, FusedNorm) for _, cell in network.cells_and_names())
+@pytest.mark.parametrize(
+    ("name", "runtime", "fused"),
+    [
+        ("ssd300", {}, True),
+        ("ssd300", {"norms": "mindspore"}, False),
+        ("ssd300", {"depthwise": "mindspore"}, False),
+        ("ssd_light", {}, False),
+        ("ssd_light", {"norms": "fused"}, True),
+    ],
+)
+def test_a_run_fuses_norms_where_that_pays_unless_told(
+    name: str, runtime: dict[str, str], fused: bool
+) -> None:
+    settings = TrainSettings(model=model_settings(name), runtime=RuntimeSettings(**runtime))
+    network = build_trainable(settings, 3)
+    assert fused == any(isinstance(cell, FusedNorm) for _, cell in network.cells_and_names())
 
 
 def test_without_numba_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -179,6 +179,13 @@ def speed_up_norms(network: nn.Cell, threads: int, chains: bool = True) -> int:
     return len(groups)
 
 
+def pays(network: nn.Cell) -> bool:
+    """True if fused kernels are faster than MindSpore's for a network: if a depthwise convolution
+    has norms on both sides. Norms alone are not (docs/benchmarks.md, step).
+    """
+    return any(before is not None for _, before, _ in find(network)[1])
+
+
 SEQUENCES = (nn.SequentialCell, ConvBNReLU)
 """Cells that apply their layers one after the other, and nothing else."""
 

@@ -9,8 +9,12 @@ jump.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import fcntl
+import os
 import platform
+import shutil
 import struct
 import sys
 import tempfile
@@ -22,6 +26,8 @@ MACHINES = {"x86_64": 62, "aarch64": 183}
 
 PAGE = 0x10000
 """No processor has larger pages; what is executed and what is written lie on different ones."""
+
+PREFIX, NAME = "ssd-kernels-", "kernels.so"
 
 READ, WRITE, EXECUTE = 4, 2, 1
 LOAD, DYNAMIC = 1, 2
@@ -95,10 +101,24 @@ class Library:
     def __init__(self, jumps: Mapping[str, tuple[int, int]]) -> None:
         if not is_known():
             raise OSError(f"no jumps are known for {sys.platform} on {platform.machine()}")
-        self.folder = tempfile.TemporaryDirectory(prefix="ssd-kernels-")
-        self.path = Path(self.folder.name) / "kernels.so"
-        self.path.write_bytes(library_of(jumps))
+        remove_abandoned()
+        self.folder = tempfile.TemporaryDirectory(prefix=PREFIX)
+        self.path = Path(self.folder.name) / NAME
+        # Locked as long as this process, or one that it forked, lives: see `remove_abandoned`.
+        self.handle = (self.path.with_suffix(".new")).open("wb")
+        fcntl.flock(self.handle, fcntl.LOCK_EX)
+        self.handle.write(library_of(jumps))
+        self.handle.flush()
+        os.rename(self.handle.name, self.path)
         self.loaded = ctypes.CDLL(str(self.path))
+
+
+def remove_abandoned() -> None:
+    """Remove what processes left that were killed. MindSpore wants a file with a path."""
+    for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/{NAME}"):
+        with contextlib.suppress(OSError), path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(path.parent)
 
 
 def _number(value: int) -> bytes:
