@@ -34,8 +34,8 @@ class RuntimeSettings:
     )
     norms: str = setting(
         "auto",
-        "batch norms of an fp32 step on CPU: mindspore, fused with their neighbours, or auto: fused "
-        "where a depthwise convolution has norms on both sides (ssd300), which is where it pays",
+        "batch norms of an fp32 step on CPU: mindspore, fused with their neighbours, or auto, "
+        "fused where a depthwise convolution has norms on both sides (ssd300): there it pays",
     )
     deterministic: bool = setting(True, "ask the device for reproducible kernels")
     jit_level: str = setting(

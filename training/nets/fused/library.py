@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import fcntl
-import os
 import platform
 import shutil
 import struct
@@ -109,7 +108,7 @@ class Library:
         fcntl.flock(self.handle, fcntl.LOCK_EX)
         self.handle.write(library_of(jumps))
         self.handle.flush()
-        os.rename(self.handle.name, self.path)
+        Path(self.handle.name).rename(self.path)
         self.loaded = ctypes.CDLL(str(self.path))
 
 
