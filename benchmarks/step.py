@@ -13,6 +13,7 @@ from benchmarks.common import Result, at_least, median, parser, print_table, sec
 from benchmarks.step_parts import build, data_wait, measure_parts
 from benchmarks.step_trace import MARKED_VARIABLE, measure_operators, trace_our_kernels
 from benchmarks.torch_twin import LAYOUTS, Twin, is_here
+from benchmarks.usage import highest_mib
 from training.command_line.error_words import clear_errors
 
 PUBLISHED_SECONDS = 9.2
@@ -47,7 +48,7 @@ def main() -> None:
     )
     start_device(RuntimeSettings())
     gradients, _, step, batch = build(options.model, options.batch)
-    total, torch = side_by_side(lambda: step(*batch, 0.001), options)
+    total, torch, memory = side_by_side(lambda: step(*batch, 0.001), options)
     parts = measure_parts(gradients, step, batch, options.steps)
     parts["data wait"] = data_wait(options, parts["whole step"])
     whole = parts["whole step"]
@@ -66,8 +67,11 @@ def main() -> None:
         print_table(
             f"The same network, loss and optimizer in torch; ours takes {1e3 * total:,.0f} ms "
             "beside it",
-            ["layout", "ms", "speed, ours / theirs"],
-            [(name, 1e3 * seconds, seconds / total) for name, seconds in torch.items()],
+            ["layout", "ms", "speed, ours / theirs", "MiB at most", "ours / theirs"],
+            [
+                (name, 1e3 * took, took / total, memory[name], memory["ours"] / memory[name])
+                for name, took in torch.items()
+            ],
         )
     else:
         print("torch is not installed: no side by side.")
@@ -83,6 +87,7 @@ def main() -> None:
             "milliseconds": {name: 1e3 * seconds for name, seconds in parts.items()},
             "operators_milliseconds": covered,
             "torch_seconds": torch,
+            "memory_mib": memory,
             "reference_is": reference_is,
         },
     ).print()
@@ -93,7 +98,8 @@ def reference_seconds(
 ) -> tuple[float, str]:
     """Return the seconds to compare with, and what they are."""
     if torch:
-        return torch["NCHW"], "torch NCHW, here"
+        fastest = min(torch, key=lambda layout: torch[layout])
+        return torch[fastest], f"torch {fastest}, here"
     if options.model == "ssd300":
         return PUBLISHED_SECONDS * options.batch / 32, (
             "the published definition with the oneDNN setting: 9.2 s at batch 32, measured on "
@@ -104,24 +110,27 @@ def reference_seconds(
 
 def side_by_side(
     step: Callable[[], object], options: argparse.Namespace
-) -> tuple[float, dict[str, float]]:
+) -> tuple[float, dict[str, float], dict[str, float]]:
     """Time our step and torch's in turn: a slow moment of the machine then meets both.
 
     Returns:
-        Our seconds, and torch's by memory layout: empty without torch or for another model.
+        Our seconds; torch's by memory layout, empty without torch or for another model; and the
+        most memory that this process, `ours`, and each of theirs held at once, in MiB.
     """
     step()
-    twin = Twin(options.batch) if options.model == "ssd300" and is_here() else None
+    there = options.model == "ssd300" and is_here()
+    twins = {layout: Twin(options.batch, layout) for layout in LAYOUTS if there}
     ours: list[float] = []
-    theirs: dict[str, list[float]] = {layout: [] for layout in LAYOUTS if twin}
+    theirs: dict[str, list[float]] = {layout: [] for layout in twins}
     for _ in range(options.steps):
         ours += seconds_of(step, repeats=1, warmups=0)
-        if twin:
-            for layout, seconds in theirs.items():
-                seconds.append(twin.step(layout))
-    if twin:
+        for layout, twin in twins.items():
+            theirs[layout].append(twin.step())
+    memory = {"ours": highest_mib()}
+    for layout, twin in twins.items():
+        memory[layout] = twin.memory_mib()
         twin.close()
-    return median(ours), {layout: median(seconds) for layout, seconds in theirs.items()}
+    return median(ours), {layout: median(seconds) for layout, seconds in theirs.items()}, memory
 
 
 def step_once(options: argparse.Namespace) -> None:

@@ -15,6 +15,8 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
+from benchmarks.usage import highest_mib
+
 STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1),
           (6, 160, 3, 2), (6, 320, 1, 1))  # fmt: skip
 EXTRAS = ((512, 0.2), (256, 0.25), (256, 0.5), (128, 0.25))
@@ -140,28 +142,32 @@ def focal_loss(loc: Any, logits: Any, targets: Any, labels: Any) -> Any:
 
 
 class Twin:
-    """The process that steps; started with one step of each layout done.
+    """A process that steps in one memory layout; started with one step done.
 
     Args:
         batch: Images per step.
+        layout: One of `LAYOUTS`.
     """
 
-    def __init__(self, batch: int) -> None:
+    def __init__(self, batch: int, layout: str) -> None:
         # Held to AVX2 for MindSpore's sake, torch would be slower.
         environment = {**os.environ}
         environment.pop("ONEDNN_MAX_CPU_ISA", None)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.torch_twin", str(batch)],
+            [sys.executable, "-m", "benchmarks.torch_twin", str(batch), layout],
             env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
         )  # fmt: skip
-        for layout in LAYOUTS:
-            self.step(layout)
+        self.step()
 
-    def step(self, layout: str) -> float:
+    def step(self) -> float:
         """Do a step and return the seconds it took."""
         assert self.process.stdin is not None and self.process.stdout is not None
-        self.process.stdin.write(f"{layout}\n")
+        self.process.stdin.write("\n")
         return float(self.process.stdout.readline())
+
+    def memory_mib(self) -> float:
+        """The most memory that it held at once so far."""
+        return highest_mib(self.process.pid)
 
     def close(self) -> None:
         """End the process."""
@@ -173,14 +179,14 @@ def is_here() -> bool:
     return importlib.util.find_spec("torch") is not None
 
 
-def serve(batch: int) -> None:
-    """Do a step for every layout named on standard input; answer with its seconds."""
-    steps = {layout: build_step(batch, layout) for layout in LAYOUTS}
-    for line in sys.stdin:
+def serve(batch: int, layout: str) -> None:
+    """Do a step for every line of standard input; answer with its seconds."""
+    step = build_step(batch, layout)
+    for _ in sys.stdin:
         begun = perf_counter()
-        steps[line.strip()]()
+        step()
         print(perf_counter() - begun, flush=True)
 
 
 if __name__ == "__main__":
-    serve(int(sys.argv[1]))
+    serve(int(sys.argv[1]), sys.argv[2])

@@ -46,7 +46,7 @@ class Usage:
         self.processor_s = processor_seconds() - self._spent
         self._ended.set()
         self._sampler.join()
-        self.memory_mib = _status("self", "VmHWM") - self._before + self._of_children
+        self.memory_mib = highest_mib() - self._before + self._of_children
 
     def _sample(self) -> None:
         while not self._ended.wait(_SAMPLE_S):
@@ -62,6 +62,11 @@ def processor_seconds() -> float:
 def resident_mib() -> float:
     """Resident memory of this process."""
     return _status("self", "VmRSS")
+
+
+def highest_mib(pid: int | str = "self") -> float:
+    """The most memory that a process held at once so far, this one by default."""
+    return _status(pid, "VmHWM")
 
 
 def tree_mib(pid: int) -> float:
