@@ -111,7 +111,13 @@ def objects_cut(components: RunComponents) -> list[str]:
         augment.mosaic_probability or augment.mixup_probability or augment.copy_paste_probability
     )
     if not len(over):
-        return []
+        images = 4 if augment.mosaic_probability else 2
+        if not mixed or images * counts.max(initial=0) <= model.max_boxes:
+            return []
+        return [
+            f"model.max_boxes={model.max_boxes}: no image has more (up to {counts.max()}), one "
+            "mixed of several may; its smallest objects are not learned then"
+        ]
     left = int((over - model.max_boxes).sum())
     return [
         f"model.max_boxes={model.max_boxes}: {len(over)} image(s) have more, up to {over.max()}; "

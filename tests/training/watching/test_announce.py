@@ -52,6 +52,16 @@ def test_nothing_is_said_where_none_is_left_out(data: Path) -> None:
     assert said(data, "model.max_boxes=1", "model.assign=published") == []
 
 
+def test_mixed_images_may_have_more(data: Path) -> None:
+    truth = json.loads((data / "train" / "annotations.json").read_text())
+    most = max(Counter(entry["image_id"] for entry in truth["annotations"]).values())
+    mosaic = "augment.mosaic_probability=0.5"
+    (line,) = said(data, f"model.max_boxes={most}", mosaic)
+    assert line.startswith(f"model.max_boxes={most}: no image has more (up to {most}), one mixed")
+    assert said(data, f"model.max_boxes={4 * most}", mosaic) == []
+    assert said(data, f"model.max_boxes={2 * most}", "augment.mixup_probability=0.5") == []
+
+
 def test_a_run_of_closing_epochs_alone_says_so() -> None:
     mixed = AugmentSettings(mosaic_probability=0.5, closing_epochs=3)
     assert closing(TrainSettings(epochs=4, augment=mixed)) == []
