@@ -61,7 +61,7 @@ def child(folder: Path, storage: str, out: Path) -> None:
 
 
 def inflate_seconds(folder: Path, most: int = 200) -> float:
-    """Return what libdeflate takes for a picture, from memory to memory, the converter's own way."""
+    """Return what libdeflate takes for a picture, from memory to memory, as the converter does."""
     pictures = [path.read_bytes() for path in sorted((folder / "images").iterdir())[:most]]
     packed = [(zlib.compress(data, wbits=-15), len(data)) for data in pictures]
 
