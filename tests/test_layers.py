@@ -240,13 +240,6 @@ def test_functions_import_only_what_takes_long() -> None:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=module_name)
-def test_modules_open_with_what_lives_there(path: Path) -> None:
-    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
-    assert docstring, f"{path}: no module docstring"
-    assert len(docstring.splitlines()) >= 2, f"{path}: say what lives here and what does not"
-
-
-@pytest.mark.parametrize("path", MODULES, ids=module_name)
 def test_modules_stay_small(path: Path) -> None:
     lines = len(path.read_text(encoding="utf-8").splitlines())
     assert lines <= 320, f"{path}: {lines} lines; split it"
@@ -269,59 +262,3 @@ def test_such_an_import_would_be_found(tmp_path: Path) -> None:
     module = tmp_path / "test_x.py"
     module.write_text("def f():\n    from tests.nets.test_anchors import corners\n")
     assert other_test_modules(module) == {"tests.nets.test_anchors"}
-
-
-PYTHON = [
-    path.relative_to(REPOSITORY).as_posix()
-    for path in [
-        *MODULES,
-        *TESTS,
-        *REPOSITORY.glob("benchmarks/*.py"),
-        *REPOSITORY.glob("*.py"),
-    ]
-]
-
-
-def missing_modules(docstring: str, home: Path) -> set[str]:
-    """What a module's docstring names that is no module: `x.py`, `room/`, `training.boxes.nms`.
-
-    A path is looked up from the checkout, from any folder above the module, and as the end of a
-    path.
-    """
-    wrong = set()
-    for words in re.findall(r"`([^`]+)`", docstring):
-        for name in re.findall(r"[\w/]+\.py\b", words):
-            if not any(f"/{path}".endswith(f"/{name}") for path in PYTHON):
-                wrong.add(name)
-        for name in re.findall(r"(?<![\w/<])[a-z_]+(?:/[a-z_]+)*/(?=$|\s)", words):
-            if not any((folder / name).is_dir() for folder in [home, *home.parents]):
-                wrong.add(name)
-        for name in re.findall(r"\b(?:data_tools|training|benchmarks)(?:\.[a-z_]+)+\b", words):
-            if name.endswith(".py"):
-                continue
-            path = REPOSITORY.joinpath(*name.split("."))
-            if not (path.is_dir() or path.with_suffix(".py").is_file()):
-                wrong.add(name)
-    return wrong
-
-
-def test_docstrings_name_modules_that_exist() -> None:
-    wrong = {}
-    for path in [*MODULES, *TESTS]:
-        docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-        if gone := missing_modules(docstring, path.parent):
-            wrong[path.relative_to(REPOSITORY).as_posix()] = gone
-    assert not wrong
-
-
-def test_a_module_that_is_gone_would_be_found() -> None:
-    home = REPOSITORY / "training" / "nets"
-    assert not missing_modules("in `ssd.py`, `boxes/nms.py`, `zoo/`, `training.boxes.nms`", home)
-    gone = "`keeper.py`, `boxes/gone.py`, `zoos/`, `training.boxes.gone`, `python -m training.gone`"
-    assert missing_modules(gone, home) == {
-        "keeper.py",
-        "boxes/gone.py",
-        "zoos/",
-        "training.boxes.gone",
-        "training.gone",
-    }

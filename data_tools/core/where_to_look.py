@@ -25,9 +25,9 @@ def where_to_look(
         tensorboard: Folder of TensorBoard events.
         then: A command that shows more, or uses what was made.
 
-    >>> where_to_look(pages=[Path("out/report.html")], pictures=[Path("out/a.png"),
-    Path("out/b.png")]) 'look at it: open out/report.html in a browser; pictures: a.png, b.png in
-    out' >>> where_to_look(tensorboard=Path("run/tensorboard"))
+    >>> where_to_look(pages=[Path("out/report.html")], pictures=[Path("out/a.png")])
+    'look at it: open out/report.html in a browser; pictures: out/a.png'
+    >>> where_to_look(tensorboard=Path("run/tensorboard"))
     'look at it: TensorBoard: pip install tensorboard, then tensorboard --logdir run/tensorboard'
     """
     parts = [f"open {path} in a browser" for path in pages]

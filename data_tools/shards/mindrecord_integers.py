@@ -64,8 +64,9 @@ def unpack_integers(data: bytes | memoryview, dtype: np.dtype[Any]) -> npt.NDArr
     Raises:
         ValueError: If the bytes are not those of N packed integers.
 
-    >>> unpack_integers(memoryview(bytes.fromhex("0000000310012c01ff")),
-    np.dtype(np.int32)).tolist() [1, 300, -1]
+    >>> data = memoryview(bytes.fromhex("0000000310012c01ff"))
+    >>> unpack_integers(data, np.dtype(np.int32)).tolist()
+    [1, 300, -1]
     """
     count = int.from_bytes(data[:4], "big")
     bitmap_size = -(-count // 4)

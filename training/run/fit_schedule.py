@@ -69,7 +69,7 @@ def steps_that_fit(
     """Return how many steps there is time for, evaluations on the way and at the end included.
 
     >>> steps_that_fit(1.0, 105.0, 5.0, 0), steps_that_fit(1.0, 105.0, 5.0, 10)
-    (95, 63)
+    (94, 63)
     """
     left = _MARGIN * seconds_left - evaluation_s
     every = evaluation_s / evaluation_every if evaluation_every else 0.0

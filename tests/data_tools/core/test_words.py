@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import io
 import sys
 from pathlib import Path
@@ -13,10 +12,6 @@ from hypothesis import strategies as st
 
 from data_tools.core import words
 from training.command_line.terminal import SafeStream, safe_streams
-
-
-def test_the_examples() -> None:
-    assert doctest.testmod(words).failed == 0
 
 
 @given(st.text())
