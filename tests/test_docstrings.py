@@ -118,8 +118,7 @@ EXAMPLES = [p for p in [*MODULES, *BENCHMARKS] if re.search(r"^ *>>> ", p.read_t
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=module_name)
 def test_examples_of_docstrings_run(path: Path) -> None:
-    result = doctest.testmod(importlib.import_module(module_name(path)))
-    assert result.attempted and not result.failed
+    assert not doctest.testmod(importlib.import_module(module_name(path))).failed
 
 
 @pytest.mark.parametrize("path", [*MODULES, *BENCHMARKS], ids=module_name)
