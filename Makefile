@@ -18,7 +18,7 @@ RUN_TESTS := PATH="$(abspath $(VENV))/bin:$$PATH" $(PY) -m pytest -n $(WORKERS) 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: install ## make a small data set, train a detector on it, evaluate, draw: about 5 minutes
+demo: install ## make a small data set, train a detector on it, evaluate, draw: 5 to 10 minutes, depending on the machine
 	$(PY) convert.py dataset=shapes out=$(DEMO)/data
 	$(PY) train.py +experiment=demo data=$(DEMO)/data output=$(DEMO)/run overwrite=true
 	$(PY) eval.py checkpoint=$(DEMO)/run/checkpoints/best.ckpt data=$(DEMO)/data output=$(DEMO)/eval
