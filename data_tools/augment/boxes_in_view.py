@@ -101,21 +101,21 @@ def seen_through(
         1 relative to their window, and for each its image's index in 0..B-1 (N,).
     """
     counts = [len(truth) for truth in truths]
-    frames = np.array([(w.top, w.left, w.height, w.width) for w in windows], np.float32)
-    images = np.repeat(np.arange(len(truths)), counts)
-    frame = frames[images]
-    size = np.concatenate([frame[:, 2:]] * 2, axis=1)
-    boxes = np.concatenate([truth.boxes_yxyx for truth in truths])
+    frames = np.array([(w.top, w.left, w.height, w.width) for w in windows], np.float32)  # (B, 4)
+    images = np.repeat(np.arange(len(truths)), counts)  # (N,)
+    frame = frames[images]  # (N, 4)
+    size = np.concatenate([frame[:, 2:]] * 2, axis=1)  # (N, 4): height, width, height, width
+    boxes = np.concatenate([truth.boxes_yxyx for truth in truths])  # (N, 4)
     boxes -= np.concatenate([frame[:, :2]] * 2, axis=1)
-    centres = boxes[:, :2] + boxes[:, 2:]
-    stays = ((centres > 0) & (centres < 2 * size[:, :2])).all(axis=1)
+    centres = boxes[:, :2] + boxes[:, 2:]  # (N, 2), twice the centres
+    stays = ((centres > 0) & (centres < 2 * size[:, :2])).all(axis=1)  # (N,) bool
     iscrowd = np.concatenate([truth.iscrowd for truth in truths])
     np.maximum(boxes, 0, out=boxes)
     np.minimum(boxes, size, out=boxes)
     boxes /= size
     stays |= iscrowd
     stays &= (boxes[:, 2:] > boxes[:, :2]).all(axis=1)
-    turned = np.repeat(np.array(flips, bool), counts)
+    turned = np.repeat(np.array(flips, bool), counts)  # (N,) bool
     boxes[turned] = mirrored(boxes[turned])
     labels = np.concatenate([truth.labels for truth in truths])
     return Truth(boxes, labels, iscrowd).keep(stays), images[stays]

@@ -45,7 +45,7 @@ class AtssMatcher:
         start = 0
         for rows, columns, each in levels:
             cells = self.centres[start : start + rows * columns * each]
-            cells = cells.reshape(rows, columns, each, 2)[:, :, 0]
+            cells = cells.reshape(rows, columns, each, 2)[:, :, 0]  # (rows, columns, 2)
             self.levels.append((start, each, cells[:, 0, 0].copy(), cells[0, :, 1].copy()))
             start += rows * columns * each
 
@@ -59,17 +59,19 @@ class AtssMatcher:
             return np.zeros(0, np.intp), np.zeros(0, np.intp)
         boxes = boxes_yxyx_rel.astype(np.float64)
         candidates = self.candidates(boxes)  # (N, K)
-        overlap = overlaps(self.corners[candidates], boxes[:, None])
-        centres = self.centres[candidates]
+        overlap = overlaps(self.corners[candidates], boxes[:, None])  # (N, K)
+        centres = self.centres[candidates]  # (N, K, 2)
+        # (N, K) bool
         inside = ((centres > boxes[:, None, :2]) & (centres < boxes[:, None, 2:])).all(-1)
-        least = overlap.mean(1) + overlap.std(1, ddof=1)
-        chosen = inside & (overlap >= least[:, None])
-        without = np.flatnonzero(~chosen.any(1))
+        least = overlap.mean(1) + overlap.std(1, ddof=1)  # (N,)
+        chosen = inside & (overlap >= least[:, None])  # (N, K) bool
+        without = np.flatnonzero(~chosen.any(1))  # boxes without a positive
         chosen[without, overlap[without].argmax(1)] = True
-        box, column = np.nonzero(chosen)
-        anchor = candidates[box, column]
+        box, column = np.nonzero(chosen)  # (M,) each
+        anchor = candidates[box, column]  # (M,)
+        # (M,): by anchor, then by overlap, falling, then by box
         order = np.lexsort((box, -overlap[box, column], anchor))
-        anchor, first = np.unique(anchor[order], return_index=True)
+        anchor, first = np.unique(anchor[order], return_index=True)  # (P,) each
         return anchor, box[order][first]
 
     def match_batch(
@@ -90,17 +92,19 @@ class AtssMatcher:
 
     def candidates(self, boxes: npt.NDArray[np.float64]) -> Indices:
         """(N, 4) -> (N, K) anchors, rising on each level; of equally near cells the first."""
-        middle = (boxes[:, :2] + boxes[:, 2:]) / 2
+        middle = (boxes[:, :2] + boxes[:, 2:]) / 2  # (N, 2)
         parts = []
         for start, each, centres_y, centres_x in self.levels:
             # The nearest cells are in the nearest rows and columns: the rest is not looked at.
-            row, apart_y = nearest(centres_y[None] - middle[:, :1])
-            column, apart_x = nearest(centres_x[None] - middle[:, 1:])
+            row, apart_y = nearest(centres_y[None] - middle[:, :1])  # (N, up to 9) each
+            column, apart_x = nearest(centres_x[None] - middle[:, 1:])  # (N, up to 9) each
+            # (N, up to 81)
             distance = (apart_y[:, :, None] + apart_x[:, None]).reshape(len(boxes), -1)
+            # (N, up to 81)
             cell = (row[:, :, None] * len(centres_x) + column[:, None]).reshape(len(boxes), -1)
-            first = np.argsort(distance, axis=1, kind="stable")[:, :NEAREST]
-            cell = np.sort(np.take_along_axis(cell, first, 1), axis=1)
-            anchors = start + cell[:, :, None] * each + np.arange(each)
+            first = np.argsort(distance, axis=1, kind="stable")[:, :NEAREST]  # (N, up to 9)
+            cell = np.sort(np.take_along_axis(cell, first, 1), axis=1)  # (N, up to 9)
+            anchors = start + cell[:, :, None] * each + np.arange(each)  # (N, cells, each)
             parts.append(anchors.reshape(len(boxes), -1))
         return np.concatenate(parts, 1)
 

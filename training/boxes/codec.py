@@ -125,7 +125,7 @@ class BoxEncoder:
             for region, image in zip(boxes[crowd], images[crowd], strict=True):
                 self._ignore_crowd(region, anchor_labels[image])
             boxes, labels, images = boxes[~crowd], labels[~crowd], images[~crowd]
-        image, anchor, box = self.matcher.match_batch(boxes, images)
+        image, anchor, box = self.matcher.match_batch(boxes, images)  # (P,) each
         anchor_labels[image, anchor] = labels[box]
         loc_targets[image, anchor] = encode_boxes(
             boxes[box], self.anchors_cyxhw[anchor], self.prior_scaling
@@ -149,8 +149,8 @@ def encode_boxes(
     """Regression targets of boxes against their anchors: (P, 4) and (P, 4) -> (P, 4) `[cy, cx, h,
     w]`.
     """
-    low, high = boxes_yxyx_rel[:, :2], boxes_yxyx_rel[:, 2:]
-    centres, sizes = anchors_cyxhw_rel[:, :2], anchors_cyxhw_rel[:, 2:]
+    low, high = boxes_yxyx_rel[:, :2], boxes_yxyx_rel[:, 2:]  # (P, 2) each
+    centres, sizes = anchors_cyxhw_rel[:, :2], anchors_cyxhw_rel[:, 2:]  # (P, 2) each
     targets = np.empty((len(low), 4), np.float32)
     targets[:, :2] = ((low + high) / 2 - centres) / (sizes * np.float32(prior_scaling[0]))
     relative = np.maximum((high - low) / sizes, _SMALLEST_SIDE)

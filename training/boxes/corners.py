@@ -78,6 +78,7 @@ def default_corners(model: ModelSettings) -> npt.NDArray[np.float32]:
 
 
 def _scale_corners(level: Level, height: int, width: int) -> npt.NDArray[np.float32]:
+    # (rows, columns, shapes, 4)
     boxes = np.empty((level.height, level.width, len(level.sizes_hw_rel), 4))
     boxes[..., 0] = ((np.arange(level.height) + 0.5) / (height / level.step_y))[:, None, None]
     boxes[..., 1] = ((np.arange(level.width) + 0.5) / (width / level.step_x))[None, :, None]
@@ -86,13 +87,18 @@ def _scale_corners(level: Level, height: int, width: int) -> npt.NDArray[np.floa
 
 
 def _octave_corners(anchors: AnchorSettings, index: int, level: Level) -> npt.NDArray[np.float32]:
-    sizes = 2.0 ** (np.arange(anchors.per_octave) / anchors.per_octave)
+    sizes = 2.0 ** (np.arange(anchors.per_octave) / anchors.per_octave)  # (octaves,)
+    # (ratios, octaves) each
     size, ratio = np.meshgrid(sizes.astype(Single), np.array(anchors.aspect_ratios[index], Single))
-    root = np.sqrt(ratio.reshape(-1))
+    root = np.sqrt(ratio.reshape(-1))  # (shapes,), shapes = ratios * octaves
+    # (shapes,)
     half_h = Single(0.5) * (size.reshape(-1) / root * Single(anchors.base * level.step_y))
     half_w = Single(0.5) * (size.reshape(-1) * root * Single(anchors.base * level.step_x))
+    # (rows,)
     cy = np.arange(level.height, dtype=Single) * Single(level.step_y) + Single(level.step_y / 2)
+    # (columns,)
     cx = np.arange(level.width, dtype=Single) * Single(level.step_x) + Single(level.step_x / 2)
+    # (rows, columns, shapes, 4)
     corners = np.empty((level.height, level.width, len(root), 4), Single)
     corners[..., 0] = cy[:, None, None] - half_h
     corners[..., 1] = cx[None, :, None] - half_w

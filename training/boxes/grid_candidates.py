@@ -81,9 +81,9 @@ class AnchorGrid:
         Of a family, it has the greatest overlap.
         """
         boxes = boxes_yxyx_rel.astype(np.float64)
-        middle = (boxes[:, :2] + boxes[:, 2:]) / 2
-        row = np.rint((middle[:, :1] - self.cy) / self.step_y)
-        column = np.rint((middle[:, 1:] - self.cx) / self.step_x)
+        middle = (boxes[:, :2] + boxes[:, 2:]) / 2  # (N, 2)
+        row = np.rint((middle[:, :1] - self.cy) / self.step_y)  # (N, families)
+        column = np.rint((middle[:, 1:] - self.cx) / self.step_x)  # (N, families)
         row = np.minimum(np.maximum(row, 0), self.rows - 1).astype(np.int64)
         column = np.minimum(np.maximum(column, 0), self.columns - 1).astype(np.int64)
         return self.first + row * self.row_stride + column * self.column_stride
@@ -105,12 +105,12 @@ class AnchorGrid:
             Boxes (M,), rising, and anchors (M,).
         """
         boxes = boxes_yxyx_rel.astype(np.float64)
-        middle = (boxes[:, :2] + boxes[:, 2:]) / 2
-        height, width = (boxes[:, 2:] - boxes[:, :2]).T[:, :, None]
-        limit = least.astype(np.float64)[:, None] * (1 - _MARGIN)
-        shared = limit / (1 + limit) * (height * width + self.h * self.w)
-        most_y, most_x = np.minimum(height, self.h), np.minimum(width, self.w)
-        low_r, high_r = _range(
+        middle = (boxes[:, :2] + boxes[:, 2:]) / 2  # (N, 2)
+        height, width = (boxes[:, 2:] - boxes[:, :2]).T[:, :, None]  # (N, 1) each
+        limit = least.astype(np.float64)[:, None] * (1 - _MARGIN)  # (N, 1)
+        shared = limit / (1 + limit) * (height * width + self.h * self.w)  # (N, families)
+        most_y, most_x = np.minimum(height, self.h), np.minimum(width, self.w)  # (N, families) each
+        low_r, high_r = _range(  # (N, families) each, as low_c and high_c
             middle[:, :1], (height + self.h) / 2 - shared / most_x, self.cy, self.step_y, self.rows
         )
         low_c, high_c = _range(
@@ -120,17 +120,18 @@ class AnchorGrid:
             self.step_x,
             self.columns,
         )
+        # (N, families) bool
         possible = (most_y * most_x >= shared) & (low_r <= high_r) & (low_c <= high_c)
-        box, family = np.nonzero(possible)
+        box, family = np.nonzero(possible)  # (Q,) each: pairs that may match
         low_r, low_c = low_r[possible], low_c[possible]
-        width_c = high_c[possible] - low_c + 1
-        count = (high_r[possible] - low_r + 1) * width_c
+        width_c = high_c[possible] - low_c + 1  # (Q,) columns of the range
+        count = (high_r[possible] - low_r + 1) * width_c  # (Q,) cells of the range
         row_stride, column_stride = self.row_stride[family], self.column_stride[family]
-        first = self.first[family] + low_r * row_stride + low_c * column_stride
+        first = self.first[family] + low_r * row_stride + low_c * column_stride  # (Q,) anchors
         # One entry for each cell of each range: its number within the range gives row and column.
-        pair = np.repeat(np.arange(len(box)), count)
-        rank = np.arange(len(pair)) - (np.cumsum(count) - count)[pair]
-        row, column = np.divmod(rank, width_c[pair])
+        pair = np.repeat(np.arange(len(box)), count)  # (M,) of the Q pairs, for each cell
+        rank = np.arange(len(pair)) - (np.cumsum(count) - count)[pair]  # (M,)
+        row, column = np.divmod(rank, width_c[pair])  # (M,) each, within the range
         return box[pair], first[pair] + row * row_stride[pair] + column * column_stride[pair]
 
 

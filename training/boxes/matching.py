@@ -66,10 +66,10 @@ class Matcher:
         candidates = None if self._grid is None else self._candidates(self._grid, boxes_yxyx_rel)
         if candidates is not None:
             return _settled(*candidates)
-        overlaps = self.overlaps(boxes_yxyx_rel)
+        overlaps = self.overlaps(boxes_yxyx_rel)  # (N, A)
         overlaps[np.arange(len(overlaps)), overlaps.argmax(axis=1)] = FORCED_SCORE
-        flat = np.flatnonzero(overlaps > self.threshold)
-        boxes, anchors = np.divmod(flat, self.num_anchors)
+        flat = np.flatnonzero(overlaps > self.threshold)  # (M,) box * A + anchor
+        boxes, anchors = np.divmod(flat, self.num_anchors)  # (M,) each
         return _settled(boxes, anchors, overlaps.ravel()[flat])
 
     def match_batch(
@@ -90,15 +90,15 @@ class Matcher:
 
     def overlaps(self, boxes_yxyx_rel: FloatArray) -> FloatArray:
         """IoU of every box with every anchor: (N, 4) -> (N, A) float32."""
-        y1, x1, y2, x2 = np.ascontiguousarray(boxes_yxyx_rel.T)[:, :, None]
-        height = np.minimum(self._y2, y2)
+        y1, x1, y2, x2 = np.ascontiguousarray(boxes_yxyx_rel.T)[:, :, None]  # (N, 1) each
+        height = np.minimum(self._y2, y2)  # (N, A)
         height -= np.maximum(self._y1, y1)
         np.maximum(height, 0, out=height)
-        shared = np.minimum(self._x2, x2)
+        shared = np.minimum(self._x2, x2)  # (N, A) widths, below the areas
         shared -= np.maximum(self._x1, x1)
         np.maximum(shared, 0, out=shared)
         shared *= height
-        union = self._area + (y2 - y1) * (x2 - x1)
+        union = self._area + (y2 - y1) * (x2 - x1)  # (N, A)
         union -= shared
         shared /= union
         return shared
@@ -110,18 +110,19 @@ class Matcher:
         if self._grid is not None:
             anchor, box = self.match(boxes)
             return images[box], anchor, box + start
-        overlaps = self._overlaps_by_anchor(boxes)
-        best = overlaps.max(axis=0)
-        flat = np.flatnonzero(overlaps >= np.minimum(best, self.threshold))
-        anchors, box = np.divmod(flat, len(boxes))
-        scores = overlaps.ravel()[flat]
-        tops = np.flatnonzero(scores == best[box])
-        _, first = np.unique(box[tops], return_index=True)  # of equals the first anchor
+        overlaps = self._overlaps_by_anchor(boxes)  # (A, N)
+        best = overlaps.max(axis=0)  # (N,)
+        flat = np.flatnonzero(overlaps >= np.minimum(best, self.threshold))  # (M,) anchor * N + box
+        anchors, box = np.divmod(flat, len(boxes))  # (M,) each
+        scores = overlaps.ravel()[flat]  # (M,)
+        tops = np.flatnonzero(scores == best[box])  # of the M those that are a box's best
+        _, first = np.unique(box[tops], return_index=True)  # (N,): of equals the first anchor
         scores[tops[first]] = FORCED_SCORE
         chosen = scores > self.threshold
-        anchors, box = anchors[chosen], box[chosen]
+        anchors, box = anchors[chosen], box[chosen]  # (K,) each, K <= M
+        # (P,) each. Keys are image * A + anchor: an anchor of another image is another key.
         keys, box = _settled(box, images[box] * self.num_anchors + anchors, scores[chosen])
-        image, anchor = np.divmod(keys, self.num_anchors)
+        image, anchor = np.divmod(keys, self.num_anchors)  # (P,) each
         return image, anchor, box + start
 
     def _overlaps_by_anchor(self, boxes: FloatArray) -> FloatArray:
@@ -130,16 +131,16 @@ class Matcher:
         Anchors share few distinct vertical and horizontal extents: what they share with a box is
         worked out once for each and then copied to the anchors, whole rows of boxes at a time.
         """
-        y1, x1, y2, x2 = np.ascontiguousarray(boxes.T)
-        height = np.minimum(self._rows[1], y2)
+        y1, x1, y2, x2 = np.ascontiguousarray(boxes.T)  # (N,) each
+        height = np.minimum(self._rows[1], y2)  # (distinct rows, N)
         height -= np.maximum(self._rows[0], y1)
         np.maximum(height, 0, out=height)
-        width = np.minimum(self._columns[1], x2)
+        width = np.minimum(self._columns[1], x2)  # (distinct columns, N)
         width -= np.maximum(self._columns[0], x1)
         np.maximum(width, 0, out=width)
-        shared = width.take(self._column_of, axis=0)
+        shared = width.take(self._column_of, axis=0)  # (A, N)
         shared *= height.take(self._row_of, axis=0)
-        union = self._area[:, None] + (y2 - y1) * (x2 - x1)
+        union = self._area[:, None] + (y2 - y1) * (x2 - x1)  # (A, N)
         union -= shared
         shared /= union
         return shared
@@ -150,17 +151,18 @@ class Matcher:
         """Boxes, rising, anchors and scores above the threshold; None if a box touches no
         anchor.
         """
-        nearest = grid.nearest(boxes)
-        reached = self._overlaps_of(boxes[:, None], nearest).max(axis=1)
+        nearest = grid.nearest(boxes)  # (N, families)
+        reached = self._overlaps_of(boxes[:, None], nearest).max(axis=1)  # (N,)
         if reached.min() <= 0:
             return None
-        box, anchor = grid.above(boxes, np.minimum(reached, self.threshold))
-        scores = self._overlaps_of(boxes[box], anchor)
-        starts = np.searchsorted(box, np.arange(len(boxes)))
-        best = scores == np.maximum.reduceat(scores, starts)[box]
+        box, anchor = grid.above(boxes, np.minimum(reached, self.threshold))  # (M,)
+        scores = self._overlaps_of(boxes[box], anchor)  # (M,)
+        starts = np.searchsorted(box, np.arange(len(boxes)))  # (N,) first row of each box
+        best = scores == np.maximum.reduceat(scores, starts)[box]  # (M,) bool
+        # (N,) anchors
         first = np.minimum.reduceat(np.where(best, anchor, self.num_anchors), starts)
         scores[anchor == first[box]] = FORCED_SCORE
-        chosen = scores > self.threshold
+        chosen = scores > self.threshold  # (M,) bool
         return box[chosen], anchor[chosen], scores[chosen]
 
     def _overlaps_of(self, boxes: FloatArray, anchors: Indices) -> FloatArray:

@@ -61,12 +61,14 @@ class ObjectList:
         """
         loc_targets.fill(0)
         anchor_labels.fill(0)
-        shown = np.where(iscrowd, np.int32(-1), labels.astype(np.int32))
-        starts = np.searchsorted(images, np.arange(len(anchor_labels) + 1))
+        shown = np.where(iscrowd, np.int32(-1), labels.astype(np.int32))  # (N,)
+        starts = np.searchsorted(images, np.arange(len(anchor_labels) + 1))  # (B + 1,)
         for image, (start, stop) in enumerate(pairwise(starts.tolist())):
-            rows = np.arange(start, stop)
+            rows = np.arange(start, stop)  # (boxes of the image,)
             if len(rows) > self.max_boxes:
+                # (boxes of the image, 2)
                 sides = boxes_yxyx_rel[rows, 2:] - boxes_yxyx_rel[rows, :2]
+                # (M,) of them
                 largest = np.argsort(-sides.prod(1), kind="stable")[: self.max_boxes]
                 rows = rows[np.sort(largest)]
             loc_targets[image, : len(rows)] = boxes_yxyx_rel[rows]

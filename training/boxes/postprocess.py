@@ -111,17 +111,19 @@ def detect(
     Returns:
         The detections; none is fine. Scores or boxes that are not finite never become detections.
     """
-    usable = np.isfinite(boxes_yxyx_rel).all(axis=1)
+    usable = np.isfinite(boxes_yxyx_rel).all(axis=1)  # (A,) bool
+    # (N,) each, classes from 0
     anchors, classes, values = candidates(scores, usable, protocol.score_floor)
-    best = best_first(values)
+    best = best_first(values)  # (N,) order by score
     if protocol.one_name_iou is not None:
+        # Of each anchor its best class, in the same order.
         best = best[np.sort(np.unique(anchors[best], return_index=True)[1])]
     if protocol.candidates_per_class is not None:
         best = _first_of_each(best, classes, protocol.candidates_per_class)
-    anchors, classes = anchors[best], classes[best]
-    boxes_px = boxes_yxyx_rel.astype(np.float64) * [height, width, height, width]
+    anchors, classes = anchors[best], classes[best]  # (M,) each
+    boxes_px = boxes_yxyx_rel.astype(np.float64) * [height, width, height, width]  # (A, 4)
     boxes = boxes_px.take(anchors, axis=0)  # several times as fast as boxes_px[anchors]
-    picked = nms(
+    picked = nms(  # (K,) of the M
         boxes,
         classes,
         protocol.nms_iou,
@@ -130,7 +132,7 @@ def detect(
         max_total=protocol.max_per_image if protocol.one_name_iou is None else None,
     )
     if protocol.one_name_iou is not None:
-        rest = boxes.take(picked, axis=0)
+        rest = boxes.take(picked, axis=0)  # (K, 4)
         picked = picked[one_name(rest, protocol.one_name_iou)[: protocol.max_per_image]]
     return Detections(
         boxes.take(picked, axis=0),

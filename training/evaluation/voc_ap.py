@@ -70,22 +70,25 @@ def voc_scores(truth: GroundTruth, table: DetectionTable) -> VocScores:
 def _best_box(boxes: _Floats, image: _Ints, truth_boxes: _Floats, truth_image: _Ints) -> _Ints:
     """Return, for each detection, the box of its image it overlaps most, -1 below 0.5."""
     # Both lists are sorted by image or scattered; pairs are made per image through a search.
-    order = np.argsort(truth_image, kind="stable")
-    first = np.searchsorted(truth_image[order], image, side="left")
-    lengths = np.searchsorted(truth_image[order], image, side="right") - first
-    d = np.repeat(np.arange(len(image)), lengths)
+    order = np.argsort(truth_image, kind="stable")  # (G,)
+    first = np.searchsorted(truth_image[order], image, side="left")  # (D,)
+    lengths = np.searchsorted(truth_image[order], image, side="right") - first  # (D,)
+    d = np.repeat(np.arange(len(image)), lengths)  # (P,) the detection of each pair
+    # (P,) and its box
     g = order[np.arange(len(d)) - np.repeat(np.cumsum(lengths) - lengths, lengths) + first[d]]
-    a, b = boxes[d], truth_boxes[g]
+    a, b = boxes[d], truth_boxes[g]  # (P, 4) each
+    # (P, 2)
     near = np.minimum(a[:, :2] + a[:, 2:], b[:, :2] + b[:, 2:]) - np.maximum(a[:, :2], b[:, :2])
-    inter = np.maximum(near, 0.0).prod(axis=1)
+    inter = np.maximum(near, 0.0).prod(axis=1)  # (P,)
     union = a[:, 2] * a[:, 3] + b[:, 2] * b[:, 3] - inter
-    overlap = np.divide(inter, union, out=np.zeros_like(inter), where=union > 0)
+    overlap = np.divide(inter, union, out=np.zeros_like(inter), where=union > 0)  # (P,)
     # Of equal overlaps the first box wins: sort so that it comes first within its detection.
-    ranked = np.lexsort((g, -overlap, d))
+    ranked = np.lexsort((g, -overlap, d))  # (P,)
     d, g, overlap = d[ranked], g[ranked], overlap[ranked]
-    owner = np.full(len(image), -1, np.int64)
+    owner = np.full(len(image), -1, np.int64)  # (D,)
+    # (detections with a box in their image,) each
     detection, start = np.unique(d, return_index=True)
-    good = overlap[start] >= IOU
+    good = overlap[start] >= IOU  # bool
     owner[detection[good]] = g[start[good]]
     return owner
 
