@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import carray, cfunc, types
+from numba import carray, cfunc, njit, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
@@ -84,7 +84,7 @@ def maps(address: int, shape: NDArray[np.int64]) -> NDArray[np.float32]:
     return carray(singles_at(address), (shape[0], shape[1], shape[2], shape[3]))
 
 
-@compiled()
+@njit(inline="always")
 def compute(task: NDArray[np.int64]) -> None:
     """Run a kernel over a stretch of channels.
 
@@ -199,7 +199,7 @@ def build_entry(keep: bool) -> tuple[Any, Any]:
 
 FUNCTIONS = (
     *norm_kernels.FUNCTIONS, *plane_kernels.FUNCTIONS, *chain_kernels.FUNCTIONS, row, rows, maps,
-    compute, share_out,
+    share_out,
 )  # fmt: skip
 """All that is compiled and kept on disk."""
 
