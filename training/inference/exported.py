@@ -16,8 +16,8 @@ from data_tools.core.errors import CheckpointError
 from data_tools.core.files import sha256_of_file
 from data_tools.core.json_dataclass import first_line
 from training.boxes.codec import decode_boxes
-from training.inference.file_metadata import ExportInfo, parse_metadata
-from training.inference.model_file import ModelFile
+from training.inference.file_metadata import parse_metadata
+from training.inference.model_file import ExportInfo, ModelFile
 from training.inference.onnx_session import open_session
 from training.inference.predictor import pad_batch
 from training.nets.anchors import default_boxes
@@ -34,10 +34,6 @@ def read_metadata(path: Path) -> ModelFile:
     Raises:
         CheckpointError: If it is damaged or was not written by `export.py`.
     """
-    return _parse(path)[0]
-
-
-def _parse(path: Path) -> tuple[ModelFile, ExportInfo]:
     values = _onnx_metadata(path) if path.suffix == ".onnx" else _mindir_metadata(path)
     return parse_metadata(path, values, sha256_of_file(path))
 
@@ -132,7 +128,8 @@ def load_exported(file: ModelFile, batch_size: int) -> ExportedPredictor:
     Raises:
         CheckpointError: If the runtime refuses it.
     """
-    file, info = _parse(file.path)
+    info = file.export
+    assert info is not None, "read_metadata gave it"
     step = info.batch_size or batch_size
     run = _onnx_runner(file.path) if file.path.suffix == ".onnx" else _mindir_runner(file.path)
     return ExportedPredictor(run, file, info, step)

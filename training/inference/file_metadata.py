@@ -14,7 +14,7 @@ from data_tools.core.errors import CheckpointError
 from data_tools.core.json_dataclass import build, in_words, number_problem, parse_json, shown
 from data_tools.core.sample import ClassInfo
 from training.exporting.settings import ExportCommand
-from training.inference.model_file import ModelFile
+from training.inference.model_file import ExportInfo, ModelFile
 from training.nets.settings import settings_from_dict
 
 FORMAT = "ssd-export/1"
@@ -75,22 +75,7 @@ def outputs_in_words(command: ExportCommand) -> str:
     return f"{first}, scores float32 (N, A, C + 1), column 0 is background"
 
 
-@dataclasses.dataclass(frozen=True)
-class ExportInfo:
-    """How an exported file is to be run.
-
-    Args:
-        decode: Its boxes are decoded.
-        nms: Its outputs are detections.
-        batch_size: Images it takes at a time; 0 for any number.
-    """
-
-    decode: bool
-    nms: bool
-    batch_size: int
-
-
-def parse_metadata(path: Path, values: dict[str, str], sha256: str) -> tuple[ModelFile, ExportInfo]:
+def parse_metadata(path: Path, values: dict[str, str], sha256: str) -> ModelFile:
     """Read back what `make_metadata` made.
 
     Raises:
@@ -119,6 +104,7 @@ def parse_metadata(path: Path, values: dict[str, str], sha256: str) -> tuple[Mod
             data_fingerprint=values["data_fingerprint"],
             graph_nms={name: _parse(values, name, int, float) for name in _NMS} if info.nms else {},
             thresholds=_parse(values, "thresholds", dict) if "thresholds" in values else None,
+            export=info,
         )
     except (KeyError, ValueError) as error:
         what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
@@ -130,7 +116,7 @@ def parse_metadata(path: Path, values: dict[str, str], sha256: str) -> tuple[Mod
             f"{path}: its metadata is damaged ({len(file.classes)} classes, num_classes="
             f"{file.num_classes}, batch_size={info.batch_size}). Export the checkpoint again."
         )
-    return file, info
+    return file
 
 
 def _parse(values: dict[str, str], key: str, *kinds: type) -> Any:

@@ -17,7 +17,7 @@ from data_tools.core.errors import CheckpointError
 from data_tools.core.files import write_atomic
 from data_tools.core.json_dataclass import build, read_json
 from training.checkpoints.identify import identify
-from training.checkpoints.weight_files import is_torchvision, read_weights
+from training.checkpoints.weight_files import Weights, is_torchvision, read_weights
 from training.inference.graph_cache import code_hash, graphs_folder, package_version
 from training.nets.settings import CONFIG_DIR, zoo_names
 
@@ -39,12 +39,15 @@ class Identity:
     torchvision: bool
 
 
-def identity_of(path: Path, sha256: str) -> Identity:
+def identity_of(path: Path, sha256: str) -> tuple[Identity, Weights]:
     """Return which network a file of weights belongs to, from the cache or from its weights.
 
     Args:
         path: The file.
         sha256: Its hash.
+
+    Returns:
+        What it is, and its weights if they were read for it, else none.
 
     Raises:
         CheckpointError: If it cannot be read, or is of no network we know.
@@ -56,7 +59,7 @@ def identity_of(path: Path, sha256: str) -> Identity:
     with contextlib.suppress(OSError, ValueError):  # missing or damaged: asked again
         known = build(Identity, read_json(kept), "identity")
         if known.model in zoo_names():
-            return known
+            return known, {}
     weights = read_weights(path)
     try:
         name, num_classes = identify(weights)
@@ -66,4 +69,4 @@ def identity_of(path: Path, sha256: str) -> Identity:
     with contextlib.suppress(OSError):  # a folder that cannot be written: asked again next time
         kept.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(kept, json.dumps(dataclasses.asdict(identity)) + "\n")
-    return identity
+    return identity, weights

@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from data_tools.core.errors import CheckpointError, DataError
 from data_tools.core.sample import ClassInfo
 from data_tools.shards.manifest import MANIFEST, open_split
@@ -18,6 +21,21 @@ from training.nets.settings import ModelSettings
 
 EXPORTED = (".onnx", ".mindir")
 WEIGHTS = (".ckpt", ".safetensors", ".pth", ".pt")
+
+
+@dataclass(frozen=True)
+class ExportInfo:
+    """How an exported file is to be run.
+
+    Args:
+        decode: Its boxes are decoded.
+        nms: Its outputs are detections.
+        batch_size: Images it takes at a time; 0 for any number.
+    """
+
+    decode: bool
+    nms: bool
+    batch_size: int
 
 
 @dataclass(frozen=True)
@@ -34,6 +52,9 @@ class ModelFile:
         graph_nms: `score_floor`, `nms_iou` and `max_detections` of an exported file that suppresses
             in its graph; empty for any other.
         thresholds: Best thresholds as in `metrics.json`, None if it was never evaluated.
+        export: How a file that `export.py` wrote is to be run; None for any other.
+        weights: Parameter name to value, if they had to be read to tell whose they are; else empty.
+            Who builds the network takes them out, so that they are not kept in memory twice.
     """
 
     path: Path
@@ -44,6 +65,10 @@ class ModelFile:
     data_fingerprint: str
     graph_nms: dict[str, float] = field(default_factory=dict)
     thresholds: dict[str, Any] | None = None
+    export: ExportInfo | None = None
+    weights: dict[str, npt.NDArray[np.generic]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     @property
     def image_size(self) -> tuple[int, int]:

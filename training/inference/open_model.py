@@ -100,15 +100,15 @@ def _open_checkpoint(path: Path, model_name: str | None, by_name: bool) -> Model
             thresholds=card.known_thresholds,
         )  # fmt: skip
     if path.suffix == ".safetensors":
-        said = check_header(path).get("__metadata__", {})
-        if "model" in said:  # written by export.py
-            return parse_metadata(path, said, sha256)[0]
-        known = read_header_card(path, said)
+        header = check_header(path).get("__metadata__", {})
+        if "model" in header:  # written by export.py
+            return parse_metadata(path, header, sha256)
+        known = read_header_card(path, header)
         if known is not None:
             return ModelFile(
                 path, known.model, known.num_classes, known.classes, sha256, known.data_fingerprint
             )
-    identity = identity_of(path, sha256)
+    identity, weights = identity_of(path, sha256)
     name, num_classes = identity.model, identity.num_classes
     classes: tuple[ClassInfo, ...] = ()
     if identity.torchvision:
@@ -125,7 +125,7 @@ def _open_checkpoint(path: Path, model_name: str | None, by_name: bool) -> Model
             f"for {model.name} as published, {height} x {width}. If it was trained with other "
             "settings, copy its card as well."
         )
-    return ModelFile(path, model, num_classes, classes, sha256, "")
+    return ModelFile(path, model, num_classes, classes, sha256, "", weights=weights)
 
 
 def load_predictor(file: ModelFile, batch_size: int) -> PredictFn:
@@ -151,5 +151,6 @@ def load_network(file: ModelFile) -> Any:
     from training.nets.build import build_network
 
     network = build_network(file.model, file.num_classes)
-    load_weights(network, read_weights(file.path))
+    load_weights(network, file.weights or read_weights(file.path))
+    file.weights.clear()
     return network.set_train(False)

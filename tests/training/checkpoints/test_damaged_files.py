@@ -110,7 +110,7 @@ def test_metadata_of_wrong_values_are_refused(key: str, text: str, message: str)
 
     classes = tuple(ClassInfo(**entry) for entry in CLASSES)  # type: ignore[arg-type]
     values = make_metadata(ModelFile(path, ModelSettings(), 3, classes, "0", "f"), classes, command)
-    assert parse_metadata(path, values, "0")[0].classes == classes
+    assert parse_metadata(path, values, "0").classes == classes
     with pytest.raises(CheckpointError, match=f"m.onnx: its metadata is damaged .*{message}"):
         parse_metadata(path, {**values, key: text}, "0")
 

@@ -14,6 +14,7 @@ import onnxruntime
 import pytest
 
 import training.exporting.parity
+import training.inference.exported
 from data_tools.core.errors import CheckpointError, SettingError
 from data_tools.shards.manifest import open_split
 from tests.helpers.checkpoints import write_checkpoint
@@ -168,6 +169,25 @@ def test_metadata_says_how_to_use_the_file(plain: Path) -> None:
     assert "bilinear" in said["preprocessing"] and said["data_fingerprint"] == "f" * 64
     assert [(i.name, i.type) for i in session.get_inputs()] == [("images", "tensor(uint8)")]
     assert [o.name for o in session.get_outputs()] == ["boxes", "scores"]
+
+
+def test_a_file_is_parsed_and_hashed_once(
+    tmp_path: Path, checkpoint: Path, plain: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed = []
+    honest = training.inference.exported.sha256_of_file
+
+    def counted(path: Path) -> str:
+        hashed.append(path)
+        return honest(path)
+
+    monkeypatch.setattr(training.inference.exported, "sha256_of_file", counted)
+    file = open_model_file(plain)
+    assert file.export is not None
+    assert load_predictor(file, 2)(pixels(2))[0].shape[0] == 2
+    assert hashed == [plain]
+    export(checkpoint, tmp_path / "m.onnx", parity_images=1)
+    assert len(hashed) == 2
 
 
 @slow

@@ -18,7 +18,7 @@ from training.checkpoints.checkpoint import parse_card, read_arrays
 from training.checkpoints.header_card import KEY, read_header_card
 from training.checkpoints.safetensors_header import check_header
 from training.checkpoints.store import CheckpointStore
-from training.inference import identity_cache
+from training.inference import identity_cache, open_model
 from training.inference.graph_cache import VARIABLE
 from training.inference.model_file import read_class_names
 from training.inference.open_model import load_network, open_model_file
@@ -71,6 +71,31 @@ def test_whose_weights_they_are_is_asked_once(
     (tmp_path / "bare.ckpt").write_bytes((tmp_path / "bare.ckpt").read_bytes() + b"\0")
     with pytest.raises(pytest.fail.Exception):
         open_model_file(tmp_path / "bare.ckpt")
+
+
+def test_weights_without_a_card_are_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "cache"))
+    write_checkpoint(tmp_path / "bare.ckpt", size=160, card=False)
+    read = []
+    honest = identity_cache.read_weights
+
+    def counted(path: Path) -> Any:
+        read.append(path)
+        return honest(path)
+
+    for module in (identity_cache, open_model):
+        monkeypatch.setattr(module, "read_weights", counted)
+    file = open_model_file(tmp_path / "bare.ckpt")
+    first = load_network(file)
+    assert len(read) == 1 and not file.weights
+    # Nothing is kept in memory: whoever loads it again reads it again, as with a known identity.
+    for again in (file, open_model_file(tmp_path / "bare.ckpt")):
+        second = load_network(again)
+        for mine, other in zip(first.get_parameters(), second.get_parameters(), strict=True):
+            assert (mine.asnumpy() == other.asnumpy()).all()
+    assert len(read) == 3
 
 
 def test_a_safetensors_checkpoint_without_its_card_knows_its_classes(
