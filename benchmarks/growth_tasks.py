@@ -89,8 +89,13 @@ def evaluate(data: str, detections: str, output: str) -> Stages:
     from training.evaluation.coco_matching import kernels
     from training.evaluation.foreign_results import read_foreign_results
     from training.evaluation.scoring import score
+    from training.evaluation.settings import EvalCommand
     from training.insight.outputs import Wanted, clear_outputs, write_outputs
 
+    default = EvalCommand
+    wanted = Wanted(
+        default.worst, default.curves, (), default.report, default.suspects, title="growth"
+    )
     kernels()
     with Usage() as evaluating:
         truth, split, _ = open_truth(data, "train")
@@ -98,7 +103,7 @@ def evaluate(data: str, detections: str, output: str) -> Stages:
         result = score(truth, table, table.above(0.1))
     clear_outputs(Path(output))
     with Usage() as reporting:
-        write_outputs(Path(output), result, {"split": "train"}, split, Wanted())
+        write_outputs(Path(output), result, {"split": "train"}, split, wanted)
     return {"evaluation": evaluating, "report": reporting}
 
 

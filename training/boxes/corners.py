@@ -19,7 +19,9 @@ from training.nets.settings import AnchorSettings, ModelSettings
 Single = np.float32
 
 
-def build_targets(model: ModelSettings, crowd_ignore: float = 0.5) -> BoxEncoder | ObjectList:
+def build_targets(
+    model: ModelSettings, crowd_ignore: float = PipelineSettings.crowd_ignore
+) -> BoxEncoder | ObjectList:
     """Return what makes the pipeline's targets: matched anchors, or the objects that the graph
     matches.
 

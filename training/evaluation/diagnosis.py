@@ -18,10 +18,8 @@ from training.evaluation.coco_matching import match
 from training.evaluation.confusion import Confusion, confusion, confusion_section
 from training.evaluation.error_causes import ErrorCauses, error_causes, errors_section
 from training.evaluation.scoring import EvaluationResult
+from training.evaluation.settings import THRESHOLD
 from training.evaluation.thresholds import Judged, calibration_section, curve, judged
-
-DEFAULT_THRESHOLD = 0.5
-"""Used where no detection is right, so that no threshold is the best."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,8 @@ def diagnose(result: EvaluationResult, sizes: Sequence[float] = ()) -> Diagnosis
     thresholds = dict(result.metrics["thresholds"])
     thresholds["curve"] = curve(judgement.score, judgement.hit, int(judgement.num_boxes.sum()))
     best = thresholds["all"]["threshold"]
-    threshold = best if best >= 0 else DEFAULT_THRESHOLD
+    # Where no detection is right, no threshold is the best.
+    threshold = best if best >= 0 else THRESHOLD
     causes = error_causes(truth, table, matches)
     matrix = confusion(truth, table, matches, threshold)
     sections = {

@@ -25,6 +25,11 @@ ONE_NAME_IOU = 0.5
 measures it.
 """
 
+THRESHOLD = 0.5
+"""Lowest score of what people look at where nobody says another, and no other is known to be the
+best: a hundred faint boxes would hide the picture.
+"""
+
 
 @dataclass
 class EvaluateSettings:

@@ -119,7 +119,7 @@ def _protocol(command: ExportCommand) -> Protocol:
             max_per_image=command.max_detections,
         )
     defaults = EvaluateSettings()
-    return Protocol("export", defaults.score_floor, defaults.nms_iou, max_per_image=100)
+    return Protocol("export", defaults.score_floor, defaults.nms_iou)
 
 
 def _images(command: ExportCommand, split: ConvertedSplit | None) -> Iterator[tuple[int, Image]]:

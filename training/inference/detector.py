@@ -18,12 +18,12 @@ from data_tools.core.sample import ClassInfo
 from data_tools.images.draw import draw_boxes
 from training.boxes.postprocess import Detections, Protocol, detect
 from training.evaluation.predict_fn import PredictFn
-from training.evaluation.settings import ONE_NAME_IOU
+from training.evaluation.settings import ONE_NAME_IOU, THRESHOLD
 from training.inference.class_thresholds import AUTO, require_thresholds, thresholds_by_label
 from training.inference.engine import load_engine
 from training.inference.image_source import read_image
 from training.inference.open_model import open_model_file
-from training.inference.settings import THRESHOLD, PredictCommand
+from training.inference.settings import PredictCommand
 from training.process.runtime import prepare_environment
 
 Image = npt.NDArray[np.uint8]

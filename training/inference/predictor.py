@@ -66,7 +66,7 @@ class Predictor:
         return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
 
 
-def build_predictor(network: Any, batch_size: int = 8) -> Predictor:
+def build_predictor(network: Any, batch_size: int) -> Predictor:
     """Return the predict function of a network, see `Predictor`."""
     return Predictor(network, batch_size)
 

@@ -15,13 +15,10 @@ from data_tools.core.settings_fields import (
     require_positive,
     setting,
 )
-from training.evaluation.settings import ONE_NAME_IOU, EvaluateSettings
+from training.evaluation.settings import ONE_NAME_IOU, THRESHOLD, EvaluateSettings
 from training.process.settings import DEVICES, ENGINES
 
 # Optional[...] instead of `X | None` below: OmegaConf reads these annotations.
-
-THRESHOLD = 0.5
-"""Lowest score that is shown where nobody says another."""
 
 
 @dataclass

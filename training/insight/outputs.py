@@ -55,12 +55,12 @@ class Wanted:
         title: What was evaluated on what.
     """
 
-    worst: int = 16
-    curves: bool = True
-    sizes: tuple[float, ...] = ()
-    report: int = 5000
-    suspects: int = 500
-    title: str = "evaluation"
+    worst: int
+    curves: bool
+    sizes: tuple[float, ...]
+    report: int
+    suspects: int
+    title: str
 
 
 def clear_outputs(output: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import mindspore as ms
 from mindspore import Tensor, nn, ops
 
+from data_tools.pipeline.settings import PipelineSettings
 from training.learning.assignment import TaskAligned
 from training.learning.box_losses import BinsLoss, Decode, OverlapLoss, log_sum_exp
 from training.learning.class_weights import ClassWeights
@@ -21,7 +22,9 @@ from training.nets.settings import ModelSettings
 
 
 def build_loss(
-    loss: LossSettings, model: ModelSettings | None = None, crowd_ignore: float = 0.5
+    loss: LossSettings,
+    model: ModelSettings | None = None,
+    crowd_ignore: float = PipelineSettings.crowd_ignore,
 ) -> nn.Cell:
     """Make the loss.
 

@@ -23,11 +23,9 @@ from data_tools.shards.reader import RowReader
 from training.boxes.postprocess import one_name
 from training.evaluation.ground_truth import GroundTruth
 from training.evaluation.scoring import EvaluationResult
+from training.evaluation.settings import THRESHOLD
 
 Image = npt.NDArray[np.uint8]
-
-THRESHOLD = 0.5
-"""Detections below this score are not drawn: a hundred faint boxes would hide the picture."""
 
 _VERIFY = "Check the set: python convert.py verify"
 LEGEND: tuple[tuple[str, Colour], ...] = (
@@ -74,8 +72,7 @@ def write_prediction_sheet(
     path: Path,
     split: ConvertedSplit,
     result: EvaluationResult,
-    count: int = 8,
-    threshold: float = THRESHOLD,
+    count: int,
 ) -> None:
     """Write a contact sheet of images spread evenly over the split: truth left, prediction right.
 
@@ -84,18 +81,17 @@ def write_prediction_sheet(
         split: The split that was scored.
         result: Its evaluation.
         count: Number of images.
-        threshold: Lowest score drawn.
     """
     chosen = np.unique(np.linspace(0, result.truth.num_images - 1, count).round().astype(np.int64))
     title = (
-        f"{split.manifest.split}: left ground truth, right detections from {threshold:.2f}, "
+        f"{split.manifest.split}: left ground truth, right detections from {THRESHOLD:.2f}, "
         "one name each"
     )
-    save_png(path, sheet(split, result, chosen, threshold, title, one_name_each=True))
+    save_png(path, sheet(split, result, chosen, THRESHOLD, title, one_name_each=True))
 
 
 def write_worst_images(
-    path: Path, split: ConvertedSplit, result: EvaluationResult, count: int = 16
+    path: Path, split: ConvertedSplit, result: EvaluationResult, count: int
 ) -> list[Path]:
     """Write contact sheets of the images with the most errors, each as large as a screen; none
     without errors.

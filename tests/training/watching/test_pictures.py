@@ -148,13 +148,13 @@ def test_worst_images_are_drawn_only_where_there_are_errors(
     tmp_path: Path, scored: tuple[ConvertedSplit, EvaluationResult]
 ) -> None:
     split, result = scored
-    assert write_worst_images(tmp_path / "w.png", split, result) == []
+    assert write_worst_images(tmp_path / "w.png", split, result, 16) == []
     assert not (tmp_path / "w.png").exists()
     lost = without_image(result, int(result.detections.image_id[0]))
-    assert write_worst_images(tmp_path / "w.png", split, lost) == [tmp_path / "w.png"]
+    assert write_worst_images(tmp_path / "w.png", split, lost, 16) == [tmp_path / "w.png"]
     table = result.detections
     none = type(table)(**{f.name: getattr(table, f.name)[:0] for f in dataclasses.fields(table)})
-    sheets = write_worst_images(tmp_path / "w.png", split, score(result.truth, none, none))
+    sheets = write_worst_images(tmp_path / "w.png", split, score(result.truth, none, none), 16)
     assert [path.name for path in sheets] == ["w.png", "w-2.png", "w-3.png"][: len(sheets)]
     assert len(sheets) > 1
     for path in sheets:
