@@ -9,7 +9,9 @@ import pytest
 from mindspore import Tensor
 
 from data_tools.core.errors import SettingError
-from training.learning.losses import build_loss, log_sum_exp, softplus
+from training.learning.box_losses import log_sum_exp
+from training.learning.losses import build_loss
+from training.learning.score_losses import softplus
 from training.learning.settings import LossSettings
 
 Array = npt.NDArray[np.float64]
