@@ -154,7 +154,7 @@ ALSO_LAZY = {
     "google": "protobuf, which only a .ckpt needs, comes with MindSpore",
     "obstore": "of the extra `cloud`",
     "pillow_heif": "an extra: pictures in HEIC are read where it is installed",
-    "pycocotools": "a second opinion on AP, by cross_check=true only; draws in matplotlib",
+    "pycocotools": "a second opinion on AP, by crosscheck=true only; draws in matplotlib",
     "tensorboardX": "only with tensorboard=true, and as long to import as NumPy",
 }
 STATEMENTS = {path: ast.parse(path.read_text(encoding="utf-8")) for path in [*MODULES, *ROOTS]}

@@ -233,7 +233,12 @@ def _coverage_rows(audit: SplitAudit) -> Iterator[npt.NDArray[np.int64]]:
 def measure_coverage(
     audit: SplitAudit, anchors: npt.NDArray[np.float32]
 ) -> dict[str, dict[str, float]]:
-    """Lay default boxes over the objects of a split; see `coverage.coverage_table`."""
+    """Lay default boxes over the objects of a split; see `coverage.coverage_table`.
+
+    Args:
+        audit: The split.
+        anchors: (A, 4) float32 cyxhw, relative to the image.
+    """
     parts: list[BestMatches] = []
     areas: list[npt.NDArray[np.float64]] = []
     count = min(int((~audit.iscrowd).sum()), _COVERAGE_BOXES)

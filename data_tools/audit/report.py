@@ -135,8 +135,9 @@ def _coverage_lines(coverage: dict[str, dict[str, float]], model: str) -> list[s
         f"{'size':<9}{'objects':>8}{'>= 0.5':>9}{'>= 0.4':>9}{'forced only':>13}{'unmatched':>11}",
     ]
     for size, row in coverage.items():
+        half, most = row["at_least_0.5"], row["at_least_0.4"]
         lines.append(
-            "    "
-            f"{size:<9}{row['objects']:>8}{row['at_least_0.5']:>9.1%}{row['at_least_0.4']:>9.1%}{row['forced_only']:>13.1%}{row['unmatched']:>11.1%}"
+            f"    {size:<9}{row['objects']:>8}{half:>9.1%}{most:>9.1%}"
+            f"{row['forced_only']:>13.1%}{row['unmatched']:>11.1%}"
         )
     return lines

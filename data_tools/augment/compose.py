@@ -117,6 +117,11 @@ def pixels_of(box_yxyx_rel: Sequence[float], size: Sequence[int]) -> tuple[int, 
 def blend(out_chw: Pixels, other_chw: Pixels, share: int) -> None:
     """Let another image shine through: `share`/256 of the first, the rest of the other, rounded; in
     place.
+
+    Args:
+        out_chw: (3, H, W) uint8, written to.
+        other_chw: (3, H, W) uint8.
+        share: 0..256.
     """
     mixed = np.multiply(out_chw, share, dtype=np.uint16)
     mixed += np.multiply(other_chw, 256 - share, dtype=np.uint16)

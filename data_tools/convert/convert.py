@@ -93,6 +93,9 @@ def _fill(
 def refuse_foreign(out: Path, overwrite: bool) -> None:
     """Refuse an `out` that holds anything but a converted set: nothing of the user's is ever
     removed.
+
+    Raises:
+        DataError: If it does, or is a file.
     """
     if not out.exists():
         return

@@ -43,8 +43,13 @@ class Captions:
         self._objects = Covered(objects, canvas.shape[:2])
         self._taken = np.zeros((0, 4), np.int64)
 
-    def beside(self, text: str, box_yxyx_px: npt.NDArray[np.float64], colour: Colour) -> bool:
+    def next_to(self, text: str, box_yxyx_px: npt.NDArray[np.float64], colour: Colour) -> bool:
         """Write a caption next to its box where it hides no object and no other caption.
+
+        Args:
+            text: The caption, cut to the picture's width.
+            box_yxyx_px: (4,) float64 corners in pixels.
+            colour: BGR, of the ground.
 
         Returns:
             Whether there was such a position; nothing is written otherwise.
@@ -62,6 +67,11 @@ class Captions:
     def see_through(self, text: str, box_yxyx_px: npt.NDArray[np.float64], colour: Colour) -> None:
         """Write a caption without a ground where it covers least: what lies under it can still be
         seen.
+
+        Args:
+            text: The caption, cut to the picture's width.
+            box_yxyx_px: (4,) float64 corners in pixels.
+            colour: BGR, of the letters.
         """
         text = self._short(text)
         boxes = self._boxes_around(text, box_yxyx_px)

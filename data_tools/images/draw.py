@@ -88,12 +88,12 @@ def draw_boxes(
     for k in reversed(range(len(boxes))):  # the last box lies on top: its caption chooses first
         name = names[k] if can_write(names[k]) else f"class {int(labels[k])}"
         text = name if scores is None else f"{name} {float(scores[k]):.2f}"
-        if not names[k] or captions.beside(text, boxes[k], chosen[k]):
+        if not names[k] or captions.next_to(text, boxes[k], chosen[k]):
             continue
         if list_width:
             homeless.append((f"{len(homeless) + 1} {text}", chosen[k]))
             text = str(len(homeless))
-            if captions.beside(text, boxes[k], chosen[k]):
+            if captions.next_to(text, boxes[k], chosen[k]):
                 continue
         captions.see_through(text, boxes[k], chosen[k])
     return with_list(canvas, homeless, list_width)
@@ -123,6 +123,10 @@ def _outline(
 def save_png(path: str | Path, image: Image) -> None:
     """Write a picture as PNG, with the folder it needs.
 
+    Args:
+        path: The file.
+        image: (H, W, 3) uint8 BGR.
+
     Raises:
         UserError: If the file cannot be written.
     """
@@ -135,5 +139,5 @@ def save_png(path: str | Path, image: Image) -> None:
     except OSError as error:
         raise UserError(
             f"{path}: the picture cannot be written ({error.strerror or error}). Choose another "
-            "place, or free some space."
+            "folder, or free some space."
         ) from error

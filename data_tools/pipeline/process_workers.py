@@ -1,7 +1,7 @@
 """Making numbered batches in processes of their own, and handing them out in order.
 
-Threads, and what a batch is, are in `workers.py`; the memory that the batches pass through is
-`shared_batches.py`.
+Threads are in `thread_workers.py`; what a batch is made of is `batches.py`'s matter. The memory
+that the batches pass through is `shared_batches.py`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """What the stages of the pipeline cost, and how many cores feed a device: numbers and a conclusion
 in words.
 
-The seconds are measured in `batches.py`; the trainer's log and `benchmarks/pipeline.py` print this.
+The seconds are counted by `worker_buffers.py: StageClock`; the trainer's log and
+`benchmarks/pipeline.py` print this.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What workers are: they make numbered batches ahead of their use and hand them out in order.
 
 Threads are in `thread_workers.py`, processes in `process_workers.py`. What a batch is made of is
-`pipeline.py`'s matter: here it is named arrays of a fixed layout.
+`batches.py`'s matter: here it is named arrays of a fixed layout.
 """
 
 from __future__ import annotations

@@ -209,7 +209,11 @@ def _open(
 
 
 def csv_text(path: Path) -> str:
-    """The text of a file in UTF-8 or, with its mark, UTF-16, as spreadsheets save it."""
+    """The text of a file in UTF-8 or, with its mark, UTF-16, as spreadsheets save it.
+
+    Raises:
+        DataError: If the file is too large, cannot be read, or is no such text.
+    """
     if bytes_of(path) > _LARGEST:
         raise DataError(f"{path}: larger than {_LARGEST >> 30} GiB. Cut it into splits.")
     data = read_file(path)
@@ -220,7 +224,11 @@ def csv_text(path: Path) -> str:
 
 
 def csv_rows(text: str, path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield number and cells of each line; the first one says what separates them."""
+    """Yield number and cells of each line; the first one says what separates them.
+
+    Raises:
+        DataError: If a quote is not closed or a cell is too long.
+    """
     first = next((line for line in text.splitlines() if line.strip()), "")
     # Strict: a quote that is never closed would swallow all lines behind it.
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator_of(first), strict=True)

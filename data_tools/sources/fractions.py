@@ -23,6 +23,10 @@ from data_tools.sources.settings import DatasetSettings
 def cut_fractions(dataset: DatasetSettings, sources: dict[str, SourceSplit]) -> None:
     """Cut splits that share one source apart: a seeded order of the images, then consecutive
     shares.
+
+    Raises:
+        SettingError: If shares add up to more than 1, if one has no image, or if `dataset.group`
+            cuts nothing or matches no image.
     """
     groups: dict[tuple[str, str, str], list[str]] = {}
     if dataset.group and all(split.fraction is None for split in dataset.splits.values()):
@@ -164,6 +168,9 @@ def grouped_share(keys: Sequence[str], seed: int, start: float, end: float) -> n
         seed: Decides the order.
         start: Where the share begins, 0..1 of the images.
         end: Where it ends; 1 takes the rest.
+
+    Returns:
+        (K,) indices of images, K <= I.
     """
     names, group_of, sizes = np.unique(list(keys), return_inverse=True, return_counts=True)
     order = np.random.Generator(np.random.Philox(key=seed)).permutation(len(names))

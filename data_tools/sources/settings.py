@@ -86,7 +86,7 @@ class DatasetSettings:
     box_origin: Optional[int] = setting(
         None,
         "voc, csv, txt: 1 = pixels count from 1 and the last one belongs to the box, 0 = edges "
-        "from 0; null = as the layout has it, 1 for voc",
+        "from 0; null = as the layout has it: 1 for voc, 0 for csv and txt",
     )
     box_order: str = setting("xyxy", "txt: order of a box's numbers, xyxy or yxyx")
     first_class: int = setting(0, "txt: number of the first class in the files, 0 or 1")
@@ -102,8 +102,13 @@ class DatasetSettings:
 
     @property
     def first_pixel(self) -> int:
-        """`box_origin`, 1 where it is not set: `dataset=csv` and `dataset=txt` set it."""
-        return 1 if self.box_origin is None else self.box_origin
+        """`box_origin`; where it is not set, 0 for csv and txt and 1 for voc.
+
+        Other layouts have edges from 0 whatever this is; manifests have always had 1 for them.
+        """
+        if self.box_origin is not None:
+            return self.box_origin
+        return 0 if self.kind in ("csv", "txt") else 1
 
     def __post_init__(self) -> None:
         require_choice("dataset.kind", self.kind, DATASET_KINDS)

@@ -1,6 +1,7 @@
 """Ground truth to regression targets and labels per anchor, and regressions back to boxes: NumPy.
 
-The anchors themselves are made in `nets/anchors.py`; the network's own decoding is in `nets/`.
+The anchors themselves are made in `nets/anchors.py`; the graph's own decoding is in
+`inference/detection_cell.py`, that of bins in `nets/box_bins.py`.
 """
 
 from __future__ import annotations

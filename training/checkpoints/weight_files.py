@@ -87,6 +87,9 @@ def read_with_rest(
 
     Returns:
         The weights, and the names, as they are in the file, of everything that is none.
+
+    Raises:
+        CheckpointError: As `read_weights`.
     """
     path = Path(path)
     _require_file(path)

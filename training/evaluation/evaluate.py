@@ -126,14 +126,15 @@ def collect(
     """Run the network over batches and post-process each in a thread meanwhile.
 
     Args:
-        predict: The network.
+        predict: The network: a batch to boxes (N, A, 4) float32, yxyx relative to the image, and
+            scores (N, A, C + 1) float32.
         batches: Full batches; images with id -1 are padding.
         protocols: How to make detections; all see the same network output.
         category_ids: Category id of label 1, 2, ...
         progress: Called for every image.
 
     Returns:
-        The image ids seen, a table for each protocol, and the seconds spent by part.
+        The image ids seen (images,), a table for each protocol, and the seconds spent by part.
     """
     builders = [TableBuilder(category_ids) for _ in protocols]
     seen: list[int] = []

@@ -181,6 +181,14 @@ def positions(
 ) -> npt.NDArray[np.int64]:
     """Return where each of `wanted` stands in the rising array `known`.
 
+    Args:
+        known: (M,) int64, rising.
+        wanted: (N,) int64.
+        what: What they are, for the message.
+
+    Returns:
+        (N,) int64, 0..M-1.
+
     Raises:
         DataError: If one of them is not there; the message begins with `what`.
     """

@@ -98,6 +98,11 @@ def best_operating(score: _Floats, hit: _Bools, num_boxes: int) -> Operating:
 def curve(score: _Floats, hit: _Bools, num_boxes: int) -> dict[str, list[float]]:
     """Return precision, recall and F1 of detections from each score of `GRID` up.
 
+    Args:
+        score: (K,) float64, falling.
+        hit: (K,) bool, whether each is a hit.
+        num_boxes: Boxes that count.
+
     Where no detection is left, precision is -1 and F1 is 0; without boxes recall and F1 are -1.
     """
     kept = np.searchsorted(-score, -GRID, side="right")

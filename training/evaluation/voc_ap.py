@@ -126,6 +126,10 @@ def average_2007(recall: _Floats, precision: _Floats) -> float:
 def average_2010(recall: _Floats, precision: _Floats) -> float:
     """Area under the precision curve after making it fall only.
 
+    Args:
+        recall: (K,) rising.
+        precision: (K,) precision at each recall.
+
     >>> average_2010(np.array([0.5, 1.0]), np.array([1.0, 0.5]))
     0.75
     """

@@ -63,7 +63,15 @@ class DetectionCell(nn.Cell):
         return self.decode(loc, scores)
 
     def decode(self, loc: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
-        """Regression to boxes, unless the raw one is wanted; both float32."""
+        """Regression to boxes, unless the raw one is wanted; both float32.
+
+        Args:
+            loc: (N, A, 4) regression; of a network with bins (N, A, 4 * bins).
+            scores: (N, A, C + 1).
+
+        Returns:
+            (N, A, 4) yxyx relative to the image, clipped, or the regression, and the scores.
+        """
         loc = ops.cast(loc, ms.float32)
         scores = ops.cast(scores, ms.float32)
         if not self.decodes:

@@ -1,6 +1,6 @@
 """A detector in three lines of Python: `Detector.load(path).predict(image)`.
 
-Files are opened in `model_file.py`, many images at a time are `predict.py`'s matter.
+Files are opened in `open_model.py`, many images at a time are `predict.py`'s matter.
 """
 
 from __future__ import annotations

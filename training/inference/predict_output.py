@@ -183,6 +183,10 @@ def refuse_collisions(images: ImageList, out: Path) -> None:
 def write_picture(path: Path, image_bgr: npt.NDArray[np.uint8]) -> None:
     """Write a drawn picture in the format of its ending.
 
+    Args:
+        path: The file.
+        image_bgr: (H, W, 3) uint8.
+
     Raises:
         DataError: If it cannot be written.
     """

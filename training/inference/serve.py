@@ -63,7 +63,11 @@ def serve(detector: Detector, choice: Choice, host: str, port: int, max_upload_m
 def build_server(
     detector: Detector, choice: Choice, host: str, port: int, max_upload_mb: float
 ) -> PageServer:
-    """Bind the page's server; `serve_forever` runs it. See `serve` for the arguments."""
+    """Bind the page's server; `serve_forever` runs it. See `serve` for the arguments.
+
+    Raises:
+        SettingError: If the address cannot be bound.
+    """
     limit = int(max_upload_mb * 1e6)
     one_at_a_time = threading.Lock()
 

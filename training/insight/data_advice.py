@@ -46,7 +46,7 @@ def advise(audit: SplitAudit, rows: npt.NDArray[np.int64], model: ModelSettings)
 
     Args:
         audit: What was found in it.
-        rows: The boxes of it that coverage is measured on.
+        rows: (B,) the boxes of it that coverage is measured on.
         model: The network.
 
     Returns:

@@ -55,7 +55,14 @@ class AdamWUpdate(Update):
         self.eps = float(optim.eps)
 
     def moved(self, weights: Tensor, gradient: Tensor, rate: Tensor, finite: Tensor) -> Tensor:
-        """Return where the weights go; take the new moments and shares if `finite`."""
+        """Return where the weights go; take the new moments and shares if `finite`.
+
+        Args:
+            weights: (P,) float32, all elements of all weights end to end.
+            gradient: (P,) float32.
+            rate: () learning rate.
+            finite: () bool.
+        """
         first, second = self.first * 1.0, self.second * 1.0
         share1, share2 = self.share1 * 1.0, self.share2 * 1.0
         new1 = self.beta1 * first + self.rest1 * gradient

@@ -1,6 +1,6 @@
 """Build the parts of a run from its settings: network, loss, optimizer, compiled steps, schedule.
 
-What happens with them, step by step, is in `training/run/loop.py`.
+What happens with them, step by step, is in `training/run/trainer.py`.
 """
 
 from __future__ import annotations

@@ -44,6 +44,9 @@ def build_loss(
         where there is none, -1 for a crowd region. Both results are float32 scalars; losses whose
         scores mean overlaps count each positive by the overlap that it should say. `parts` returns
         the boxes' part as well.
+
+    Raises:
+        ValueError: If the loss needs the network's settings and has none.
     """
     if loss.kind == "multibox":
         scores: Any = MultiboxScores(loss.negatives, loss.class_weights)

@@ -42,7 +42,14 @@ class MomentumUpdate(Update):
         self.nesterov = optim.nesterov
 
     def moved(self, weights: Tensor, gradient: Tensor, rate: Tensor, finite: Tensor) -> Tensor:
-        """Return where the weights go; take the new moments if `finite`."""
+        """Return where the weights go; take the new moments if `finite`.
+
+        Args:
+            weights: (P,) float32, all elements of all weights end to end.
+            gradient: (P,) float32.
+            rate: () learning rate.
+            finite: () bool.
+        """
         slope = gradient + self.decay * weights
         before = self.moment * 1.0
         velocity = self.momentum * before + slope

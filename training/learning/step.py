@@ -1,8 +1,8 @@
 """One training step, compiled: loss, gradients, all-reduce, finite check, clipping, update,
 average.
 
-What is read, logged or saved around it is in `training/run/loop.py`. Parameters change only inside
-this graph.
+What is read, logged or saved around it is in `training/run/trainer.py`. Parameters change only
+inside this graph.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""The training loop, readable from top to bottom: prepare, build, begin or resume, train, finish.
+"""What `train.py` does: chooses replay, summary, preview or training, and starts the rank.
 
-Each part lives in its own module; nothing here computes gradients or knows a file format.
+The order of a run, and its loop over the steps, are in `trainer.py`.
 """
 
 from __future__ import annotations

@@ -136,7 +136,12 @@ def order_of(
 
 
 def bad_anchors(batch: TrainBatch, position: int) -> NDArray[np.int64]:
-    """Return the positive anchors of an image whose targets no network can reach."""
+    """Return the positive anchors (K,) of an image whose targets no network can reach.
+
+    Args:
+        batch: With labels (B, A) and targets (B, A, 4).
+        position: The image's index in the batch, 0..B-1.
+    """
     reachable = (np.abs(batch.loc_targets[position]) < HUGE_TARGET).all(axis=1)
     return np.flatnonzero((batch.labels[position] > 0) & ~reachable)
 

@@ -414,6 +414,8 @@ def test_txt_lines(tmp_path: Path) -> None:
     counted = txt(tmp_path, "a.jpg 1,2,30,40,1", first_class=1, box_origin=1)
     np.testing.assert_array_equal(counted.splits[0].table[0].boxes_yxyx_px, [[1, 0, 40, 30]])
     assert [c.name for c in counted.classes.classes] == ["class_1"]
+    unset = txt(tmp_path, "a.jpg 1,2,30,40,0", box_origin=None)
+    np.testing.assert_array_equal(unset.splits[0].table[0].boxes_yxyx_px, [[2, 1, 40, 30]])
 
 
 def test_txt_defects(tmp_path: Path) -> None:
