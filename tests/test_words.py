@@ -31,9 +31,11 @@ INSTEAD = {
     "due": "triggers",
     "verdict": "stage costs",
     "dearest": "slowest",
+    "said": "messages, header, metadata",
+    "bench": "buffers",
     "typed": "json_dataclass, given",
 }
-OLD = {*INSTEAD, "places", "rooms", "says"}
+OLD = {*INSTEAD, "places", "rooms", "says", "benches"}
 # `found` is a key of report.json, which its dataclasses have as a field; `as_typed` is what a user
 # typed on the command line; NOT_FOUND is HTTP's.
 ALLOWED = {"attribute found", "as_typed", "sweep_as_typed", "NOT_FOUND"}

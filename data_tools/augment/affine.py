@@ -12,14 +12,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from data_tools.augment.boxes_in_view import Truth
+from data_tools.augment.boxes_in_view import ImageBoxes
 from data_tools.augment.sources import fill_of, of_area
 from data_tools.images.decode import Pixels
 
 
 def turn(
-    affine: npt.NDArray[np.float64], fill_rgb: Sequence[float], out_chw: Pixels, truth: Truth
-) -> Truth:
+    affine: npt.NDArray[np.float64], fill_rgb: Sequence[float], out_chw: Pixels, truth: ImageBoxes
+) -> ImageBoxes:
     """Move the canvas in place, bilinear, and return its boxes.
 
     Args:
@@ -50,7 +50,9 @@ def affine_in_pixels(
     return np.concatenate([affine[:, :2], shift[:, None]], axis=1)
 
 
-def turned_boxes(truth: Truth, matrix: npt.NDArray[np.float64], size: tuple[int, int]) -> Truth:
+def turned_boxes(
+    truth: ImageBoxes, matrix: npt.NDArray[np.float64], size: tuple[int, int]
+) -> ImageBoxes:
     """Return the upright boxes around the turned ones, clipped to the canvas.
 
     As in a window, an object stays when its centre is on the canvas, a crowd region when any of it
@@ -70,4 +72,4 @@ def turned_boxes(truth: Truth, matrix: npt.NDArray[np.float64], size: tuple[int,
     centres = (low + high) / 2
     stays = ((centres > 0) & (centres < 1)).all(axis=1) | truth.iscrowd
     boxes = np.concatenate([low[:, ::-1], high[:, ::-1]], axis=1).clip(0, 1).astype(np.float32)
-    return of_area(Truth(boxes, truth.labels, truth.iscrowd).keep(stays))
+    return of_area(ImageBoxes(boxes, truth.labels, truth.iscrowd).keep(stays))

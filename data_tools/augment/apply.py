@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from data_tools.augment.boxes_in_view import Truth, Window, seen_through
+from data_tools.augment.boxes_in_view import ImageBoxes, Window, seen_through
 from data_tools.augment.colour import ColourChange, choose_colour
 from data_tools.augment.render import Scratch, reduction_for, render
 from data_tools.augment.settings import AugmentSettings
@@ -45,7 +45,7 @@ def no_lap(stage: str) -> None:
 
 
 def choose_view(
-    height: int, width: int, truth: Truth, settings: AugmentSettings, rng: np.random.Generator
+    height: int, width: int, truth: ImageBoxes, settings: AugmentSettings, rng: np.random.Generator
 ) -> Augmentation:
     """Draw how an image is shown, from its size and its boxes in pixels: no pixels needed."""
     window = choose_window(height, width, truth, settings, rng)
@@ -53,9 +53,9 @@ def choose_view(
     return Augmentation(window, flip, choose_colour(settings, rng))
 
 
-def truths_in_views(
-    truths: Sequence[Truth], views: Sequence[Augmentation]
-) -> tuple[Truth, npt.NDArray[np.intp]]:
+def boxes_in_views(
+    truths: Sequence[ImageBoxes], views: Sequence[Augmentation]
+) -> tuple[ImageBoxes, npt.NDArray[np.intp]]:
     """Return the boxes of some images as the network sees them, and the image of each; see
     `seen_through`.
     """
@@ -122,11 +122,11 @@ def augment(
     encoded: Pixels,
     height: int,
     width: int,
-    truth: Truth,
+    truth: ImageBoxes,
     settings: AugmentSettings,
     rng: np.random.Generator,
     out_chw: Pixels,
-) -> Truth:
+) -> ImageBoxes:
     """Make one training sample from start to end; a pure function of its arguments.
 
     `pipeline/batches.py` takes the same steps, each for a whole batch.
@@ -148,7 +148,7 @@ def augment(
     """
     view = choose_view(height, width, truth, settings, rng)
     render_augmented(encoded, height, width, view, settings.expand_fill, out_chw)
-    return truths_in_views([truth], [view])[0]
+    return boxes_in_views([truth], [view])[0]
 
 
 def _check_size(image: Pixels, height: int, width: int, reduction: int) -> None:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 
 @dataclass(frozen=True)
-class Truth:
+class ImageBoxes:
     """Boxes of one image with their labels and flags.
 
     Args:
@@ -29,11 +29,11 @@ class Truth:
     def __len__(self) -> int:
         return len(self.boxes_yxyx)
 
-    def keep(self, mask: npt.NDArray[np.bool_]) -> Truth:
+    def keep(self, mask: npt.NDArray[np.bool_]) -> ImageBoxes:
         """Return the boxes for which `mask` (N,) is true."""
         if mask.all():
             return self
-        return Truth(self.boxes_yxyx[mask], self.labels[mask], self.iscrowd[mask])
+        return ImageBoxes(self.boxes_yxyx[mask], self.labels[mask], self.iscrowd[mask])
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,8 @@ def centres_inside(boxes_yxyx_px: npt.NDArray[np.float32], window: Window) -> np
 
 
 def seen_through(
-    truths: Sequence[Truth], windows: Sequence[Window], flips: Sequence[bool]
-) -> tuple[Truth, npt.NDArray[np.intp]]:
+    truths: Sequence[ImageBoxes], windows: Sequence[Window], flips: Sequence[bool]
+) -> tuple[ImageBoxes, npt.NDArray[np.intp]]:
     """Return what is left of the boxes of some images, each in its window, relative to it.
 
     An object stays when its centre is in the window, a crowd region when any of it is; what stays
@@ -118,7 +118,7 @@ def seen_through(
     turned = np.repeat(np.array(flips, bool), counts)  # (N,) bool
     boxes[turned] = mirrored(boxes[turned])
     labels = np.concatenate([truth.labels for truth in truths])
-    return Truth(boxes, labels, iscrowd).keep(stays), images[stays]
+    return ImageBoxes(boxes, labels, iscrowd).keep(stays), images[stays]
 
 
 def mirrored(boxes_yxyx_rel: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -18,7 +18,7 @@ from data_tools.augment.apply import (
     no_lap,
     render_augmented,
 )
-from data_tools.augment.boxes_in_view import Truth, seen_through
+from data_tools.augment.boxes_in_view import ImageBoxes, seen_through
 from data_tools.augment.mix import MOSAIC_PARTNERS, Mix
 from data_tools.augment.mosaic import compose_mosaic
 from data_tools.augment.paste import paste_objects
@@ -49,7 +49,7 @@ def compose(
     scaled_decode: bool = False,
     lap: Callable[[str], None] = no_lap,
     scratch: Scratch | None = None,
-) -> Truth:
+) -> ImageBoxes:
     """Make one training image; a pure function of its arguments.
 
     Without mosaic the first image is shown as it would be alone. Objects are pasted, then all is
@@ -132,7 +132,7 @@ def blend(out_chw: Pixels, other_chw: Pixels, share: int) -> None:
 
 def _shown_alone(
     number: int, source: Source, settings: AugmentSettings, show: Show, out_chw: Pixels
-) -> Truth:
+) -> ImageBoxes:
     view = choose_view(source.height, source.width, source.truth, settings, source.rng)
     show(number, view, out_chw)
     return seen_through([source.truth], [view.window], [view.flip])[0]

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from data_tools.augment.apply import Augmentation
-from data_tools.augment.boxes_in_view import Truth, Window, seen_through
+from data_tools.augment.boxes_in_view import ImageBoxes, Window, seen_through
 from data_tools.augment.colour import choose_colour
 from data_tools.augment.mix import Mosaic
 from data_tools.augment.settings import AugmentSettings
@@ -25,7 +25,7 @@ def compose_mosaic(
     settings: AugmentSettings,
     show: Show,
     out_chw: Pixels,
-) -> Truth:
+) -> ImageBoxes:
     """Write four images onto the canvas and return their boxes, relative to it.
 
     Args:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data_tools.augment.apply import Augmentation
-from data_tools.augment.boxes_in_view import Truth, Window, seen_through
+from data_tools.augment.boxes_in_view import ImageBoxes, Window, seen_through
 from data_tools.augment.colour import choose_colour
 from data_tools.augment.mix import Paste
 from data_tools.augment.settings import AugmentSettings
@@ -30,8 +30,8 @@ def paste_objects(
     settings: AugmentSettings,
     show: Show,
     out_chw: Pixels,
-    truth: Truth,
-) -> Truth:
+    truth: ImageBoxes,
+) -> ImageBoxes:
     """Paste objects onto a finished canvas and return all its boxes, relative to it.
 
     Whatever else has its centre in what is cut out comes with its own box.

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data_tools.augment.apply import Augmentation
-from data_tools.augment.boxes_in_view import Truth
+from data_tools.augment.boxes_in_view import ImageBoxes
 from data_tools.images.decode import Pixels
 
 
@@ -32,7 +32,7 @@ class Source:
     encoded: Pixels
     height: int
     width: int
-    truth: Truth
+    truth: ImageBoxes
     rng: np.random.Generator
 
 
@@ -45,23 +45,23 @@ def fill_of(fill_rgb: Sequence[float]) -> npt.NDArray[np.uint8]:
     return np.round(np.asarray(fill_rgb, np.float64)).astype(np.uint8).reshape(3, 1, 1)
 
 
-def joined(truths: Sequence[Truth]) -> Truth:
+def joined(truths: Sequence[ImageBoxes]) -> ImageBoxes:
     """Return the boxes of several truths, one after the other."""
-    return Truth(
+    return ImageBoxes(
         np.concatenate([truth.boxes_yxyx for truth in truths]),
         np.concatenate([truth.labels for truth in truths]),
         np.concatenate([truth.iscrowd for truth in truths]),
     )
 
 
-def placed(truth: Truth, box: Sequence[int], size: tuple[int, int]) -> Truth:
+def placed(truth: ImageBoxes, box: Sequence[int], size: tuple[int, int]) -> ImageBoxes:
     """Return boxes that are relative to a part of the canvas relative to all of it."""
     start = np.array([box[0], box[1]] * 2, np.float32)
     sides = np.array([box[2] - box[0], box[3] - box[1]] * 2, np.float32)
     boxes = (truth.boxes_yxyx * sides + start) / np.array(size * 2, np.float32)
-    return of_area(Truth(np.clip(boxes, 0, 1), truth.labels, truth.iscrowd))
+    return of_area(ImageBoxes(np.clip(boxes, 0, 1), truth.labels, truth.iscrowd))
 
 
-def of_area(truth: Truth) -> Truth:
+def of_area(truth: ImageBoxes) -> ImageBoxes:
     """Return the boxes that have an area."""
     return truth.keep((truth.boxes_yxyx[:, 2:] > truth.boxes_yxyx[:, :2]).all(axis=1))

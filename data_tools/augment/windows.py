@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from data_tools.augment.boxes_in_view import Truth, Window, centres_inside
+from data_tools.augment.boxes_in_view import ImageBoxes, Window, centres_inside
 from data_tools.augment.settings import AugmentSettings
 from data_tools.core.compiled import compile_now
 
@@ -22,7 +22,7 @@ Floats = npt.NDArray[np.float32]
 
 
 def choose_window(
-    height: int, width: int, truth: Truth, settings: AugmentSettings, rng: np.random.Generator
+    height: int, width: int, truth: ImageBoxes, settings: AugmentSettings, rng: np.random.Generator
 ) -> Window:
     """Choose the window for one image.
 

@@ -27,7 +27,7 @@ class _Entry(msgspec.Struct, omit_defaults=True):
     ignore: int = 0
 
 
-class ShardTruth:
+class ShardGroundTruth:
     """Collects the samples of a shard as they are stored, and writes them as JSON at the end.
 
     A set has a million boxes: their numbers are gathered in arrays and turned to text in one go.

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from data_tools.convert.coco_json import ShardTruth
+from data_tools.convert.coco_json import ShardGroundTruth
 from data_tools.convert.prepare_image import prepare_image
 from data_tools.convert.settings import ImageSettings
 from data_tools.convert.shard_result import write_result
@@ -112,7 +112,7 @@ def convert_shard(task: ShardTask, tick: Tick) -> None:
 
 def _write_rows(task: ShardTask, path: Path, tick: Tick) -> dict[str, Any]:
     log, changes = DefectLog(task.policy), Counter[str]()
-    truth = ShardTruth(task.classes.classes)
+    truth = ShardGroundTruth(task.classes.classes)
     fits, offsets = boxes_fit(task.table).tolist(), task.table.offsets.tolist()
     labels = task.classes.labels(task.table.category_ids)
     hashes: dict[str, list[bytes]] = {kind: [] for kind in _KINDS[task.image.hashes]}
@@ -155,8 +155,8 @@ def _hash(row: dict[str, Any], hashes: dict[str, list[bytes]]) -> None:
         hashes[PICTURES].append(picture_hash(data, int(row["height"]), int(row["width"])))
 
 
-class Truth(Protocol):
-    """What is collected of each sample as it is stored, such as `coco_json.ShardTruth`."""
+class SampleCollector(Protocol):
+    """What is collected of each sample as it is stored, such as `coco_json.ShardGroundTruth`."""
 
     def add(self, sample: Sample, labels: npt.NDArray[np.int32]) -> None:
         """Note a sample: boxes and size in the frame of the stored picture."""
@@ -168,7 +168,7 @@ def make_row(
     labels: npt.NDArray[np.int32] | None,
     log: DefectLog,
     changes: Counter[str],
-    truth: Truth,
+    truth: SampleCollector,
 ) -> dict[str, Any] | None:
     """Make one row as it is written, or find that its image is left out.
 

@@ -15,11 +15,11 @@ import numpy.typing as npt
 from data_tools.augment.apply import (
     Augmentation,
     UndecodableImage,
+    boxes_in_views,
     choose_view,
     render_augmented,
-    truths_in_views,
 )
-from data_tools.augment.boxes_in_view import Truth
+from data_tools.augment.boxes_in_view import ImageBoxes
 from data_tools.augment.compose import UndecodableSource, compose
 from data_tools.augment.mix import choose_mix
 from data_tools.augment.render import Scratch
@@ -109,10 +109,10 @@ class TrainBatchBuilder:
     sizes: StepSizes
     encoder: Encoder
     epochs: float | None = None
-    _benches: list[WorkerBuffers] = field(default_factory=list, init=False, repr=False)
+    _buffers: list[WorkerBuffers] = field(default_factory=list, init=False, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_benches": []}
+        return {**self.__dict__, "_buffers": []}
 
     @property
     def layout(self) -> Layout:
@@ -143,17 +143,17 @@ class TrainBatchBuilder:
 
     def fill(self, number: int, arrays: Arrays) -> None:
         try:
-            bench = self._benches.pop()
+            buffers = self._buffers.pop()
         except IndexError:  # all are in use by other threads
-            bench = WorkerBuffers(self.sizes.largest)
+            buffers = WorkerBuffers(self.sizes.largest)
         try:
-            bench.fit(self.size(number))
-            self._fill(number, self.shaped(number, arrays), bench)
+            buffers.fit(self.size(number))
+            self._fill(number, self.shaped(number, arrays), buffers)
         finally:
-            bench.arena.reset()
-            self._benches.append(bench)
+            buffers.arena.reset()
+            self._buffers.append(buffers)
 
-    def _fill(self, number: int, arrays: Arrays, bench: WorkerBuffers) -> None:
+    def _fill(self, number: int, arrays: Arrays, buffers: WorkerBuffers) -> None:
         # Stage by stage for some images at a time: so the interpreter's code stays in the core's
         # cache, which every decoded image sweeps, and so do the images' bytes. (Measured: one image
         # at a time, what is not decoding takes twice as long.)
@@ -162,36 +162,36 @@ class TrainBatchBuilder:
         before = self.order.occurrences(number).tolist()
         if self._mixes(number):
             truths_seen = [
-                self._mixed(number, slot, index, came, arrays, bench, clock)
+                self._mixed(number, slot, index, came, arrays, buffers, clock)
                 for slot, (index, came) in enumerate(zip(indices, before, strict=True))
             ]
             counts = [len(truth) for truth in truths_seen]
             self._encode(joined(truths_seen), np.repeat(np.arange(len(counts)), counts), arrays)
             clock.lap("encode")
             return
-        truths: list[Truth] = []
+        truths: list[ImageBoxes] = []
         views: list[Augmentation] = []
         for start in range(0, len(indices), _IMAGES_AT_ONCE):
-            bench.arena.reset()
+            buffers.arena.reset()
             part = indices[start : start + _IMAGES_AT_ONCE]
-            rows = [self.rows.read(index, bench.arena) for index in part]
+            rows = [self.rows.read(index, buffers.arena) for index in part]
             arrays["image_ids"][start : start + len(part)] = [row.image_id for row in rows]
             clock.lap("read")
             sizes = [self._size(index, row) for index, row in zip(part, rows, strict=True)]
-            shown = [Truth(row.boxes_yxyx_px, row.labels, row.iscrowd) for row in rows]
+            shown = [ImageBoxes(row.boxes_yxyx_px, row.labels, row.iscrowd) for row in rows]
             came = before[start : start + len(part)]
             chosen = self._views(number, part, came, sizes, shown)
             truths += shown
             views += chosen
             clock.lap("choose")
             images = arrays["images"][start : start + len(part)]
-            self._show(part, rows, sizes, chosen, images, bench.scratch, clock)
-        seen, image_of = truths_in_views(truths, views)
+            self._show(part, rows, sizes, chosen, images, buffers.scratch, clock)
+        seen, image_of = boxes_in_views(truths, views)
         clock.lap("choose")
         self._encode(seen, image_of, arrays)
         clock.lap("encode")
 
-    def _encode(self, seen: Truth, image_of: npt.NDArray[np.intp], arrays: Arrays) -> None:
+    def _encode(self, seen: ImageBoxes, image_of: npt.NDArray[np.intp], arrays: Arrays) -> None:
         self.encoder.encode_batch(
             seen.boxes_yxyx,
             seen.labels,
@@ -221,11 +221,11 @@ class TrainBatchBuilder:
         index: int,
         before: int,
         arrays: Arrays,
-        bench: WorkerBuffers,
+        buffers: WorkerBuffers,
         clock: StageClock,
-    ) -> Truth:
+    ) -> ImageBoxes:
         """Make one image of a step that mixes, and return its boxes; see `augment/compose.py`."""
-        bench.arena.reset()
+        buffers.arena.reset()
         epoch = self.order.epoch_of(number)
         rng = partial(generator, self.order.seed, epoch, index, before)
         draws = rng(stream=_MIX_STREAM)
@@ -234,10 +234,10 @@ class TrainBatchBuilder:
         clock.lap("choose")
         sources = []
         for k, row_index in enumerate([index, *partners]):
-            row = self.rows.read(row_index, bench.arena)
+            row = self.rows.read(row_index, buffers.arena)
             if k == 0:
                 arrays["image_ids"][slot] = row.image_id
-            truth = Truth(row.boxes_yxyx_px, row.labels, row.iscrowd)
+            truth = ImageBoxes(row.boxes_yxyx_px, row.labels, row.iscrowd)
             # The image itself draws as it would alone.
             own = rng() if k == 0 else rng(stream=_MIX_STREAM + k)
             sources.append(Source(row.image, *self._size(row_index, row), truth, own))
@@ -245,7 +245,7 @@ class TrainBatchBuilder:
         try:
             return compose(
                 sources, mix, self.augmentation, cast(Any, arrays["images"][slot]),
-                self.settings.scaled_decode, clock.lap, bench.scratch,
+                self.settings.scaled_decode, clock.lap, buffers.scratch,
             )  # fmt: skip
         except UndecodableSource as error:
             raise self.rows.damaged([index, *partners][error.index], str(error)) from error
@@ -285,7 +285,7 @@ class TrainBatchBuilder:
         indices: list[int],
         before: list[int],
         sizes: list[tuple[int, int]],
-        truths: list[Truth],
+        truths: list[ImageBoxes],
     ) -> list[Augmentation]:
         seed, epoch = self.order.seed, self.order.epoch_of(number)
         return [

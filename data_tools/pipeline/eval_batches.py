@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from data_tools.augment.boxes_in_view import Truth, Window, seen_through
+from data_tools.augment.boxes_in_view import ImageBoxes, Window, seen_through
 from data_tools.augment.render import resize
 from data_tools.core.reusable_memory import Arrays, Layout
 from data_tools.images.decode import decode_bgr
@@ -43,7 +43,16 @@ class EvalBatch:
 
 
 @dataclass
-class EvalMaker:
+class EvalBatchBuilder:
+    """Makes the batches of an evaluation.
+
+    Args:
+        rows: The split.
+        batches: (B, N) indices of the rows of each batch, -1 where it is padded.
+        image_size: (H, W) of the network's input.
+        encoder: Boxes to targets; None makes none.
+    """
+
     rows: RowReader
     batches: npt.NDArray[np.int64]
     image_size: tuple[int, int]
@@ -81,13 +90,13 @@ class EvalMaker:
             arrays["images"][slot] = resized[:, :, ::-1].transpose(2, 0, 1)
             arrays["image_ids"][slot] = row.image_id
             height, width = arrays["heights"][slot], arrays["widths"][slot] = image.shape[:2]
-            truth = Truth(row.boxes_yxyx_px, row.labels, row.iscrowd)
+            truth = ImageBoxes(row.boxes_yxyx_px, row.labels, row.iscrowd)
             truths.append((slot, truth, Window(0, 0, height, width)))
         if self.encoder is not None:
             self._encode(self.encoder, truths, arrays)
 
     def _encode(
-        self, encoder: Encoder, truths: list[tuple[int, Truth, Window]], arrays: Arrays
+        self, encoder: Encoder, truths: list[tuple[int, ImageBoxes, Window]], arrays: Arrays
     ) -> None:
         # As a training image that is shown whole.
         loc_targets, labels = cast(Any, arrays["loc_targets"]), cast(Any, arrays["labels"])

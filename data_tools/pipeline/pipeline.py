@@ -21,14 +21,14 @@ from data_tools.pipeline.batches import (
     TrainBatchBuilder,
 )
 from data_tools.pipeline.dataset import BatchSource, build_dataset, iterate
-from data_tools.pipeline.eval_batches import EvalBatch, EvalMaker
+from data_tools.pipeline.eval_batches import EvalBatch, EvalBatchBuilder
 from data_tools.pipeline.order import TrainOrder, evaluation_rows
 from data_tools.pipeline.process_workers import ProcessWorkers
 from data_tools.pipeline.sampler import image_weights
 from data_tools.pipeline.settings import PipelineSettings
 from data_tools.pipeline.sizes import Size, StepSizes
 from data_tools.pipeline.thread_workers import ThreadWorkers
-from data_tools.pipeline.workers import Maker, Workers, worker_count
+from data_tools.pipeline.workers import BatchBuilder, Workers, worker_count
 from data_tools.shards.manifest import ConvertedSplit
 from data_tools.shards.reader import RowReader
 
@@ -86,7 +86,7 @@ class TrainPipeline:
             verify_shards(split)
         drawn = tuple((int(height), int(width)) for height, width in augment.sizes)
         sizes = StepSizes(seed, image_size, drawn)
-        self._maker = TrainBatchBuilder(
+        self._builder = TrainBatchBuilder(
             RowReader(split), self.order, pipeline, augment, sizes, encode, epochs
         )
         self._settings = pipeline
@@ -109,7 +109,7 @@ class TrainPipeline:
     @property
     def encoder(self) -> Encoder:
         """Boxes to targets."""
-        return self._maker.encoder
+        return self._builder.encoder
 
     @property
     def num_workers(self) -> int:
@@ -135,21 +135,21 @@ class TrainPipeline:
         if self._workers is None:
             settings = self._settings
             self._workers = build_workers(
-                self._maker, settings.worker_kind, settings.workers, settings.prefetch
+                self._builder, settings.worker_kind, settings.workers, settings.prefetch
             )
         steps = range(start_step, stop_step)
         for step, arrays in zip(steps, self._workers.run(steps), strict=True):
-            yield TrainBatch(step, **cast(dict[str, Any], self._maker.shaped(step, arrays)))
+            yield TrainBatch(step, **cast(dict[str, Any], self._builder.shaped(step, arrays)))
 
     def size(self, step: int) -> Size:
         """Return the (H, W) of a global step's images."""
-        return self._maker.size(step)
+        return self._builder.size(step)
 
     def batch_at(self, step: int) -> TrainBatch:
         """Make the batch of one global step here and now, bit for bit that of `batches`."""
-        arrays = {n: np.empty(shape, dtype) for n, (shape, dtype) in self._maker.layout.items()}
-        self._maker.fill(step, arrays)
-        return TrainBatch(step, **cast(dict[str, Any], self._maker.shaped(step, arrays)))
+        arrays = {n: np.empty(shape, dtype) for n, (shape, dtype) in self._builder.layout.items()}
+        self._builder.fill(step, arrays)
+        return TrainBatch(step, **cast(dict[str, Any], self._builder.shaped(step, arrays)))
 
     def close(self) -> None:
         """End the workers. May be called twice; `batches` starts them again."""
@@ -186,14 +186,14 @@ class EvalPipeline:
         encode: Encoder | None = None,
     ) -> None:
         rows = evaluation_rows(split.num_images, batch_size, rank, world_size)
-        self._maker = EvalMaker(RowReader(split), rows, image_size, encode)
+        self._builder = EvalBatchBuilder(RowReader(split), rows, image_size, encode)
         self._count = workers
         self._workers: Workers | None = None
 
     @property
     def num_batches(self) -> int:
         """Batches that `batches` yields."""
-        return len(self._maker.batches)
+        return len(self._builder.batches)
 
     def batches(self) -> Iterator[EvalBatch]:
         """Yield the batches; the workers end with the last.
@@ -202,7 +202,7 @@ class EvalPipeline:
             DataError: When a row cannot be read or decoded; the message names the shard and the
                 image.
         """
-        workers = build_workers(self._maker, "threads", self._count, prefetch=2)
+        workers = build_workers(self._builder, "threads", self._count, prefetch=2)
         try:
             for arrays in workers.run(range(self.num_batches)):
                 yield EvalBatch(**cast(dict[str, Any], arrays))
@@ -249,16 +249,16 @@ def verify_shards(split: ConvertedSplit) -> None:
                 )
 
 
-def build_workers(maker: Maker, kind: str, workers: int, prefetch: int) -> Workers:
+def build_workers(builder: BatchBuilder, kind: str, workers: int, prefetch: int) -> Workers:
     """Start workers.
 
     Args:
-        maker: What makes the batches; pickled where `kind` is `processes`.
+        builder: What makes the batches; pickled where `kind` is `processes`.
         kind: `threads` or `processes`.
         workers: How many; 0 takes one for each core this process may use.
         prefetch: Finished batches to keep beyond those being made.
     """
     count = worker_count(workers)
     if kind == "threads":
-        return ThreadWorkers(maker, count, prefetch)
-    return ProcessWorkers(maker, count, prefetch)
+        return ThreadWorkers(builder, count, prefetch)
+    return ProcessWorkers(builder, count, prefetch)

@@ -20,7 +20,7 @@ from data_tools.core.errors import DataError, UserError
 from data_tools.core.reusable_memory import Arrays
 from data_tools.images.decode import one_thread_per_call
 from data_tools.pipeline.shared_batches import SharedBatches
-from data_tools.pipeline.workers import Maker
+from data_tools.pipeline.workers import BatchBuilder
 
 _SPARE_SLOTS = 2  # for what the caller holds, mostly the batch that it works on
 
@@ -52,7 +52,7 @@ class ProcessWorkers:
     closes then.
 
     Args:
-        maker: What makes the batches; pickled.
+        builder: What makes the batches; pickled.
         workers: W, number of processes.
         prefetch: Finished batches to keep beyond those being made.
 
@@ -60,11 +60,11 @@ class ProcessWorkers:
         SettingError: If there is not enough memory for the slots.
     """
 
-    def __init__(self, maker: Maker, workers: int, prefetch: int) -> None:
-        self._maker = maker
+    def __init__(self, builder: BatchBuilder, workers: int, prefetch: int) -> None:
+        self._builder = builder
         self._count = workers
         self._ahead = workers + prefetch
-        self._slots = SharedBatches(maker.layout, self._ahead + _SPARE_SLOTS)
+        self._slots = SharedBatches(builder.layout, self._ahead + _SPARE_SLOTS)
         context = multiprocessing.get_context("spawn")
         self._processes: list[Any] = []
         self._pipes: list[connection.Connection[Any, Any]] = []
@@ -73,7 +73,7 @@ class ProcessWorkers:
                 ours, theirs = context.Pipe()
                 process = context.Process(
                     target=_serve,
-                    args=(maker, self._slots, theirs),
+                    args=(builder, self._slots, theirs),
                     name=f"pipeline-{number}",
                     daemon=True,
                 )
@@ -150,7 +150,7 @@ class ProcessWorkers:
         code = process.exitcode
         killed = bool(code and code < 0)
         how = f"was killed by {signal.Signals(-code).name}" if killed else f"exited ({code})"
-        doing = "" if number is None else f" while it made {self._maker.describe(number)}"
+        doing = "" if number is None else f" while it made {self._builder.describe(number)}"
         pid = process.pid
         self.close()
         raise (WorkerKilledError if killed else WorkerError)(
@@ -174,7 +174,9 @@ def process_name(process: Any) -> str:
     return str(getattr(process, "_name", "?"))
 
 
-def _serve(maker: Maker, slots: SharedBatches, pipe: connection.Connection[Any, Any]) -> None:
+def _serve(
+    builder: BatchBuilder, slots: SharedBatches, pipe: connection.Connection[Any, Any]
+) -> None:
     """Make batches until the pipe closes; runs in the worker process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's to handle
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -187,12 +189,12 @@ def _serve(maker: Maker, slots: SharedBatches, pipe: connection.Connection[Any, 
             return
         problem: Exception | None = None
         try:
-            maker.fill(number, slots.arrays(slot))
+            builder.fill(number, slots.arrays(slot))
         except DataError as error:
             problem = DataError(str(error))
         except Exception as error:
             problem = WorkerError(
-                f"A pipeline worker failed on {maker.describe(number)}: {error!r}\n"
+                f"A pipeline worker failed on {builder.describe(number)}: {error!r}\n"
                 + traceback.format_exc()
             )
         try:

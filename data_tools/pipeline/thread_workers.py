@@ -13,24 +13,24 @@ from itertools import islice
 from data_tools.core.handing_over import hand_over_sooner
 from data_tools.core.reusable_memory import Arrays, BatchPool
 from data_tools.images.decode import one_thread_per_call
-from data_tools.pipeline.workers import Maker
+from data_tools.pipeline.workers import BatchBuilder
 
 
 class ThreadWorkers:
     """Threads of this process: OpenCV and the decoder let each other run, and nothing is copied.
 
     Args:
-        maker: What makes the batches.
+        builder: What makes the batches.
         workers: Number of threads.
         prefetch: Finished batches to keep beyond those being made.
     """
 
-    def __init__(self, maker: Maker, workers: int, prefetch: int) -> None:
-        self._maker = maker
+    def __init__(self, builder: BatchBuilder, workers: int, prefetch: int) -> None:
+        self._builder = builder
         self._ahead = workers + prefetch
         one_thread_per_call()
         hand_over_sooner()
-        self._memory = BatchPool(maker.layout, self._ahead + 2)
+        self._memory = BatchPool(builder.layout, self._ahead + 2)
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="pipeline")
 
     def run(self, numbers: Iterable[int]) -> Iterator[Arrays]:
@@ -55,5 +55,5 @@ class ThreadWorkers:
 
     def _make(self, number: int) -> Arrays:
         arrays = self._memory.take()
-        self._maker.fill(number, arrays)
+        self._builder.fill(number, arrays)
         return arrays

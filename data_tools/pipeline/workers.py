@@ -13,7 +13,7 @@ from typing import Protocol
 from data_tools.core.reusable_memory import Arrays, Layout
 
 
-class Maker(Protocol):
+class BatchBuilder(Protocol):
     """Makes any batch by its number; the same bits whoever calls it, whenever."""
 
     @property

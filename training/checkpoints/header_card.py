@@ -48,12 +48,12 @@ def header_of(card: Card) -> dict[str, str]:
     return {KEY: json.dumps({key: getattr(card, key) for key in keys})}
 
 
-def read_header_card(path: Path, said: Mapping[str, Any]) -> HeaderCard | None:
+def read_header_card(path: Path, metadata: Mapping[str, Any]) -> HeaderCard | None:
     """Read back what `header_of` made.
 
     Args:
         path: The file, for messages.
-        said: The header's `__metadata__`.
+        metadata: The header's `__metadata__`.
 
     Returns:
         None if the header says nothing of the kind.
@@ -61,10 +61,10 @@ def read_header_card(path: Path, said: Mapping[str, Any]) -> HeaderCard | None:
     Raises:
         CheckpointError: If what it says is damaged.
     """
-    if KEY not in said:
+    if KEY not in metadata:
         return None
     try:
-        known = parse_json(said[KEY])
+        known = parse_json(metadata[KEY])
         num_classes = known["num_classes"]
         classes = tuple(build(ClassInfo, entry, "classes") for entry in known["classes"])
         if type(num_classes) is not int or len(classes) not in (0, num_classes - 1):

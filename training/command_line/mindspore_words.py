@@ -51,9 +51,9 @@ def failure_of_machine(error: Exception) -> Exception | None:
     reported = [line.strip() for line in text.splitlines() if _CANN_CODE.search(line)]
     if not isinstance(error, RuntimeError) or not (reported or "- Ascend Error Message" in text):
         return None
-    said = dict.fromkeys([first_line(error), *(line.rstrip(".") for line in reported)])
+    messages = dict.fromkeys([first_line(error), *(line.rstrip(".") for line in reported)])
     return UserError(
-        f"the card: {'. '.join(said)}. What the usual ones mean: docs/ascend.md, 'The first hour'; "
-        "python -m training.report --ascend looks through this host. HYDRA_FULL_ERROR=1 shows all "
-        "that was said."
+        f"the card: {'. '.join(messages)}. What the usual ones mean: docs/ascend.md, 'The first "
+        "hour'; python -m training.report --ascend looks through this host. HYDRA_FULL_ERROR=1 "
+        "shows all that was said."
     )

@@ -139,11 +139,11 @@ class GraphCache:
         if graph:
             with replacing(self._graph(key), flush=False) as temporary:
                 temporary.write_bytes(graph)
-        said = {
+        header = {
             "format": FORMAT,
             "graph_sha256": hashlib.sha256(graph).hexdigest() if graph else "",
         }
-        write_atomic(self._proof(key), json.dumps({**said, **proof}, indent=1) + "\n")
+        write_atomic(self._proof(key), json.dumps({**header, **proof}, indent=1) + "\n")
         self._forget_oldest()
 
     @contextlib.contextmanager

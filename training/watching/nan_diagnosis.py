@@ -14,8 +14,8 @@ import mindspore as ms
 import numpy as np
 from numpy.typing import NDArray
 
-from data_tools.augment.apply import choose_view, truths_in_views
-from data_tools.augment.boxes_in_view import Truth
+from data_tools.augment.apply import boxes_in_views, choose_view
+from data_tools.augment.boxes_in_view import ImageBoxes
 from data_tools.augment.settings import AugmentSettings
 from data_tools.images.decode import size_of
 from data_tools.pipeline.order import TrainOrder, generator
@@ -160,11 +160,11 @@ def matched_boxes(
     Returns:
         (A,) the box's index among the stored ones; -1 where the anchor has none.
     """
-    truth = Truth(row.boxes_yxyx_px, row.labels, row.iscrowd)
+    truth = ImageBoxes(row.boxes_yxyx_px, row.labels, row.iscrowd)
     view = choose_view(*size_of_row(row), truth, augment, rng)
     # Boxes that the view cuts away take their labels with them: as labels, indices survive.
     box_numbers = np.arange(1, len(row.labels) + 1, dtype=np.int32)
-    seen, _ = truths_in_views([dataclasses.replace(truth, labels=box_numbers)], [view])
+    seen, _ = boxes_in_views([dataclasses.replace(truth, labels=box_numbers)], [view])
     _, owners = encoder(seen.boxes_yxyx, seen.labels, seen.iscrowd)
     return np.maximum(owners, 0).astype(np.int64) - 1
 

@@ -12,8 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_tools.augment.apply import choose_view, truths_in_views
-from data_tools.augment.boxes_in_view import Truth, Window, centres_inside, mirrored, seen_through
+from data_tools.augment.apply import boxes_in_views, choose_view
+from data_tools.augment.boxes_in_view import (
+    ImageBoxes,
+    Window,
+    centres_inside,
+    mirrored,
+    seen_through,
+)
 from data_tools.augment.settings import AugmentSettings
 from data_tools.augment.windows import (
     _proposals,
@@ -36,7 +42,7 @@ NONE = AugmentSettings(crop="none", flip_probability=0.0, colour_probability=0.0
 
 
 @st.composite
-def images(draw: st.DrawFn) -> tuple[int, int, Truth]:
+def images(draw: st.DrawFn) -> tuple[int, int, ImageBoxes]:
     """An image's size and boxes in it; box n has label n + 1."""
     height, width = draw(st.integers(8, 700)), draw(st.integers(8, 700))
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
@@ -47,7 +53,7 @@ def images(draw: st.DrawFn) -> tuple[int, int, Truth]:
         boxes = np.round(boxes)
     boxes = boxes[((boxes[:, 2:] - boxes[:, :2]) > 0).all(axis=1)]
     crowd = rng.random(len(boxes)) < 0.2
-    return height, width, Truth(boxes, np.arange(1, len(boxes) + 1, dtype=np.int32), crowd)
+    return height, width, ImageBoxes(boxes, np.arange(1, len(boxes) + 1, dtype=np.int32), crowd)
 
 
 seeds = st.integers(0, 2**40)
@@ -57,11 +63,11 @@ everything = settings(max_examples=120, deadline=None)
 @everything
 @given(image=images(), seed=seeds, augment=st.sampled_from([PUBLISHED, PAPER, LIGHT, NONE]))
 def test_boxes_stay_inside_with_positive_area_and_their_labels(
-    image: tuple[int, int, Truth], seed: int, augment: AugmentSettings
+    image: tuple[int, int, ImageBoxes], seed: int, augment: AugmentSettings
 ) -> None:
     height, width, truth = image
     view = choose_view(height, width, truth, augment, generator(seed, 0, 0))
-    seen, _ = truths_in_views([truth], [view])
+    seen, _ = boxes_in_views([truth], [view])
     boxes = seen.boxes_yxyx
     assert boxes.dtype == np.float32 and (boxes >= 0).all() and (boxes <= 1).all()
     assert (boxes[:, 2:] > boxes[:, :2]).all()
@@ -85,7 +91,7 @@ def test_boxes_stay_inside_with_positive_area_and_their_labels(
 @everything
 @given(image=images(), seed=seeds, augment=st.sampled_from([PUBLISHED, PAPER, LIGHT]))
 def test_an_object_stays_exactly_if_its_centre_is_seen(
-    image: tuple[int, int, Truth], seed: int, augment: AugmentSettings
+    image: tuple[int, int, ImageBoxes], seed: int, augment: AugmentSettings
 ) -> None:
     height, width, truth = image
     window = choose_window(height, width, truth, augment, generator(seed, 1, 0))
@@ -101,7 +107,7 @@ def test_an_object_stays_exactly_if_its_centre_is_seen(
 
 @everything
 @given(image=images(), seed=seeds)
-def test_the_papers_crop_honours_its_floor(image: tuple[int, int, Truth], seed: int) -> None:
+def test_the_papers_crop_honours_its_floor(image: tuple[int, int, ImageBoxes], seed: int) -> None:
     height, width, truth = image
     canvas = Window(0, 0, height, width)
     for floor in (0.1, 0.5, 0.9):
@@ -121,7 +127,7 @@ def test_the_papers_crop_honours_its_floor(image: tuple[int, int, Truth], seed: 
 
 @everything
 @given(image=images(), seed=seeds)
-def test_crops_keep_to_scale_and_aspect(image: tuple[int, int, Truth], seed: int) -> None:
+def test_crops_keep_to_scale_and_aspect(image: tuple[int, int, ImageBoxes], seed: int) -> None:
     height, width, truth = image
     canvas = Window(0, 0, height, width)
     for make in (published_crop, paper_crop):
@@ -160,7 +166,7 @@ def slow_published_crop(
 @settings(max_examples=400, deadline=None)
 @given(image=images(), seed=seeds, far=st.booleans())
 def test_the_compiled_crop_is_the_slow_one(
-    image: tuple[int, int, Truth], seed: int, far: bool
+    image: tuple[int, int, ImageBoxes], seed: int, far: bool
 ) -> None:
     height, width, truth = image
     canvas = expanded(height, width, 4.0, generator(seed, 5, 0)) if far else None
@@ -206,7 +212,7 @@ def test_the_published_test_refuses_a_mixed_crop() -> None:
 def test_crowds_have_no_say_in_the_crop() -> None:
     boxes = np.array([[10, 10, 50, 60], [0, 0, 100, 100]], np.float32)
     labels = np.array([1, 2], np.int32)
-    both = Truth(boxes, labels, np.array([False, True]))
+    both = ImageBoxes(boxes, labels, np.array([False, True]))
     alone = both.keep(np.array([True, False]))
     for i in range(20):
         rngs = generator(0, 0, i), generator(0, 0, i)
@@ -216,7 +222,7 @@ def test_crowds_have_no_say_in_the_crop() -> None:
 
 
 def test_a_crowd_stays_while_any_of_it_is_seen() -> None:
-    truth = Truth(np.array([[0, 0, 50, 50]] * 2, np.float32), np.array([1, 2], np.int32),
+    truth = ImageBoxes(np.array([[0, 0, 50, 50]] * 2, np.float32), np.array([1, 2], np.int32),
                   np.array([False, True]))  # fmt: skip
     seen, _ = seen_through([truth], [Window(40, 40, 100, 100)], [False])
     assert seen.labels.tolist() == [2] and seen.iscrowd.tolist() == [True]
@@ -227,7 +233,7 @@ def test_a_crowd_stays_while_any_of_it_is_seen() -> None:
 
 @everything
 @given(image=images())
-def test_mirroring_twice_is_the_identity(image: tuple[int, int, Truth]) -> None:
+def test_mirroring_twice_is_the_identity(image: tuple[int, int, ImageBoxes]) -> None:
     height, width, truth = image
     whole = Window(0, 0, height, width)
     seen, _ = seen_through([truth], [whole], [False])
@@ -239,15 +245,17 @@ def test_mirroring_twice_is_the_identity(image: tuple[int, int, Truth]) -> None:
 
 @everything
 @given(several=st.lists(images(), min_size=1, max_size=6), seed=seeds)
-def test_images_do_not_touch_each_other(several: list[tuple[int, int, Truth]], seed: int) -> None:
+def test_images_do_not_touch_each_other(
+    several: list[tuple[int, int, ImageBoxes]], seed: int
+) -> None:
     views = [
         choose_view(height, width, truth, PUBLISHED, generator(seed, 0, place))
         for place, (height, width, truth) in enumerate(several)
     ]
-    together, owners = truths_in_views([truth for _, _, truth in several], views)
+    together, owners = boxes_in_views([truth for _, _, truth in several], views)
     assert (np.diff(owners) >= 0).all()
     for place, ((_, _, truth), view) in enumerate(zip(several, views, strict=True)):
-        alone, _ = truths_in_views([truth], [view])
+        alone, _ = boxes_in_views([truth], [view])
         mine = together.keep(owners == place)
         np.testing.assert_array_equal(mine.boxes_yxyx, alone.boxes_yxyx)
         np.testing.assert_array_equal(mine.labels, alone.labels)
@@ -265,7 +273,7 @@ def test_zooming_out_keeps_the_image_whole(seed: int, height: int, width: int) -
 
 @pytest.mark.parametrize("augment", [PUBLISHED, PAPER, LIGHT, NONE])
 def test_views_depend_on_the_generator_alone(augment: AugmentSettings) -> None:
-    truth = Truth(
+    truth = ImageBoxes(
         np.array([[10, 10, 60, 50]], np.float32), np.array([1], np.int32), np.zeros(1, bool)
     )
     views = [choose_view(90, 80, truth, augment, generator(3, 1, 7)) for _ in range(2)]
@@ -293,6 +301,6 @@ def test_light_keeps_most_of_a_box(repository: Path) -> None:
     light = AugmentSettings(**yaml.safe_load(text))
     box = np.array([[20, 20, 80, 80]], np.float32)
     for i in range(50):
-        truth = Truth(box, np.array([1], np.int32), np.zeros(1, bool))
+        truth = ImageBoxes(box, np.array([1], np.int32), np.zeros(1, bool))
         window = choose_window(100, 100, truth, light, generator(0, 0, i))
         assert window.height >= 69 and window.width >= 69

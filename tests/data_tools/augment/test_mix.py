@@ -10,7 +10,7 @@ import pytest
 
 from data_tools.augment.affine import affine_in_pixels, turn
 from data_tools.augment.apply import Augmentation, choose_view, render_augmented
-from data_tools.augment.boxes_in_view import Truth, Window, seen_through
+from data_tools.augment.boxes_in_view import ImageBoxes, Window, seen_through
 from data_tools.augment.colour import ColourChange
 from data_tools.augment.compose import UndecodableSource, blend, compose
 from data_tools.augment.mix import Mix, Mosaic, Paste, choose_mix
@@ -43,7 +43,7 @@ def source(number: int, seed: int = 0, boxes: int = 1) -> Source:
         y, x = (int(rng.integers(2, top)) for top in most)
         image[y : y + size[0], x : x + size[1]] = COLOURS[number][::-1]
         corners.append([y, x, y + size[0], x + size[1]])
-    truth = Truth(
+    truth = ImageBoxes(
         np.array(corners, np.float32), np.full(boxes, number + 1, np.int32), np.zeros(boxes, bool)
     )
     encoded = cv2.imencode(".png", image)[1].reshape(-1)
@@ -317,7 +317,7 @@ def test_the_smallest_images_and_the_widest_settings_give_boxes_inside() -> None
         for k in range(1 + mix.partners):
             height, width = (int(side) for side in rng.integers(1, 40, 2))
             ends = np.sort(rng.random((3, 2, 2)), axis=1) * [height, width]
-            truth = Truth(
+            truth = ImageBoxes(
                 ends.reshape(-1, 4).astype(np.float32), np.ones(3, np.int32), rng.random(3) < 0.3
             )
             image = rng.integers(0, 256, (height, width, 3), np.uint8)

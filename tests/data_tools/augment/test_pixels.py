@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data_tools.augment.apply import Augmentation, UndecodableImage, augment, render_augmented
-from data_tools.augment.boxes_in_view import Truth, Window
+from data_tools.augment.boxes_in_view import ImageBoxes, Window
 from data_tools.augment.colour import LUMA_RGB, ColourChange, choose_colour, colour_matrix
 from data_tools.augment.render import Scratch, mean_grey, reduction_for, render
 from data_tools.augment.settings import AugmentSettings
@@ -199,7 +199,7 @@ def test_the_stages_are_told_in_order() -> None:
 @pytest.mark.parametrize(("height", "width"), [(361, 480), (360, 479), (480, 360)])
 def test_another_size_than_the_rows_is_an_error(height: int, width: int) -> None:
     data = cv2.imencode(".jpg", picture(360, 480))[1].reshape(-1)
-    none = Truth(np.zeros((0, 4), np.float32), np.zeros(0, np.int32), np.zeros(0, bool))
+    none = ImageBoxes(np.zeros((0, 4), np.float32), np.zeros(0, np.int32), np.zeros(0, bool))
     out = np.zeros((3, *SIZE), np.uint8)
     with pytest.raises(UndecodableImage, match=f"decodes to 480x360 .* says {width}x{height}"):
         augment(data, height, width, none, AugmentSettings(), generator(0, 0, 0), out)
