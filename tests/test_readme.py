@@ -118,6 +118,16 @@ def test_lines_of_the_documents_are_short(page: Path) -> None:
     assert not too_long(page.read_text(encoding="utf-8"))
 
 
+OUTDATED = re.compile(r"\b(?:besides?|dearest|so many)\b", re.IGNORECASE)
+"""Words with plainer ones: next to, versus, also; slowest; that number of."""
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=names(DOCUMENTS))
+def test_the_documents_are_in_plain_words(page: Path) -> None:
+    lines = page.read_text(encoding="utf-8").splitlines()
+    assert not [f"{k}: {line}" for k, line in enumerate(lines, 1) if OUTDATED.search(line)]
+
+
 def test_what_is_too_long_is_found() -> None:
     code = f"```bash\npython {'x' * 120}\n```\n"
     printed = code.replace("bash", "")
