@@ -6,17 +6,16 @@ What a task does is in `shard_task.py`.
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.connection import wait as wait_for_handles
 from types import TracebackType
 from typing import Any
 
 from data_tools.convert.shard_task import ShardTask, convert_shard
+from data_tools.core.end_with_parent import end_with_parent
 from data_tools.core.errors import DataError
 from data_tools.core.progress import Progress
 
@@ -153,17 +152,7 @@ def _start_worker(images: Any, num_defects: Any) -> None:
     _counters = (images, num_defects)
     # Ctrl-C goes to the whole group: the parent tells the workers, without a traceback from each.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_die_with_parent, daemon=True).start()
-
-
-def _die_with_parent() -> None:
-    """End this process when its parent is gone, even if that was killed: nobody would end it
-    otherwise.
-    """
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait_for_handles([parent.sentinel])
-        os._exit(1)
+    end_with_parent()
 
 
 def _work(task: ShardTask) -> None:

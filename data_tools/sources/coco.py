@@ -14,7 +14,8 @@ from urllib.parse import unquote
 import numpy as np
 
 from data_tools.core.boxes import yxyx_from_xywh
-from data_tools.sources.coco_entries import CROWD, IGNORED, CocoEntries
+from data_tools.sources.coco_columns import CROWD, IGNORED
+from data_tools.sources.coco_entries import CocoEntries
 from data_tools.sources.defects import DefectLog
 from data_tools.sources.image_files import SourceSplit, require_file, require_folder
 from data_tools.sources.listing import list_images

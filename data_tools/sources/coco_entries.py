@@ -15,40 +15,26 @@ from typing import Annotated, Any
 import msgspec
 
 from data_tools.core.errors import DataError
+from data_tools.sources import coco_columns as columns
 from data_tools.sources import coco_fields as fields
 from data_tools.sources.box_checks import LARGEST_PX
-from data_tools.sources.coco_ids import LARGEST_ID, Ids
+from data_tools.sources.coco_columns import CROWD, IGNORED, Annotation, Columns, Id, flags_of
+from data_tools.sources.coco_ids import Ids
 from data_tools.sources.defects import DefectLog
 from data_tools.sources.image_files import safe_name
-from data_tools.sources.jsonstream import JsonLists, no_text, parse, read_lists
+from data_tools.sources.jsonstream import JsonLists, entries_of, no_text, parse, read_lists
 
-CROWD, IGNORED = 1, 2
-"""Bits of the flags."""
-
-
-_Id = Annotated[int, msgspec.Meta(gt=-LARGEST_ID, lt=LARGEST_ID)]
 _Pixels = Annotated[int, msgspec.Meta(gt=0, lt=1 << 30)]
-_Flag = bool | Annotated[int, msgspec.Meta(ge=0, le=1)]
 
 
 # Entries as nearly all are; what differs is read, and judged, field by field.
 
 
 class _Image(msgspec.Struct):
-    id: _Id
+    id: Id
     file_name: str
     height: _Pixels
     width: _Pixels
-
-
-class _Annotation(msgspec.Struct):
-    image_id: _Id
-    category_id: _Id
-    bbox: tuple[float, float, float, float]
-    area: float
-    id: _Id = -1
-    iscrowd: _Flag = 0
-    ignore: _Flag = 0
 
 
 class CocoEntries:
@@ -82,7 +68,16 @@ class CocoEntries:
             DataError: If it is not JSON or not of COCO's layout.
         """
         names = ("images", "annotations", "categories")
-        lists = read_lists(self._path, names)
+        with columns.other_half(self._is_large()) as half:
+            lists = read_lists(self._path, names, "annotations", columns.LARGE)
+            self._read_lists(lists, names, half)
+
+    def _is_large(self) -> bool:
+        return self._path.is_file() and self._path.stat().st_size >= columns.LARGE
+
+    def _read_lists(
+        self, lists: JsonLists, names: tuple[str, ...], half: columns.OtherHalf
+    ) -> None:
         missing = [key for key in names if key not in lists.keys]
         if missing:
             raise DataError(
@@ -92,7 +87,8 @@ class CocoEntries:
             )
         self.sha256 = lists.sha256
         self._read_images(lists)
-        self._read_annotations(lists)
+        if lists.whole is None or not self._read_pieces(lists, half):
+            self._read_annotations(lists.entries.get("annotations"), lists.whole)
         self._read_categories(lists)
         for key, kept in (("categories", self.categories), ("images", self.images)):
             if not kept:
@@ -207,17 +203,44 @@ class CocoEntries:
             safe = ""
         self.images[number] = (safe, height, width)
 
-    def _read_annotations(self, lists: JsonLists) -> None:
-        decode = msgspec.json.Decoder(_Annotation).decode
+    def _read_pieces(self, lists: JsonLists, half: columns.OtherHalf) -> bool:
+        """Read the annotations of a large file; False, and none kept, if they were cut wrongly."""
+        text = memoryview(lists.whole)  # type: ignore[arg-type]
+
+        def read(start: int, stop: int) -> bytearray:
+            return bytearray(text[start:stop])
+
+        pieces = half.pieces(read, self._path, lists.offset, len(text), columns.PIECE)
+        others: dict[int, list[msgspec.Raw]] = {}
+        for k, piece in enumerate(pieces):
+            if not isinstance(piece, Columns):
+                data = read(piece.start, piece.stop)
+                try:
+                    others[k] = entries_of("", columns.as_list(data, len(data)))
+                except (msgspec.DecodeError, RecursionError):
+                    return False  # what was taken for the end of an entry lies within one
+        for k in range(len(pieces)):
+            piece, pieces[k] = pieces[k], columns.Span(0, 0)  # not held twice for long
+            if isinstance(piece, Columns):
+                self.integers.frombytes(piece.integers.tobytes())
+                self.numbers.frombytes(piece.numbers.tobytes())
+            else:
+                self._read_annotations(others[k])
+        return True
+
+    def _read_annotations(
+        self, entries: list[msgspec.Raw] | None, whole: msgspec.Raw | None = None
+    ) -> None:
+        """Read annotations one by one, given as entries or as the bytes of the list."""
+        decode = msgspec.json.Decoder(Annotation).decode
         integers, numbers = self.integers, self.numbers
-        for raw in lists.entries["annotations"]:
+        for raw in entries if entries is not None else entries_of("annotations", whole):
             try:
                 one = decode(raw)
             except (ValueError, RecursionError):
                 self._annotation(raw)
                 continue
-            flags = (CROWD if one.iscrowd else 0) | (IGNORED if one.ignore else 0)
-            integers.extend((one.image_id, one.category_id, one.id, flags))
+            integers.extend((one.image_id, one.category_id, one.id, flags_of(one)))
             numbers.extend(one.bbox)
             numbers.append(one.area)
 

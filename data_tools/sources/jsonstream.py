@@ -14,6 +14,7 @@ import mmap
 import re
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,19 +56,28 @@ class JsonLists:
         entries: Key -> the raw entries of that list, views of the mapped file.
         keys: All keys of the object, in the file's order.
         sha256: Hash of the whole file.
+        whole: The list that was left in one piece; then it is not among `entries`.
+        offset: Byte of the file where that begins; None if the file on the disk is not what is
+            mapped.
     """
 
     entries: dict[str, list[msgspec.Raw]]
     keys: list[str]
     sha256: str
+    whole: msgspec.Raw | None = None
+    offset: int | None = None
 
 
-def read_lists(path: Path, wanted: Iterable[str]) -> JsonLists:
+def read_lists(
+    path: Path, wanted: Iterable[str], leave: str | None = None, large: int = 0
+) -> JsonLists:
     """Find the entries of some lists of the outermost object.
 
     Args:
         path: The file; UTF-8 with or without a byte order mark, or UTF-16 with one.
         wanted: Keys of the lists; those that are missing or null are empty.
+        leave: One of them, which is left in one piece where it is JSON as it stands, and large.
+        large: From how many bytes a list is.
 
     Raises:
         DataError: If the file cannot be read, or is not one JSON object with lists under these
@@ -79,11 +89,14 @@ def read_lists(path: Path, wanted: Iterable[str]) -> JsonLists:
         raise DataError(
             f"{path}: cannot be read ({error.strerror or error}). Look at its rights."
         ) from error
-    digest = hashlib.sha256(data).hexdigest()
+    as_on_disk = split_path(path) is None and not is_remote(path)
+    pool = ThreadPoolExecutor(1)  # hashing needs no interpreter
+    hashing = pool.submit(_sha256, data)
+    pool.shutdown(wait=False)
     start = len(BOM_UTF8) if data[:3] == BOM_UTF8 else 0
     if data[:2] in (BOM_UTF16_BE, BOM_UTF16_LE) and data[2:4] != b"\0\0":
         try:
-            data = bytearray(data[:].decode("utf-16").encode())
+            data, as_on_disk = bytearray(data[:].decode("utf-16").encode()), False
         except UnicodeError as error:
             raise no_text(path, error) from error
     elif b"\0" in data[:4]:
@@ -92,7 +105,7 @@ def read_lists(path: Path, wanted: Iterable[str]) -> JsonLists:
         )
     text = memoryview(data)[start:]
     try:
-        values, entries = _find(text, wanted)
+        values, entries = _find(text, wanted, leave, large, hashing)
         _refuse_repeated_keys(path, text, values)
     except UnicodeDecodeError as error:
         raise no_text(path, error) from error
@@ -105,7 +118,13 @@ def read_lists(path: Path, wanted: Iterable[str]) -> JsonLists:
         ) from None
     except msgspec.DecodeError as error:
         raise _no_json(path, data, start, str(error)) from None
-    return JsonLists(entries, list(values), digest)
+    whole = None if leave is None or leave in entries else values.get(leave)
+    offset = start + _address(whole) - _address(text) if whole is not None and as_on_disk else None
+    return JsonLists(entries, list(values), hashing.result(), whole, offset)
+
+
+def _sha256(data: Any) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _mapped(path: Path) -> Any:
@@ -151,26 +170,44 @@ def no_text(path: Path, error: UnicodeError) -> DataError:
 _Values = dict[str, msgspec.Raw]
 
 
-def _find(text: memoryview, wanted: Iterable[str]) -> tuple[_Values, dict[str, list[msgspec.Raw]]]:
+def _find(
+    text: memoryview, wanted: Iterable[str], leave: str | None, large: int, hashing: Future[str]
+) -> tuple[_Values, dict[str, list[msgspec.Raw]]]:
     try:
         values = msgspec.json.decode(text, type=_Values)
-        return values, {key: _entries(key, values) for key in wanted}
+        keys = [key for key in wanted if key != leave or not _is_large(values.get(key), large)]
+        return values, {key: entries_of(key, values.get(key)) for key in keys}
     except msgspec.DecodeError as error:
         match = _OFFSET.search(str(error))
         near = bytes(text[max(0, int(match[1]) - 2) : int(match[1]) + 2]) if match else b"NI"
         half = "surrogate" in str(error) or "hex escape" in str(error)
         if not (half or b"N" in near or b"I" in near):
             raise
+    hashing.result()  # it reads what is changed for a moment now
     with _stand_ins(text):
         values = msgspec.json.decode(text, type=_Values)
-        return values, {key: _entries(key, values) for key in wanted}
+        return values, {key: entries_of(key, values.get(key)) for key in wanted}
 
 
-def _entries(key: str, values: _Values) -> list[msgspec.Raw]:
+def _is_large(value: Any, large: int) -> bool:
+    return value is not None and memoryview(value)[:1] == b"[" and len(memoryview(value)) >= large
+
+
+def entries_of(key: str, value: Any) -> list[msgspec.Raw]:
+    """Return the raw entries of a list's bytes, none if there are no bytes or they are null.
+
+    Args:
+        key: What errors call it.
+        value: The bytes, or None.
+
+    Raises:
+        msgspec.ValidationError: If they are no list.
+        msgspec.DecodeError: If they are not JSON.
+    """
     try:
-        return msgspec.json.decode(values.get(key, b"null"), type=list[msgspec.Raw] | None) or []
+        return msgspec.json.decode(value or b"null", type=list[msgspec.Raw] | None) or []
     except msgspec.ValidationError:
-        start = bytes(memoryview(values[key])[:40])
+        start = bytes(memoryview(value)[:40])
         raise msgspec.ValidationError(f"{key} is no list but {start!r}") from None
 
 
