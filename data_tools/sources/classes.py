@@ -32,7 +32,12 @@ class ClassMap:
         """Return the labels of category ids (N,) -> (N,) int32; 0 where the category is not
         kept.
         """
-        return np.array([self.label_of.get(int(c), 0) for c in category_ids], np.int32)
+        if not self.label_of:
+            return np.zeros(len(category_ids), np.int32)
+        known = np.array(sorted(self.label_of), np.int64)
+        labels = np.array([self.label_of[int(c)] for c in known], np.int32)
+        nearest = np.searchsorted(known, category_ids).clip(max=len(known) - 1)
+        return np.where(known[nearest] == category_ids, labels[nearest], 0).astype(np.int32)
 
 
 def common_categories(splits: Mapping[str, Mapping[int, str]]) -> dict[int, str]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from data_tools.core.errors import DataError, SettingError
-from data_tools.sources.classes import build_class_map, common_categories
+from data_tools.sources.classes import ClassMap, build_class_map, common_categories
 
 CATEGORIES = {1: "car", 3: "bus", 4: "cat", 90: "dog"}
 
@@ -67,3 +69,14 @@ def test_splits_share_their_categories() -> None:
         common_categories({"train": {2: "a"}, "val": {2: "b"}})
     with pytest.raises(DataError, match="disagree"):
         common_categories({"train": {2: "a"}, "val": {3: "a"}})
+
+
+@given(
+    label_of=st.dictionaries(st.integers(-(1 << 40), 1 << 40), st.integers(1, 9), max_size=6),
+    others=st.lists(st.integers(-(1 << 40), 1 << 40), max_size=6),
+)
+def test_labels_are_those_of_the_mapping(label_of: dict[int, int], others: list[int]) -> None:
+    ids = np.array([*label_of, *others, *label_of], np.int64)
+    labels = ClassMap((), label_of).labels(ids)
+    assert labels.dtype == np.int32
+    assert labels.tolist() == [label_of.get(int(c), 0) for c in ids]
