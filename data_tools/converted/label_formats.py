@@ -7,6 +7,7 @@ formats is that of `data_tools/sources/`.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -41,6 +42,8 @@ class LabelWriter:
 
     def __init__(self, out: Path, split: str, classes: Sequence[ClassInfo]) -> None:
         self._out, self._split, self._classes = out, split, classes
+        self.changed: Counter[str] = Counter()
+        """What the format could not hold as it is, in words -> how often."""
 
     def add(self, picture: Unpacked) -> None:
         """Write one picture and its labels."""
@@ -111,6 +114,30 @@ class _Yolo(LabelWriter):
         self._write(f"labels/{self._split}/{stem}.txt", "".join(lines))
 
 
+_A_PIXEL = 1 + 1e-7
+"""VOC's xmin and xmax are the first and the last pixel, so a box of one pixel has them equal, and
+readers, ours as well, take that for a box without area: it is written this wide.
+"""
+
+_SAME_PX = 1e-6
+
+
+def _a_pixel_or_more(start: float, end: float, side: int) -> tuple[float, float]:
+    """Widen an interval of less than a pixel to one, about its middle and within its picture.
+
+    Args:
+        start: Where it begins, in pixels from 0.
+        end: Where it ends.
+        side: The side of the picture in pixels.
+    """
+    missing = _A_PIXEL - (end - start)
+    if missing <= 0:
+        return start, end
+    if missing > 2 * _SAME_PX:  # else the first pixel stays a whole number where it is one
+        start = max(min(start - missing / 2, side - 1.0), 0.0)
+    return start, start + _A_PIXEL
+
+
 class _Voc(LabelWriter):
     """`SPLIT/` with an XML file beside each picture; pixels count from 1."""
 
@@ -125,6 +152,10 @@ class _Voc(LabelWriter):
         text += "<depth>3</depth></size>\n"
         for k, (y1, x1, y2, x2) in enumerate(sample.boxes_yxyx_px.tolist()):
             name = escape(self._classes[picture.classes[k]].name)
+            if min(y2 - y1, x2 - x1) < 1 - _SAME_PX:
+                self.changed["narrower than a pixel; they are made a pixel wide"] += 1
+            y1, y2 = _a_pixel_or_more(y1, y2, sample.height)
+            x1, x2 = _a_pixel_or_more(x1, x2, sample.width)
             text += f"<object><name>{name}</name><difficult>{int(sample.difficult[k])}</difficult>"
             text += f"<bndbox><xmin>{x1 + 1!r}</xmin><ymin>{y1 + 1!r}</ymin>"
             text += f"<xmax>{x2!r}</xmax><ymax>{y2!r}</ymax></bndbox></object>\n"

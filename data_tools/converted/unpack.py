@@ -97,7 +97,7 @@ def _names(folder: Path) -> list[str]:
 
 
 def _unpack_split(folder: Path, out: Path, form: str) -> dict[str, int]:
-    """Write one split; returns how many boxes have a flag that the format cannot hold."""
+    """Write one split; returns how many boxes are what the format cannot hold."""
     split = open_split(folder.parent, folder.name)
     table = read_annotations(split.annotations_path).table
     row_of = {int(number): k for k, number in enumerate(table.image_ids)}
@@ -119,7 +119,7 @@ def _unpack_split(folder: Path, out: Path, form: str) -> dict[str, int]:
             lost["difficult"] += 0 if writer.holds_difficult else int(sample.difficult.sum())
             progress.update()
     writer.close()
-    return {flag: count for flag, count in lost.items() if count}
+    return {what: count for what, count in (lost | writer.changed).items() if count}
 
 
 def _file_name(name: str, data: bytes, image_id: int, used: set[str]) -> str:

@@ -113,6 +113,31 @@ def test_the_order_of_classes_is_kept_or_said(
     assert [entry.name for entry in open_split(tmp_path / "again", "train").classes] == names
 
 
+@pytest.mark.parametrize("form", UNPACK_FORMATS)
+def test_boxes_of_a_pixel_or_less_are_not_lost(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str
+) -> None:
+    one_pixel = [[10.0, 10, 1, 5], [66, 0, 1, 41], [3.25, 40, 9, 1], [5, 5, 2, 2], [0, 0, 67, 1]]
+    narrower = [[20.3, 20.2, 0.5, 9.7], [66.75, 0.25, 0.25, 30], [0, 40.9, 12, 0.1], [0, 0, 0.2, 9]]
+    boxes = [box_entry(k + 1, 1, box) for k, box in enumerate(one_pixel + narrower)]
+    write_coco(tmp_path, [image_entry(1, 41, 67)], boxes)
+    run(coco_settings(tmp_path, tmp_path / "set"))
+    run(ConvertSettings(unpack=str(tmp_path / "set"), format=form, out=str(tmp_path / "given")))
+    said = f"{form} cannot hold that 4 boxes are narrower than a pixel; they are made a pixel wide"
+    assert (said in capsys.readouterr().out) == (form == "voc")
+    again = DatasetSettings(kind="auto", root=str(tmp_path / "given"), only=["train"])
+    run(ConvertSettings(dataset=again, out=str(tmp_path / "again")))
+    ((_, found),) = truth(tmp_path / "again").items()
+    if form != "voc":
+        expected = one_pixel + narrower
+    else:
+        wide = [[20.05, 20.2, 1, 9.7], [66, 0.25, 1, 30], [0, 40, 12, 1], [0, 0, 1, 9]]
+        expected = one_pixel + wide
+        text = next((tmp_path / "given").rglob("*.xml")).read_text()
+        assert "<xmin>11.0</xmin>" in text and "<xmax>11.0000001</xmax>" in text
+    np.testing.assert_allclose(sorted(e[1] for e in found), sorted(expected), atol=1e-6)
+
+
 def test_what_is_there_is_never_touched(converted: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("x")
     settings = ConvertSettings(unpack=str(converted), out=str(tmp_path))
