@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
+
+from data_tools.core.cores import core_count
 
 
 @dataclass
@@ -104,7 +105,7 @@ def print_table(title: str, headers: Sequence[str], rows: Sequence[Sequence[obje
 def machine() -> dict[str, Any]:
     """Say what a figure was measured on: cores that may be used, processor, Python."""
     return {
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": core_count(),
         "processor": _processor(),
         "python": platform.python_version(),
     }

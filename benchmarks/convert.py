@@ -27,6 +27,7 @@ from benchmarks.common import Result, at_least, median, parser, print_table
 from benchmarks.convert_data import make_large, make_photographs
 from benchmarks.usage import processor_seconds, tree_mib
 from data_tools.convert.workspace import sync_all
+from data_tools.core.cores import core_count
 from training.command_line.error_words import clear_errors
 
 REFERENCE, ONE_FILE, COPY, OURS, DECODED = (
@@ -191,7 +192,7 @@ def measure_large(work: Path, images: int, boxes: int) -> dict[str, float]:
     make_large(folder, images, boxes)
     started = time.perf_counter()
     first_write, peak_mib = 0.0, 0.0
-    process = start("ours:workers=2,shards=0", folder, out, len(os.sched_getaffinity(0)))
+    process = start("ours:workers=2,shards=0", folder, out, core_count())
     while process.poll() is None:
         peak_mib = max(peak_mib, tree_mib(process.pid))
         if not first_write and any(out.with_name("large-out.partial").rglob("*.mindrecord")):

@@ -8,7 +8,6 @@ figures come from one run on one machine; the ratios are medians over rounds tha
 from __future__ import annotations
 
 import argparse
-import os
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -22,7 +21,9 @@ import numpy.typing as npt
 from benchmarks.common import Result, at_least, median, parser, print_table, seconds_of
 from benchmarks.mixing import mixing_costs
 from benchmarks.photographs import photograph, samples, smaller, write
+from benchmarks.usage import resident_mib
 from data_tools.augment.settings import AugmentSettings
+from data_tools.core.cores import core_count
 from data_tools.pipeline.pipeline import TrainPipeline
 from data_tools.pipeline.settings import WORKER_KINDS, PipelineSettings
 from data_tools.pipeline.stage_costs import StageCosts, describe_stage_costs
@@ -85,7 +86,7 @@ def run(arguments: argparse.Namespace, folder: Path) -> Result:
     else:
         split = write(folder / "original", samples(96 if quick else 448))
     small = write(folder / "small", smaller(split, LONGEST_SIDE))
-    cores = arguments.workers or len(os.sched_getaffinity(0))
+    cores = arguments.workers or core_count()
     kinds = [arguments.worker_kind] if arguments.worker_kind else list(WORKER_KINDS)
     rounds, steps = (3, 6) if quick else (9, 48)
     by_kind = {
@@ -278,17 +279,12 @@ def _memory_growth(folder: Path, epochs: int) -> float:
     steps = pipeline.steps_per_epoch
     for _ in pipeline.batches(0, 8 * steps):
         pass
-    before = _resident_mib()
+    before = resident_mib()
     for _ in pipeline.batches(8 * steps, (8 + epochs) * steps):
         pass
-    after = _resident_mib()
+    after = resident_mib()
     pipeline.close()
     return after - before
-
-
-def _resident_mib() -> float:
-    with open("/proc/self/statm", encoding="ascii") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def _stage_costs(split: ConvertedSplit, steps: int) -> StageCosts:

@@ -137,6 +137,13 @@ def resize(image_bgr: Pixels, size: tuple[int, int]) -> Pixels:
     return np.asarray(cv2.resize(image_bgr, (size[1], size[0]), interpolation=cv2.INTER_LINEAR))
 
 
+def network_input(image_bgr: Pixels, size: tuple[int, int]) -> Pixels:
+    """Return what a network of size (H, W) sees of a whole picture (h, w, 3): (3, H, W) uint8 RGB,
+    not contiguous.
+    """
+    return resize(image_bgr, size)[:, :, ::-1].transpose(2, 0, 1)
+
+
 def _part(image_bgr: Pixels, window: Window, scale: tuple[float, float]) -> Pixels:
     top, left, bottom, right = window.top, window.left, window.bottom, window.right
     if scale != (1.0, 1.0):

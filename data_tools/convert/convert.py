@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from data_tools.convert.finish_split import assemble_split
+from data_tools.convert.finish_split import assemble_splits
 from data_tools.convert.make_plan import make_plan
 from data_tools.convert.parts import finish_part, part_folder, read_part
 from data_tools.convert.plan import Plan, SplitPlan, differences
@@ -78,16 +78,7 @@ def _fill(
     if settings.parts > 1:
         finish_part(workspace, plan, settings)
         return []
-    return [
-        assemble_split(
-            plan,
-            split,
-            [workspace.state_file(split.name, k) for k in range(split.num_shards)],
-            workspace.split_folder(split.name),
-            settings.max_skipped,
-        )
-        for split in plan.splits
-    ]
+    return assemble_splits(workspace, plan, settings.max_skipped)
 
 
 def refuse_foreign(out: Path, overwrite: bool) -> None:

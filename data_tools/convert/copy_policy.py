@@ -7,7 +7,6 @@ the audit. The search itself is in `images/copies.py`.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ import numpy as np
 from data_tools.convert.copy_boxes import box_difference
 from data_tools.convert.prepare_image import PreparedImage, prepare_image
 from data_tools.convert.settings import ConvertSettings, ImageSettings
+from data_tools.core.cores import core_count
 from data_tools.core.progress import Progress
 from data_tools.core.sample import Sample
 from data_tools.images.copies import BYTES, NEAR, PIXELS, Copies, Copy, find_copies
@@ -152,7 +152,7 @@ def apply_copy_policy(
     pictures = _Pictures(raw, settings.image, policy)
     hashes: list[tuple[bytes, bytes]] = []
     looks: list[SeenImage] = []
-    cpus = len(os.sched_getaffinity(0))
+    cpus = core_count()
     with ThreadPoolExecutor(cpus) as pool, Progress("reading pictures", len(pictures)) as bar:
         for first in range(0, len(pictures), _CHUNK):
             rows = range(first, min(first + _CHUNK, len(pictures)))

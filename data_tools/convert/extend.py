@@ -13,7 +13,7 @@ from typing import Any
 
 from data_tools.convert.convert import convert_shards, refuse_foreign
 from data_tools.convert.extend_settings import like_parent, refuse_other_settings, with_parent
-from data_tools.convert.finish_split import assemble_split
+from data_tools.convert.finish_split import assemble_splits
 from data_tools.convert.grown_split import Grown, grow
 from data_tools.convert.make_plan import make_plan
 from data_tools.convert.plan import Plan, differences
@@ -147,17 +147,8 @@ def _fill(
         raise_errors(defects)
         lines = "\n".join(f"  {defect.line()}" for defect in defects[:5])
         raise PolicyError(f"none of the new images can be used; the set is as it was:\n{lines}")
-    return [
-        assemble_split(
-            plan,
-            split,
-            [workspace.state_file(split.name, k) for k in range(split.num_shards)],
-            workspace.split_folder(split.name),
-            settings.max_skipped,
-            grown[split.name].base,
-        )
-        for split in plan.splits
-    ]
+    bases = {name: split.base for name, split in grown.items()}
+    return assemble_splits(workspace, plan, settings.max_skipped, bases)
 
 
 def _is_done(out: Path, plan: Plan, settings: ConvertSettings) -> bool:

@@ -20,6 +20,7 @@ from data_tools.convert.coco_json import inner_json
 from data_tools.convert.ground_truth_file import GroundTruthFile
 from data_tools.convert.plan import Plan, SplitPlan
 from data_tools.convert.shard_result import read_result
+from data_tools.convert.workspace import Workspace
 from data_tools.core.files import sha256_of_file, write_atomic
 from data_tools.shards.manifest import ANNOTATIONS, REPORT, Manifest, ShardInfo
 from data_tools.sources.defect_kinds import KINDS
@@ -56,6 +57,40 @@ class Base:
     defects: tuple[Defect, ...] = ()
     changes: dict[str, int] = field(default_factory=dict)
     hashes: dict[str, dict[str, str]] = field(default_factory=dict)
+
+
+def assemble_splits(
+    workspace: Workspace,
+    plan: Plan,
+    max_skipped: float,
+    bases: Mapping[str, Base | None] | None = None,
+) -> list[dict[str, Any]]:
+    """Write what belongs to the shards of every split of a plan, which are made; see
+    `assemble_split`.
+
+    Args:
+        workspace: Where the shards and their results are.
+        plan: The plan.
+        max_skipped: See `assemble_split`.
+        bases: Name of a split to the finished split that is extended, if there are any.
+
+    Returns:
+        The reports, in the order of the plan.
+
+    Raises:
+        PolicyError: See `assemble_split`.
+    """
+    return [
+        assemble_split(
+            plan,
+            split,
+            [workspace.state_file(split.name, k) for k in range(split.num_shards)],
+            workspace.split_folder(split.name),
+            max_skipped,
+            (bases or {}).get(split.name),
+        )
+        for split in plan.splits
+    ]
 
 
 def assemble_split(

@@ -19,14 +19,14 @@ import numpy as np
 from data_tools.convert.settings import ConvertSettings
 from data_tools.converted.box_changes import Boxes, Change, box_changes, renamed_classes
 from data_tools.converted.diff_sheet import draw_changes
-from data_tools.converted.verify import split_folders
+from data_tools.converted.verify import refuse_set, split_folders
 from data_tools.core.boxes import xywh_from_yxyx
 from data_tools.core.errors import SettingError
 from data_tools.core.files import make_folder, write_atomic
 from data_tools.core.progress import Progress
 from data_tools.core.where_to_look import where_to_look
 from data_tools.images.draw import save_png
-from data_tools.shards.manifest import MANIFEST, ConvertedSplit, open_split
+from data_tools.shards.manifest import ConvertedSplit, open_split
 from data_tools.shards.reader import RowReader
 from data_tools.sources.coco import read_annotations
 from data_tools.sources.table import SampleTable
@@ -92,8 +92,7 @@ def run_diff(settings: ConvertSettings) -> int:
             f"diff={settings.diff}: expected two folders of converted sets, diff=[BEFORE,AFTER]."
         )
     out = Path(settings.out or "outputs/diff").expanduser()
-    if any(out.glob(f"*/{MANIFEST}")) or (out / MANIFEST).exists():
-        raise SettingError(f"out={out}: a converted set. Choose another folder for the comparison.")
+    refuse_set(out, "comparison")
     before, after = (_open_set(Path(folder).expanduser()) for folder in settings.diff)
     make_folder(out, "out")
     content, sheet = _compare(before, after, settings.rows)

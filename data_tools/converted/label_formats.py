@@ -33,6 +33,11 @@ class Unpacked:
     sample: Sample
     classes: list[int]
 
+    @property
+    def stem(self) -> str:
+        """The file name without its ending."""
+        return self.name.rpartition(".")[0]
+
 
 class LabelWriter:
     """Writes one split; `add` each picture, then `close`."""
@@ -110,8 +115,7 @@ class _Yolo(LabelWriter):
                 f"{number} {cx!r} {cy!r} {(x2 - x1) / sample.width!r} "
                 f"{(y2 - y1) / sample.height!r}\n"
             )
-        stem = picture.name.rpartition(".")[0]
-        self._write(f"labels/{self._split}/{stem}.txt", "".join(lines))
+        self._write(f"labels/{self._split}/{picture.stem}.txt", "".join(lines))
 
 
 _A_PIXEL = 1 + 1e-7
@@ -159,8 +163,7 @@ class _Voc(LabelWriter):
             text += f"<object><name>{name}</name><difficult>{int(sample.difficult[k])}</difficult>"
             text += f"<bndbox><xmin>{x1 + 1!r}</xmin><ymin>{y1 + 1!r}</ymin>"
             text += f"<xmax>{x2!r}</xmax><ymax>{y2!r}</ymax></bndbox></object>\n"
-        stem = picture.name.rpartition(".")[0]
-        self._write(f"{self._split}/{stem}.xml", text + "</annotation>\n")
+        self._write(f"{self._split}/{picture.stem}.xml", text + "</annotation>\n")
 
 
 class _LabelMe(LabelWriter):
@@ -190,8 +193,9 @@ class _LabelMe(LabelWriter):
             "imageHeight": sample.height,
             "imageWidth": sample.width,
         }
-        stem = picture.name.rpartition(".")[0]
-        self._write(f"{self._split}/{stem}.json", json.dumps(content, ensure_ascii=False, indent=1))
+        self._write(
+            f"{self._split}/{picture.stem}.json", json.dumps(content, ensure_ascii=False, indent=1)
+        )
 
 
 WRITERS: dict[str, type[LabelWriter]] = {

@@ -17,7 +17,7 @@ import numpy as np
 
 from data_tools.convert.copy_boxes import box_difference
 from data_tools.convert.settings import ConvertSettings
-from data_tools.converted.verify import split_folders
+from data_tools.converted.verify import refuse_set, split_folders
 from data_tools.core.errors import DataError, SettingError
 from data_tools.core.files import make_folder, write_atomic
 from data_tools.core.progress import Progress
@@ -27,7 +27,7 @@ from data_tools.images.decode import PictureError, decode_file
 from data_tools.images.inspect import inspect
 from data_tools.images.picture_hash import HashPool, pixels_hash
 from data_tools.shards import stored_hashes as stored
-from data_tools.shards.manifest import MANIFEST, Manifest, open_split, read_manifest
+from data_tools.shards.manifest import Manifest, open_split, read_manifest
 from data_tools.shards.reader import RowReader
 from data_tools.sources.coco import read_annotations
 from data_tools.sources.table import SampleTable
@@ -76,8 +76,7 @@ def run_leaks(settings: ConvertSettings) -> int:
             "such as leaks=[DATA/train,DATA/val]."
         )
     out = Path(settings.out or "outputs/leaks").expanduser()
-    if any(out.glob(f"*/{MANIFEST}")) or (out / MANIFEST).exists():
-        raise SettingError(f"out={out}: a converted set. Choose another folder for the findings.")
+    refuse_set(out, "findings")
     ours, theirs = (
         [_side(part) for part in split_folders(Path(folder).expanduser())]
         for folder in settings.leaks

@@ -12,7 +12,7 @@ import numpy as np
 
 from data_tools.convert.workspace import PART_PREFIX
 from data_tools.core.boxes import xywh_from_yxyx
-from data_tools.core.errors import DataError
+from data_tools.core.errors import DataError, SettingError
 from data_tools.core.files import neighbours, sha256_of_file
 from data_tools.core.progress import Progress
 from data_tools.core.where_to_look import preview_of, where_to_look
@@ -91,6 +91,20 @@ def split_folders(root: Path) -> list[Path]:
     if not folders:
         raise DataError(f"{root}: no converted set: expected <split>/{MANIFEST} in it.")
     return folders
+
+
+def refuse_set(out: Path, what: str) -> None:
+    """Refuse an `out` that is a converted set, in which nothing else is written.
+
+    Args:
+        out: The folder; need not exist.
+        what: What is to be written there.
+
+    Raises:
+        SettingError: If it is a set or a split.
+    """
+    if any(out.glob(f"*/{MANIFEST}")) or (out / MANIFEST).exists():
+        raise SettingError(f"out={out}: a converted set. Choose another folder for the {what}.")
 
 
 def verify_split(folder: Path) -> Iterator[str]:

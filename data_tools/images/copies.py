@@ -6,7 +6,6 @@ elsewhere.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from data_tools.core.cores import core_count
 from data_tools.core.progress import Progress
 from data_tools.images.picture_hash import MOST_DIFFERENT_BITS, hash_array
 
@@ -104,7 +104,7 @@ def _pixel_digests(
     decoded: dict[bytes, bytes | None] = {}
     title = "comparing pixels of nearly equal pictures"
     with (
-        ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool,
+        ThreadPoolExecutor(core_count()) as pool,
         Progress(title, len(first)) as bar,
     ):
         for key, digest in zip(first, pool.map(pixels_of, first.values()), strict=True):

@@ -8,7 +8,6 @@ hashes in `manifest.json`.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
@@ -16,6 +15,8 @@ from types import TracebackType
 import cv2
 import numpy as np
 import numpy.typing as npt
+
+from data_tools.core.cores import core_count
 
 BYTES_SIZE = 16
 """Bytes of a hash of bytes: the first half of sha256."""
@@ -97,7 +98,7 @@ class HashPool:
     """
 
     def __init__(self, pending: int = 32) -> None:
-        self._pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
+        self._pool = ThreadPoolExecutor(core_count())
         self._pending = pending
         self._futures: list[Future[tuple[bytes, bytes]]] = []
 

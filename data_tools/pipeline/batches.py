@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,7 @@ from data_tools.augment.settings import AugmentSettings
 from data_tools.augment.sources import Source, joined
 from data_tools.core.reusable_memory import Arrays, Layout
 from data_tools.images.decode import size_of
+from data_tools.pipeline.encoder import Encoder, target_layout
 from data_tools.pipeline.order import TrainOrder, generator
 from data_tools.pipeline.settings import PipelineSettings
 from data_tools.pipeline.sizes import Size, StepSizes
@@ -37,25 +38,6 @@ _IMAGES_AT_ONCE = 16
 _MIX_STREAM = (
     1  # of an image's random numbers: what it is mixed with; the streams above are its partners'
 )
-
-
-class Encoder(Protocol):
-    """Boxes to targets; `training.boxes.codec.BoxEncoder` is one."""
-
-    @property
-    def num_anchors(self) -> int:
-        """A, the number of anchors."""
-
-    def encode_batch(
-        self,
-        boxes_yxyx_rel: npt.NDArray[np.float32],
-        labels: npt.NDArray[np.int32],
-        iscrowd: npt.NDArray[np.bool_],
-        images: npt.NDArray[np.intp],
-        loc_targets: npt.NDArray[np.float32],
-        anchor_labels: npt.NDArray[np.int32],
-    ) -> None:
-        """Write targets (B, A, 4) and labels (B, A) for boxes (N, 4) of the images (N,)."""
 
 
 @dataclass(frozen=True)
@@ -77,15 +59,6 @@ class TrainBatch:
     labels: npt.NDArray[np.int32]
     image_ids: npt.NDArray[np.int64]
     stage_seconds: npt.NDArray[np.float64]
-
-
-def target_layout(count: int, encoder: Encoder) -> Layout:
-    """Return the layout of the targets of a number of images."""
-    anchors = encoder.num_anchors
-    return {
-        "loc_targets": ((count, anchors, 4), "float32"),
-        "labels": ((count, anchors), "int32"),
-    }
 
 
 @dataclass

@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from data_tools.augment.boxes_in_view import ImageBoxes, Window, seen_through
-from data_tools.augment.render import resize
+from data_tools.augment.render import network_input
 from data_tools.core.reusable_memory import Arrays, Layout
 from data_tools.images.decode import decode_bgr
-from data_tools.pipeline.batches import Encoder, target_layout
+from data_tools.pipeline.encoder import Encoder, target_layout
 from data_tools.shards.reader import RowReader
 
 
@@ -86,8 +86,7 @@ class EvalBatchBuilder:
             image = decode_bgr(row.image)
             if image is None:
                 raise self.rows.damaged(index, "its bytes do not decode")
-            resized = resize(image, self.image_size)
-            arrays["images"][slot] = resized[:, :, ::-1].transpose(2, 0, 1)
+            arrays["images"][slot] = network_input(image, self.image_size)
             arrays["image_ids"][slot] = row.image_id
             height, width = arrays["heights"][slot], arrays["widths"][slot] = image.shape[:2]
             truth = ImageBoxes(row.boxes_yxyx_px, row.labels, row.iscrowd)

@@ -6,10 +6,10 @@ Threads are in `thread_workers.py`, processes in `process_workers.py`. What a ba
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
+from data_tools.core.cores import core_count
 from data_tools.core.reusable_memory import Arrays, Layout
 
 
@@ -39,4 +39,4 @@ class Workers(Protocol):
 
 def worker_count(workers: int) -> int:
     """Return `workers`, or the number of cores that this process may use if that is 0."""
-    return workers or len(os.sched_getaffinity(0))
+    return workers or core_count()

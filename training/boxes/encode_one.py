@@ -5,36 +5,17 @@ The encoders are `codec.py`, targets for each anchor, and `object_list.py`, a ta
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import numpy as np
 import numpy.typing as npt
+
+from data_tools.pipeline.encoder import Encoder
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int32]
 
 
-class BatchEncoder(Protocol):
-    """Writes the targets of a batch: `num_anchors` rows an image."""
-
-    @property
-    def num_anchors(self) -> int:
-        """A, rows of an image."""
-
-    def encode_batch(
-        self,
-        boxes_yxyx_rel: FloatArray,
-        labels: IntArray,
-        iscrowd: npt.NDArray[np.bool_],
-        images: npt.NDArray[np.intp],
-        loc_targets: FloatArray,
-        anchor_labels: IntArray,
-    ) -> None:
-        """Write (B, A, 4) and (B, A) for boxes (N, 4) of the images (N,)."""
-
-
 def encode_one(
-    encoder: BatchEncoder,
+    encoder: Encoder,
     boxes_yxyx_rel: npt.NDArray[np.float32],
     labels: npt.NDArray[np.integer],
     iscrowd: npt.NDArray[np.bool_] | None,

@@ -6,10 +6,10 @@ The statistics are in `insight/compare_runs.py`.
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
+from data_tools.core.cores import core_count
 from data_tools.core.errors import DataError
 from data_tools.core.files import make_folder, neighbours, write_atomic
 from data_tools.core.json_dataclass import read_json
@@ -62,7 +62,7 @@ def run(command: EvalCommand) -> int:
         tables,
         command.draws,
         command.seed,
-        len(os.sched_getaffinity(0)),
+        core_count(),
         lambda: Progress("comparing", command.draws, unit="draw"),
     )
     content = {

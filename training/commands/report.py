@@ -16,11 +16,12 @@ import numpy as np
 import yaml  # type: ignore[import-untyped]
 
 from data_tools import __version__
+from data_tools.core.cores import core_count
 from training.command_line.configure import compose
 from training.command_line.error_words import clear_errors
 from training.process.ascend_checks import Check, check_host
 from training.process.ascend_host import look_at_host
-from training.process.runtime import cores, prepare_environment, start_device, versions
+from training.process.runtime import prepare_environment, start_device, versions
 from training.process.settings import RuntimeSettings
 
 VARIABLES = ("ONEDNN_MAX_CPU_ISA", "GLOG_v", "DEVICE_ID", "RANK_TABLE_FILE", "OMP_NUM_THREADS",
@@ -36,7 +37,10 @@ def report(overrides: Sequence[str] = ()) -> list[tuple[str, str]]:
     given = {name: os.environ[name] for name in VARIABLES if name in os.environ}
     rows = [
         ("project", __version__),
-        ("system", f"{platform.platform()}, {os.cpu_count()} cores, of which {cores()} are ours"),
+        (
+            "system",
+            f"{platform.platform()}, {os.cpu_count()} cores, of which {core_count()} are ours",
+        ),
         *versions().items(),
     ]
     rows += [(name, f"{value} (set before)") for name, value in given.items()]

@@ -16,7 +16,6 @@ import numpy.typing as npt
 from data_tools.images.decode import decode_bgr
 from data_tools.shards.manifest import ConvertedSplit
 from data_tools.shards.reader import RowReader
-from data_tools.sources.shapes import shape_samples
 from training.boxes.postprocess import Protocol, detect
 from training.evaluation.coco_ap import coco_scores
 from training.evaluation.coco_matching import match
@@ -25,7 +24,7 @@ from training.evaluation.detection_table import DetectionTable, TableBuilder
 from training.evaluation.ground_truth import read_ground_truth
 from training.evaluation.settings import EvaluateSettings
 from training.exporting.settings import ExportCommand
-from training.inference.agreement import largest_difference
+from training.inference.agreement import drawn_images, largest_difference
 from training.inference.detector import Detector
 from training.inference.exported import load_exported, read_metadata
 from training.inference.predictor import build_predictor
@@ -124,11 +123,7 @@ def _protocol(command: ExportCommand) -> Protocol:
 
 def _images(command: ExportCommand, split: ConvertedSplit | None) -> Iterator[tuple[int, Image]]:
     if split is None:
-        for sample in shape_samples(0, "parity", command.parity_images):
-            assert sample.image is not None
-            image = decode_bgr(np.frombuffer(sample.image, np.uint8))
-            assert image is not None, "drawn images decode"
-            yield sample.image_id, image
+        yield from drawn_images(command.parity_images)
         return
     reader = RowReader(split)
     count = min(command.parity_images, split.num_images)

@@ -5,12 +5,13 @@ The parity report of an exported file, with detections and AP, is `exporting/par
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from data_tools.augment.render import resize
+from data_tools.augment.render import network_input
 from data_tools.images.decode import decode_bgr
 from data_tools.sources.shapes import shape_samples
 from training.evaluation.predict_fn import PredictFn
@@ -51,13 +52,17 @@ class Agreement:
 
 def scenes(image_size: tuple[int, int], count: int = IMAGES) -> npt.NDArray[np.uint8]:
     """Draw scenes, the same ones every time: (count, 3, H, W) uint8 RGB."""
-    prepared = []
+    prepared = [network_input(image, image_size) for _, image in drawn_images(count)]
+    return np.ascontiguousarray(np.stack(prepared))
+
+
+def drawn_images(count: int) -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
+    """Yield ids and images (H, W, 3) uint8 BGR of drawn scenes, the same ones every time."""
     for sample in shape_samples(0, "parity", count):
         assert sample.image is not None
         image = decode_bgr(np.frombuffer(sample.image, np.uint8))
         assert image is not None, "drawn images decode"
-        prepared.append(resize(image, image_size)[:, :, ::-1].transpose(2, 0, 1))
-    return np.ascontiguousarray(np.stack(prepared))
+        yield sample.image_id, image
 
 
 def compare_outputs(

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from data_tools.augment.render import resize
+from data_tools.augment.render import network_input
 from data_tools.core.errors import SettingError
 from data_tools.core.sample import ClassInfo
 from data_tools.images.draw import draw_boxes
@@ -244,9 +244,7 @@ class Detector:
 
     def prepare(self, image_bgr: Image) -> Image:
         """Return what the network sees of an image: (3, H, W) uint8 RGB at its own size."""
-        return np.ascontiguousarray(
-            resize(image_bgr, self.image_size)[:, :, ::-1].transpose(2, 0, 1)
-        )
+        return np.ascontiguousarray(network_input(image_bgr, self.image_size))
 
     def predict_prepared(
         self, batch: Image, sizes: Sequence[tuple[int, ...]], choice: Choice

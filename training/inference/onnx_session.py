@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from training.process.runtime import cores
+from data_tools.core.cores import core_count
 
 
 def has_onnxruntime() -> bool:
@@ -33,7 +33,7 @@ def open_session(graph: Path | bytes) -> Any:
 
     options = ort.SessionOptions()
     options.log_severity_level = 3
-    options.intra_op_num_threads = cores()
+    options.intra_op_num_threads = core_count()
     # Threads that wait busily would take the cores from those that decode and post-process.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     source = str(graph) if isinstance(graph, Path) else graph

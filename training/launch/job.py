@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from data_tools.core.cores import core_count
 from data_tools.core.errors import SettingError
 from training.command_line.configure import compose
 from training.process.rank_status import (
@@ -209,9 +210,9 @@ def check_binding(job: Job) -> None:
     Raises:
         SettingError: If there are fewer cores than ranks, or numactl is not installed.
     """
-    if job.bind == "core" and job.devices > len(os.sched_getaffinity(0)):
+    if job.bind == "core" and job.devices > core_count():
         raise SettingError(
-            f"--bind-cores: {job.devices} ranks and {len(os.sched_getaffinity(0))} cores: a rank "
+            f"--bind-cores: {job.devices} ranks and {core_count()} cores: a rank "
             "needs one of its own. Leave the option out, or start fewer ranks."
         )
     if job.bind == "numa" and shutil.which("numactl") is None:

@@ -11,12 +11,12 @@ from typing import Any
 import mindspore as ms
 from mindspore import nn
 
+from data_tools.core.cores import core_count
 from training.nets.build import build_network
 from training.nets.depthwise import speed_up_depthwise
 from training.nets.fused.cells import pays, speed_up_norms
 from training.nets.norm import SyncBatchNorm2d
 from training.nets.settings import ModelSettings
-from training.process.runtime import cores
 from training.process.world import is_bound, local_ranks
 from training.settings import TrainSettings
 
@@ -25,7 +25,7 @@ def cores_of_rank() -> int:
     """Return how many cores a rank may keep busy: ranks on one machine share those they are not
     bound to.
     """
-    return max(1, cores() // (1 if is_bound() else local_ranks()))
+    return max(1, core_count() // (1 if is_bound() else local_ranks()))
 
 
 def build_trainable(settings: TrainSettings, num_classes: int) -> nn.Cell:

@@ -195,13 +195,6 @@ def versions() -> dict[str, str]:
     return versions_of | versions_of_host()
 
 
-def cores() -> int:
-    """Return the cores that this process may use: those it is bound to, not those of the
-    machine.
-    """
-    return len(os.sched_getaffinity(0))
-
-
 def _first_operation() -> Any:
     # With NumPy 2 the first eager operation of a process raises and every later one works. It has
     # to happen before communication starts, or a rank forgets to sign off from the scheduler.

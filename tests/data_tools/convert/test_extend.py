@@ -367,7 +367,7 @@ def test_in_place_and_after_a_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     before = tree_bytes(set_a)
     with monkeypatch.context() as patch:
         patch.setattr(
-            "data_tools.convert.extend.assemble_split",
+            "data_tools.convert.extend.assemble_splits",
             lambda *_: (_ for _ in ()).throw(KeyboardInterrupt),
         )
         with pytest.raises(KeyboardInterrupt):

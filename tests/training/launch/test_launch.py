@@ -118,7 +118,7 @@ def test_ranks_on_cards_get_the_time_that_hccl_takes(monkeypatch: pytest.MonkeyP
 
 
 def test_a_bound_rank_counts_its_own_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training_network, "cores", lambda: 8)
+    monkeypatch.setattr(training_network, "core_count", lambda: 8)
     monkeypatch.setenv("SSD_LOCAL_RANKS", "4")
     assert training_network.cores_of_rank() == 2
     monkeypatch.setenv("SSD_BOUND_RANKS", "1")

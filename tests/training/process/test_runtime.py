@@ -124,7 +124,7 @@ def test_a_machine_without_a_card_is_a_clear_error_at_once(monkeypatch: pytest.M
 
 
 def test_cores_are_those_that_the_process_is_bound_to() -> None:
-    count = "from training.process.runtime import cores; print(cores())"
+    count = "from data_tools.core.cores import core_count; print(core_count())"
     bound = "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))});"
     assert in_new_process(bound + count).strip() == "1"
 
