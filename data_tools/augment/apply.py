@@ -118,39 +118,6 @@ def render_augmented(
     lap("render")
 
 
-def augment(
-    encoded: Pixels,
-    height: int,
-    width: int,
-    truth: ImageBoxes,
-    settings: AugmentSettings,
-    rng: np.random.Generator,
-    out_chw: Pixels,
-) -> ImageBoxes:
-    """Make one training sample from start to end; a pure function of its arguments.
-
-    `pipeline/batches.py` takes the same steps, each for a whole batch.
-
-    Args:
-        encoded: (L,) uint8, the encoded image.
-        height: The image's rows.
-        width: The image's columns.
-        truth: Its boxes in pixels.
-        settings: What may happen to it.
-        rng: The image's own random numbers.
-        out_chw: (3, H, W) uint8 RGB, C-contiguous; written to.
-
-    Returns:
-        The boxes left, relative to the input, within 0..1 and of positive area.
-
-    Raises:
-        UndecodableImage: If the bytes are no image, or not one of that size.
-    """
-    view = choose_view(height, width, truth, settings, rng)
-    render_augmented(encoded, height, width, view, settings.expand_fill, out_chw)
-    return boxes_in_views([truth], [view])[0]
-
-
 def _check_size(image: Pixels, height: int, width: int, reduction: int) -> None:
     # A format without scaled decoding is resized by OpenCV, which may round the other way.
     slack = int(reduction > 1)

@@ -94,7 +94,10 @@ def publish(temporary: Path, path: Path) -> None:
     temporary.replace(path)
 
 
-def neighbours(path: Path, most: int = 5) -> str:
+_NAMED = 5  # what lies next to a missing file, in a message
+
+
+def neighbours(path: Path) -> str:
     """Say what lies where a missing file or folder was looked for: the names most like it, else the
     first ones.
 
@@ -106,7 +109,7 @@ def neighbours(path: Path, most: int = 5) -> str:
         names = sorted(entry.name for entry in itertools.islice(folder.iterdir(), 10_000))
     except OSError:
         return "" if folder == folder.parent else f" {folder} is not there either."
-    close = difflib.get_close_matches(path.name, names, n=most) or names[:most]
+    close = difflib.get_close_matches(path.name, names, n=_NAMED) or names[:_NAMED]
     more = ", ..." if len(names) > len(close) else ""
     return f" {folder} holds {', '.join(close)}{more}." if close else f" {folder} is empty."
 

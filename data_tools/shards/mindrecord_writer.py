@@ -26,7 +26,6 @@ import numpy as np
 
 from data_tools.shards.mindrecord_integers import pack_integers
 
-_NUMBER_TYPES = ("int32", "int64", "float32", "float64")
 _SQLITE_VERSION = 3046001
 """MindSpore's own; the field says who wrote the file last and nothing reads it."""
 

@@ -36,13 +36,13 @@ class DataYaml:
     key_points: tuple[int, int] | None
 
 
-def read_data_yaml(path: Path, key: str = "dataset.names_file") -> DataYaml:
+def read_data_yaml(path: Path) -> DataYaml:
     """Read a `data.yaml`.
 
     Raises:
         DataError: If it is none, or its `kpt_shape` is no pair of numbers.
     """
-    content = read_text_yaml(path, key)
+    content = read_text_yaml(path, "dataset.names_file")
     shape = content.get("kpt_shape")
     points = None
     if shape not in (None, "", "null", "~"):

@@ -25,6 +25,7 @@ CATEGORY_IDS = (1, 2, 3, 5, 8, 13)
 """Source ids with gaps, as COCO's have, so that nobody mistakes them for labels."""
 
 _EMPTY_SHARE = 0.06
+_QUALITY = 92
 _CROWD_SHARE = 0.06
 _MIN_VISIBLE = 0.45
 
@@ -58,7 +59,6 @@ def shape_samples(
     *,
     min_side: int = 160,
     max_side: int = 320,
-    quality: int = 92,
 ) -> Iterator[Sample]:
     """Yield `count` drawn scenes as samples with JPEG bytes, ids 1..count.
 
@@ -68,7 +68,6 @@ def shape_samples(
         count: Number of scenes.
         min_side: Smallest image side in pixels.
         max_side: Largest image side in pixels.
-        quality: JPEG quality, 1..100.
 
     Yields:
         Samples sorted by image id.
@@ -78,7 +77,7 @@ def shape_samples(
         image, shapes, visible_px, crowd = draw_scene(
             scene_rng(seed, split, index), min_side, max_side
         )
-        ok, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+        ok, encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
         assert ok
         boxes = np.array([s.box_yxyx_px for s in shapes], np.float64).reshape(-1, 4)
         areas = np.array(visible_px, np.float64)

@@ -79,11 +79,6 @@ class Detections:
     def __len__(self) -> int:
         return len(self.scores)
 
-    def above(self, threshold: float) -> Detections:
-        """Return the detections that score at least `threshold`."""
-        keep = self.scores >= threshold
-        return Detections(self.boxes_yxyx_px[keep], self.scores[keep], self.labels[keep])
-
     def of(self, labels: Collection[int], most: int) -> Detections:
         """Return the first `most` detections whose label is one of `labels`."""
         keep = np.flatnonzero(np.isin(self.labels, list(labels)))[:most]

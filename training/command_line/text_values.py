@@ -99,8 +99,8 @@ def unquoted(text: str) -> str:
     )
 
 
-def split_outside(text: str, separator: str = ",") -> list[str]:
-    """Split a text at separators outside of quotes and brackets, and strip the parts of blanks.
+def split_outside(text: str) -> list[str]:
+    """Split a text at commas outside of quotes and brackets, and strip the parts of blanks.
 
     Raises:
         SettingError: If quotes or brackets do not close.
@@ -109,7 +109,7 @@ def split_outside(text: str, separator: str = ",") -> list[str]:
     while k < len(text):
         if text[k] in "'\"" and not text[start:k].strip() and depth == 0:
             end = _end_of_quotes(text, k)
-            k = end if end and text[end:].lstrip()[:1] in ("", separator, ":") else k + 1
+            k = end if end and text[end:].lstrip()[:1] in ("", ",", ":") else k + 1
             continue
         if text[k] in "'\"" and depth and text[:k].rstrip()[-1:] in ("[", "{", ",", ":"):
             k = _end_of_quotes(text, k) or k + 1
@@ -117,7 +117,7 @@ def split_outside(text: str, separator: str = ",") -> list[str]:
         depth += (text[k] in "[{") - (text[k] in "]}")
         if depth < 0:
             break
-        if text[k] == separator and depth == 0:
+        if text[k] == "," and depth == 0:
             parts.append(text[start:k].strip())
             start = k + 1
         k += 1

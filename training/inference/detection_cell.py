@@ -22,7 +22,6 @@ class DetectionCell(nn.Cell):
         network: The detector.
         model: Its settings.
         anchors_cyxhw_rel: (A, 4) default boxes; None returns the raw regression.
-        normalize: Whether the input is pixels in 0..255.
         keeps_raw: Return the raw regression and the logits as well, for a loss.
     """
 
@@ -31,12 +30,10 @@ class DetectionCell(nn.Cell):
         network: nn.Cell,
         model: ModelSettings,
         anchors_cyxhw_rel: npt.NDArray[np.float32] | None,
-        normalize: bool,
         keeps_raw: bool = False,
     ) -> None:
         super().__init__(auto_prefix=False)
         self.network = network
-        self.takes_pixels = normalize
         self.keeps_raw = keeps_raw
         self.has_bins = model.box_bins > 0
         self.normalize = Normalize(model.mean, model.std)
@@ -50,9 +47,8 @@ class DetectionCell(nn.Cell):
             self.size_scale = size
 
     def construct(self, images: Tensor) -> tuple[Tensor, ...]:
-        """(N, 3, H, W) -> boxes or regression (N, A, 4) and scores (N, A, C + 1)."""
-        if self.takes_pixels:
-            images = self.normalize(images)
+        """(N, 3, H, W) pixels in 0..255 -> boxes or regression (N, A, 4) and scores (N, A, C + 1)."""
+        images = self.normalize(images)
         if self.keeps_raw:
             loc, logits = self.network.raw(images)
             return (*self.decode(loc, self.network.scores_of(logits)), loc, logits)

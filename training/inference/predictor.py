@@ -80,23 +80,20 @@ def pad_batch(images: npt.NDArray[np.uint8], size: int) -> npt.NDArray[np.uint8]
     return full
 
 
-def detection_cell(
-    network: Any, *, normalize: bool = True, decode: bool = True, keeps_raw: bool = False
-) -> Any:
+def detection_cell(network: Any, *, decode: bool = True, keeps_raw: bool = False) -> Any:
     """Wrap a network with normalisation before and decoding behind it.
 
     Args:
         network: A detector of `training.nets`.
-        normalize: Take uint8 or float pixels in 0..255 instead of normalised input.
         decode: Return boxes `[y1, x1, y2, x2]` relative and clipped instead of raw regression.
         keeps_raw: Return the raw regression and the logits as well, behind boxes and scores.
 
     Returns:
-        A Cell in inference mode: (N, 3, H, W) -> (N, A, 4) and (N, A, C + 1) float32. Its
-        parameters keep the network's names.
+        A Cell in inference mode: (N, 3, H, W) pixels in 0..255, uint8 or float -> (N, A, 4) and
+        (N, A, C + 1) float32. Its parameters keep the network's names.
     """
     from training.inference.detection_cell import DetectionCell
 
     model: ModelSettings = network.model
     anchors = default_boxes(model) if decode else None
-    return DetectionCell(network, model, anchors, normalize, keeps_raw).set_train(False)
+    return DetectionCell(network, model, anchors, keeps_raw).set_train(False)

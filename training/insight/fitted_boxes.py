@@ -25,6 +25,7 @@ _FACTORS = (0.6, 0.8, 0.93, 1.07, 1.25, 1.6)
 """Steps of the search, the nearest last decide."""
 
 _SWEEPS = 6
+_ROUNDS = 20  # of improving the clusters, at most
 _SIZES = (0.01, 1.1)
 _RATIOS = (1.15, 8.0)
 _BASES = (0.5, 16.0)
@@ -62,7 +63,7 @@ def reach(boxes_yxyx_rel: Array, model: ModelSettings) -> Array:
     return best
 
 
-def cluster_sizes(sides_hw: Array, count: int, rounds: int = 20) -> Array:
+def cluster_sizes(sides_hw: Array, count: int) -> Array:
     """Return the sizes in the middle of clusters of boxes whose distance is 1 - IoU.
 
     Boxes are compared with one corner on another, as in YOLO9000 (Redmon and Farhadi, 2017). The
@@ -71,7 +72,6 @@ def cluster_sizes(sides_hw: Array, count: int, rounds: int = 20) -> Array:
     Args:
         sides_hw: (B, 2) heights and widths, at least one.
         count: How many.
-        rounds: Most improvements.
 
     Returns:
         (count, 2), the smallest area first.
@@ -79,7 +79,7 @@ def cluster_sizes(sides_hw: Array, count: int, rounds: int = 20) -> Array:
     order = np.argsort(sides_hw.prod(axis=1), kind="stable")
     middles = sides_hw[order[((np.arange(count) + 0.5) / count * len(order)).astype(int)]]
     belongs = np.full(len(sides_hw), -1)
-    for _ in range(rounds):
+    for _ in range(_ROUNDS):
         common = np.minimum(sides_hw[:, None], middles).prod(axis=2)
         union = sides_hw.prod(axis=1)[:, None] + middles.prod(axis=1) - common
         nearest = (common / union).argmax(axis=1)

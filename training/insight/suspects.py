@@ -37,7 +37,6 @@ _LOOSE = 0.3  # overlap up to which a detection says nothing about the edges of 
 _FAINT = 0.2  # score from which a detection of exactly the box speaks for it
 
 _Floats = npt.NDArray[np.float64]
-_Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)

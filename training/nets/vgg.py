@@ -53,9 +53,9 @@ class ScaledL2Norm(nn.Cell):
     at 20 (arXiv:1512.02325, section 3.1, after ParseNet).
     """
 
-    def __init__(self, channels: int, start: float = 20.0) -> None:
+    def __init__(self, channels: int) -> None:
         super().__init__()
-        self.gamma = Parameter(ms.Tensor(np.full(channels, start, np.float32)), name="gamma")
+        self.gamma = Parameter(ms.Tensor(np.full(channels, 20.0, np.float32)), name="gamma")
 
     def construct(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> the same shape."""

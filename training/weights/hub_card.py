@@ -149,13 +149,12 @@ def entry_of(card: HubCard, known: dict[str, Entry]) -> Entry | None:
     return next((e for e in known.values() if e.address == asset.address), None)
 
 
-def entry_from(card: HubCard, network: str, classes: int = 81) -> Entry:
+def entry_from(card: HubCard, network: str) -> Entry:
     """Make an entry of what a card says, for a card that the registry does not know.
 
     Args:
         card: The card.
         network: Our network that it should be.
-        classes: Classes with background.
 
     Raises:
         DataError: If it offers no checkpoint, or with the hash of an empty file or none.
@@ -177,7 +176,7 @@ def entry_from(card: HubCard, network: str, classes: int = 81) -> Entry:
         kind="detector",
         donor="mindspore",
         network=network,
-        classes=classes,
+        classes=81,  # COCO's, with background
         address=asset.address,
         sha256=asset.sha256,
         licence=card.values.get("license", "unknown"),

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_tools.augment.apply import Augmentation, UndecodableImage, augment, render_augmented
+from data_tools.augment.apply import Augmentation, UndecodableImage, choose_view, render_augmented
 from data_tools.augment.boxes_in_view import ImageBoxes, Window
 from data_tools.augment.colour import LUMA_RGB, ColourChange, choose_colour, colour_matrix
 from data_tools.augment.render import Scratch, mean_grey, reduction_for, render
@@ -201,5 +201,6 @@ def test_another_size_than_the_rows_is_an_error(height: int, width: int) -> None
     data = cv2.imencode(".jpg", picture(360, 480))[1].reshape(-1)
     none = ImageBoxes(np.zeros((0, 4), np.float32), np.zeros(0, np.int32), np.zeros(0, bool))
     out = np.zeros((3, *SIZE), np.uint8)
+    view = choose_view(height, width, none, AugmentSettings(), generator(0, 0, 0))
     with pytest.raises(UndecodableImage, match=f"decodes to 480x360 .* says {width}x{height}"):
-        augment(data, height, width, none, AugmentSettings(), generator(0, 0, 0), out)
+        render_augmented(data, height, width, view, AugmentSettings().expand_fill, out)

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from data_tools.core.compiled import compiled
 
 Array = NDArray[np.float32]
-Single = np.float32
 
 RUN = 1024
 """Longest run that is summed in float32."""
