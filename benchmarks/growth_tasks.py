@@ -55,7 +55,7 @@ def first_batch(
     from data_tools.pipeline.pipeline import TrainPipeline
     from data_tools.pipeline.settings import PipelineSettings
     from data_tools.shards.manifest import open_split
-    from training.boxes.corners import build_encoder
+    from training.boxes.build import build_encoder
     from training.nets.settings import model_settings
 
     import mindspore.dataset  # noqa: F401  isort: skip - not what is measured

@@ -119,10 +119,9 @@ def measure(
 
 
 def _engines(name: str, folder: Path, batch: int) -> dict[str, Any]:
-    from training.exporting.export import write_mindir, write_onnx
+    from training.exporting.export import metadata_of, write_mindir, write_onnx
     from training.exporting.settings import ExportCommand
     from training.inference.engine import load_engine
-    from training.inference.file_metadata import make_metadata
     from training.inference.open_model import load_network, load_predictor, open_model_file
 
     file = open_model_file(folder / "w.ckpt", name)
@@ -134,7 +133,7 @@ def _engines(name: str, folder: Path, batch: int) -> dict[str, Any]:
     ):
         path = folder / f"m{batch}.{kind}"
         command = ExportCommand(checkpoint="", out=str(path), format=kind, batch_size=batch)
-        write(network, file, command, make_metadata(file, file.named_classes(), command), path)
+        write(network, file, command, metadata_of(file, file.named_classes(), command), path)
         engines[engine] = load_predictor(open_model_file(path), batch)
     engines["checkpoint"] = load_engine(file, batch, "onnxruntime")[0]
     if importlib.util.find_spec("openvino"):

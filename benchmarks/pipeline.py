@@ -29,8 +29,8 @@ from data_tools.pipeline.settings import WORKER_KINDS, PipelineSettings
 from data_tools.pipeline.stage_costs import StageCosts, describe_stage_costs
 from data_tools.shards.manifest import ConvertedSplit, open_split
 from data_tools.shards.reader import RowReader
+from training.boxes.build import build_encoder
 from training.boxes.codec import BoxEncoder
-from training.boxes.corners import build_encoder
 from training.command_line.error_words import clear_errors
 from training.nets.settings import model_settings
 

@@ -148,7 +148,7 @@ def data_wait(options: argparse.Namespace, step_seconds: float) -> float:
     from data_tools.augment.settings import AugmentSettings
     from data_tools.pipeline.pipeline import TrainPipeline
     from data_tools.pipeline.settings import PipelineSettings
-    from training.boxes.corners import build_targets
+    from training.boxes.build import build_targets
     from training.nets.settings import model_settings
 
     model = model_settings(options.model)

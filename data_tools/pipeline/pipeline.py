@@ -14,13 +14,9 @@ import numpy as np
 from data_tools.augment.settings import AugmentSettings
 from data_tools.core.errors import DataError
 from data_tools.core.files import sha256_of_file
-from data_tools.pipeline.batches import (
-    STAGES,
-    Encoder,
-    TrainBatch,
-    TrainBatchBuilder,
-)
+from data_tools.pipeline.batches import TrainBatch, TrainBatchBuilder
 from data_tools.pipeline.dataset import BatchSource, build_dataset, iterate
+from data_tools.pipeline.encoder import Encoder
 from data_tools.pipeline.eval_batches import EvalBatch, EvalBatchBuilder
 from data_tools.pipeline.order import TrainOrder, evaluation_rows
 from data_tools.pipeline.process_workers import ProcessWorkers
@@ -31,16 +27,6 @@ from data_tools.pipeline.thread_workers import ThreadWorkers
 from data_tools.pipeline.workers import BatchBuilder, Workers, worker_count
 from data_tools.shards.manifest import ConvertedSplit
 from data_tools.shards.reader import RowReader
-
-__all__ = [
-    "STAGES",
-    "Encoder",
-    "EvalBatch",
-    "EvalPipeline",
-    "TrainBatch",
-    "TrainPipeline",
-    "verify_shards",
-]
 
 
 class TrainPipeline:

@@ -1,5 +1,4 @@
-"""Corners of the default boxes, rounded as the published tools round them, and the encoder built on
-them.
+"""Corners of the default boxes, rounded as the published tools round them.
 
 Where the boxes sit is `nets/anchors.py`; matching is `codec.py`.
 """
@@ -10,48 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from data_tools.core.boxes import yxyx_from_cyxhw
-from data_tools.pipeline.settings import PipelineSettings
-from training.boxes.codec import BoxEncoder
-from training.boxes.object_list import ObjectList
-from training.nets.anchors import Level, default_boxes, levels
+from training.nets.anchors import Level, levels
 from training.nets.settings import AnchorSettings, ModelSettings
 
 Single = np.float32
-
-
-def build_targets(
-    model: ModelSettings, crowd_ignore: float = PipelineSettings.crowd_ignore
-) -> BoxEncoder | ObjectList:
-    """Return what makes the pipeline's targets: matched anchors, or the objects that the graph
-    matches.
-
-    Args:
-        model: The network's settings.
-        crowd_ignore: See `PipelineSettings.crowd_ignore`.
-    """
-    if model.assign == "tal":
-        return ObjectList(model.max_boxes)
-    return build_encoder(model, crowd_ignore)
-
-
-def build_encoder(
-    model: ModelSettings, crowd_ignore: float = PipelineSettings.crowd_ignore
-) -> BoxEncoder:
-    """Return the encoder of a network's targets, exact to the published matchings.
-
-    Args:
-        model: The network's settings.
-        crowd_ignore: See `PipelineSettings.crowd_ignore`.
-    """
-    return BoxEncoder(
-        default_boxes(model),
-        model.match_threshold,
-        tuple(model.prior_scaling),
-        crowd_ignore,
-        corners_yxyx_rel=default_corners(model),
-        levels=[(level.height, level.width, len(level.sizes_hw_rel)) for level in levels(model)],
-        atss=model.assign == "atss",
-    )
 
 
 def default_corners(model: ModelSettings) -> npt.NDArray[np.float32]:

@@ -20,7 +20,9 @@ import numpy.typing as npt
 
 from data_tools.core.errors import DataError
 from data_tools.core.progress import Progress
-from data_tools.pipeline.pipeline import Encoder, EvalBatch, EvalPipeline
+from data_tools.pipeline.encoder import Encoder
+from data_tools.pipeline.eval_batches import EvalBatch
+from data_tools.pipeline.pipeline import EvalPipeline
 from data_tools.shards.manifest import ConvertedSplit
 from training.boxes.postprocess import PUBLISHED, Detections, Protocol, coco_protocol, detect
 from training.evaluation.detection_table import DetectionTable, TableBuilder

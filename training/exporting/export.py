@@ -20,6 +20,7 @@ import numpy as np
 
 from data_tools.core.errors import CheckpointError, SettingError, UserError
 from data_tools.core.files import make_folder, naming, replacing
+from data_tools.core.sample import ClassInfo
 from data_tools.core.where_to_look import where_to_look
 from data_tools.shards.manifest import ConvertedSplit, open_split
 from training.checkpoints.ledger import ledger, ledger_path, write_ledger
@@ -28,8 +29,8 @@ from training.exporting.parity import compare
 from training.exporting.safetensors_file import compare_weights, donor_names, write_safetensors
 from training.exporting.settings import ExportCommand
 from training.inference.class_columns import check_classes
-from training.inference.file_metadata import make_metadata
-from training.inference.model_file import WEIGHTS, ModelFile
+from training.inference.file_metadata import NMS, make_metadata
+from training.inference.model_file import WEIGHTS, ExportInfo, ModelFile
 from training.inference.onnx_writer import mindspore_export, onnx_model
 from training.inference.open_model import load_network, open_model_file
 from training.inference.predictor import detection_cell
@@ -71,7 +72,7 @@ def run(command: ExportCommand) -> int:
     )
     start_device(RuntimeSettings())
     network = load_network(file)
-    metadata = make_metadata(file, classes, command)
+    metadata = metadata_of(file, classes, command)
     make_folder(out.parent, "out")
     report_path = ledger_path(out)
     with plain_folder(out.parent) as folder:
@@ -98,6 +99,21 @@ def run(command: ExportCommand) -> int:
     predict = f"python predict.py {shlex.quote(f'checkpoint={out}')} images=FOLDER"
     print(where_to_look(then=f"{predict} draws what it finds on pictures of yours"))
     return 0
+
+
+def metadata_of(
+    file: ModelFile, classes: tuple[ClassInfo, ...], command: ExportCommand
+) -> dict[str, str]:
+    """Return what the exported file says of itself.
+
+    Args:
+        file: The checkpoint.
+        classes: Its classes.
+        command: The export's settings.
+    """
+    export = ExportInfo(command.decode, command.nms, command.batch_size)
+    numbers = {name: getattr(command, name) for name in NMS}
+    return make_metadata(file, classes, export, numbers)
 
 
 @contextlib.contextmanager

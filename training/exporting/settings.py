@@ -16,6 +16,7 @@ from data_tools.core.settings_fields import (
     setting,
 )
 from training.evaluation.settings import EvaluateSettings
+from training.inference.settings import TOLERANCE
 
 # Optional[...] instead of `X | None` below: OmegaConf reads these annotations.
 
@@ -45,7 +46,9 @@ class ExportCommand:
     data: str = setting("", "converted set for the parity report and its AP; empty = drawn images")
     split: str = setting("val", "split of `data`")
     parity_images: int = setting(16, "images compared between checkpoint and file")
-    tolerance: float = setting(1e-3, "largest difference of a score or relative box coordinate")
+    tolerance: float = setting(
+        TOLERANCE, "largest difference of a score or relative box coordinate"
+    )
     class_names: str = setting(
         "", "for a checkpoint without a card: text file with a class name a line, or converted set"
     )

@@ -15,11 +15,9 @@ from data_tools.augment.render import network_input
 from data_tools.images.decode import decode_bgr
 from data_tools.sources.shapes import shape_samples
 from training.evaluation.predict_fn import PredictFn
-from training.exporting.settings import ExportCommand
+from training.inference.settings import TOLERANCE
 
 IMAGES = 4
-TOLERANCE = ExportCommand.tolerance
-"""Largest difference of a score or relative box coordinate, that of an exported file."""
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ class DetectionCell(nn.Cell):
             self.size_scale = size
 
     def construct(self, images: Tensor) -> tuple[Tensor, ...]:
-        """(N, 3, H, W) pixels in 0..255 -> boxes or regression (N, A, 4) and scores (N, A, C + 1)."""
+        """(N, 3, H, W) pixels 0..255 -> boxes or regression (N, A, 4), scores (N, A, C + 1)."""
         images = self.normalize(images)
         if self.keeps_raw:
             loc, logits = self.network.raw(images)

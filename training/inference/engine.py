@@ -18,7 +18,6 @@ from data_tools.core.json_dataclass import first_line
 from data_tools.core.settings_fields import require_choice
 from data_tools.images.decode import one_thread_per_call
 from training.evaluation.predict_fn import PredictFn
-from training.exporting.settings import ExportCommand
 from training.inference.agreement import IMAGES, Agreement, compare_outputs, scenes
 from training.inference.file_metadata import make_metadata
 from training.inference.graph_cache import (
@@ -28,7 +27,7 @@ from training.inference.graph_cache import (
     graphs_folder,
     package_version,
 )
-from training.inference.model_file import EXPORTED, ModelFile
+from training.inference.model_file import EXPORTED, ExportInfo, ModelFile
 from training.inference.onnx_session import SessionPredictor, has_onnxruntime, open_session
 from training.inference.onnx_writer import onnx_model
 from training.inference.open_model import load_network, load_predictor
@@ -219,7 +218,7 @@ def _build(
 
 def write_graph(network: Any, file: ModelFile) -> bytes:
     """Return the bytes of a network's ONNX graph: any number of images, decoded boxes, scores."""
-    command = ExportCommand(checkpoint=str(file.path), out="", batch_size=0)
-    metadata = make_metadata(file, file.classes, command)
+    export = ExportInfo(decode=True, nms=False, batch_size=0)
+    metadata = make_metadata(file, file.classes, export, {})
     with plain_folder(Path(tempfile.gettempdir())) as folder:
         return bytes(onnx_model(network, 0, metadata, folder).SerializeToString())

@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from data_tools.core.errors import CheckpointError
 from data_tools.core.json_dataclass import build, in_words, number_problem, parse_json, shown
 from data_tools.core.sample import ClassInfo
-from training.exporting.settings import ExportCommand
 from training.inference.model_file import ExportInfo, ModelFile
 from training.nets.settings import settings_from_dict
 
 FORMAT = "ssd-export/1"
 
-_NMS = ("score_floor", "nms_iou", "max_detections")
+NMS = ("score_floor", "nms_iou", "max_detections")
+"""What an exported file that suppresses in its graph says of it."""
 
 PREPROCESSING = (
     "Decode to 8-bit RGB; resize to image_size (height, width), aspect not kept, with bilinear "
@@ -29,15 +30,20 @@ PREPROCESSING = (
 
 
 def make_metadata(
-    file: ModelFile, classes: tuple[ClassInfo, ...], command: ExportCommand
+    file: ModelFile,
+    classes: tuple[ClassInfo, ...],
+    export: ExportInfo,
+    graph_nms: Mapping[str, float],
 ) -> dict[str, str]:
     """Return the metadata of an export.
 
     Args:
         file: The checkpoint.
         classes: Its classes.
-        command: The export's settings.
+        export: How the exported file is to be run.
+        graph_nms: With `export.nms` the numbers of `NMS`.
     """
+    numbers = {name: graph_nms[name] for name in NMS} if export.nms else {}
     values: dict[str, Any] = {
         "format": FORMAT,
         "model": dataclasses.asdict(file.model),
@@ -48,30 +54,29 @@ def make_metadata(
         "std": list(file.model.std),
         "preprocessing": PREPROCESSING,
         "input": "images: uint8 (N, 3, height, width) RGB",
-        "outputs": outputs_in_words(command),
-        "box_format": "y1, x1, y2, x2 relative to the image, 0..1" if command.decode else "raw",
-        "decode": command.decode,
-        "nms": command.nms,
-        "batch_size": command.batch_size,
+        "outputs": outputs_in_words(export, numbers),
+        "box_format": "y1, x1, y2, x2 relative to the image, 0..1" if export.decode else "raw",
+        "decode": export.decode,
+        "nms": export.nms,
+        "batch_size": export.batch_size,
         "checkpoint_sha256": file.sha256,
         "data_fingerprint": file.data_fingerprint,
     }
     if file.thresholds:
         values["thresholds"] = {k: file.thresholds.get(k) for k in ("all", "per_class")}
-    if command.nms:
-        values |= {name: getattr(command, name) for name in _NMS}
+    values |= numbers
     return {k: v if isinstance(v, str) else json.dumps(v) for k, v in values.items()}
 
 
-def outputs_in_words(command: ExportCommand) -> str:
+def outputs_in_words(export: ExportInfo, numbers: Mapping[str, float]) -> str:
     """Say what the file's outputs are, in their order."""
-    if command.nms:
-        k = command.max_detections
+    if export.nms:
+        k = numbers["max_detections"]
         return (
             f"boxes float32 (N, {k}, 4), scores float32 (N, {k}), labels int64 (N, {k}) 1..C, best "
             "first, 0 behind the last detection; count int64 (N,)"
         )
-    first = "boxes float32 (N, A, 4)" if command.decode else "regression float32 (N, A, 4)"
+    first = "boxes float32 (N, A, 4)" if export.decode else "regression float32 (N, A, 4)"
     return f"{first}, scores float32 (N, A, C + 1), column 0 is background"
 
 
@@ -102,7 +107,7 @@ def parse_metadata(path: Path, values: dict[str, str], sha256: str) -> ModelFile
             ),
             sha256=sha256,
             data_fingerprint=values["data_fingerprint"],
-            graph_nms={name: _parse(values, name, int, float) for name in _NMS} if info.nms else {},
+            graph_nms={name: _parse(values, name, int, float) for name in NMS} if info.nms else {},
             thresholds=_parse(values, "thresholds", dict) if "thresholds" in values else None,
             export=info,
         )

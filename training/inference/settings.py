@@ -20,6 +20,11 @@ from training.process.settings import DEVICES, ENGINES
 
 # Optional[...] instead of `X | None` below: OmegaConf reads these annotations.
 
+TOLERANCE = 1e-3
+"""Largest difference of a score or relative box coordinate between two engines, or between a
+checkpoint and its exported file, that is taken for rounding.
+"""
+
 
 @dataclass
 class PredictCommand:

@@ -15,7 +15,7 @@ from mindspore import nn
 from data_tools.core.settings_fields import require
 from data_tools.pipeline.pipeline import TrainPipeline
 from data_tools.shards.manifest import ConvertedSplit
-from training.boxes.corners import build_targets
+from training.boxes.build import build_targets
 from training.checkpoints.checkpoint import Card
 from training.learning.gradient_norm import NormByTensor, NormOfVector
 from training.learning.loss_scale import LossScale, share_of

@@ -16,7 +16,7 @@ import numpy as np
 from mindspore import Tensor
 from numpy.typing import NDArray
 
-from data_tools.pipeline.pipeline import TrainBatch
+from data_tools.pipeline.batches import TrainBatch
 from data_tools.pipeline.sink import SinkSource
 from data_tools.pipeline.sizes import Size
 from training.learning.assemble import (

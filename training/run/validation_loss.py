@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from mindspore import Tensor, nn, ops
 
-from data_tools.pipeline.pipeline import Encoder, EvalBatch
+from data_tools.pipeline.encoder import Encoder
+from data_tools.pipeline.eval_batches import EvalBatch
 from training.inference.predictor import detection_cell
 from training.process.world import World
 

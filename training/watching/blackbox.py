@@ -14,7 +14,7 @@ from typing import Any
 
 from data_tools.core.errors import UserError
 from data_tools.core.files import write_atomic
-from data_tools.pipeline.pipeline import TrainBatch
+from data_tools.pipeline.batches import TrainBatch
 from training.checkpoints.checkpoint import stem, write_arrays
 from training.learning.assemble import RunComponents
 from training.learning.loss_scale import SCALE_FLOOR

@@ -18,12 +18,13 @@ from data_tools.augment.apply import boxes_in_views, choose_view
 from data_tools.augment.boxes_in_view import ImageBoxes
 from data_tools.augment.settings import AugmentSettings
 from data_tools.images.decode import size_of
+from data_tools.pipeline.batches import TrainBatch
 from data_tools.pipeline.order import TrainOrder, generator
-from data_tools.pipeline.pipeline import TrainBatch, train_order
+from data_tools.pipeline.pipeline import train_order
 from data_tools.shards.manifest import ConvertedSplit
 from data_tools.shards.reader import Row, RowReader
+from training.boxes.build import build_targets
 from training.boxes.codec import BoxEncoder
-from training.boxes.corners import build_targets
 from training.boxes.object_list import ObjectList
 from training.checkpoints.checkpoint import read_arrays
 from training.learning.assemble import build_state

@@ -18,7 +18,7 @@ from data_tools.core.boxes import yxyx_from_cyxhw
 from data_tools.core.where_to_look import where_to_look
 from data_tools.images.draw import colour_of, draw_boxes, save_png
 from data_tools.images.sheet import Layout, contact_sheet, layout, scaled_to_cell
-from data_tools.pipeline.pipeline import TrainBatch
+from data_tools.pipeline.batches import TrainBatch
 from data_tools.shards.manifest import ConvertedSplit
 from training.boxes.codec import decode_boxes
 from training.nets.anchors import default_boxes

@@ -11,7 +11,7 @@ from pathlib import Path
 from data_tools.core.errors import CheckpointError, DataError
 from data_tools.core.files import is_plain_name
 from data_tools.core.json_dataclass import build, read_json
-from data_tools.pipeline.pipeline import TrainBatch
+from data_tools.pipeline.batches import TrainBatch
 from data_tools.shards.manifest import ConvertedSplit, open_split
 from training.learning.assemble import build_pipeline
 from training.process.runtime import start_device

@@ -18,7 +18,8 @@ from data_tools.command import run
 from data_tools.convert.settings import ConvertSettings, ImageSettings
 from data_tools.converted.verify import run_verify
 from data_tools.core.errors import DataError, UserError
-from data_tools.pipeline.pipeline import TrainBatch, TrainPipeline
+from data_tools.pipeline.batches import TrainBatch
+from data_tools.pipeline.pipeline import TrainPipeline
 from data_tools.pipeline.settings import PipelineSettings
 from data_tools.shards.manifest import open_split
 from data_tools.shards.reader import RowReader

@@ -16,14 +16,10 @@ import pytest
 
 from data_tools.augment.settings import MIXING, AugmentSettings
 from data_tools.core.errors import DataError, SettingError
-from data_tools.pipeline.pipeline import (
-    STAGES,
-    EvalPipeline,
-    TrainBatch,
-    TrainPipeline,
-    verify_shards,
-)
+from data_tools.pipeline.batches import TrainBatch
+from data_tools.pipeline.pipeline import EvalPipeline, TrainPipeline, verify_shards
 from data_tools.pipeline.settings import PipelineSettings
+from data_tools.pipeline.worker_buffers import STAGES
 from data_tools.shards.manifest import ConvertedSplit, open_split
 from data_tools.shards.reader import RowReader
 from data_tools.sources.shapes import shape_samples

@@ -8,7 +8,8 @@ import statistics
 import numpy as np
 import pytest
 
-from training.boxes.corners import build_encoder, build_targets, default_corners
+from training.boxes.build import build_encoder, build_targets
+from training.boxes.corners import default_corners
 from training.learning.losses import build_loss
 from training.learning.settings import LossSettings, require_matching
 from training.nets.anchors import default_boxes, levels

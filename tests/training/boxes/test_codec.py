@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from data_tools.core.boxes import inside_fraction, yxyx_from_cyxhw
+from training.boxes.build import build_encoder
 from training.boxes.codec import BoxEncoder, decode_boxes, encode_boxes
-from training.boxes.corners import build_encoder, default_corners
+from training.boxes.corners import default_corners
 from training.boxes.grid_candidates import AnchorGrid
 from training.nets.settings import model_settings
 

@@ -14,8 +14,9 @@ import pytest
 from data_tools.core.errors import CheckpointError, DataError, SettingError
 from training.checkpoints.checkpoint import Card, parse_card
 from training.evaluation.ground_truth import read_ground_truth
+from training.exporting.export import metadata_of
 from training.exporting.settings import ExportCommand
-from training.inference.file_metadata import make_metadata, parse_metadata
+from training.inference.file_metadata import parse_metadata
 from training.inference.model_file import ModelFile
 from training.nets.build import build_network
 from training.nets.settings import ModelSettings, model_settings, settings_from_dict
@@ -109,7 +110,7 @@ def test_metadata_of_wrong_values_are_refused(key: str, text: str, message: str)
     from data_tools.core.sample import ClassInfo
 
     classes = tuple(ClassInfo(**entry) for entry in CLASSES)  # type: ignore[arg-type]
-    values = make_metadata(ModelFile(path, ModelSettings(), 3, classes, "0", "f"), classes, command)
+    values = metadata_of(ModelFile(path, ModelSettings(), 3, classes, "0", "f"), classes, command)
     assert parse_metadata(path, values, "0").classes == classes
     with pytest.raises(CheckpointError, match=f"m.onnx: its metadata is damaged .*{message}"):
         parse_metadata(path, {**values, key: text}, "0")

@@ -19,7 +19,8 @@ import numpy as np
 import pytest
 from mindspore import Tensor, nn
 
-from data_tools.pipeline.pipeline import TrainBatch, TrainPipeline
+from data_tools.pipeline.batches import TrainBatch
+from data_tools.pipeline.pipeline import TrainPipeline
 from tests.helpers.run_helpers import SMALL, make_set, read_run
 from training.checkpoints.checkpoint import read_arrays, stem
 from training.command_line.configure import compose

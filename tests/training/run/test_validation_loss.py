@@ -17,7 +17,7 @@ from data_tools.pipeline.pipeline import EvalPipeline, TrainPipeline
 from data_tools.pipeline.settings import PipelineSettings
 from data_tools.shards.manifest import ConvertedSplit, open_split
 from tests.helpers.run_helpers import make_set
-from training.boxes.corners import build_encoder
+from training.boxes.build import build_encoder
 from training.evaluation.evaluate import evaluate
 from training.evaluation.settings import EvaluateSettings
 from training.learning.losses import build_loss
