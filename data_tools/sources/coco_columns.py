@@ -216,6 +216,10 @@ def other_half(wanted: bool) -> Iterator[OtherHalf]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     try:
         yield OtherHalf(pool)
+    except BaseException:  # Ctrl-C would wait for its part of the list
+        for process in list((pool._processes or {}).values()):
+            process.terminate()
+        raise
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
