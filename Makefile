@@ -35,7 +35,7 @@ test-ascend: install-dev ## compile for Ascend in MindSpore's dry run: no card, 
 	$(PY) tests/ascend/stand_ins/build.py build/ascend
 	$(RUN_TESTS) tests/ascend -m ascend $(PYTEST_ARGS)
 
-# In one go, so that no core waits at the end of the first for the second to begin. The stand-ins are built beside the
+# In one go, so that no core waits at the end of the first for the second to begin. The stand-ins are built next to the
 # first tests; a test that needs them sooner waits.
 test-long: install-dev ## test-slow and test-ascend, as CI runs them
 	$(PY) tests/ascend/stand_ins/build.py build/ascend & \

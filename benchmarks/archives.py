@@ -104,7 +104,7 @@ def main() -> None:
                 )
                 if done.returncode:
                     raise SystemExit(f"{storage} failed: {done.stderr}")
-                # Else the page cache fills, and the kernel's search for room is timed.
+                # Else the page cache fills, and the kernel's search for free memory is timed.
                 shutil.rmtree(out)
                 if turn:  # the first one fills the page cache
                     seconds, spent = json.loads(done.stdout.splitlines()[-1])

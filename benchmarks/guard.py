@@ -3,7 +3,7 @@
     python -m benchmarks.guard [NAME ...] [--update] [--runs N]
 
 Each benchmark runs `--quick` in a process of its own; what it measures is its own matter. The
-ratios that were are in `baseline.json` beside this file.
+ratios that were are in `baseline.json` next to this file.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ def main() -> None:
     if torch:
         print_table(
             f"The same network, loss and optimizer in torch; ours takes {1e3 * total:,.0f} ms "
-            "beside it",
+            "next to it",
             ["layout", "ms", "speed, ours / theirs", "MiB at most", "ours / theirs"],
             [
                 (name, 1e3 * took, took / total, memory[name], memory["ours"] / memory[name])

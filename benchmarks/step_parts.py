@@ -118,7 +118,7 @@ def build_graphs(gradients: Any, step: Any, batch: Any) -> dict[str, Callable[[]
     def forward_loss(images: Tensor, targets: Tensor, labels: Tensor) -> Any:
         return gradients.forward(images, targets, labels, scale)[0]
 
-    # The gradients' sums, for all of them at once would be held beside the step's own.
+    # Sums of the gradients, as all of them at once would be held in addition to the step's own.
     @ms.jit
     def differentiate(images: Tensor, targets: Tensor, labels: Tensor) -> Any:
         return ops.addn(each(ops.ReduceSum(), gradients(images, targets, labels, scale)[1]))

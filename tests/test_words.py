@@ -40,6 +40,14 @@ OLD = {*INSTEAD, "places", "rooms", "says", "benches"}
 # typed on the command line; NOT_FOUND is HTTP's.
 ALLOWED = {"attribute found", "as_typed", "sweep_as_typed", "NOT_FOUND"}
 
+# Old-fashioned in names, comments, help and messages alike, and what to write.
+IN_PROSE = {
+    "beside": (r"beside(?!s)", "next to; besides, and, with"),
+    "dearest": (r"dearest", "slowest, most expensive"),
+    "so many": (r"\bso\s+many\b", "this many, N"),
+}
+PROSE = sorted([*SOURCES, *REPOSITORY.glob("conf/**/*.yaml"), REPOSITORY / "Makefile"])
+
 
 def names_in(tree: ast.AST) -> Iterator[tuple[str, int]]:
     """Names of variables, arguments, functions, classes and attributes, with their line."""
@@ -74,6 +82,23 @@ def old_names(text: str) -> list[str]:
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: p.relative_to(REPOSITORY).as_posix())
 def test_names_are_the_fields(path: Path) -> None:
     assert not old_names(path.read_text(encoding="utf-8")), f"take instead: {INSTEAD}"
+
+
+def old_prose(text: str) -> list[str]:
+    """Which words of `IN_PROSE` a text has."""
+    return [word for word, (pattern, _) in IN_PROSE.items() if re.search(pattern, text, re.I)]
+
+
+@pytest.mark.parametrize("path", PROSE, ids=lambda p: p.relative_to(REPOSITORY).as_posix())
+def test_prose_is_modern(path: Path) -> None:
+    old = old_prose(path.read_text(encoding="utf-8"))
+    assert not old, f"write instead: {', '.join(IN_PROSE[word][1] for word in old)}"
+
+
+def test_old_prose_is_seen() -> None:
+    assert old_prose("# It lies Beside the file.") == ["beside"]
+    assert old_prose('"""At most so\n    many of the dearest."""') == ["dearest", "so many"]
+    assert not old_prose("And besides, `NEXT_TO` has many.")
 
 
 def test_an_old_name_is_seen() -> None:

@@ -17,7 +17,7 @@ from data_tools.augment.settings import AugmentSettings
 
 MOSAIC_PARTNERS = 3
 PASTE_TRIALS = 10
-"""Places tried for a pasted object before it is left out."""
+"""Positions tried for a pasted object before it is left out."""
 
 _CENTRE = (0.3, 0.7)  # where the corner that the four parts of a mosaic share may lie
 _ERASE_ASPECT = 3.3  # most height/width of what is erased, as in the paper

@@ -1,6 +1,6 @@
 """Settings of the augmentation: how a training image is varied.
 
-What the augmentations do is in the modules beside this one; which choices ship is in
+What the augmentations do is in the modules next to this one; which choices ship is in
 `conf/augment/`.
 """
 

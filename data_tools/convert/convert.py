@@ -73,7 +73,7 @@ def _fill(
     settings: ConvertSettings,
     workers: ShardWorkers,
 ) -> list[dict[str, Any]]:
-    """Make all shards and what belongs beside them; returns the reports of the splits."""
+    """Make all shards and what belongs next to them; returns the reports of the splits."""
     convert_shards(workspace, plan, tables, raw, settings, workers)
     if settings.parts > 1:
         finish_part(workspace, plan, settings)

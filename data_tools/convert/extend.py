@@ -1,7 +1,7 @@
 """`convert.py extend=SET`: adds images to a finished set; its shards stay as they are, under hard
 links.
 
-What is new in a split is found in `grown_split.py`, what is written beside the shards in
+What is new in a split is found in `grown_split.py`, what is written next to the shards in
 `finish_split.py`.
 """
 

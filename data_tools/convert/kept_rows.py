@@ -34,7 +34,7 @@ class Match:
 
     Args:
         old: Index in the source -> index in the split.
-        new: Places in the source of the images that the split has not, ascending.
+        new: Indices in the source of the images that the split has not, ascending.
     """
 
     old: dict[int, int]

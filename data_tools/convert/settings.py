@@ -172,7 +172,7 @@ class ConvertSettings:
     )
     picture: str = setting("", "preview: file to draw to; empty: outputs/preview/<set>-<split>.png")
     rows: int = setting(
-        16, "preview: number of images, spread over the split; diff: at most so many on the sheet"
+        16, "preview: number of images, spread over the split; diff: at most this many on the sheet"
     )
     split: str = setting("", "preview: the split; empty: the first")
 

@@ -1,4 +1,4 @@
-"""The result of one converted shard: what is noted beside it until the set is joined, and read
+"""The result of one converted shard: what is noted next to it until the set is joined, and read
 back.
 
 Made in `shard_task.py`, perhaps on another machine; joined in `finish_split.py`.

@@ -1,4 +1,4 @@
-"""Where a set grows before anyone can see it: a folder beside `out`, locked, kept after a kill,
+"""Where a set grows before anyone can see it: a folder next to `out`, locked, kept after a kill,
 then renamed.
 
     out.partial/lock       held by the converter at work
@@ -34,7 +34,7 @@ _REFUSED = "refused"
 
 @dataclass(frozen=True)
 class Workspace:
-    """The folder beside `out`, locked by this process.
+    """The folder next to `out`, locked by this process.
 
     Args:
         out: Where the set will be.
@@ -203,7 +203,7 @@ def out_folder(text: str) -> Path:
 
 
 def working_folder(out: Path) -> Path:
-    """Return the folder in which the set for `out` grows: beside it, or inside it if it is a mount
+    """Return the folder in which the set for `out` grows: next to it, or inside it if it is a mount
     point.
     """
     return out / ".partial" if out.is_mount() else out.with_name(out.name + ".partial")

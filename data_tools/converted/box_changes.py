@@ -42,8 +42,8 @@ class Change:
 
     Args:
         kind: `added`, `removed`, `moved`, `class` (another class), or `flags` (crowd, difficult).
-        before: Place among the boxes of the first set; None if added.
-        after: Place among the boxes of the second set; None if removed.
+        before: Index among the boxes of the first set; None if added.
+        after: Index among the boxes of the second set; None if removed.
     """
 
     kind: str

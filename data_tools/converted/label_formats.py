@@ -143,7 +143,7 @@ def _a_pixel_or_more(start: float, end: float, side: int) -> tuple[float, float]
 
 
 class _Voc(LabelWriter):
-    """`SPLIT/` with an XML file beside each picture; pixels count from 1."""
+    """`SPLIT/` with an XML file next to each picture; pixels count from 1."""
 
     holds_difficult = True
 
@@ -167,7 +167,7 @@ class _Voc(LabelWriter):
 
 
 class _LabelMe(LabelWriter):
-    """`SPLIT/` with a JSON file beside each picture."""
+    """`SPLIT/` with a JSON file next to each picture."""
 
     def add(self, picture: Unpacked) -> None:
         sample = picture.sample

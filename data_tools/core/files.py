@@ -36,7 +36,7 @@ UNREAD_SUFFIXES = (
     *(".jxr", ".wdp", ".hdp", ".jpm", ".bpg", ".flif", ".qoi", ".avifs", ".heics", ".nii"),
 )
 """Endings of pictures that nothing here reads: a camera's raw files, icons, drawings, rare formats.
-A RAW file often lies beside its own JPEG, so none of them stands for a picture; a line counts them.
+A RAW file often lies next to its own JPEG, so none of them is taken as a picture; they are counted.
 """
 
 

@@ -18,7 +18,7 @@ Arrays = dict[str, npt.NDArray[np.generic]]
 
 
 class ByteArena:
-    """Room for the pieces of one batch; all of it is free again after `reset`."""
+    """Memory for the pieces of one batch; all of it is free again after `reset`."""
 
     def __init__(self) -> None:
         self._block = np.empty(0, np.uint8)

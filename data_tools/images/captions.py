@@ -1,4 +1,4 @@
-"""Where the names of boxes stand on a picture: beside the objects, never on them.
+"""Where the names of boxes stand on a picture: next to the objects, never on them.
 
 Boxes themselves are drawn in `draw.py`, letters in `lettering.py`.
 """
@@ -17,7 +17,7 @@ Image = npt.NDArray[np.uint8]
 Colour = tuple[int, int, int]
 
 AROUND = 245
-"""Grey beside a picture that is narrower than its cell."""
+"""Grey next to a picture that is narrower than its cell."""
 
 _GROUND = (255, 255, 255)
 _INK = (30, 30, 30)

@@ -1,6 +1,6 @@
 """Decoding only the upper rows of a JPEG, down to where the crop ends: the same pixels, less work.
 
-A JPEG must be decoded from its start, so what lies beside and above a crop cannot be left out, but
+A JPEG must be decoded from its start, so what lies next to and above a crop cannot be left out, but
 what lies below can: with a smaller height in its header, the decoder stops there. Whole images are
 `decode.py`.
 """

@@ -46,10 +46,9 @@ class ProcessWorkers:
     """Processes with a slot of shared memory for every batch that is under way.
 
     Batch k of a run is made by worker k mod W in any free slot, and handed out there: the slot is
-    free again once the caller holds nothing of it. Only when the caller keeps so many of them that
-    none would be left, a batch is copied. The processes are started fresh, not forked: MindSpore
-    does not survive a fork. They end when this process does, whatever ends it, since their pipe
-    closes then.
+    free again once the caller holds nothing of it. A batch is copied only when the caller keeps all
+    other slots. The processes are started fresh, not forked: MindSpore does not survive a fork.
+    They end when this process does, whatever ends it, since their pipe closes then.
 
     Args:
         builder: What makes the batches; pickled.

@@ -24,7 +24,7 @@ _ALIGNMENT = 64  # bytes; of each array within a slot
 
 
 class SharedBatches:
-    """Room for some batches, shared with processes to which this object is passed when they start.
+    """Memory for some batches, shared with processes that are given this object when they start.
 
     Args:
         layout: The arrays of a batch.

@@ -26,7 +26,7 @@ REPORT = "report.json"
 
 @dataclass(frozen=True)
 class ShardInfo:
-    """One shard: its data file, its index file beside it, and what they must contain.
+    """One shard: its data file, its index file next to it, and what they must contain.
 
     Args:
         file: Name of the data file within the split's folder.
@@ -214,8 +214,8 @@ def _check_content(manifest: Manifest) -> None:
     for name in names:
         if not is_plain_name(name):
             raise ValueError(
-                f"file name {shown(name)} leaves the folder; a split's files lie beside its "
-                "manifest"
+                f"file name {shown(name)} leaves the folder; a split's files lie next to "
+                "its manifest"
             )
     if len(set(names)) < len(names):
         raise ValueError("it names a file twice")

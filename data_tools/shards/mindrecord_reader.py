@@ -34,7 +34,7 @@ class ShardError(ValueError):
 
 
 class ShardFile:
-    """One data file and its index (`.db`) beside it, open for random access from any thread.
+    """One data file and its index (`.db`) next to it, open for random access from any thread.
 
     The layout: a header (its length, then JSON) of `header_size` bytes, then pages of `page_size`
     bytes. The index is an SQLite table with, for each row, the scalar columns and the page and byte

@@ -7,7 +7,7 @@ format itself. Tests compare the bytes with `FileWriter`'s. What the columns mea
 
 The format, version 3.0: a header of fixed size, JSON with its length before it; then pages of fixed
 size. Blob pages hold each row's array and bytes columns, raw pages its numbers as MessagePack. An
-SQLite file beside it, `.db`, says where each row lies.
+SQLite file next to it, `.db`, says where each row lies.
 """
 
 from __future__ import annotations

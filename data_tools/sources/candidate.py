@@ -81,7 +81,7 @@ def split_folders(root: Path) -> dict[str, Path]:
 
 
 def named_splits(root: Path, splits: dict[str, SplitSettings]) -> dict[str, SplitSettings]:
-    """Cut the only source as lists beside it say (`train.txt`, `val.txt`), or by shares as
+    """Cut the only source as lists next to it say (`train.txt`, `val.txt`), or by shares as
     `dataset=coco`.
     """
     if set(splits) != {""}:

@@ -34,7 +34,7 @@ _LARGEST = 1 << 30
 _MOST_ELEMENTS = 20_000_000
 _SHAPES = ("box", "polygon", "polyline", "points", "ellipse", "mask", "cuboid", "skeleton")
 _NO_SHAPES = ("tag", "attribute")
-"""What stands beside shapes: labels of a whole picture or track."""
+"""What shapes may come with: labels of a whole picture or track."""
 
 
 def read_cvat(
@@ -67,7 +67,7 @@ def read_cvat(
     tracks = tree.findall("track")
     if tracks:
         for image in tree.findall("image"):
-            what = "an <image> beside <track>s: a file is of images or of a video"
+            what = "an <image> among <track>s: a file is of images or of a video"
             log.add("malformed_entry", f"{split.annotations}: {image.get('name')}", what)
         entries = _frames(tree, tracks, pictures, split.annotations, log)
     else:

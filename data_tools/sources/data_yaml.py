@@ -85,7 +85,7 @@ def splits_of(data: DataYaml, root: Path, only: Sequence[str] = ()) -> dict[str,
 
 
 def _resolve(data: DataYaml, text: str, split: str) -> Path:
-    """Find a path of the file: below `path:`, beside the file, with or without its leading
+    """Find a path of the file: below `path:`, next to the file, with or without its leading
     `../`.
     """
     text = text.replace("\\", "/")

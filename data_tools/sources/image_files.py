@@ -1,6 +1,6 @@
 """What every source of files shares: its result, safe paths, and numbers for images without one.
 
-Each layout has a module of its own beside this one.
+Each layout has a module of its own next to this one.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ def require_folder(path: Path, key: str) -> None:
         what = "this kind of archive is not read in place: unpack it, or pack it as .zip or .tar"
     raise DataError(
         f"{path}: expected a folder, .zip, .tar or .tar.gz ({key}), but {what}. Check "
-        f"dataset.root.{_beside(path)} dataset=auto looks by itself."
+        f"dataset.root.{_next_to(path)} dataset=auto looks by itself."
     )
 
 
@@ -156,17 +156,17 @@ def require_file(path: Path, key: str) -> None:
     if is_file(path):
         return
     advice = "" if key.startswith("exclude=") else " Check dataset.root."
-    raise DataError(f"{path}: expected a file ({key}); not found.{advice}{_beside(path)}")
+    raise DataError(f"{path}: expected a file ({key}); not found.{advice}{_next_to(path)}")
 
 
-def _beside(path: Path) -> str:
+def _next_to(path: Path) -> str:
     """What lies next to a path that is not there, for messages."""
     try:
         names = sorted(p.name for p in path.parent.iterdir()) if path.parent.is_dir() else []
     except OSError:
         names = []
     names = difflib.get_close_matches(path.name, names[:10_000], n=3) or names[:8]
-    return f" Beside it: {', '.join(names)}." if names else ""
+    return f" Next to it: {', '.join(names)}." if names else ""
 
 
 def numbers_for(names: Sequence[str]) -> list[int]:

@@ -64,9 +64,9 @@ def read_labelme(
         written = written if isinstance(written, str) and written.strip() else name[:-5] + ".jpg"
         # imagePath is relative to the JSON file: `../images/a.jpg` is usual.
         written = written.replace("\\", "/").lstrip("./")
-        beside = f"{name.rpartition('/')[0]}/{written}".lstrip("/")
+        relative = f"{name.rpartition('/')[0]}/{written}".lstrip("/")
         entry = Labelled(
-            beside if beside in pictures.files else written,
+            relative if relative in pictures.files else written,
             where,
             side(content.get("imageHeight")),
             side(content.get("imageWidth")),

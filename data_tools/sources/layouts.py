@@ -68,10 +68,10 @@ def candidates(root: Path, only: Sequence[str] = ()) -> Iterator[Candidate]:
             yield Candidate(whats[kind], kind, named_splits(root, splits), _names_file(root, kind))
 
 
-def beside_pictures(
+def next_to_pictures(
     root: Path, start: Path, layouts: list[Candidate]
 ) -> tuple[Path, list[Candidate]]:
-    """Return the folder that has the pictures as well, where those of labels lie beside it
+    """Return the folder that has the pictures as well, where those of labels lie next to it
     (`data/train_labels.csv`, `images/train/`), and the layouts seen from there.
 
     Args:
@@ -142,8 +142,8 @@ def _in_folder(
     for kind, paths in paths_of.items():
         # Readers go into subfolders: files in several of them are read from the folder above.
         start = paths[0] if len(paths) == 1 else folder
-        beside = any(name.lower().endswith(IMAGE_SUFFIXES) for name in children(start)[1])
-        images = relative(start) if beside else pictures()
+        mixed = any(name.lower().endswith(IMAGE_SUFFIXES) for name in children(start)[1])
+        images = relative(start) if mixed else pictures()
         words = f"{WORDS[kind]} ({relative(start)}/)"
         yield kind, words, SplitSettings(relative(start), images)
 

@@ -19,7 +19,7 @@ from data_tools.core.object_storage import address, root_path, use_endpoint
 from data_tools.core.settings_fields import require
 from data_tools.sources.candidate import Candidate
 from data_tools.sources.image_files import require_folder
-from data_tools.sources.layouts import beside_pictures, candidates
+from data_tools.sources.layouts import candidates, next_to_pictures
 from data_tools.sources.listing import is_hidden, list_images
 from data_tools.sources.settings import DatasetSettings
 
@@ -127,7 +127,7 @@ def _below(root: Path, dataset: DatasetSettings) -> tuple[Path, list[Candidate]]
     Raises:
         DataError: If several hold a set, with a command for each.
     """
-    # Archives as they were downloaded come last: what is unpacked beside them is meant.
+    # Archives as they were downloaded come last: what is unpacked next to them is meant.
     archives = [root / name for name in children(root)[1] if name.lower().endswith(SUFFIXES)]
     for start, first in (([root], 1), (archives[:100], 0)):
         folders = start
@@ -154,7 +154,7 @@ def _only_set(
         DataError: If several do, with a command for each.
     """
     sets = {start: _candidates(start, dataset) for start in folders}
-    sets = dict(beside_pictures(root, start, some) for start, some in sets.items() if some)
+    sets = dict(next_to_pictures(root, start, some) for start, some in sets.items() if some)
     if len(sets) < 2:
         return next(iter(sets.items()), None)
     start = ["python", "convert.py", "dataset=auto"]

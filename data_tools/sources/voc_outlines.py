@@ -1,4 +1,4 @@
-"""Outlines in Pascal VOC's XML: what tools write in place of a box, or beside one.
+"""Outlines in Pascal VOC's XML: what tools write in place of a box, or with one.
 
 An object with a `<bndbox>` has its box there; what is here counts where there is none.
 """

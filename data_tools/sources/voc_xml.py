@@ -62,7 +62,7 @@ def objects_of(tree: Any, xml_name: str, log: DefectLog) -> tuple[list[VocObject
     lost = 0
     read = set()
     for element in tree.findall("object"):
-        # An empty <bndbox/> beside an outline is none.
+        # An empty <bndbox/> with an outline is none.
         boxes = [box for box in element.findall("bndbox") if len(box) or box.attrib]
         # A part (head, hand) has a box of its own, which is none of the object's.
         read |= {id(box) for box in element.iter("bndbox")}

@@ -36,7 +36,7 @@ from data_tools.sources.yolo_lines import Line, box_of_line, kind_of_lines, pars
 
 LARGEST_LABELS = 64 << 20
 _NO_LABELS = ("classes.txt", "README.dataset.txt", "README.roboflow.txt")
-"""Text files that tools put beside labels."""
+"""Text files that tools put next to labels."""
 
 _Box = tuple[list[float], int]
 """`[y1, x1, y2, x2]` relative, category id."""

@@ -54,9 +54,9 @@ def yolo_layouts(root: Path, only: Sequence[str]) -> Iterator[Candidate]:
             return
         if names and _has_labels(root, files):
             splits = named_splits(root, {"": SplitSettings(".", ".")})
-            yield Candidate(f"YOLO beside the pictures, with {names}", "yolo", splits, names)
+            yield Candidate(f"YOLO next to the pictures, with {names}", "yolo", splits, names)
             return
-        # Roboflow's Darknet, or LabelImg: text files, and names, beside the pictures of each split.
+        # Roboflow's Darknet, or LabelImg: text files and names next to the pictures of each split.
         by_split = split_folders(root)
         marks = [p / name for name in _MARKS for p in by_split.values() if is_file(p / name)]
         ours = marks and marks[0].name == _MARKS[0]
@@ -70,7 +70,7 @@ def yolo_layouts(root: Path, only: Sequence[str]) -> Iterator[Candidate]:
 
 
 def _has_labels(folder: Path, files: Sequence[str] | None = None) -> bool:
-    """Whether files with YOLO's lines lie beside pictures; `files`: what the folder has."""
+    """Whether files with YOLO's lines lie next to pictures; `files`: what the folder has."""
     known = children(folder)[1] if files is None else files
     stems = (name.rpartition(".")[0] for name in known if name.lower().endswith(IMAGE_SUFFIXES))
     labels = sorted({f"{stem}.txt" for stem in stems} & set(known))
@@ -80,6 +80,6 @@ def _has_labels(folder: Path, files: Sequence[str] | None = None) -> bool:
 
 
 def _names_classes(path: Path) -> bool:
-    """Whether a YAML is one of YOLO's; others may lie beside a data set."""
+    """Whether a YAML is one of YOLO's; others may lie next to a data set."""
     head = head_of(path, 1 << 20)
     return bool(re.search(r"^\ufeff?['\"]?names['\"]?\s*:", head, re.MULTILINE))

@@ -1,7 +1,7 @@
-"""Weights and pictures that two houses can make alike: every value from (name, seed), NumPy only.
+"""Weights and pictures that two libraries can make alike: each value from (name, seed), NumPy only.
 
-Used by the tests, and by `make_donor_goldens.py` beside it in an environment that has the other
-houses' libraries.
+Used by the tests, and by `make_donor_goldens.py` next to it in an environment that has the other
+libraries.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Weights as other houses name them, without their libraries."""
+"""Weights as other libraries name them, without those libraries."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def misfit(classifier: str, weights: Arrays) -> str:
             used.add(source)
             if weights[source].shape != shape:
                 return f"{source} has shape {weights[source].shape}, expected {shape}"
-        elif not (source.endswith(".bias") and donor.house in ("mindcv", "mindspore")):
+        elif not (source.endswith(".bias") and donor.library in ("mindcv", "mindspore")):
             # Their VGG-16 has no biases, that of the others has.
             return f"{source} is missing"
     more = homeless(donor, used, weights)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from data_tools.core.errors import CheckpointError
 from training.checkpoints.backbone_fit import homeless
-from training.checkpoints.donors import COUNTER, Donor, find_donor, houses_of
+from training.checkpoints.donors import COUNTER, Donor, find_donor, libraries_of
 from training.checkpoints.weights import LoadReport
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ PADDING = {
     "timm": "symmetric",
     "mindcv": "mindcv",
 }
-"""House to the value of `model.padding` with which its backbones compute what they did there."""
+"""Library to the value of `model.padding` with which its backbones compute what they did there."""
 
 
 @dataclass(frozen=True)
@@ -39,14 +39,14 @@ class BackboneReport(LoadReport):
     """What became of every weight, and what a user should know of where they come from.
 
     Attributes:
-        house: Whose classifier it is, see `donors.Donor`.
-        houses: The same in words: all houses that name this backbone as the file does.
+        library: Whose classifier it is, see `donors.Donor`.
+        libraries: The same in words: all libraries that name this backbone as the file does.
         notes: Sentences, each about something that differs between donor and network.
         sources: The detector's name to the classifier's, of every weight that was taken over.
     """
 
-    house: str = "mindspore"
-    houses: str = "mindspore"
+    library: str = "mindspore"
+    libraries: str = "mindspore"
     notes: tuple[str, ...] = ()
     sources: Mapping[str, str] = field(default_factory=dict)
 
@@ -107,8 +107,8 @@ def load_backbone(network: SSD, weights: Arrays) -> BackboneReport:
         skipped,
         tuple(kept),
         {n: _why_skipped(n, weights[n]) for n in skipped},
-        donor.house,
-        " or ".join(houses_of(network.classifier, weights)),
+        donor.library,
+        " or ".join(libraries_of(network.classifier, weights)),
         tuple(_notes(network, donor, zeros)),
         sources,
     )
@@ -138,7 +138,7 @@ def _require_fit(
 def _may_lack(donor: Donor, source: str, weights: Arrays) -> bool:
     """A convolution without biases is one whose biases are 0."""
     layer, _, leaf = source.rpartition(".")
-    return leaf == "bias" and donor.house == "mindcv" and f"{layer}.weight" in weights
+    return leaf == "bias" and donor.library == "mindcv" and f"{layer}.weight" in weights
 
 
 def _refuse_homeless(network: SSD, donor: Donor, used: set[str], weights: Arrays) -> None:
@@ -180,14 +180,14 @@ def _why_skipped(name: str, value: npt.NDArray[np.generic]) -> str:
 
 def _notes(network: SSD, donor: Donor, zeros: list[str]) -> list[str]:
     notes = []
-    model, house = network.model, donor.house
+    model, library = network.model, donor.library
     for key, wanted, effect in (
-        ("padding", PADDING[house], "the kernels lie a pixel apart at every stride of 2"),
-        ("rectifier", _rectifier(network, house), "features above 6 are cut"),
+        ("padding", PADDING[library], "the kernels lie a pixel apart at every stride of 2"),
+        ("rectifier", _rectifier(network, library), "features above 6 are cut"),
     ):
         if getattr(model, key) != wanted:
             notes.append(
-                f"{house}'s features are those of model.{key}={wanted}; here it is "
+                f"{library}'s features are those of model.{key}={wanted}; here it is "
                 f"{getattr(model, key)}: {effect}."
             )
     if zeros:
@@ -195,5 +195,5 @@ def _notes(network: SSD, donor: Donor, zeros: list[str]) -> list[str]:
     return notes
 
 
-def _rectifier(network: SSD, house: str) -> str:
-    return "relu" if (network.classifier, house) == ("mobilenet_v1", "mindcv") else "relu6"
+def _rectifier(network: SSD, library: str) -> str:
+    return "relu" if (network.classifier, library) == ("mobilenet_v1", "mindcv") else "relu6"

@@ -151,7 +151,7 @@ def stem(step: int) -> str:
 
 
 def read_card(checkpoint: str | Path) -> Card | None:
-    """Read the card beside a checkpoint file.
+    """Read the card next to a checkpoint file.
 
     Args:
         checkpoint: The weights file, for instance `step-00000400.ckpt`.

@@ -1,7 +1,7 @@
 """The numbers of a `.ckpt`, read without MindSpore, whose import takes seconds.
 
 The message and its description are MindSpore's own; what such a file must be is checked in
-`ckpt_names.py` before. What is in it beside weights is `weight_files.py`'s business.
+`ckpt_names.py` before. What is in it besides weights is `weight_files.py`'s business.
 """
 
 from __future__ import annotations

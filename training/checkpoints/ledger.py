@@ -21,7 +21,7 @@ def ledger(
     *,
     donor: str,
     donor_sha256: str,
-    house: str,
+    library: str,
     licence: str,
     names: Mapping[str, str],
     left_out: Mapping[str, str],
@@ -33,7 +33,7 @@ def ledger(
     Args:
         donor: Path or `hub:` name of the file that the weights come from.
         donor_sha256: Its hash.
-        house: Whose names it bears: mindspore, torchvision, timm, mindcv.
+        library: Whose names it bears: mindspore, torchvision, timm, mindcv.
         licence: Of the donor's weights; `unknown` if nobody says.
         names: Name in the result to name in the donor, of every weight that was taken over.
         left_out: Name in the donor to the reason, of every other.
@@ -45,7 +45,7 @@ def ledger(
     """
     return {
         "ledger": FORMAT,
-        "donor": {"file": donor, "sha256": donor_sha256, "house": house, "licence": licence},
+        "donor": {"file": donor, "sha256": donor_sha256, "house": library, "licence": licence},
         "names": dict(names),
         "left_out": dict(left_out),
         "compared_on": inputs,
@@ -59,7 +59,7 @@ def ledger_path(file: Path) -> Path:
 
 
 def write_ledger(file: Path, values: Mapping[str, Any]) -> Path:
-    """Write the ledger of a file beside it, whole or not at all; returns its path."""
+    """Write the ledger of a file next to it, whole or not at all; returns its path."""
     path = ledger_path(file)
     write_atomic(path, json.dumps(values, indent=1) + "\n")
     return path

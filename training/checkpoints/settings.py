@@ -21,7 +21,7 @@ class CheckpointSettings:
         None, "steps between two saves; replaces every_epochs if given"
     )
     every_epochs: float = setting(1.0, "epochs between two saves")
-    keep: int = setting(3, "newest checkpoints kept; the best by AP is kept beside them")
+    keep: int = setting(3, "newest checkpoints kept; the best by AP is kept as well")
     format: str = setting(
         "ckpt",
         "files of new checkpoints: ckpt (MindSpore's) or safetensors; both are read everywhere",

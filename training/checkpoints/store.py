@@ -29,7 +29,7 @@ from training.process.disk_errors import remedy
 
 BEST = "best"
 FILE_ENDINGS = tuple(f"{part}{ending}" for part in (".state", "") for ending in ENDINGS.values())
-"""Endings of a checkpoint's files beside its card, in either format."""
+"""Endings of a checkpoint's files next to its card, in either format."""
 
 
 class CheckpointStore:
@@ -114,7 +114,7 @@ class CheckpointStore:
         temporary = self.folder / f".{BEST}{ending}.tmp"
         shutil.copyfile(checkpoint.weights_path, temporary)
         sync_path(temporary)
-        card_path.unlink(missing_ok=True)  # never an old card beside new weights
+        card_path.unlink(missing_ok=True)  # never an old card next to new weights
         temporary.replace(weights)
         sha256 = card.files[checkpoint.weights_path.name]
         dataclasses.replace(card, files={weights.name: sha256}).write(card_path)

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 _PARTS = ("module.", "_orig_mod.")
 _COUNTERS = ("n_averaged",)
-"""What a wrapper saves beside the network."""
+"""What a wrapper saves besides the network."""
 
 
 def names_within(names: Iterable[str]) -> dict[str, str]:

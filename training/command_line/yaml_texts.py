@@ -24,7 +24,7 @@ def plain_texts(sources: Iterable[Any], settings: Any) -> Iterator[None]:
         sources: Hydra's classes of sources of settings.
         settings: OmegaConf, which makes its containers of plain ones and back.
     """
-    # Of a scheme's sources Hydra keeps the first, so another cannot be registered beside it.
+    # Of a scheme's sources Hydra keeps the first, so another cannot be registered as well.
     (source,) = (c for c in sources if c.scheme() == "file")
     load = source.load_config
 

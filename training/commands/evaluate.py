@@ -49,7 +49,7 @@ def evaluate_detector(command: EvalCommand) -> int:
 
     Writes `metrics.json` and `detections.json` (COCO results) to `command.output`, and pictures. An
     earlier `metrics.json` and earlier pictures are removed first and the new `metrics.json` is
-    written last, so it never stands beside another run's detections.
+    written last, so it never stands next to another run's detections.
 
     Returns:
         0.

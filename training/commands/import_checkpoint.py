@@ -48,7 +48,7 @@ class Imported:
         num_classes: Classes including background.
         sha256: The file's hash.
         report: What became of every weight.
-        house: Whose names it bore: mindspore or torchvision.
+        library: Whose names it bore: mindspore or torchvision.
         rest: Names of what its trainer saved besides the weights; left out.
     """
 
@@ -56,7 +56,7 @@ class Imported:
     num_classes: int
     sha256: str
     report: LoadReport
-    house: str = "mindspore"
+    library: str = "mindspore"
     rest: tuple[str, ...] = ()
 
     def __str__(self) -> str:
@@ -90,11 +90,11 @@ def import_checkpoint(
     origin, path = str(path), local_path(path)
     weights, rest = read_with_rest(path, sha256=sha256)
     name, num_classes = identify(weights)
-    house = "torchvision" if is_torchvision(path) else "mindspore"
-    settings = SETTINGS[name] if house == "torchvision" else name
+    library = "torchvision" if is_torchvision(path) else "mindspore"
+    settings = SETTINGS[name] if library == "torchvision" else name
     network = build_network(model_settings(settings), num_classes)
     report = load_weights(network, weights)
-    imported = Imported(name, num_classes, sha256_of_file(path), report, house, rest)
+    imported = Imported(name, num_classes, sha256_of_file(path), report, library, rest)
     if out is not None:
         save_weights(network, out)
         _put_on_record(imported, network, origin, Path(out), read_weights(out))
@@ -113,14 +113,14 @@ def _put_on_record(
     bit.
     """
     values = {p.name: p.asnumpy() for p in network.get_parameters()}
-    theirs = our_names(imported.model) if imported.house == "torchvision" else {}
+    theirs = our_names(imported.model) if imported.library == "torchvision" else {}
     largest = max(float(np.abs(weights[n] - value).max(initial=0)) for n, value in values.items())
     write_ledger(
         file,
         ledger(
             donor=origin,
             donor_sha256=imported.sha256,
-            house=imported.house,
+            library=imported.library,
             licence=licence_of(imported.sha256),
             names={PREFIX + n: theirs.get(n, PREFIX + n) for n in values},
             left_out=dict.fromkeys(imported.rest, "not needed: a counter, or of the trainer"),

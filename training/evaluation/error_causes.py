@@ -121,7 +121,7 @@ def ap_costs(
     """Compute AP50 as it is, and what it gains where the errors of one cause alone are put right.
 
     Putting right means: `class`, the detection gets the class of its box; `location`, it gets the
-    place of its box; `both`, `duplicate` and `background` detections go; `missed` boxes do not
+    position of its box; `both`, `duplicate` and `background` detections go; `missed` boxes do not
     count. Of all class and location errors about one box that nothing found, the best one is put
     right and the others go, as do those about a box that was found; so the numbers are those of the
     paper's tool.

@@ -93,8 +93,8 @@ def run(command: ExportCommand) -> int:
                 f"tolerance={command.tolerance:g}; see {report_path}."
             )
         temporary.chmod(0o644)
-        with replacing(out) as beside:
-            shutil.move(temporary, beside)
+        with replacing(out) as growing:
+            shutil.move(temporary, growing)
     print(f"written: {out} ({out.stat().st_size / 1e6:.1f} MB), {report_path.name}")
     predict = f"python predict.py {shlex.quote(f'checkpoint={out}')} images=FOLDER"
     print(where_to_look(then=f"{predict} draws what it finds on pictures of yours"))
@@ -144,7 +144,7 @@ def _ledger(
     network: Any, file: ModelFile, command: ExportCommand, report: dict[str, Any]
 ) -> dict[str, Any]:
     """The part of a report that every conversion has."""
-    house = "torchvision" if is_torchvision(file.path) else "mindspore"
+    library = "torchvision" if is_torchvision(file.path) else "mindspore"
     in_words = {
         "max_box_difference": "boxes",
         "max_score_difference": "scores",
@@ -157,9 +157,9 @@ def _ledger(
     return ledger(
         donor=command.checkpoint,
         donor_sha256=file.sha256,
-        house=house,
+        library=library,
         licence=licence_of(file.sha256),
-        names=donor_names(network, command, house),
+        names=donor_names(network, command, library),
         left_out=dict.fromkeys(
             read_with_rest(file.path)[1], "not needed: a counter, or of the trainer"
         ),

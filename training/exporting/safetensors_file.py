@@ -102,10 +102,10 @@ def weights_of(network: Any) -> dict[str, np.ndarray]:
     return {p.name: p.asnumpy() for p in network.get_parameters()}
 
 
-def donor_names(network: Any, command: ExportCommand, house: str) -> dict[str, str]:
+def donor_names(network: Any, command: ExportCommand, library: str) -> dict[str, str]:
     """Name in the exported file to name in the checkpoint, for the ledger."""
     names = [p.name for p in network.get_parameters()]
-    theirs = our_names(network.model.name) if "torchvision" in (command.names, house) else {}
-    source = {n: theirs[n] if house == "torchvision" else PREFIX + n for n in names}
+    theirs = our_names(network.model.name) if "torchvision" in (command.names, library) else {}
+    source = {n: theirs[n] if library == "torchvision" else PREFIX + n for n in names}
     result = {n: theirs[n] if command.names == "torchvision" else PREFIX + n for n in names}
     return {result[n]: source[n] for n in names}

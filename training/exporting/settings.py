@@ -30,7 +30,7 @@ class ExportCommand:
     )
     format: str = setting("onnx", "onnx, mindir, or safetensors (the weights alone)")
     names: str = setting("ours", "safetensors: names of the weights, ours or torchvision")
-    out: str = setting(MISSING, "file to write; FILE.parity.json goes beside it")
+    out: str = setting(MISSING, "file to write; FILE.parity.json goes next to it")
     batch_size: int = setting(1, "images per call that the file takes; 0 = any number")
     decode: bool = setting(True, "put the decoding of boxes into the graph")
     nms: bool = setting(False, "put score floor and NMS into the graph (onnx); needs decode=true")

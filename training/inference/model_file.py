@@ -101,14 +101,14 @@ class ModelFile:
             print(
                 f"note: nobody says how the {count} classes of {self.path} are called: they are "
                 "taken for COCO's, as in the published files. If it was trained on another set, "
-                f"give class_names=FILE, or its card {self.path.with_suffix('.json').name} beside "
-                "it."
+                f"give class_names=FILE, or its card {self.path.with_suffix('.json').name} next "
+                "to it."
             )
             return coco_classes()
         print(
             f"note: nobody says how the classes of {self.path} are called (there is no card "
-            f"{self.path.with_suffix('.json').name} beside it): they are shown as class 1 to class "
-            f"{count}. Copy the card as well, or give class_names=FILE."
+            f"{self.path.with_suffix('.json').name} next to it): they are shown as class 1 to "
+            f"class {count}. Copy the card as well, or give class_names=FILE."
         )
         return tuple(ClassInfo(k, f"class {k}", k) for k in range(1, count + 1))
 

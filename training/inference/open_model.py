@@ -35,7 +35,7 @@ def open_model_file(path: str | Path, model_name: str | None = None) -> ModelFil
     """Find out what a detector file is.
 
     Args:
-        path: A checkpoint of ours (with its card beside it), published, or torchvision's, an
+        path: A checkpoint of ours (with its card next to it), published, or torchvision's, an
             exported file, or `hub:NAME`.
         model_name: A file of `conf/model`, for checkpoints without a card; None finds it.
 
@@ -121,7 +121,7 @@ def _open_checkpoint(path: Path, model_name: str | None, by_name: bool) -> Model
     if not classes:
         height, width = model.image_size
         print(
-            f"note: {path} has no card ({path.with_suffix('.json').name}) beside it: it is taken "
+            f"note: {path} has no card ({path.with_suffix('.json').name}) next to it: it is taken "
             f"for {model.name} as published, {height} x {width}. If it was trained with other "
             "settings, copy its card as well."
         )

@@ -157,7 +157,7 @@ def _about_tiles(
 def _in_tiles(sides_hw_rel: Array, model: ModelSettings) -> npt.NDArray[np.bool_]:
     """Which objects are reached that lie anywhere in a tile; what is larger than one is not."""
     fits = (sides_hw_rel <= 1).all(axis=1)
-    # Places spread evenly over a tile (multiples of the golden section and of a root of two).
+    # Positions spread evenly over a tile (multiples of the golden section and of a root of two).
     spread = np.outer(np.arange(1, len(sides_hw_rel) + 1), [0.6180339887, 0.4142135624]) % 1
     low = spread * np.maximum(1 - sides_hw_rel, 0)
     boxes = np.concatenate([low, low + np.minimum(sides_hw_rel, 1)], axis=1)
@@ -204,7 +204,7 @@ def _about_classes(audit: SplitAudit) -> list[Advice]:
     presence = np.zeros((count, int(known[-1])), bool)
     presence[images, labels - 1] = True
     shares = presence.mean(axis=0)
-    # Two digits, as it is typed: one class in so many should be on so many of the images.
+    # Two digits, as it is typed: each of N classes should be on 1 / N of the images.
     threshold = float(f"{1 / len(known):.2g}")
     weights = image_weights(presence, "repeat_factor", threshold)
     if weights is None:

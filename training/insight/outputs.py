@@ -70,7 +70,7 @@ def clear_outputs(output: Path) -> None:
         SettingError: If the folder cannot be made.
     """
     make_folder(output, "output")
-    # Pictures too: with curves=false those of an earlier run would stay beside the new figures.
+    # Pictures too: with curves=false those of an earlier run would stay next to the new figures.
     for path in (output / METRICS, *_extras(output)):
         path.unlink(missing_ok=True)
 

@@ -162,9 +162,9 @@ class LossSettings:
         "regression: smooth_l1 (of offsets), or one minus an overlap of boxes: giou "
         "(arXiv:1902.09630), diou, ciou (arXiv:1911.08287)",
     )
-    loc_weight: float = setting(1.0, "weight of the box regression beside the classes")
+    loc_weight: float = setting(1.0, "weight of the box regression; the classes have 1")
     bins_weight: float = setting(
-        0.25, "model.box_bins: weight of distribution focal loss beside the classes"
+        0.25, "model.box_bins: weight of distribution focal loss; the classes have 1"
     )
     class_weights: list[float] = setting(
         [],

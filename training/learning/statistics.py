@@ -81,7 +81,7 @@ class CorrectedStatistics(Statistics):
     ) -> None:
         for parameter, share in zip(live, shares, strict=True):
             if share == 0:
-                # It weighs nothing. A variance of 1 beside one of 0.001 would cost digits.
+                # It weighs nothing. A variance of 1 next to one of 0.001 would cost digits.
                 ops.assign(parameter, Tensor(np.zeros(parameter.shape, np.float32)))
         super().__init__(live)
         self.names = [share_name(p) for p in live]

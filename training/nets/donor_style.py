@@ -1,5 +1,5 @@
-"""Padding and activations as other houses have them, put into a network that is built but not yet
-compiled.
+"""Padding and activations as other libraries have them, put into a network that is built but not
+yet compiled.
 
 The layers themselves are written as the published models have them, with `same` padding
 (`layers.py`). For kernels of odd side symmetric padding gives maps of the same size; with a stride

@@ -45,7 +45,7 @@ class AnchorSettings:
         "scales: one size a level and one more; empty = even from min_scale to max_scale, then 1",
     )
     larger_square: str = setting(
-        "last", "scales: place of a cell's larger square: last, or second (torchvision)"
+        "last", "scales: position of a cell's larger square: last, or second (torchvision)"
     )
     largest: float = setting(
         0.0, "scales: no side is longer than this fraction of the image; 0 = no limit"
@@ -134,7 +134,7 @@ class ModelSettings:
     )
     box_bins: int = setting(
         0,
-        "ssd_light: each side of a box as a distribution over so many distances, 0, 1, ... steps "
+        "ssd_light: each side of a box as a distribution over N distances: 0, 1, ... N - 1 steps "
         "of the level (arXiv:2006.04388); 0 = plain offsets",
     )
     prior_scaling: list[float] = setting(

@@ -159,13 +159,13 @@ def _ledger(
     values = {p.name: p.asnumpy() for p in network.get_parameters()}
     inputs = "every weight, as loaded"
     if isinstance(report, BackboneReport):
-        # Where houses name a backbone alike, only the registry knows whose it is.
-        house = find_entry(name).donor if name.startswith(PREFIX) else report.houses
+        # Where libraries name a backbone alike, only the registry knows whose it is.
+        library = find_entry(name).donor if name.startswith(PREFIX) else report.libraries
         sources = report.sources
         inputs += ": factors of batch norms make up for another eps"
     else:
-        house = "torchvision" if is_torchvision(path) else "mindspore"
-        theirs = our_names(network.model.name) if house == "torchvision" else {}
+        library = "torchvision" if is_torchvision(path) else "mindspore"
+        theirs = our_names(network.model.name) if library == "torchvision" else {}
         sources = {own: theirs.get(own, own) for own in report.loaded}
     differences = [
         float(np.abs(values[own] - weights[own if own in weights else donor]).max(initial=0))
@@ -175,7 +175,7 @@ def _ledger(
     return ledger(
         donor=name,
         donor_sha256=sha256,
-        house=house,
+        library=library,
         licence=licence_of(sha256),
         names=sources,
         left_out=report.reasons,

@@ -48,7 +48,7 @@ class Record:
         ranks: Every rank's batch.
         data_fingerprint: Fingerprint of the training split.
         num_classes: Classes with background.
-        weights: Name of the file beside it with the weights of that moment.
+        weights: Name of the file next to it with the weights of that moment.
         settings: All settings of the run.
         format: Version of this layout.
     """

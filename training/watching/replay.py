@@ -87,7 +87,7 @@ def read_record(path: Path) -> Record:
     except (OSError, ValueError) as error:
         raise CheckpointError(
             f"replay={path}: not a black box, or damaged ({error}). Give a "
-            "RUN/blackbox/step-N.json as the run wrote it, with the step-N.ckpt beside it."
+            "RUN/blackbox/step-N.json as the run wrote it, with the step-N.ckpt next to it."
         ) from error
     return record
 

@@ -169,10 +169,11 @@ class Reporter:
             numbers["val_loss"] = finite_or_none(loss)
             self.log.amend(step, {"val_loss": numbers["val_loss"]})
             self.tensorboard.scalars({"val/loss": loss}, step)
-            beside = ""
+            training = ""
             if self.epoch_mean is not None:
-                beside = f"; training, mean of epoch {self.epoch_mean[0]}: {self.epoch_mean[1]:.4f}"
-            self.notify(f"  validation loss {loss:.4f}{beside}")
+                epoch, mean = self.epoch_mean
+                training = f"; training, mean of epoch {epoch}: {mean:.4f}"
+            self.notify(f"  validation loss {loss:.4f}{training}")
         self.evaluations.write(numbers)
 
     def epoch(self, step: int) -> float:

@@ -4,7 +4,7 @@
     python -m training.weights fetch ssd300
     python -m training.weights verify FILE
 
-The work is done in the modules beside this one.
+The work is done in the modules next to this one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from data_tools.core.errors import CheckpointError
 from data_tools.core.files import sha256_of_file
 from training.checkpoints.backbone_fit import misfit, of_backbone
 from training.checkpoints.classifier_names import ROWS
-from training.checkpoints.donors import Arrays, find_donor, houses_of
+from training.checkpoints.donors import Arrays, find_donor, libraries_of
 from training.checkpoints.identify import identify
 from training.checkpoints.weight_files import Weights, read_weights
 from training.command_line.error_words import clear_errors
@@ -89,9 +89,9 @@ def kind_of(weights: Weights) -> tuple[str, Arrays]:
     except CheckpointError as error:
         for name in ROWS:
             if not misfit(name, weights):
-                houses = " or ".join(houses_of(name, weights))
+                libraries = " or ".join(libraries_of(name, weights))
                 used = of_backbone(find_donor(name, weights), weights)
-                return f"a classifier with the backbone {name}, as {houses} names it", used
+                return f"a classifier with the backbone {name}, as {libraries} names it", used
         return f"no use: {error}", weights
 
 

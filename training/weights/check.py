@@ -17,7 +17,7 @@ from data_tools.core.errors import CheckpointError
 from data_tools.core.json_dataclass import shown
 from training.checkpoints.backbone_fit import misfit, of_backbone
 from training.checkpoints.classifier_names import ROWS
-from training.checkpoints.donors import Arrays, find_donor, houses_of
+from training.checkpoints.donors import Arrays, find_donor, libraries_of
 from training.checkpoints.identify import identify
 from training.checkpoints.weight_files import Weights, read_weights
 from training.weights.entry import Entry
@@ -55,9 +55,9 @@ def _check_backbone(weights: Weights, entry: Entry) -> None:
     """Every layer of the classifier's backbone must be there, under its donor's names."""
     if entry.network not in ROWS:
         raise CheckpointError(f"{entry.network} is no backbone we know: {', '.join(ROWS)}")
-    problem, houses = misfit(entry.network, weights), houses_of(entry.network, weights)
-    if not problem and entry.donor not in houses:
-        problem = f"they are named as {' or '.join(houses)} does"
+    problem, libraries = misfit(entry.network, weights), libraries_of(entry.network, weights)
+    if not problem and entry.donor not in libraries:
+        problem = f"they are named as {' or '.join(libraries)} does"
     if problem:
         raise CheckpointError(
             f"these are no weights of {entry.network} as {entry.donor} names them: {problem}"

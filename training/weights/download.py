@@ -93,7 +93,7 @@ def download(
 
 
 def discard(part: Path) -> None:
-    """Remove a growing file and what is noted beside it."""
+    """Remove a growing file and what is noted next to it."""
     part.unlink(missing_ok=True)
     _marker(part).unlink(missing_ok=True)
 

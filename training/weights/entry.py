@@ -1,6 +1,6 @@
 """The registry: one YAML file an entry in `conf/weights/`, read and checked.
 
-Fetching is `fetch.py`'s; what the cache knows of a file beside its entry (a pinned hash) is
+Fetching is `fetch.py`'s; what the cache knows of a file next to its entry (a pinned hash) is
 `cache.py`'s.
 """
 

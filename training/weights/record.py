@@ -1,5 +1,5 @@
-"""The ledger of a fetched file, beside it in the cache: whose weights these are, and which is which
-in our networks.
+"""The ledger of a fetched file, next to it in the cache: whose weights these are, and which is
+which in our networks.
 
 Nothing is compared here: that a file holds what its entry promises was checked in `check.py`, and
 what becomes of the weights in a network is put on record where they are loaded.
@@ -43,7 +43,7 @@ def put_on_record(path: Path, entry: Entry, sha256: str) -> Path:
         ledger(
             donor=f"{HUB}{entry.name}",
             donor_sha256=sha256,
-            house=entry.donor,
+            library=entry.donor,
             licence=entry.licence,
             names=names,
             left_out=reasons,

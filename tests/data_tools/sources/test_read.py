@@ -149,7 +149,7 @@ def test_missing_pieces_name_the_setting(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"dataset\.root=.*there is nothing"):
         read(coco_settings(tmp_path / "no"))
     (tmp_path / "other.json").write_text("{}")
-    with pytest.raises(DataError, match=r"annotations=train\.json.*Beside it: other\.json"):
+    with pytest.raises(DataError, match=r"annotations=train\.json.*Next to it: other\.json"):
         read(coco_settings(tmp_path))
     (tmp_path / "train.json").write_text("{}")
     with pytest.raises(DataError, match=r"images=images"):

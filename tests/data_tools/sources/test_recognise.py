@@ -412,7 +412,7 @@ def test_voc_with_lists(tmp_path: Path) -> None:
 
 def test_a_missing_folder_names_its_neighbours_and_auto(tmp_path: Path) -> None:
     exporters.voc(tmp_path)
-    with pytest.raises(DataError, match=r"Annotations.*Beside it: train\. dataset=auto"):
+    with pytest.raises(DataError, match=r"Annotations.*Next to it: train\. dataset=auto"):
         read("voc", tmp_path, "Annotations")
 
 

@@ -1,4 +1,4 @@
-"""Networks of other houses: what ours compute with their weights is what theirs computed.
+"""Networks of other libraries: what ours compute with their weights is what theirs computed.
 
 The numbers were made by the libraries themselves, with weights filled by name:
 `tests/golden/make_donor_goldens.py`.
@@ -63,7 +63,7 @@ def backbone_of(network: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def backbone_goldens() -> dict[str, np.ndarray]:
-    parts = [np.load(GOLDEN / f"donor_backbones_{house}.npz") for house in ("torch", "mindcv")]
+    parts = [np.load(GOLDEN / f"donor_backbones_{library}.npz") for library in ("torch", "mindcv")]
     return {key: part[key] for part in parts for key in part}
 
 
@@ -150,10 +150,10 @@ def test_a_backbone_with_a_nan_is_refused() -> None:
 
 def test_donors_are_told_apart() -> None:
     for donor in (name for name in NAMES if "." in name):
-        backbone, house = donor.split(".")
-        found = find_donor(backbone, dict.fromkeys(NAMES[donor], np.zeros(0))).house
+        backbone, library = donor.split(".")
+        found = find_donor(backbone, dict.fromkeys(NAMES[donor], np.zeros(0))).library
         # timm calls the layers of ResNet-50 and VGG-16 as torchvision does.
-        assert found == house or (found, house) == ("torchvision", "timm")
+        assert found == library or (found, library) == ("torchvision", "timm")
 
 
 @pytest.fixture(

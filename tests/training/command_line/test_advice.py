@@ -76,7 +76,7 @@ def test_whatever_names_a_path_that_is_not_there_says_what_is(data: Path) -> Non
     ):
         with pytest.raises(DataError, match=r"[Nn]o such f.* holds cards\."):
             look()
-    with pytest.raises(DataError, match=r"not found\. Beside it: cards\."):
+    with pytest.raises(DataError, match=r"not found\. Next to it: cards\."):
         require_file(absent, "exclude=crads")
 
 

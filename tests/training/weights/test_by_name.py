@@ -27,7 +27,7 @@ from tests.helpers.donors import NAMES
 from tests.helpers.file_server import FileServer, file_server
 from tests.helpers.torch_files import torch_file
 from training.checkpoints.checkpoint import Card
-from training.checkpoints.donors import houses_of
+from training.checkpoints.donors import libraries_of
 from training.checkpoints.settings import InitSettings
 from training.checkpoints.signatures import signature
 from training.checkpoints.store import CheckpointStore
@@ -265,12 +265,12 @@ def test_a_backbone_of_another_network_is_left_where_scratch_is_accepted(
 
 
 @pytest.mark.parametrize("donor", ["torchvision", "timm"])
-def test_names_that_two_houses_share_are_those_of_the_registrys(donor: str) -> None:
+def test_names_that_two_libraries_share_are_those_of_the_registrys(donor: str) -> None:
     """ResNet-50 bears the same names in torchvision and in timm: the file alone cannot tell."""
     weights = {n: fill(n, tuple(s)) for n, s in NAMES[f"resnet50.{donor}"].items()}
-    assert houses_of("resnet50", weights) == ("torchvision", "timm")
+    assert libraries_of("resnet50", weights) == ("torchvision", "timm")
     mobile = {n: fill(n, tuple(s)) for n, s in NAMES[f"mobilenet_v2.{donor}"].items()}
-    assert houses_of("mobilenet_v2", mobile) == (donor,)
+    assert libraries_of("mobilenet_v2", mobile) == (donor,)
 
 
 def test_a_fetched_file_is_put_on_record(hub: FileServer, tmp_path: Path) -> None:
@@ -412,7 +412,7 @@ def test_the_papers_network_goes_to_onnx(tmp_path: Path) -> None:
 
 def test_an_import_is_put_on_record(hub: FileServer, tmp_path: Path) -> None:
     imported = import_checkpoint("hub:ssdlite320_mobilenet_v3_large", out=tmp_path / "w.ckpt")
-    assert (imported.model, imported.num_classes, imported.house) == (
+    assert (imported.model, imported.num_classes, imported.library) == (
         "ssdlite_mobilenet_v3",
         91,
         "torchvision",

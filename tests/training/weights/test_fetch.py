@@ -162,7 +162,7 @@ BAD: dict[str, tuple[Callable[[], bytes], dict[str, object], str]] = {
          "address": "https://weights.example/a.pth"},
         "features.18.3.weight is of no layer of mobilenet_v2",
     ),
-    "another house": (
+    "another library": (
         lambda: torch_file(flat("mobilenet_v2.timm")),
         {"kind": "backbone", "network": "mobilenet_v2", "donor": "mindcv",
          "address": "https://weights.example/a.pth"},

@@ -24,7 +24,7 @@ NORM_FORWARD, NORM_BACKWARD, CHAIN_FORWARD, CHAIN_BACKWARD, HALF_FORWARD, HALF_B
 """What a call computes; `HALF` is a chain that begins with the convolution."""
 
 THREADS, PART, KIND, NUMBERS = range(4)
-"""Places in a call's constants: threads, address of `run_part`, kind, then the kernel's
+"""Indices in a call's constants: threads, address of `run_part`, kind, then the kernel's
 `numbers`.
 """
 

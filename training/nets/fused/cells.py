@@ -44,7 +44,7 @@ class FusedNorm(nn.BatchNorm2d):
     Attributes:
         fused: The operator.
         activation: What computes the activation while the norm is frozen.
-        chained: Whether a depthwise convolution beside it computes it while both norms of that
+        chained: Whether a depthwise convolution next to it computes it while both norms of that
             convolution train.
         other: The other norm of that convolution, or the norm itself.
     """
