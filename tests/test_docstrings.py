@@ -28,13 +28,6 @@ def module_name(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-@pytest.mark.parametrize("path", MODULES, ids=module_name)
-def test_modules_open_with_what_lives_there(path: Path) -> None:
-    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
-    assert docstring, f"{path}: no module docstring"
-    assert len(docstring.splitlines()) >= 2, f"{path}: say what lives here and what does not"
-
-
 PYTHON = [
     path.relative_to(REPOSITORY).as_posix()
     for path in [

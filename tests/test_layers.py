@@ -240,6 +240,13 @@ def test_functions_import_only_what_takes_long() -> None:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=module_name)
+def test_modules_open_with_what_lives_there(path: Path) -> None:
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    assert docstring, f"{path}: no module docstring"
+    assert len(docstring.splitlines()) >= 2, f"{path}: say what lives here and what does not"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=module_name)
 def test_modules_stay_small(path: Path) -> None:
     lines = len(path.read_text(encoding="utf-8").splitlines())
     assert lines <= 320, f"{path}: {lines} lines; split it"

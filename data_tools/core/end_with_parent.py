@@ -1,4 +1,7 @@
-"""A worker process ends with the process that started it, even if that was killed."""
+"""A worker process ends with the process that started it, even if that was killed.
+
+Ranks of a training job end so too, by `training/process/world.py`.
+"""
 
 from __future__ import annotations
 
