@@ -1,4 +1,7 @@
-"""How many cores this process may use."""
+"""How many cores this process may use.
+
+What each worker does with one is not decided here.
+"""
 
 from __future__ import annotations
 
