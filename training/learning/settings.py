@@ -197,13 +197,13 @@ def require_matching(model: ModelSettings, loss: LossSettings) -> None:
         model.assign != "tal" or loss.box != "smooth_l1",
         "loss.box",
         loss.box,
-        "giou, diou or ciou with model.assign=tal",
+        "giou, diou or ciou with model.assign=tal (loss=varifocal sets giou)",
     )
     require(
         model.box_bins == 0 or loss.box != "smooth_l1",
         "loss.box",
         loss.box,
-        "giou, diou or ciou with model.box_bins",
+        "giou, diou or ciou with model.box_bins (loss=varifocal sets giou)",
     )
     require(
         (loss.kind == "multibox") == (model.scores == "softmax"),

@@ -15,7 +15,9 @@ import numpy as np
 
 from data_tools.core.errors import CheckpointError
 from data_tools.core.files import sha256_of_file
+from data_tools.core.json_dataclass import build
 from training.checkpoints.backbone_weights import BackboneReport, load_backbone
+from training.checkpoints.checkpoint import read_card
 from training.checkpoints.ledger import ledger
 from training.checkpoints.signatures import signature
 from training.checkpoints.store import CheckpointStore
@@ -25,6 +27,7 @@ from training.checkpoints.weights import LoadReport, load_weights
 from training.inference.model_file import EXPORTED
 from training.inference.open_model import open_model_file
 from training.learning.assemble import RunComponents
+from training.learning.settings import LossSettings
 from training.nets.settings import ModelSettings, settings_from_dict, zoo_names
 from training.nets.ssd import SSD
 from training.settings import TrainSettings
@@ -36,7 +39,8 @@ from training.weights.origin import licence_of
 def with_model_of_first_weights(settings: TrainSettings) -> TrainSettings:
     """Return the settings with what the first weights say about the network.
 
-    With `init.model=checkpoint` the network is the one of `init.checkpoint`, if that is given. A
+    With `init.model=checkpoint` the network is the one of `init.checkpoint`, if that is given, and
+    so is the loss, unless another than the default is chosen: its heads were made for it. A
     backbone of the registry (`init.backbone=hub:NAME`) brings the normalisation and padding that
     its donor trained it with.
 
@@ -52,7 +56,11 @@ def with_model_of_first_weights(settings: TrainSettings) -> TrainSettings:
                 f"checkpoint={path}: an exported file cannot be trained on. Give the checkpoint "
                 "that it was exported from."
             )
-        return dataclasses.replace(settings, model=open_model_file(path).model)
+        file = open_model_file(path)
+        loss = settings.loss
+        if loss == LossSettings():
+            loss = _loss_of(file.model, file.path)
+        return dataclasses.replace(settings, model=file.model, loss=loss)
     if init.checkpoint or not (init.backbone or "").startswith(PREFIX):
         return settings
     entry = find_entry(init.backbone or "", "backbone")
@@ -77,6 +85,21 @@ def with_model_of_first_weights(settings: TrainSettings) -> TrainSettings:
         return _from_scratch(settings, str(error))
     return dataclasses.replace(
         settings, model=dataclasses.replace(settings.model, **_fitting(entry, settings.model))
+    )
+
+
+def _loss_of(model: ModelSettings, path: Path) -> LossSettings:
+    """The loss that a checkpoint's network was trained with, by its card, else one that fits."""
+    card = read_card(path)
+    known = {field.name for field in dataclasses.fields(LossSettings)} - {"class_weights"}
+    written = card.settings.get("loss", {}) if card is not None else {}
+    values = {name: value for name, value in written.items() if name in known}
+    if values:
+        return build(LossSettings, values, "loss")
+    overlap = model.assign == "tal" or model.box_bins > 0
+    return LossSettings(
+        kind="multibox" if model.scores == "softmax" else LossSettings.kind,
+        box="giou" if overlap else LossSettings.box,
     )
 
 
@@ -146,6 +169,9 @@ def load_initial_weights(
             lines.append(
                 f"taken over from {name}: " + ", ".join(f"model.{k}={v}" for k, v in taken.items())
             )
+    if init.checkpoint and init.model == "checkpoint":
+        loss = components.settings.loss
+        lines.append(f"loss: {loss.kind} of scores, {loss.box} of boxes")
     notify(f"first weights from {name}: {report}; {starts_from_nothing(report)}")
     for line in (*lines, *report.lines()):
         notify(line)

@@ -11,6 +11,7 @@ from pathlib import Path
 from data_tools.shards.reader import RowReader
 from training.checkpoints.checkpoint import ENDINGS, stem
 from training.learning.assemble import RunComponents
+from training.learning.schedule import Schedule
 from training.learning.settings import OptimSettings
 from training.process.runtime import Environment, versions
 from training.settings import TrainSettings
@@ -55,11 +56,22 @@ def describe(
                    f"{components.schedule.warmup_steps} steps of warm-up"),
         ("", f"{rule_of(optim)}, weight decay {optim.weight_decay:g} on {optim.decay}, "
              f"clip {optim.clip_norm}, ema {optim.ema}, seed {settings.seed}"),
-        *(("", line) for line in closing(settings)),
+        *(("", line) for line in (*rising(components.schedule, optim), *closing(settings))),
         ("run", steps_to_do(components, step)),
         ("versions", ", ".join(f"{name} {version}" for name, version in versions().items())),
     ]  # fmt: skip
     return rows
+
+
+def rising(schedule: Schedule, optim: OptimSettings) -> list[str]:
+    """Say that a run is over before its warm-up is."""
+    steps, total = schedule.warmup_steps, schedule.total_steps
+    if steps < max(1, total):
+        return []
+    return [
+        f"{steps} steps of warm-up (optim.warmup_epochs, optim.warmup_steps) in a run of {total}: "
+        f"the rate rises all the time, to {schedule(total - 1):.2g} of optim.lr={optim.lr:g}"
+    ]
 
 
 def closing(settings: TrainSettings) -> list[str]:

@@ -142,17 +142,13 @@ class Reporter:
         shown = {f"train/{k}": v for k, v in clean.items() if k != "step" and v is not None}
         self.tensorboard.scalars(shown, step)
         self.terminal.line(clean)
-        if (
-            not self.judged and step - self.meter.steps >= self.compiled_at
-        ):  # nothing compiled in it
+        workers = self.components.pipeline.num_workers
+        # Neither the step nor the first batch of a worker, which loads or compiles its code.
+        if not self.judged and step - self.meter.steps >= self.compiled_at + workers - 1:
             self.judged = True
-            size, workers = (
-                self.components.settings.batch_size,
-                self.components.pipeline.num_workers,
-            )
-            self.notify(
-                f"pipeline: {describe_stage_costs(costs, measured['compute'], size, workers)}"
-            )
+            size = self.components.settings.batch_size
+            words = describe_stage_costs(costs, measured["compute"], size, workers)
+            self.notify(f"pipeline: {words}")
         self.meter.restart(done.ended)
 
     def evaluation(self, step: int, metrics: dict[str, Any], loss: float | None = None) -> None:

@@ -19,7 +19,7 @@ from tests.helpers.run_helpers import SMALL, make_set
 from training.checkpoints.checkpoint import read_card
 from training.checkpoints.weight_files import read_weights
 from training.command_line.configure import compose
-from training.learning.settings import OptimSettings
+from training.learning.settings import LossSettings, OptimSettings
 from training.learning.weight_groups import expand_backbone, factor_of
 from training.nets.build import build_network
 from training.nets.settings import model_settings, zoo_names
@@ -121,3 +121,27 @@ def test_a_word_that_is_no_backbone() -> None:
     with pytest.raises(SettingError, match="optim.freeze: 'body' fits no parameter"):
         trainable(network.trainable_params(), expand_backbone(network, ["body"]))
     assert OptimSettings().freeze == []
+
+
+def test_the_loss_is_the_checkpoints_as_the_network_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A network with task-aligned assignment cannot be trained by the default loss."""
+    data, before = make_set(tmp_path / "data", 8, 2), tmp_path / "before"
+    words = [*SMALL, "loss=varifocal", "model.assign=tal", "loss.class_weights=[1,2,1,1,1,1]"]
+    assert run(settings_of(*words, f"data={data}", f"output={before}", "max_steps=1")) == 0
+    (checkpoint,) = (before / "checkpoints").glob("*1.ckpt")
+    recipe = [*COMMON, "+experiment=finetune", f"checkpoint={checkpoint}", f"data={data}"]
+    recipe += ["optim.warmup_epochs=1", f"output={tmp_path / 'tuned'}", "max_steps=1"]
+    capsys.readouterr()
+    assert run(settings_of(*recipe)) == 0
+    assert "loss: varifocal of scores, giou of boxes" in capsys.readouterr().out
+    card = read_card(next((tmp_path / "tuned/checkpoints").glob("*1.ckpt")))
+    assert card is not None and card.model["assign"] == "tal"
+    assert card.settings["loss"] == dataclasses.asdict(
+        LossSettings("varifocal", 2.0, 0.75, 3.0, "giou", 2.0)
+    )
+    chosen = with_model_of_first_weights(settings_of(*recipe, "loss.box=ciou", "loss.kind=quality"))
+    assert (chosen.loss.kind, chosen.loss.box, chosen.loss.loc_weight) == ("quality", "ciou", 1.0)
+    checkpoint.with_suffix(".json").unlink()  # its card: then it is taken for a published one
+    assert with_model_of_first_weights(settings_of(*recipe)).loss == LossSettings()

@@ -400,6 +400,9 @@ def test_a_run_says_its_epochs_its_classes_and_where_its_pictures_are(
     text = capsys.readouterr().out
     lines = read_log(tmp_path / "run" / "log.jsonl")
     assert "step 1 compiles the network first" in text
+    # Not before each worker has made its first batch, which loads or compiles its code.
+    before, pipeline, _ = text.partition("\npipeline: ")
+    assert pipeline and before.splitlines()[-1].startswith("step 3/")  # of two workers
     assert "  validation loss " in text and "; training, mean of epoch 1: " in text
     assert "epoch 1: mean loss " in text and "AP by class: " in text
     assert f"look at it: pictures: curves.png, predictions.png in {tmp_path / 'run'}" in text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,10 +13,12 @@ from data_tools.augment.settings import AugmentSettings
 from tests.helpers.run_helpers import SMALL, make_set
 from training.command_line.configure import compose
 from training.learning.assemble import build_components
+from training.learning.schedule import build_schedule
+from training.learning.settings import OptimSettings
 from training.process.world import World
 from training.run.loop import open_training_split
 from training.settings import TrainSettings
-from training.watching.announce import _weights_in, closing, objects_cut
+from training.watching.announce import _weights_in, closing, objects_cut, rising
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +71,18 @@ def test_a_run_of_closing_epochs_alone_says_so() -> None:
     (line,) = closing(TrainSettings(epochs=3, augment=mixed))
     assert line.startswith("augment.closing_epochs=3 of epochs=3: no image is mixed")
     assert closing(TrainSettings(epochs=1, augment=AugmentSettings(closing_epochs=3))) == []
+
+
+def test_a_run_that_is_over_before_its_warm_up_says_so() -> None:
+    def lines(**changes: Any) -> list[str]:
+        optim = OptimSettings(lr=0.1, warmup_lr=0.0, **changes)
+        return rising(build_schedule(optim, steps_per_epoch=5, epochs=2, global_batch=16), optim)
+
+    assert lines(warmup_epochs=1) == lines(warmup_epochs=0) == lines(warmup_steps=9) == []
+    assert lines(schedule="one_cycle", warmup_epochs=9) == []  # it has a rise of its own
+    (line,) = lines(warmup_epochs=4)
+    assert line.startswith("20 steps of warm-up") and "in a run of 10" in line
+    assert line.endswith("the rate rises all the time, to 0.045 of optim.lr=0.1")
 
 
 def test_a_finished_run_names_weights_that_are_there(tmp_path: Path) -> None:

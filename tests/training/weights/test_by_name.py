@@ -340,6 +340,7 @@ def test_finetuning_takes_the_network_of_a_name(hub: FileServer) -> None:
     )
     settings = with_model_of_first_weights(TrainSettings(init=init))
     assert settings.model == model_settings("ssdlite320_torchvision")
+    assert (settings.loss.kind, settings.loss.box) == ("multibox", "smooth_l1")  # softmax needs it
     said: list[str] = []
     record = load_initial_weights(parts_of(settings), said.append)
     assert "starts from nothing: multi_box" in said[0]
