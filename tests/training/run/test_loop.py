@@ -20,6 +20,7 @@ import pytest
 import training.learning.assemble
 from data_tools.core.errors import CheckpointError, DataError, SettingError, UserError
 from data_tools.pipeline.order import generator
+from data_tools.pipeline.workers import worker_count
 from data_tools.shards.manifest import open_split
 from data_tools.shards.reader import RowReader
 from tests.helpers.run_helpers import SMALL, events_in, make_set, read_run
@@ -402,7 +403,8 @@ def test_a_run_says_its_epochs_its_classes_and_where_its_pictures_are(
     assert "step 1 compiles the network first" in text
     # Not before each worker has made its first batch, which loads or compiles its code.
     before, pipeline, _ = text.partition("\npipeline: ")
-    assert pipeline and before.splitlines()[-1].startswith("step 3/")  # of two workers
+    workers = worker_count(settings.pipeline.workers)
+    assert pipeline and before.splitlines()[-1].startswith(f"step {1 + workers}/")
     assert "  validation loss " in text and "; training, mean of epoch 1: " in text
     assert "epoch 1: mean loss " in text and "AP by class: " in text
     assert f"look at it: pictures: curves.png, predictions.png in {tmp_path / 'run'}" in text
