@@ -21,6 +21,7 @@ from data_tools.convert.raw_data import read_raw
 from data_tools.convert.report import print_summary
 from data_tools.convert.settings import ConvertSettings
 from data_tools.convert.shard_result import read_result
+from data_tools.convert.skipped_images import still_out
 from data_tools.convert.task_pool import ShardWorkers
 from data_tools.convert.workspace import Workspace, locked_workspace, out_folder
 from data_tools.core.errors import DataError, SettingError
@@ -77,7 +78,7 @@ def run_extend(settings: ConvertSettings) -> int:
         if new is not None:
             grown[split.name] = new
     if not grown:
-        return _nothing_new(plan, root, settings)
+        return _nothing_new(plan, parents, settings)
     plan = replace(plan, splits=tuple(split.plan for split in grown.values()))
     with locked_workspace(out) as workspace:
         if _is_done(out, plan, settings):
@@ -88,7 +89,7 @@ def run_extend(settings: ConvertSettings) -> int:
             reports = _fill(workspace, plan, grown, raw, parents, settings)
         if not reports:
             workspace.discard()
-            return _nothing_new(plan, root, settings)
+            return _nothing_new(plan, parents, settings)
         workspace.publish(settings.overwrite)
         workspace.discard()
     for name, part in grown.items():
@@ -176,13 +177,16 @@ def _is_done(out: Path, plan: Plan, settings: ConvertSettings) -> bool:
     return True
 
 
-def _nothing_new(plan: Plan, root: Path, settings: ConvertSettings) -> int:
+def _nothing_new(plan: Plan, parents: dict[str, ConvertedSplit], settings: ConvertSettings) -> int:
+    root = Path(settings.extend).expanduser()
     defects = [
         defect
         for split in plan.splits
         for defect in split.defects
         if defect.action == "skip" and KINDS[defect.kind].unit == "image"
     ]
+    if settings.retry and not defects:
+        defects = still_out(parents.values(), settings.dataset)
     if settings.retry and defects:
         lines = "\n".join(f"  {defect.line()}" for defect in defects[:5])
         raise DataError(f"{root}: none of its skipped images can be used now:\n{lines}")

@@ -41,7 +41,8 @@ def like_parent(
         parts = [{k: m[k] for k in ("dataset", "image", "policy")} for m in made]
         if any(part != parts[0] for part in parts):
             raise ValueError("its splits were made with different settings")
-        dataset = build(DatasetSettings, {**parts[0]["dataset"], "root": settings.dataset.root})
+        source = {"root": settings.dataset.root, "endpoint": settings.dataset.endpoint}
+        dataset = build(DatasetSettings, {**parts[0]["dataset"], **source})
         image = build(ImageSettings, {**parts[0]["image"], "hashes": settings.image.hashes})
         policy = build(PolicySettings, parts[0]["policy"])
     except (KeyError, ValueError) as error:

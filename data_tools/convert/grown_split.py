@@ -7,12 +7,13 @@ Whether the old ones are unchanged is found in `kept_rows.py`; the set is put to
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from data_tools.convert.finish_split import Base
 from data_tools.convert.kept_rows import Match, compare_rows, match_images
@@ -20,13 +21,13 @@ from data_tools.convert.make_plan import cut, measure_files
 from data_tools.convert.plan import SplitPlan
 from data_tools.convert.settings import ConvertSettings
 from data_tools.convert.shard_task import ShardTask
+from data_tools.convert.skipped_images import SkippedImages, boxes_not_counted, reported_defects
 from data_tools.core.json_dataclass import read_json
 from data_tools.shards.manifest import REPORT, ConvertedSplit
 from data_tools.shards.writer import MAX_PAGE_BYTES
 from data_tools.sources.classes import ClassMap
 from data_tools.sources.coco import read_annotations
-from data_tools.sources.defect_kinds import KINDS
-from data_tools.sources.defects import Defect, DefectLog
+from data_tools.sources.defects import Defect, DefectLog, unit_of
 from data_tools.sources.table import SampleTable
 
 
@@ -73,13 +74,9 @@ def grow(
         return Grown(split, table, None)
     truth = read_annotations(parent.annotations_path).table
     match = match_images(table, truth)
-    report = read_json(parent.folder / REPORT)
-    reported = [
-        Defect(**{"image_id": None, "annotation_id": None, **entry, "file": file})
-        for file, entries in report["files"].items()
-        for entry in entries
-    ]
-    skipped = _retried(table, match.new, reported)
+    reported = reported_defects(parent)
+    lost = SkippedImages(reported, settings.dataset, split.name).find(table)
+    skipped = [k for k in match.new if k in lost]
     new = skipped if settings.retry else match.new
     if not new:
         return None
@@ -96,10 +93,13 @@ def grow(
         hashes=parent.manifest.hashes,
     )
     if len(match.old) < len(truth) or len(new) < len(match.new):
-        split = _with_report(split, report, reported, truth, match, set(fresh.file_names))
+        report = read_json(parent.folder / REPORT)
+        mended = {k: lost.get(k, []) for k in new}
+        split = _with_report(split, report, reported, truth, match, set(fresh.file_names), mended)
         base = replace(base, defects=(), changes=dict(report["images_changed"]))
         if settings.retry:  # what is new and was not skipped is no matter of the set
-            split = replace(split, found={**split.found, **report["found"]})
+            boxes = np.diff(table.offsets)
+            split = replace(split, found=_counts_retried(report["found"], boxes, mended))
         rest = len(truth) - len(match.old)
         if match.old and rest:
             print(f"{split.name}: {rest} images of the set are not in the source; they stay")
@@ -115,11 +115,20 @@ def grow(
     return Grown(split, fresh, base, all_skipped_before=len(skipped) == len(new))
 
 
-def _retried(table: SampleTable, new: list[int], reported: Sequence[Defect]) -> list[int]:
-    """Of the images that are not in the set, those that it reports as left out."""
-    skips = [d for d in reported if d.action == "skip" and KINDS[d.kind].unit in ("image", "box")]
-    files, ids = {d.file for d in skips}, {d.image_id for d in skips}
-    return [k for k in new if table.file_names[k] in files or int(table.image_ids[k]) in ids]
+def _counts_retried(
+    counts: Mapping[str, int], boxes: npt.NDArray[np.int64], mended: Mapping[int, list[Defect]]
+) -> dict[str, int]:
+    """Counts of what was found in a set to which skipped images were added.
+
+    Args:
+        counts: Those of its report.
+        boxes: (I,) number of boxes of each image of the source.
+        mended: Index of each image that is added -> what the report says of it.
+    """
+    gone = {defect for defects in mended.values() for defect in defects}
+    images = sum(d.action == "skip" and unit_of(d) == "image" for d in gone)
+    more = sum(boxes_not_counted(int(boxes[k]), defects) for k, defects in mended.items())
+    return {"images": counts["images"] + len(mended) - images, "boxes": counts["boxes"] + more}
 
 
 def _comparing(
@@ -165,14 +174,24 @@ def _with_report(
     truth: SampleTable,
     match: Match,
     fresh: set[str],
+    mended: Mapping[int, list[Defect]],
 ) -> SplitPlan:
-    """Add what the set's report says to a plan whose source does not hold all of the set."""
+    """Add what the set's report says to a plan whose source does not hold all of the set.
+
+    Args:
+        split: The plan of the source.
+        report: The set's report.
+        reported: Its defects.
+        truth: The set's images.
+        match: Which of them the source has.
+        fresh: File names of the images that are added.
+        mended: Index of each of them in the source -> what the report says of it.
+    """
     boxes = np.diff(truth.offsets)
     both = {"images": len(match.old), "boxes": int(boxes[sorted(match.old.values())].sum())}
-    known = [d for d in reported if d.file not in fresh]
-    retried = sum(
-        d.file in fresh and d.action == "skip" and KINDS[d.kind].unit == "image" for d in reported
-    )
+    gone = {defect for defects in mended.values() for defect in defects}
+    known = [d for d in reported if d not in gone and d.file not in fresh]
+    retried = sum(d.action == "skip" and unit_of(d) == "image" for d in gone)
     counts = {key: report["found"][key] + split.found[key] - both[key] for key in both}
     counts["images"] -= retried
     left = report["left_out"]

@@ -167,11 +167,12 @@ def raise_errors(defects: Iterable[Defect]) -> None:
 
 def count_left_out(defects: Iterable[Defect]) -> tuple[int, int]:
     """Count the images and the boxes that a source left out while it was read."""
-    units = Counter(_unit(d) for d in defects if d.action == "skip")
+    units = Counter(unit_of(d) for d in defects if d.action == "skip")
     return units["image"], units["box"]
 
 
-def _unit(defect: Defect) -> str:
+def unit_of(defect: Defect) -> str:
+    """What a skipped defect left out: `image`, `box`, `category` or `file`."""
     if defect.kind == "malformed_entry":  # the kind of entry is known by the list that it is in
         named = {"images": "image", "categories": "category"}
         return named.get(defect.detail.partition(":")[0], "box")

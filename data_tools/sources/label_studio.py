@@ -47,6 +47,22 @@ def read_label_studio(
     path = root / split.annotations
     require_file(path, f"{key}.annotations={split.annotations}")
     pictures = Pictures(root, split, log, key)
+    data, tasks = read_tasks(path)
+    entries = []
+    for position, task in enumerate(tasks):
+        entry = _task(task, f"{split.annotations}: task {position + 1}", pictures, log)
+        if entry is not None:
+            entries.append(entry)
+    digests = {split.annotations: hashlib.sha256(data).hexdigest()}
+    return split_of(entries, pictures, digests, log, whole_folder=whole_folder)
+
+
+def read_tasks(path: Path) -> tuple[bytes, list[Any]]:
+    """Read an export: its bytes and its tasks.
+
+    Raises:
+        DataError: If it is none, or too large.
+    """
     if bytes_of(path) > _LARGEST:
         raise DataError(f"{path}: larger than {_LARGEST >> 30} GiB. Export it in parts.")
     data = read_file(path)
@@ -58,26 +74,24 @@ def read_label_studio(
         raise DataError(
             f"{path}: Label Studio's JSON is a list of tasks. Export as JSON or JSON-MIN."
         )
-    entries = []
-    for position, task in enumerate(tasks):
-        entry = _task(task, f"{split.annotations}: task {position + 1}", pictures, log)
-        if entry is not None:
-            entries.append(entry)
-    digests = {split.annotations: hashlib.sha256(data).hexdigest()}
-    return split_of(entries, pictures, digests, log, whole_folder=whole_folder)
+    return data, tasks
+
+
+def written_name(task: Any) -> str:
+    """The name that a task has for its picture; empty if it has none."""
+    if not isinstance(task, dict):
+        return ""
+    data = task["data"] if isinstance(task.get("data"), dict) else task
+    named = (data[k] for k in ("image", "img", "picture") if isinstance(data.get(k), str))
+    others = (v for v in data.values() if isinstance(v, str) and "." in v.rsplit("/", 1)[-1])
+    return next(named, "") or next(others, "")
 
 
 def _task(task: Any, where: str, pictures: Pictures, log: DefectLog) -> Labelled | None:
     if not isinstance(task, dict):
         log.add("unreadable_annotation", where, "a task is no object")
         return None
-    data = task["data"] if isinstance(task.get("data"), dict) else task
-    written = next(
-        (data[k] for k in ("image", "img", "picture") if isinstance(data.get(k), str)), ""
-    )
-    written = written or next(
-        (v for v in data.values() if isinstance(v, str) and "." in v.rsplit("/", 1)[-1]), ""
-    )
+    written = written_name(task)
     if not written:
         log.add("unreadable_annotation", where, "the task names no picture")
         return None

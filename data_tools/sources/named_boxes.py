@@ -89,15 +89,7 @@ class Pictures:
 
         Names may be paths of another machine, with backslashes, percent-encoded, or addresses.
         """
-        address = urlsplit(written) if "://" in written or written.startswith("/data/") else None
-        forms = [written, unquote(written)]
-        if address is not None:
-            query = address.query.partition("d=")[2] if "d=" in address.query else ""
-            forms += [unquote(query)] if query else [unquote(address.path)]
-        # Label Studio sets eight hexadecimal digits before the name of an upload.
-        bases = [form.replace("\\", "/").rsplit("/", 1)[-1] for form in forms]
-        uploads = [base[9:] for base in bases if base[8:9] == "-" and _is_hex(base[:8])]
-        for form in (*forms, *bases, *uploads):
+        for form in name_forms(written):
             matches = self._names.find(form) if form.strip() else []
             if len(matches) == 1:
                 return matches[0]
@@ -105,11 +97,38 @@ class Pictures:
                 detail = f"{written!r} fits {' and '.join(matches[:3])}"
                 self._log.add("ambiguous_image", where, detail)
                 return None
-        safe = safe_name(forms[-1]) or safe_name(bases[-1])
+        path = _paths_of(written)[-1]
+        safe = safe_name(path) or safe_name(_last_part(path))
         if safe is None or ".." in written.replace("\\", "/").split("/"):
             self._log.add("path_escape", where, f"file name {written!r}")
             return None
         return safe
+
+
+def name_forms(written: str) -> list[str]:
+    """Return what a picture may be called that an annotation file names so, the surest first.
+
+    >>> name_forms("/data/upload/1/0a1b2c3d-a%20b.jpg")[-2:]
+    ['a%20b.jpg', 'a b.jpg']
+    """
+    forms = _paths_of(written)
+    bases = [_last_part(form) for form in forms]
+    # Label Studio sets eight hexadecimal digits before the name of an upload.
+    uploads = [base[9:] for base in bases if base[8:9] == "-" and _is_hex(base[:8])]
+    return list(dict.fromkeys((*forms, *bases, *uploads)))
+
+
+def _paths_of(written: str) -> list[str]:
+    address = urlsplit(written) if "://" in written or written.startswith("/data/") else None
+    forms = [written, unquote(written)]
+    if address is not None:
+        query = address.query.partition("d=")[2] if "d=" in address.query else ""
+        forms += [unquote(query)] if query else [unquote(address.path)]
+    return forms
+
+
+def _last_part(path: str) -> str:
+    return path.replace("\\", "/").rsplit("/", 1)[-1]
 
 
 def _is_hex(text: str) -> bool:

@@ -6,7 +6,7 @@ guessed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, KeysView
 
 
 class PictureNames:
@@ -27,6 +27,11 @@ class PictureNames:
             forms = (_stem(file), base, _stem(base))
             for form, known in zip(forms, self._forms, strict=True):
                 known.setdefault(form, []).append(file)
+
+    @property
+    def files(self) -> KeysView[str]:
+        """The pictures."""
+        return self._files.keys()
 
     def find(self, name: str) -> list[str]:
         """Return the pictures that a name can mean, by the closest form that fits; several are a

@@ -1,0 +1,204 @@
+"""`retry=true` finds what a set left out, whichever file its report names, and adds it once it is
+mended.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from data_tools.command import run
+from data_tools.convert.settings import ConvertSettings
+from data_tools.converted.verify import run_verify
+from data_tools.core.errors import DataError
+from data_tools.sources.settings import DatasetSettings, SplitSettings
+from tests.helpers.raw_sets import jpeg
+
+NAMES = [f"im_{k:02d}.jpg" for k in range(8)]
+BROKEN = 3
+
+
+def voc(fault: str) -> dict[str, str]:
+    def xml(name: str, xmin: str) -> str:
+        box = f"<xmin>{xmin}</xmin><ymin>6</ymin><xmax>25</xmax><ymax>36</ymax>"
+        return (
+            f"<annotation><filename>{name}</filename><object><name>cat</name>"
+            f"<bndbox>{box}</bndbox></object></annotation>"
+        )
+
+    files = {f"xml/{name[:-4]}.xml": xml(name, "5") for name in NAMES}
+    bad = f"xml/{NAMES[BROKEN][:-4]}.xml"
+    if fault == "none":
+        del files[bad]
+    elif fault:
+        files[bad] = "<annotation><filen" if fault == "file" else xml(NAMES[BROKEN], "abc")
+    return files
+
+
+def labelme(fault: str) -> dict[str, str]:
+    def content(name: str, x: object) -> str:
+        shape = {"label": "cat", "points": [[x, 6], [25, 36]], "shape_type": "rectangle"}
+        return json.dumps({"shapes": [shape], "imagePath": name})
+
+    files = {f"json/{name[:-4]}.json": content(f"../images/{name}", 5) for name in NAMES}
+    bad = f"json/{NAMES[BROKEN][:-4]}.json"
+    if fault == "none":
+        del files[bad]
+    elif fault:
+        files[bad] = '{"shapes":' if fault == "file" else content(NAMES[BROKEN], "abc")
+    return files
+
+
+def kitti(fault: str) -> dict[str, str]:
+    files = {f"label/{n[:-4]}.txt": "cat 0 0 0 5 6 25 36 0 0 0 0 0 0 0\n" for n in NAMES}
+    bad = f"label/{NAMES[BROKEN][:-4]}.txt"
+    if fault == "none":
+        del files[bad]
+    elif fault:
+        files[bad] = "\udce9" if fault == "file" else files[bad].replace("5 6", "abc 6")
+    return files
+
+
+def yolo(fault: str) -> dict[str, str]:
+    files = {f"labels/{n[:-4]}.txt": "0 0.5 0.5 0.25 0.25\n" for n in NAMES}
+    if fault:
+        files[f"labels/{NAMES[BROKEN][:-4]}.txt"] = "\udce9" if fault == "file" else "0 0.5 0.x 1 1"
+    return files
+
+
+def cvat(fault: str) -> dict[str, str]:
+    images = [
+        f'<image name="{name}" width="60" height="40"><box label="cat" xtl="'
+        f'{"abc" if fault and k == BROKEN else 5}" ytl="6" xbr="25" ybr="36"/></image>'
+        for k, name in enumerate(NAMES)
+        if fault != "none" or k != BROKEN
+    ]
+    return {"a.xml": f"<annotations>{''.join(images)}</annotations>"}
+
+
+def csv(fault: str) -> dict[str, str]:
+    lines = ["filename,class,xmin,ymin,xmax,ymax"]
+    for k, name in enumerate(NAMES):
+        bad = fault if k == BROKEN else ""
+        numbers = {"": "5,6,25,36", "box": "abc,6,25,36", "line": "5"}
+        lines += [f"{name},cat,{numbers[bad]}"] if bad != "none" else []
+    return {"a.csv": "\n".join(lines)}
+
+
+def label_studio(fault: str) -> dict[str, str]:
+    tasks: list[dict[str, Any]] = []
+    for k, name in enumerate(NAMES):
+        bad = fault if k == BROKEN else ""
+        value = {"x": "abc" if bad else 5, "y": 6, "width": 25, "height": 36}
+        size = {"original_width": 60, "original_height": 40}
+        region = {"value": {**value, "rectanglelabels": ["cat"]}, "id": "r", **size}
+        done: Any = [] if bad == "undone" else [{"id": k, "result": [region]}]
+        done = "x" if bad == "line" else done
+        task = {"id": k, "data": {"image": f"/data/upload/1/abcdef12-{name}"}, "annotations": done}
+        tasks += [task] if bad != "none" else []
+    return {"a.json": json.dumps(tasks)}
+
+
+Maker = Callable[[str], dict[str, str]]
+
+CASES = [
+    *((maker, kind, place, fault) for maker, kind, place, faults in (
+        (voc, "voc", "xml", ("file", "box", "none")),
+        (labelme, "labelme", "json", ("file", "box", "none")),
+        (kitti, "kitti", "label", ("file", "box", "none")),
+        (yolo, "yolo", "labels", ("file", "box")),
+        (cvat, "cvat", "a.xml", ("box", "none")),
+        (csv, "csv", "a.csv", ("box", "none", "line")),
+        (label_studio, "label_studio", "a.json", ("box", "none", "undone", "line")),
+    ) for fault in faults),
+]  # fmt: skip
+
+
+def write(root: Path, files: dict[str, str], pictures: list[str] = NAMES) -> Path:
+    shutil.rmtree(root, ignore_errors=True)
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(text.encode(errors="surrogateescape"))
+    for name in pictures:
+        (root / "images").mkdir(exist_ok=True)
+        (root / "images" / name).write_bytes(jpeg(40, 60, sum(name.encode())))
+    return root
+
+
+def settings(kind: str, place: str, root: Path, out: str) -> ConvertSettings:
+    dataset = DatasetSettings(
+        kind=kind,
+        root=str(root),
+        names=["cat"] if kind == "yolo" else [],
+        splits={"train": SplitSettings(annotations=place, images="images")},
+    )
+    return ConvertSettings(dataset=dataset, out=str(root.parent / out))
+
+
+def retry(root: Path, name: str, out: str) -> ConvertSettings:
+    dataset = DatasetSettings(root=str(root))
+    parent, child = root.parent / name, root.parent / out
+    return ConvertSettings(dataset=dataset, extend=str(parent), retry=True, out=str(child))
+
+
+def report(root: Path, name: str, split: str = "train") -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((root.parent / name / split / "report.json").read_text())
+    return content
+
+
+def images(root: Path, name: str, split: str = "train") -> list[str]:
+    content = json.loads((root.parent / name / split / "annotations.json").read_text())
+    return [entry["file_name"] for entry in content["images"]]
+
+
+@pytest.mark.parametrize(("maker", "kind", "place", "fault"), CASES)
+def test_a_mended_annotation_brings_its_image_back(
+    tmp_path: Path, maker: Maker, kind: str, place: str, fault: str
+) -> None:
+    root = write(tmp_path / "raw", maker(fault))
+    run(settings(kind, place, root, "a"))
+    assert len(images(root, "a")) == 7
+    with pytest.raises(DataError, match="none of its skipped images can be used now"):
+        run(retry(root, "a", "b"))
+    write(root, maker(""))
+    run(retry(root, "a", "b"))
+    run(settings(kind, place, root, "whole"))
+    assert sorted(images(root, "b")) == NAMES
+    assert report(root, "b") == report(root, "whole")
+    assert run_verify(tmp_path / "b") == 0
+    # Pictures that are new and were not left out are not what a retry is for.
+    more = {"im_99": "im_03", "other": "im_05"}
+    added = {
+        name.replace(old, new): text.replace(old, new)
+        for name, text in maker("").items()
+        for new, old in more.items()
+        if old in name
+    }
+    if added:
+        write(root, maker("") | added, [*NAMES, *(f"{name}.jpg" for name in more)])
+        run(retry(root, "a", "c"))
+        assert sorted(images(root, "c")) == NAMES
+        assert report(root, "c") == report(root, "whole")
+
+
+@pytest.mark.parametrize(("maker", "kind", "place", "fault"), CASES[::2])
+def test_the_mended_image_may_come_alone(
+    tmp_path: Path, maker: Maker, kind: str, place: str, fault: str
+) -> None:
+    root = write(tmp_path / "raw", maker(fault))
+    run(settings(kind, place, root, "a"))
+    mended = maker("")
+    if len(mended) > 1:
+        mended = {n: text for n, text in mended.items() if NAMES[BROKEN][:-4] in n}
+    write(root, mended, NAMES if len(mended) == 1 and "a." in next(iter(mended)) else [NAMES[3]])
+    run(retry(root, "a", "b"))
+    assert sorted(images(root, "b")) == NAMES
+    after = report(root, "b")
+    assert after["found"] == {"images": 8, "boxes": 8}
+    assert after["left_out"]["images"] == after["left_out"]["boxes"] == 0
+    assert not after["files"]
