@@ -37,6 +37,7 @@ class Candidate:
         splits: Where its splits lie.
         names_file: File of class names, or empty.
         tool: The tool whose layout it is, where its reader is that of several; else empty.
+        notes: Lines about files of the folder that are left out.
     """
 
     what: str
@@ -44,6 +45,7 @@ class Candidate:
     splits: dict[str, SplitSettings]
     names_file: str = ""
     tool: str = ""
+    notes: tuple[str, ...] = ()
 
     def command(self, root: Path, given: Sequence[str] = ()) -> str:
         """The command that converts it as this layout.

@@ -22,13 +22,17 @@ from data_tools.sources.candidate import (
     split_folders,
 )
 from data_tools.sources.file_kinds import WORDS, kind_of_file
-from data_tools.sources.listing import is_hidden, list_images
+from data_tools.sources.label_folders import label_folders
+from data_tools.sources.listing import list_images
 from data_tools.sources.settings import SplitSettings
+from data_tools.sources.split_files import (
+    IMAGE_FOLDERS,
+    ONE_FILE,
+    Labels,
+    files_by_split,
+    sets_of,
+)
 from data_tools.sources.yolo_layouts import yolo_layouts
-
-_IMAGE_FOLDERS = ("images", "JPEGImages", "image_2", "imgs", "img", "data", "frames")
-_ONE_FILE = ("coco", "cvat", "label_studio", "open_images", "csv", "txt")
-"""Layouts whose boxes lie in one file a split."""
 
 
 def candidates(root: Path, only: Sequence[str] = ()) -> Iterator[Candidate]:
@@ -49,23 +53,27 @@ def candidates(root: Path, only: Sequence[str] = ()) -> Iterator[Candidate]:
     # What YOLO's files name are lists of pictures and labels, no layouts of their own.
     known = {"voc"} if devkit else {"txt", "kitti"} if yolo else set()
     roots = split_folders(root) or {"": root}
-    layouts: dict[str, dict[str, SplitSettings]] = {}
-    whats: dict[str, str] = {}
-    for split, folder in roots.items():
-        for kind, what, settings in _in_folder(root, folder):
-            layouts.setdefault(kind, {})[split] = settings
-            whats[kind] = what
-    for kind, what, by_split in _files_by_split(root):
-        if kind not in layouts or "" in layouts[kind]:
-            layouts[kind], whats[kind] = by_split, what
-    if roots != {"": root}:
-        for kind, what, settings in _in_folder(root, root, deep=False):
-            if kind not in layouts:
-                layouts.setdefault(kind, {})[""] = settings
-                whats[kind] = what
-    for kind, splits in layouts.items():
-        if kind not in known:
-            yield Candidate(whats[kind], kind, named_splits(root, splits), _names_file(root, kind))
+    inside = [f for split, folder in roots.items() for f in _in_folder(root, folder, split)]
+    named = list(files_by_split(root))
+    outside = [] if roots == {"": root} else list(_in_folder(root, root, "", deep=False))
+    for kind in dict.fromkeys(f.kind for f in (*inside, *named, *outside)):
+        if kind in known:
+            continue
+        parts = ([f for f in part if f.kind == kind] for part in (inside, named, outside))
+        sets = sets_of(*parts)
+        for one in sets:
+            splits = {split: labels.settings for split, labels in one.splits.items()}
+            what = list(one.splits.values())[-1].what
+            if len(sets) > 1:
+                files = ", ".join(dict.fromkeys(s.annotations for s in splits.values()))
+                what = f"{WORDS[kind]} ({files})"
+            yield Candidate(
+                what,
+                kind,
+                named_splits(root, splits),
+                _names_file(root, kind),
+                notes=one.notes,
+            )
 
 
 def next_to_pictures(
@@ -104,48 +112,41 @@ def _pictures_of(home: Path, split: str) -> str:
     """The folder of a split's pictures, relative to that of the set."""
     forms = SPLIT_NAMES.get(split, (split,))
     folders = [f"{outer}{form}" for outer in ("images/", "") for form in forms]
-    folders += _IMAGE_FOLDERS
+    folders += IMAGE_FOLDERS
     return next((p for p in folders if is_folder(home / p) and list_images(home / p)), ".")
 
 
-def _in_folder(
-    root: Path, folder: Path, deep: bool = True
-) -> Iterator[tuple[str, str, SplitSettings]]:
-    """Yield the layouts of one folder that holds a whole split: kind, words, settings."""
+def _in_folder(root: Path, folder: Path, split: str, deep: bool = True) -> Iterator[Labels]:
+    """Yield what one folder that holds a whole split has of labels."""
 
     def relative(path: Path) -> str:
         return path.relative_to(root).as_posix()
 
     def pictures() -> str:
-        image_folder = next((name for name in _IMAGE_FOLDERS if name in inner), "")
+        image_folder = next((name for name in IMAGE_FOLDERS if name in inner), "")
         return relative(folder / image_folder) if image_folder else relative(folder)
+
+    def one_file(path: Path, kind: str, images: str) -> Labels:
+        what = f"{WORDS[kind]} ({relative(path)})"
+        form = path.relative_to(folder).with_suffix("").as_posix()
+        return Labels(split, kind, what, form, SplitSettings(relative(path), images))
 
     inner, files = children(folder)
     for path in (folder / name for name in files if not name.startswith(".")):
         kind = kind_of_file(path)
-        if kind in _ONE_FILE:
+        if kind in ONE_FILE:
             # A list's paths are relative to the set's folder as a rule.
-            images = relative(folder) if kind == "txt" else pictures()
-            yield kind, f"{WORDS[kind]} ({relative(path)})", SplitSettings(relative(path), images)
-    if not deep:
-        return
-    others = set(split_folders(folder).values())
-    paths_of: dict[str, list[Path]] = {}
-    below = [folder / name for name in inner if not is_hidden(name)]
-    for start in [folder, *(p for p in below if p not in others)]:
-        names = children(start)[1]
-        for suffix in (".xml", ".json", ".txt"):
-            first = next((n for n in names if n.lower().endswith(suffix) and n[0] != "."), "")
-            kind = kind_of_file(start / first) if first else ""
-            if kind in ("voc", "labelme", "kitti"):
-                paths_of.setdefault(kind, []).append(start)
-    for kind, paths in paths_of.items():
-        # Readers go into subfolders: files in several of them are read from the folder above.
-        start = paths[0] if len(paths) == 1 else folder
-        mixed = any(name.lower().endswith(IMAGE_SUFFIXES) for name in children(start)[1])
+            yield one_file(path, kind, relative(folder) if kind == "txt" else pictures())
+    for kind, start, paths in label_folders(folder, of_split=bool(split)) if deep else ():
+        mixed = any(
+            name.lower().endswith(IMAGE_SUFFIXES) for path in paths for name in children(path)[1]
+        )
         images = relative(start) if mixed else pictures()
-        words = f"{WORDS[kind]} ({relative(start)}/)"
-        yield kind, words, SplitSettings(relative(start), images)
+        if kind in ONE_FILE:
+            yield one_file(start, kind, relative(start.parent) if mixed else pictures())
+        else:
+            words = f"{WORDS[kind]} ({relative(start)}/)"
+            yield Labels(split, kind, words, kind, SplitSettings(relative(start), images))
 
 
 def _names_file(root: Path, kind: str) -> str:
@@ -169,41 +170,3 @@ def _voc_devkit(root: Path) -> dict[str, SplitSettings]:
         name: SplitSettings("Annotations", "JPEGImages", list=f"ImageSets/Main/{file}")
         for name, file in names.items()
     }
-
-
-def _files_by_split(root: Path) -> Iterator[tuple[str, str, dict[str, SplitSettings]]]:
-    """Yield layouts with a file a split: `annotations/instances_train2017.json`, `train2017/`.
-
-    Folders may be packed as COCO gives them: `annotations_trainval2017.zip`, `train2017.zip`.
-    """
-    folders, files = children(root)
-    zips = {name.lower(): name for name in files if name.lower().endswith(".zip")}
-    label_folders = [root / name for name in ("annotations", "labels") if name in folders]
-    label_folders += [root / name for low, name in zips.items() if re.match("(annot|label)", low)]
-    label_folders += [p / "annotations" for p in label_folders if is_folder(p / "annotations")]
-    layouts: dict[str, dict[str, SplitSettings]] = {}
-    for folder in (root, *label_folders):
-        for name in children(folder)[1]:
-            path = folder / name
-            words = re.split(r"[^a-z0-9]+", path.stem.lower())
-            if {"captions", "keypoints", "panoptic", "stuff"} & set(words):
-                continue
-            splits = [s for s, forms in SPLIT_NAMES.items() if set(words) & set(forms)]
-            kind = kind_of_file(path) if splits else ""
-            if kind not in _ONE_FILE:
-                continue
-            for split in splits:
-                if split in layouts.get(kind, {}):
-                    continue
-                forms = SPLIT_NAMES[split]
-                # `train2017` of `instances_train2017` rather than `train`.
-                forms = tuple(sorted(forms, key=lambda form: form not in words))
-                homes = [start / form for form in forms for start in (root, root / "images")]
-                homes += [root / zips[f"{f}.zip"] for f in forms if f"{f}.zip" in zips]
-                homes += [*(root / name for name in _IMAGE_FOLDERS), root]
-                images = next(home for home in homes if is_folder(home)) if kind != "txt" else root
-                layouts.setdefault(kind, {})[split] = SplitSettings(
-                    path.relative_to(root).as_posix(), images.relative_to(root).as_posix()
-                )
-    for kind, by_split in layouts.items():
-        yield kind, f"{WORDS[kind]} with a file for each split", by_split

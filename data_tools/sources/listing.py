@@ -75,6 +75,13 @@ def _report_hidden(hidden: Counter[str], shown: str, log: DefectLog) -> None:
         log.add("hidden_files", f"{shown}/{where}".lstrip("/"), f"files: {count}")
 
 
+def folders_below(folder: Path) -> Iterator[Path]:
+    """Yield every folder below a folder, itself too, that is not hidden, in the order of names."""
+    for base in sorted(base for base, _ in _folders(folder)):
+        if not any(map(is_hidden, base.parts)):
+            yield folder / base
+
+
 def _folders(folder: Path) -> Iterable[tuple[Path, list[str]]]:
     inside = names_in(folder)
     if inside is None:

@@ -67,7 +67,12 @@ def recognised(dataset: DatasetSettings) -> tuple[DatasetSettings, str]:
         raise _unknown(root, dataset)
     if len(layouts) > 1:
         lines = "\n".join(f"  {c.what}:\n    {c.command(root)}" for c in layouts)
-        raise DataError(f"{root}: several layouts fit. Choose one:\n{lines}")
+        parts = len({c.kind for c in layouts}) < len(layouts)
+        hint = (
+            "\nFiles of one kind may be parts of a set: join them, or convert one, then add the "
+            "others with extend=OUT."
+        )
+        raise DataError(f"{root}: several layouts fit. Choose one:\n{lines}{hint if parts else ''}")
     one = _whole_if_few(root, layouts[0])
     names = list(one.splits)
     unknown = [name for name in dataset.only if name not in names]
@@ -86,7 +91,8 @@ def recognised(dataset: DatasetSettings) -> tuple[DatasetSettings, str]:
         box_origin=origin,
     )
     command = one.command(root, _given(dataset, one))
-    return settings, f"found: {one.what}{note}\nthe same as: {command}"
+    report = [f"found: {one.what}{note}", *one.notes, f"the same as: {command}"]
+    return settings, "\n".join(report)
 
 
 def _origin(wanted: int | None, one: Candidate) -> tuple[int, str]:
@@ -131,32 +137,33 @@ def _below(root: Path, dataset: DatasetSettings) -> tuple[Path, list[Candidate]]
     archives = [root / name for name in children(root)[1] if name.lower().endswith(SUFFIXES)]
     for start, first in (([root], 1), (archives[:100], 0)):
         folders = start
+        sets: dict[Path, list[Candidate]] = {}
         for depth in range(_DEEPEST + 1):
-            if depth >= first:
-                one = _only_set(root, folders, dataset)
-                if one is not None:
-                    return one
+            here = {path: _candidates(path, dataset) for path in folders if depth >= first}
+            for path, some in here.items():
+                if some:
+                    # Two folders of labels may lie next to the same pictures.
+                    home, layouts = next_to_pictures(root, path, some)
+                    sets.setdefault(home, []).extend(layouts)
             folders = [
                 folder / name
                 for folder in folders
-                for name in children(folder)[0]
+                for name in (children(folder)[0] if not here.get(folder) else ())
                 if not is_hidden(name)
             ][:100]
+        if sets:
+            return _only_set(root, sets)
     return root, []
 
 
-def _only_set(
-    root: Path, folders: list[Path], dataset: DatasetSettings
-) -> tuple[Path, list[Candidate]] | None:
-    """The one of some folders that holds a set, and its layouts; None if none does.
+def _only_set(root: Path, sets: dict[Path, list[Candidate]]) -> tuple[Path, list[Candidate]]:
+    """Return the one set that some folders hold, and its layouts.
 
     Raises:
-        DataError: If several do, with a command for each.
+        DataError: If there are several, with a command for each.
     """
-    sets = {start: _candidates(start, dataset) for start in folders}
-    sets = dict(next_to_pictures(root, start, some) for start, some in sets.items() if some)
-    if len(sets) < 2:
-        return next(iter(sets.items()), None)
+    if len(sets) == 1:
+        return next(iter(sets.items()))
     start = ["python", "convert.py", "dataset=auto"]
     commands = [shlex.join([*start, f"dataset.root={address(path)}", "out=OUT"]) for path in sets]
     lines = "\n".join(
