@@ -20,14 +20,14 @@ from typing import Any, NoReturn
 from data_tools.core.errors import SettingError, UserError
 from data_tools.core.json_dataclass import check_numbers, first_line
 from training.command_line.error_words import REFUSED, in_plain_words, message
-from training.command_line.help_text import render_help
+from training.command_line.help_text import render_help, topic_of
 from training.command_line.mindspore_words import cut_stack, failure_of_machine
 from training.command_line.overrides import Prepared, prepare_overrides
-from training.command_line.setting_names import GROUPS_PATH, group_choices
+from training.command_line.setting_names import GROUPS_PATH, group_choices, settings_named_as_groups
 from training.command_line.terminal import safe_streams
 from training.command_line.text_values import decoded_names
 from training.command_line.user_mappings import free_settings
-from training.command_line.yaml_texts import plain_texts
+from training.command_line.yaml_texts import no_groups, plain_texts, source_of_files
 from training.process.signals import hold_ctrl_c
 
 # Hydra leaves no folder and no log file of its own: each command owns its output folder.
@@ -93,7 +93,8 @@ def compose(command: str, settings: str, arguments: Sequence[str]) -> Any:
     prepared = prepare_overrides(command, settings_class, arguments)
     _store_schema(command, settings_class)
     try:
-        with _texts(), initialize_config_dir(str(GROUPS_PATH), version_base="1.3"):
+        reading = _reading(command, settings_class)
+        with reading, initialize_config_dir(str(GROUPS_PATH), version_base="1.3"):
             config = hydra_compose(command, prepared.overrides)
     except Exception as error:
         # Hydra lets others than its own through where a value is of an unexpected kind.
@@ -110,12 +111,17 @@ def _store_schema(command: str, settings_class: type) -> None:
         _STORED[command] = settings_class
 
 
-def _texts() -> contextlib.AbstractContextManager[None]:
+@contextlib.contextmanager
+def _reading(command: str, settings_class: type) -> Iterator[None]:
+    """How Hydra reads `conf/`: scalars as typed, and no group in place of a setting of its name."""
     from hydra.core.plugins import Plugins
     from hydra.plugins.config_source import ConfigSource
     from omegaconf import OmegaConf
 
-    return plain_texts(Plugins.instance().discover(ConfigSource), OmegaConf)
+    source = source_of_files(Plugins.instance().discover(ConfigSource))
+    hidden = settings_named_as_groups(command, settings_class)
+    with plain_texts(source, OmegaConf), no_groups(source, hidden):
+        yield
 
 
 def _settings_from(config: Any, prepared: Prepared, settings_class: type) -> Any:
@@ -208,7 +214,7 @@ def run_command(command: str, settings: str, action: str) -> None:
     settings_class = load_object(settings)
     try:
         if "--help" in arguments or "-h" in arguments:
-            _show(render_help(command, settings_class, _help_topic(arguments)))
+            _show(render_help(command, settings_class, topic_of(arguments)))
             return
         prepared = prepare_overrides(command, settings_class, arguments)
     except UserError as error:
@@ -246,10 +252,10 @@ def run_command(command: str, settings: str, action: str) -> None:
     _store_schema(command, settings_class)
     sys.argv = [sys.argv[0], *prepared.flags, *_HYDRA_OVERRIDES, *prepared.overrides]
     try:
-        with _raising_hydra(), _decoded_output(prepared.flags), _texts():
-            hydra.main(version_base="1.3", config_path=str(GROUPS_PATH), config_name=command)(
-                task
-            )()
+        start = hydra.main(version_base="1.3", config_path=str(GROUPS_PATH), config_name=command)
+        reading = _reading(command, settings_class)
+        with _raising_hydra(), _decoded_output(prepared.flags), reading:
+            start(task)()
     except Exception as error:
         if raised or fully:
             raise  # our own mistake: with its traceback
@@ -259,13 +265,6 @@ def run_command(command: str, settings: str, action: str) -> None:
         )
     if max(codes, default=0):
         raise SystemExit(max(codes))
-
-
-def _help_topic(arguments: Sequence[str]) -> str:
-    """The word behind `--help`, if it names something to be explained."""
-    k = next(k for k, word in enumerate(arguments) if word in ("--help", "-h"))
-    word = arguments[k + 1] if k + 1 < len(arguments) else ""
-    return "" if "=" in word or word.startswith("-") else word
 
 
 def _show(text: str) -> None:

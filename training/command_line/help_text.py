@@ -11,6 +11,7 @@ import dataclasses
 import difflib
 import textwrap
 import typing
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,13 @@ EVERYDAY = {
     ],
 }
 """What most people set, in the order of the page."""
+
+
+def topic_of(arguments: Sequence[str]) -> str:
+    """Return the word behind `--help`, if it names something to be explained; else nothing."""
+    k = next(k for k, word in enumerate(arguments) if word in ("--help", "-h"))
+    word = arguments[k + 1] if k + 1 < len(arguments) else ""
+    return "" if "=" in word or word.startswith("-") else word
 
 
 def render_help(command: str, settings_class: type, topic: str = "") -> str:

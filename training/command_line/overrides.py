@@ -15,7 +15,7 @@ from typing import Any
 from data_tools.core.errors import SettingError
 from data_tools.core.words import printable
 from training.command_line.error_words import hint_of
-from training.command_line.setting_names import field_types, group_choices
+from training.command_line.setting_names import field_types, groups_of
 from training.command_line.text_values import as_typed, sweep_as_typed
 from training.command_line.user_mappings import check_free, free_settings
 
@@ -51,7 +51,7 @@ class Prepared:
 def prepare_overrides(command: str, settings_class: type, arguments: Sequence[str]) -> Prepared:
     """Split a command line into Hydra's flags and overrides, checked, with texts as typed.
 
-    Every override must name a setting, a group of `conf/`, or Hydra's own key.
+    Every override must name a setting, a group that the command has, or Hydra's own key.
 
     Args:
         command: The command's name, which is its primary file in `conf/`.
@@ -63,7 +63,7 @@ def prepare_overrides(command: str, settings_class: type, arguments: Sequence[st
             suggested.
     """
     types = field_types(settings_class)
-    groups, free = group_choices(), free_settings(settings_class)
+    groups, free = groups_of(command), free_settings(settings_class)
     prepared = Prepared([], [], {})
     multirun = "-m" in arguments or "--multirun" in arguments
     # Sweeps list several choices, and folders of the user's own may hold more than `conf/` does.

@@ -46,6 +46,13 @@ def field_types(settings_class: type, prefix: str = "") -> dict[str, Any]:
     return types
 
 
+def settings_named_as_groups(command: str, settings_class: type) -> set[str]:
+    """Return the settings of a command that bear a group's name, where the command has no such
+    group: the `model` of `predict.py`.
+    """
+    return {*group_choices()} & {*field_types(settings_class)} - {*groups_of(command)}
+
+
 def groups_of(command: str) -> dict[str, list[str]]:
     """Return the groups of `conf/` that a command can choose from, and the choices of each."""
     primary = (GROUPS_PATH / f"{command}.yaml").read_text(encoding="utf-8")

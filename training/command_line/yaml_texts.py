@@ -1,5 +1,5 @@
 """Settings from YAML files as they were typed, as those of a command line are: `out: 1.10` in a
-file of a user's own is that text.
+file of a user's own is that text; and which of the folders of `conf/` are groups.
 
 YAML makes it the number 1.1 before any setting's type is known. Here Hydra gets the texts, and each
 setting makes of them what it holds; the words of a command line are in `text_values.py`.
@@ -8,7 +8,7 @@ setting makes of them what it holds; the words of a command line are in `text_va
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,16 +16,24 @@ from typing import Any
 _KEPT = ("tag:yaml.org,2002:null", "tag:yaml.org,2002:merge")
 
 
+def source_of_files(sources: Iterable[Any]) -> Any:
+    """Return the one of Hydra's classes of sources that reads files.
+
+    Of a scheme's sources Hydra keeps the first, so another cannot be registered as well, and what
+    is said below is said to this class for a while.
+    """
+    (source,) = (c for c in sources if c.scheme() == "file")
+    return source
+
+
 @contextlib.contextmanager
-def plain_texts(sources: Iterable[Any], settings: Any) -> Iterator[None]:
+def plain_texts(source: Any, settings: Any) -> Iterator[None]:
     """Let Hydra read its YAML files with every plain scalar as text, but for null.
 
     Args:
-        sources: Hydra's classes of sources of settings.
+        source: Hydra's class of settings in files.
         settings: OmegaConf, which makes its containers of plain ones and back.
     """
-    # Of a scheme's sources Hydra keeps the first, so another cannot be registered as well.
-    (source,) = (c for c in sources if c.scheme() == "file")
     load = source.load_config
 
     def load_texts(self: Any, config_path: str) -> Any:
@@ -42,6 +50,26 @@ def plain_texts(sources: Iterable[Any], settings: Any) -> Iterator[None]:
         yield
     finally:
         source.load_config = load
+
+
+@contextlib.contextmanager
+def no_groups(source: Any, names: Container[str]) -> Iterator[None]:
+    """Let Hydra see no group of these names, so that a word of such a name is a setting.
+
+    Args:
+        source: Hydra's class of settings in files.
+        names: Folders of `conf/` that the command does not choose from.
+    """
+    is_group = source.is_group
+
+    def is_other_group(self: Any, config_path: str) -> bool:
+        return config_path not in names and bool(is_group(self, config_path))
+
+    source.is_group = is_other_group
+    try:
+        yield
+    finally:
+        source.is_group = is_group
 
 
 def _texts(path: Path) -> Any:

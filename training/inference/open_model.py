@@ -26,7 +26,7 @@ from training.inference.file_metadata import parse_metadata
 from training.inference.identity_cache import identity_of
 from training.inference.model_file import EXPORTED, WEIGHTS, ModelFile
 from training.inference.predictor import build_predictor
-from training.nets.settings import model_settings, settings_from_dict
+from training.nets.settings import ModelSettings, model_settings, settings_from_dict
 from training.weights.entry import PREFIX
 from training.weights.fetch import local_path
 
@@ -41,20 +41,30 @@ def open_model_file(path: str | Path, model_name: str | None = None) -> ModelFil
 
     Raises:
         CheckpointError: If it is missing, damaged, or of no kind we know.
+        SettingError: If there is no model of that name.
     """
+    asked = model_settings(model_name) if model_name else None
     by_name = str(path).startswith(PREFIX)
     path = local_path(path)
     if path.is_dir():
         path = _best_of(path)
     if not path.is_file():
         raise CheckpointError(f"checkpoint={path}: no such file.{neighbours(path)}")
-    if path.suffix in EXPORTED:
-        return read_metadata(path)
-    if path.suffix not in WEIGHTS:
+    if path.suffix not in WEIGHTS + EXPORTED:
         raise CheckpointError(
             f"checkpoint={path}: unknown kind of file; expected {', '.join(WEIGHTS + EXPORTED)}."
         )
-    return _open_checkpoint(path, model_name, by_name)
+    if path.suffix in EXPORTED:
+        file = read_metadata(path)
+    else:
+        sha256 = sha256_of_file(path)
+        known = _with_card(path, sha256)
+        if known is None:
+            return _without_card(path, sha256, asked, by_name)
+        file = known
+    if asked is not None:
+        print(f"note: model={model_name} is not used: {path} says that it is {file.model.name}.")
+    return file
 
 
 def _best_of(folder: Path) -> Path:
@@ -83,8 +93,8 @@ def _best_of(folder: Path) -> Path:
     )
 
 
-def _open_checkpoint(path: Path, model_name: str | None, by_name: bool) -> ModelFile:
-    sha256 = sha256_of_file(path)
+def _with_card(path: Path, sha256: str) -> ModelFile | None:
+    """A checkpoint that says what it is, in a file next to it or in its header; else None."""
     card = read_card(path)
     if card is not None:
         recorded = card.files.get(path.name)
@@ -108,14 +118,19 @@ def _open_checkpoint(path: Path, model_name: str | None, by_name: bool) -> Model
             return ModelFile(
                 path, known.model, known.num_classes, known.classes, sha256, known.data_fingerprint
             )
+    return None
+
+
+def _without_card(path: Path, sha256: str, asked: ModelSettings | None, by_name: bool) -> ModelFile:
+    """A checkpoint that says nothing: what its weights tell, and the network that was asked for."""
     identity, weights = identity_of(path, sha256)
     name, num_classes = identity.model, identity.num_classes
     classes: tuple[ClassInfo, ...] = ()
     if identity.torchvision:
-        model_name = model_name or SETTINGS[name]
+        name = SETTINGS[name]
         if num_classes == len(coco_classes_by_id()) + 1:
             classes = coco_classes_by_id()
-    model = model_settings(model_name or name)
+    model = asked or model_settings(name)
     if by_name and not classes and num_classes == len(coco_classes()) + 1:
         classes = coco_classes()  # the registry's detectors of this number of classes are COCO's
     if not classes:

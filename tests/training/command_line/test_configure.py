@@ -12,9 +12,13 @@ import pytest
 
 from data_tools.core.errors import SettingError, UserError
 from tests.helpers.settings_classes import COMMANDS
-from training.command_line.configure import compose, run_command
+from training.command_line.configure import compose, load_object, run_command
 from training.command_line.overrides import prepare_overrides
-from training.command_line.setting_names import GROUPS_PATH, group_choices
+from training.command_line.setting_names import (
+    GROUPS_PATH,
+    group_choices,
+    settings_named_as_groups,
+)
 from training.settings import TrainSettings
 
 TRAIN = ("train", "training.settings:TrainSettings")
@@ -35,6 +39,41 @@ def run(repository: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_every_command_composes(command: str) -> None:
     settings = compose(command, COMMANDS[command], REQUIRED.get(command, []))
     assert type(settings).__name__ == COMMANDS[command].split(":")[1]
+
+
+NAMED_AS_GROUPS = [
+    (command, name)
+    for command in COMMANDS
+    for name in sorted(settings_named_as_groups(command, load_object(COMMANDS[command])))
+]
+
+
+@pytest.mark.parametrize(("command", "name"), NAMED_AS_GROUPS)
+@pytest.mark.parametrize("prefix", ["", "+", "++"])
+def test_a_setting_with_the_name_of_another_commands_group_can_be_set(
+    command: str, name: str, prefix: str
+) -> None:
+    words = [*REQUIRED[command], f"{prefix}{name}=ssd_light"]
+    assert getattr(compose(command, COMMANDS[command], words), name) == "ssd_light"
+    assert getattr(compose(command, COMMANDS[command], REQUIRED[command]), name) is None
+    assert compose(*TRAIN, ["model=ssd_light"]).model.name == "ssd_light"  # there it is a group
+
+
+@pytest.mark.parametrize("command", ["eval", "predict", "export"])
+def test_such_a_setting_is_set_by_the_command_too(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (command, "model") in NAMED_AS_GROUPS
+    words = ["--cfg", "job", *REQUIRED[command], "model=ssd_light"]
+    monkeypatch.setattr("sys.argv", [f"{command}.py", *words])
+    run_command(command, COMMANDS[command], "no_such_module:run")
+    assert "\nmodel: ssd_light\n" in capsys.readouterr().out
+
+
+def test_a_group_of_another_command_is_no_setting() -> None:
+    for word in ("loss=focal", "+loss=focal", "+experiment=coco", "weights=ssd300"):
+        with pytest.raises(SettingError, match=r"(loss|experiment|weights): no such setting"):
+            compose("predict", COMMANDS["predict"], [*REQUIRED["predict"], word])
 
 
 @pytest.mark.parametrize("name", [path.stem for path in GROUPS_PATH.glob("experiment/*.yaml")])

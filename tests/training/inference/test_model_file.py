@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from data_tools.core.errors import CheckpointError, DataError
+from data_tools.core.errors import CheckpointError, DataError, SettingError
 from data_tools.core.files import sha256_of_file
 from tests.helpers.checkpoints import write_checkpoint
 from tests.helpers.eval_fixtures import CLASSES, shapes_split
@@ -51,6 +51,17 @@ def test_without_a_card_weights_tell_the_model(tmp_path: Path) -> None:
     (tmp_path / "names.txt").write_text("a\nb\n")
     with pytest.raises(CheckpointError, match=r"2 classes; .*bare\.ckpt has 6"):
         file.named_classes(str(tmp_path / "names.txt"))
+
+
+def test_a_model_that_is_asked_for_is_checked_and_a_card_wins(
+    tmp_path: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert open_model_file(checkpoint, "ssd300").model.name == "ssd_tiny"
+    assert "model=ssd300 is not used: " in capsys.readouterr().out
+    write_checkpoint(tmp_path / "bare.ckpt", size=160, card=False)
+    for path in (checkpoint, tmp_path / "bare.ckpt"):
+        with pytest.raises(SettingError, match=r"model=ssd_nope: no such model; .* ssd_tiny"):
+            open_model_file(path, "ssd_nope")
 
 
 def test_whose_weights_they_are_is_asked_once(
