@@ -5,7 +5,7 @@ Each mode has a home of its own; nothing is converted, checked or drawn here.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy.typing as npt
@@ -61,7 +61,7 @@ def run(
     if settings.merge:
         return run_merge(settings)
     if settings.dataset.kind in LOOKING_KINDS:
-        dataset, words = recognised(settings.dataset)
+        dataset, words = recognised(settings.dataset, asdict(settings.policy))
         print(words)
         settings = replace(settings, dataset=dataset)
     # From here on the raw data set is read: a data.yaml says where its splits lie.

@@ -18,13 +18,12 @@ from data_tools.core.files import IMAGE_SUFFIXES
 from data_tools.core.object_storage import address, root_path, use_endpoint
 from data_tools.core.settings_fields import require
 from data_tools.sources.candidate import Candidate
+from data_tools.sources.few_pictures import whole_if_few
 from data_tools.sources.image_files import require_folder
 from data_tools.sources.layouts import candidates, next_to_pictures
-from data_tools.sources.listing import is_hidden, list_images
+from data_tools.sources.listing import is_hidden
 from data_tools.sources.settings import DatasetSettings
 
-_FEWEST = 5
-"""A tenth of fewer pictures is none."""
 _DEEPEST = 3
 _WITH_ORIGIN = ("voc", "csv", "txt")
 _KEPT = (
@@ -44,11 +43,14 @@ _MARKS = {
 """Name of `dataset=` -> the tool, and what marks its exports."""
 
 
-def recognised(dataset: DatasetSettings) -> tuple[DatasetSettings, str]:
+def recognised(
+    dataset: DatasetSettings, policy: dict[str, str] | None = None
+) -> tuple[DatasetSettings, str]:
     """Turn `dataset=auto` (or darknet, roboflow) into the settings of the layout that is there.
 
     Args:
         dataset: Settings of such a kind, with a root: a folder or an archive.
+        policy: Kind of defect -> what is done about it; None: what is done unless told.
 
     Returns:
         The settings, and the lines that tell a person what was found.
@@ -65,6 +67,7 @@ def recognised(dataset: DatasetSettings) -> tuple[DatasetSettings, str]:
         root, layouts = _below(root, dataset)
     if not layouts:
         raise _unknown(root, dataset)
+    layouts = [whole_if_few(root, one, dataset, policy) for one in layouts]
     if len(layouts) > 1:
         lines = "\n".join(f"  {c.what}:\n    {c.command(root)}" for c in layouts)
         parts = len({c.kind for c in layouts}) < len(layouts)
@@ -73,7 +76,7 @@ def recognised(dataset: DatasetSettings) -> tuple[DatasetSettings, str]:
             "others with extend=OUT."
         )
         raise DataError(f"{root}: several layouts fit. Choose one:\n{lines}{hint if parts else ''}")
-    one = _whole_if_few(root, layouts[0])
+    (one,) = layouts
     names = list(one.splits)
     unknown = [name for name in dataset.only if name not in names]
     if unknown:
@@ -223,15 +226,3 @@ def _class_folders(root: Path, folders: list[str]) -> list[str]:
             if any(f.lower().endswith(IMAGE_SUFFIXES) for f in below):
                 classes.append(start.relative_to(root).as_posix())
     return classes
-
-
-def _whole_if_few(root: Path, one: Candidate) -> Candidate:
-    """Leave a source of few pictures in one piece: a tenth of them would be none."""
-    train = one.splits.get("train")
-    if train is None or train.fraction is None or len(one.splits) != 2:
-        return one
-    count = len(list_images(root / train.images, folders=train.folders))
-    if count >= _FEWEST:
-        return one
-    what = f"{one.what}; {count} pictures are too few to cut, all of them train"
-    return replace(one, what=what, splits={"train": replace(train, fraction=None)})
