@@ -5,18 +5,29 @@ The lists and label files are read in `data_tools/sources/yolo.py`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from data_tools.core.archives import is_file
+from data_tools.core.errors import DataError
 from data_tools.core.file_tree import children
 from data_tools.sources.image_files import read_text
 from data_tools.sources.listing import is_hidden
 from data_tools.sources.settings import SplitSettings
 
 
-def darknet_splits(root: Path) -> tuple[str, dict[str, SplitSettings], str] | None:
+def darknet_splits(
+    root: Path, only: Sequence[str] = ()
+) -> tuple[str, dict[str, SplitSettings], str] | None:
     """Return the name of `obj.data`, its splits, and the file of names; None without one that can
     be followed.
+
+    Args:
+        root: The folder of the set.
+        only: Splits that are wanted; empty: all that the file names.
+
+    Raises:
+        DataError: If a list that it names is not there, but others are.
     """
     folders, files = children(root)
     data_files = [root / name for name in files]
@@ -31,14 +42,24 @@ def darknet_splits(root: Path) -> tuple[str, dict[str, SplitSettings], str] | No
                 values[key.strip()] = value.strip()
         if not {"train", "names"} <= set(values):
             continue
-        splits = {}
+        names = _near(root, path, values["names"])
+        splits, missing = {}, {}
         for name, key in (("train", "train"), ("val", "valid"), ("test", "test")):
-            list_path = _near(root, path, values[key]) if values.get(key) else None
+            if not values.get(key):
+                continue
+            list_path = _near(root, path, values[key])
             if list_path is not None:
                 lists = list_path.relative_to(root).as_posix()
                 splits[name] = SplitSettings(annotations="", images=".", list=lists)
-        names = _near(root, path, values["names"])
+            elif not only or name in only:
+                missing[name] = f"{key} = {values[key]}"
         if splits and names is not None:
+            if missing:
+                raise DataError(
+                    f"{path}: `{next(iter(missing.values()))}` is not there; looked for it in "
+                    f"{root} and next to the file, also without its first folders. Mend the file, "
+                    f"or convert what is there: dataset.only=[{','.join(splits)}]"
+                )
             relative = names.relative_to(root).as_posix()
             return path.name, splits, relative
     return None

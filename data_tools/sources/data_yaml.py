@@ -55,7 +55,9 @@ def read_data_yaml(path: Path) -> DataYaml:
     return DataYaml(path, content, points)
 
 
-def splits_of(data: DataYaml, root: Path, only: Sequence[str] = ()) -> dict[str, SplitSettings]:
+def splits_of(
+    data: DataYaml, root: Path, only: Sequence[str] = (), *, placed: bool = False
+) -> dict[str, SplitSettings]:
     """Return the splits that a `data.yaml` names, as settings relative to `root`.
 
     A split is a folder of images, a text file that lists images, or several of these. Labels are
@@ -65,11 +67,12 @@ def splits_of(data: DataYaml, root: Path, only: Sequence[str] = ()) -> dict[str,
         data: The file.
         root: The data set's folder.
         only: Splits that are wanted; empty: all that the file names.
+        placed: The user may say where a split lies; for the advice of messages.
 
     Raises:
         DataError: If a split's folder or file is not there, or lies outside `root`.
     """
-    splits = {}
+    entries_of = {}
     for name, other in (("train", "train"), ("val", "valid"), ("test", "test")):
         value = data.content.get(name) or data.content.get(other)
         if value in (None, "", "null", "~") or (only and name not in only):
@@ -79,14 +82,23 @@ def splits_of(data: DataYaml, root: Path, only: Sequence[str] = ()) -> dict[str,
             raise DataError(
                 f"{data.path}: `{name}:` is {value!r}; expected a folder, a list, or folders."
             )
-        inside = [_inside(_resolve(data, entry, name), root, data, name) for entry in entries]
+        entries_of[name] = {entry: _paths(data, entry) for entry in entries}
+    good = [name for name, some in entries_of.items() if all(map(_first, some.values()))]
+    splits = {}
+    for name, some in entries_of.items():
+        inside = []
+        for entry, paths in some.items():
+            path = _first(paths)
+            if path is None:
+                raise _missing(data, name, entry, paths, placed, good)
+            inside.append(_inside(path, root, data, name))
         splits[name] = _settings(inside, root)
     return splits
 
 
-def _resolve(data: DataYaml, text: str, split: str) -> Path:
-    """Find a path of the file: below `path:`, next to the file, with or without its leading
-    `../`.
+def _paths(data: DataYaml, text: str) -> list[Path]:
+    """Where a path of the file may lead: below `path:`, next to the file, with or without its
+    leading `../`.
     """
     text = text.replace("\\", "/")
     base = str(data.content.get("path") or "").replace("\\", "/")
@@ -97,18 +109,28 @@ def _resolve(data: DataYaml, text: str, split: str) -> Path:
     bare = text
     while bare.startswith(("../", "./")):
         bare = bare.partition("/")[2]
-    tries = [start / form for start in bases for form in dict.fromkeys((text, bare))]
+    paths = [start / form for start in bases for form in dict.fromkeys((text, bare))]
     # Paths of the machine that made the file: what follows the set's folder may be here.
     parts = Path(bare).parts
-    tries += [home.joinpath(*parts[k:]) for k in range(1, len(parts))]
-    for path in tries:
-        if exists(path):
-            return path
-    raise DataError(
-        f"{data.path}: `{split}: {text}` is not there; looked for "
-        + ", ".join(dict.fromkeys(str(path) for path in tries[:4]))
-        + ". Mend the file, or name the folders with dataset.splits."
-        + f"{split}.images=... dataset.splits.{split}.annotations=..."
+    return paths + [home.joinpath(*parts[k:]) for k in range(1, len(parts))]
+
+
+def _first(paths: Sequence[Path]) -> Path | None:
+    return next((path for path in paths if exists(path)), None)
+
+
+def _missing(
+    data: DataYaml, split: str, text: str, paths: list[Path], placed: bool, good: list[str]
+) -> DataError:
+    advice = "Mend the file"
+    if placed:
+        key = f"dataset.splits.{split}"
+        advice += f", or name the folders with {key}.images=... {key}.annotations=..."
+    elif good:
+        advice += f", or convert what is there: dataset.only=[{','.join(good)}]"
+    looked_for = ", ".join(dict.fromkeys(str(path) for path in paths[:4]))
+    return DataError(
+        f"{data.path}: `{split}: {text}` is not there; looked for {looked_for}. {advice}"
     )
 
 
@@ -166,7 +188,7 @@ def with_data_yaml(dataset: DatasetSettings) -> DatasetSettings:
         if name not in _SPLITS or split != usual:
             continue
         try:
-            named = splits_of(replace(data, content=_only(data.content, name)), root)
+            named = splits_of(replace(data, content=_only(data.content, name)), root, placed=True)
         except DataError:
             if is_folder(root / split.images):
                 continue

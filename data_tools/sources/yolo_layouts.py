@@ -25,7 +25,7 @@ _LOOKED_AT = 100
 
 def yolo_layouts(root: Path, only: Sequence[str]) -> Iterator[Candidate]:
     """Yield what is YOLO's: Darknet's `obj.data`, a `data.yaml`, or folders and a file of names."""
-    darknet = darknet_splits(root)
+    darknet = darknet_splits(root, only)
     if darknet is not None:
         name, splits, names = darknet
         yield Candidate(f"Darknet ({name})", "yolo", splits, names, "darknet")

@@ -167,7 +167,12 @@ def test_a_set_of_few_pictures_is_not_cut(tmp_path: Path) -> None:
     dataset, words = recognised(DatasetSettings(kind="auto", root=str(tmp_path)))
     assert "3 pictures are too few to cut" in words and dataset.only == ["train"]
     assert [len(s.table) for s in read_source(dataset, POLICY).splits] == [3]
-    exporters.pictures(tmp_path / "images", ".png")  # six pictures now
+    exporters.pictures(tmp_path / "images", ".png")  # six pictures now, three of them labelled
+    assert recognised(DatasetSettings(kind="auto", root=str(tmp_path)))[0].only == ["train"]
+    text = (tmp_path / "annotations.xml").read_text(encoding="utf-8")
+    more = text[text.index("<image") :].replace(".jpg", ".png")
+    text = text.replace("</annotations>", more)
+    (tmp_path / "annotations.xml").write_text(text, encoding="utf-8")
     assert recognised(DatasetSettings(kind="auto", root=str(tmp_path)))[0].only == ["train", "val"]
 
 
@@ -226,10 +231,25 @@ def test_a_split_that_is_not_wanted_may_lack_its_folder(tmp_path: Path) -> None:
     exporters.yolo(tmp_path)
     text = "train: train/images\nval: valid/images\nnames: [big bird, cat]\n"
     (tmp_path / "data.yaml").write_text(text)
-    with pytest.raises(DataError, match="`val: valid/images` is not there"):
+    with pytest.raises(DataError, match="`val: valid/images` is not there") as caught:
         auto(tmp_path)
+    assert str(caught.value).endswith("or convert what is there: dataset.only=[train]")
     wanted = DatasetSettings(kind="auto", root=str(tmp_path), only=["train"])
     assert list(recognised(wanted)[0].splits) == ["train"]
+
+
+def test_a_list_of_darknet_that_is_not_there_stops(tmp_path: Path) -> None:
+    exporters.darknet(tmp_path)
+    path = tmp_path / "obj.data"
+    path.write_text(path.read_text() + "valid = data/valid.txt\n")
+    for kind in ("auto", "darknet"):
+        with pytest.raises(DataError, match="`valid = data/valid.txt` is not there") as caught:
+            recognised(DatasetSettings(kind=kind, root=str(tmp_path)))
+        assert str(caught.value).endswith("dataset.only=[train]")
+    wanted = DatasetSettings(kind="auto", root=str(tmp_path), only=["train"])
+    assert list(recognised(wanted)[0].splits) == ["train"]
+    (tmp_path / "valid.txt").write_text("data/obj_train_data/b.jpg\n")
+    assert [split.name for split in auto(tmp_path).splits] == ["train", "val"]
 
 
 def read(kind: str, root: Path, annotations: str, images: str = ".", **more: Any) -> RawSplit:
