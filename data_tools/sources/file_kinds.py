@@ -13,6 +13,7 @@ from data_tools.core.archives import bytes_of, open_file
 from data_tools.core.files import IMAGE_SUFFIXES
 
 _HEAD_BYTES = 1 << 16
+_LARGEST_SCANNED = 128 << 20
 
 WORDS = {
     "coco": "COCO",
@@ -76,9 +77,10 @@ def kind_of_file(path: Path) -> str:
     lines = text.splitlines()
     first = lines[0] if lines else ""
     if suffix == ".csv":
-        if "ImageID" in first and "XMin" in first:
-            return "open_images"
         cells = _cells(first.lower())
+        # Relations and outlines of Open Images have other columns as well.
+        if {"imageid", "labelname", "xmin"} <= set(cells):
+            return "open_images"
         if any(k in cells for k in ("xmin", "x1", "x_min")) and len(cells) >= 6:
             return "csv"
         bare = len(cells) == 6 and cells[0].endswith(IMAGE_SUFFIXES)
@@ -87,6 +89,27 @@ def kind_of_file(path: Path) -> str:
     if len(words) in (15, 16) and not words[0][:1].isdigit():
         return "kitti"
     return "txt" if any(map(_BOXES.search, lines[:20])) else ""
+
+
+def has_labels(path: Path, kind: str) -> bool:
+    """Whether a file has a place for boxes: COCO's lists of pictures to be labelled
+    (`image_info_test2017.json`) do not.
+
+    Args:
+        path: The file.
+        kind: What it is.
+    """
+    if kind != "coco":
+        return True
+    if "image_info" in path.name or bytes_of(path) > _LARGEST_SCANNED:
+        return "image_info" not in path.name
+    key, before = b'"annotations"', b""
+    with open_file(path) as file:
+        while piece := file.read(1 << 20):
+            if key in before + piece:
+                return True
+            before = piece[-len(key) :]
+    return False
 
 
 def separator_of(line: str) -> str:

@@ -21,7 +21,7 @@ from data_tools.sources.candidate import (
     named_splits,
     split_folders,
 )
-from data_tools.sources.file_kinds import WORDS, kind_of_file
+from data_tools.sources.file_kinds import WORDS, has_labels, kind_of_file
 from data_tools.sources.label_folders import label_folders
 from data_tools.sources.listing import list_images
 from data_tools.sources.settings import SplitSettings
@@ -33,6 +33,10 @@ from data_tools.sources.split_files import (
     sets_of,
 )
 from data_tools.sources.yolo_layouts import yolo_layouts
+
+_LABEL_FOLDERS = ("labels", "annotations", "Annotations")
+_LOOKED_AT = 20
+_CLASS_NAMES = re.compile(r"(class-descriptions.*|classes)\.csv$")
 
 
 def candidates(root: Path, only: Sequence[str] = ()) -> Iterator[Candidate]:
@@ -104,6 +108,7 @@ def next_to_pictures(
             for name, split in one.splits.items()
         }
         names = (start / one.names_file).relative_to(home).as_posix() if one.names_file else ""
+        names = names or _names_file(home, one.kind)
         moved.append(replace(one, splits=splits, names_file=names))
     return home, moved
 
@@ -129,11 +134,17 @@ def _in_folder(root: Path, folder: Path, split: str, deep: bool = True) -> Itera
     def one_file(path: Path, kind: str, images: str) -> Labels:
         what = f"{WORDS[kind]} ({relative(path)})"
         form = path.relative_to(folder).with_suffix("").as_posix()
-        return Labels(split, kind, what, form, SplitSettings(relative(path), images))
+        settings = SplitSettings(relative(path), images)
+        return Labels(split, kind, what, form, settings, has_labels(path, kind))
 
     inner, files = children(folder)
-    for path in (folder / name for name in files if not name.startswith(".")):
-        kind = kind_of_file(path)
+    kinds = {folder / name: kind_of_file(folder / name) for name in files if name[0] != "."}
+    if split and not any(kind in ONE_FILE for kind in kinds.values()):
+        # FiftyOne's `train/labels/detections.csv`; the labels of YOLO are many.
+        starts = [folder / name for name in _LABEL_FOLDERS if name in inner]
+        few = [p / name for p in starts for name in children(p)[1][:_LOOKED_AT] if name[0] != "."]
+        kinds = {path: kind_of_file(path) for path in few}
+    for path, kind in kinds.items():
         if kind in ONE_FILE:
             # A list's paths are relative to the set's folder as a rule.
             yield one_file(path, kind, relative(folder) if kind == "txt" else pictures())
@@ -154,7 +165,14 @@ def _names_file(root: Path, kind: str) -> str:
         return next((name for name in NAMES_FILES if is_file(root / name)), "")
     if kind != "open_images":
         return ""
-    return next((n for n in children(root)[1] if re.search(r"class-descriptions.*\.csv$", n)), "")
+    # FiftyOne has them in `metadata`, of the set or of each split.
+    homes = [root, *split_folders(root).values()]
+    for folder in [start for home in homes for start in (home, home / "metadata")]:
+        names = children(folder)[1] if is_folder(folder) else []
+        name = next((name for name in names if _CLASS_NAMES.match(name)), "")
+        if name:
+            return (folder / name).relative_to(root).as_posix()
+    return ""
 
 
 def _voc_devkit(root: Path) -> dict[str, SplitSettings]:

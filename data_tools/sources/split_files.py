@@ -13,7 +13,7 @@ from pathlib import Path
 
 from data_tools.core.file_tree import children, is_folder
 from data_tools.sources.candidate import SPLIT_NAMES
-from data_tools.sources.file_kinds import WORDS, kind_of_file
+from data_tools.sources.file_kinds import WORDS, has_labels, kind_of_file
 from data_tools.sources.settings import SplitSettings
 
 IMAGE_FOLDERS = ("images", "JPEGImages", "image_2", "imgs", "img", "data", "frames")
@@ -32,6 +32,7 @@ class Labels:
         what: The layout in words, for a person.
         form: Its name without the word of the split: files of one set have the same.
         settings: Where it and its pictures lie.
+        labelled: It says where boxes are; lists of pictures to be labelled do not.
     """
 
     split: str
@@ -39,6 +40,7 @@ class Labels:
     what: str
     form: str
     settings: SplitSettings
+    labelled: bool = True
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,11 @@ def sets_of(
     # Labels for other tasks are left out without a word, as COCO has them next to those of boxes.
     inside, outside = _of_boxes(inside) or inside, _of_boxes(outside) or outside
     named = _of_boxes(named)
+    pictures = [one for one in (*inside, *named, *outside) if not one.labelled]
+    if len(pictures) < len(inside) + len(named) + len(outside):
+        inside, named, outside = (
+            [one for one in some if one.labelled] for some in (inside, named, outside)
+        )
     chosen, others = (inside or outside), [*named, *outside]
     if named and not any(one.split for one in inside):
         chosen, others = named, [*inside, *outside]
@@ -75,6 +82,9 @@ def sets_of(
         others = []
     unread = dict.fromkeys(one.settings.annotations for one in others)
     notes = tuple(f"not read, as files of splits are there: {path}" for path in unread)
+    without = dict.fromkeys(one.settings.annotations for one in pictures)
+    if chosen and chosen[0].labelled:
+        notes += tuple(f"left out, as it has no annotations: {path}" for path in without)
     return [LabelSet(splits, notes if len(sets) == 1 else ()) for splits in sets]
 
 
@@ -146,4 +156,5 @@ def files_by_split(root: Path) -> Iterator[Labels]:
                     SplitSettings(
                         path.relative_to(root).as_posix(), images.relative_to(root).as_posix()
                     ),
+                    has_labels(path, kind),
                 )

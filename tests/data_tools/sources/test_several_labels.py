@@ -4,6 +4,7 @@ and never some in silence.
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
@@ -106,6 +107,59 @@ def test_files_for_each_split_come_before_one_of_all_with_a_line(tmp_path: Path)
     raw, words = found(tmp_path)
     assert [split.name for split in raw.splits] == ["train", "val"]
     assert "not read, as files of splits are there: all.json" in words
+
+
+@pytest.mark.parametrize("name", ["image_info_test2017.json", "test.json"])
+def test_lists_of_pictures_without_labels_are_left_out_with_a_line(
+    tmp_path: Path, name: str
+) -> None:
+    coco(tmp_path, TRAIN, VAL)
+    content = json.loads((tmp_path / TRAIN).read_bytes())
+    del content["annotations"]
+    (tmp_path / "annotations" / name).write_text(json.dumps(content))
+    raw, words = found(tmp_path)
+    assert [split.name for split in raw.splits] == ["train", "val"]
+    assert f"left out, as it has no annotations: annotations/{name}" in words
+    # An empty list says that there is nothing on the pictures.
+    (tmp_path / "annotations" / name).write_text(json.dumps({**content, "annotations": []}))
+    if name == "test.json":
+        raw, words = found(tmp_path)
+        assert len(raw.splits) == 3 and "left out" not in words
+
+
+def fiftyone(root: Path, name: str) -> None:
+    """Open Images' files as FiftyOne lays them out."""
+    exporters.open_images(root / "raw")
+    for folder in ("labels", "metadata"):
+        (root / folder).mkdir(parents=True)
+    (root / "raw/train").rename(root / "data")
+    for path in list((root / "data").iterdir()):
+        path.rename(path.with_name(f"{name}{path.name}"))
+    text = (root / "raw/train-annotations-bbox.csv").read_text(encoding="utf-8")
+    head, *rows = text.splitlines(keepends=True)
+    text = head + "".join(f"{name}{row}" for row in rows)
+    (root / "labels/detections.csv").write_text(text, encoding="utf-8")
+    (root / "labels/relationships.csv").write_text("ImageID,LabelName1,XMin1,XMax1,YMin1,YMax1\n")
+    (root / "labels/segmentations.csv").write_text("MaskPath,ImageID,LabelName,BoxXMin,BoxXMax\n")
+    (root / "raw/class-descriptions-boxable.csv").rename(root / "metadata/classes.csv")
+    (root / "metadata/image_ids.csv").write_text("a\n")
+    shutil.rmtree(root / "raw")
+
+
+def test_open_images_as_fiftyone_lays_them_out(tmp_path: Path) -> None:
+    fiftyone(tmp_path / "one", "")
+    raw, _ = found(tmp_path / "one")
+    assert [c.name for c in raw.classes.classes] == sorted(exporters.NAMES)
+    assert sum(len(split.table) for split in raw.splits) == 3
+    for split in ("train", "validation"):
+        fiftyone(tmp_path / "two" / split, split)
+    raw, words = found(tmp_path / "two")
+    assert [c.name for c in raw.classes.classes] == sorted(exporters.NAMES)
+    assert [(s.name, len(s.table), s.defects) for s in raw.splits] == [
+        ("train", 3, ()),
+        ("val", 3, ()),
+    ]
+    assert "dataset.splits.val.annotations=validation/labels/detections.csv" in words
 
 
 def test_several_files_in_the_folder_of_a_split(tmp_path: Path) -> None:
