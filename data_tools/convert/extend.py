@@ -21,7 +21,7 @@ from data_tools.convert.raw_data import read_raw
 from data_tools.convert.report import print_summary
 from data_tools.convert.settings import ConvertSettings
 from data_tools.convert.shard_result import read_result
-from data_tools.convert.skipped_images import still_out
+from data_tools.convert.skipped_images import same_cut, still_out
 from data_tools.convert.task_pool import ShardWorkers
 from data_tools.convert.workspace import Workspace, locked_workspace, out_folder
 from data_tools.core.errors import DataError, SettingError
@@ -66,15 +66,28 @@ def run_extend(settings: ConvertSettings) -> int:
             f"out={out}: the set itself. Choose another folder, or put the extended set in its "
             "place with overwrite=true."
         )
-    raw = read_raw(settings)
+    # A retry leaves the cut by `fraction` as it is: a new one would move images of the set.
+    owners = None
+    cut = {name for name, split in settings.dataset.splits.items() if split.fraction is not None}
+    if settings.retry and cut:
+        owners = same_cut(parents, settings.dataset)
+        print(
+            "the cut by `fraction` stays; a skipped image goes to the split whose report lists it"
+        )
+    raw = read_raw(settings, owners=owners)
+    if owners is not None and any(len(split.table) for split in raw.splits):
+        raw = replace(raw, splits=tuple(split for split in raw.splits if len(split.table)))
     raw = replace(raw, classes=with_parent(raw.classes, parents, settings.dataset.classes))
     plan, tables = make_plan(settings, raw)
     for split in plan.splits:
         raise_errors(split.defects)
-    _refuse_moved(tables, parents, settings)
+    if owners is None and cut:
+        _refuse_moved(tables, parents, settings)
+    shared_out = cut if owners is not None else set()
     grown: dict[str, Grown] = {}
     for split in plan.splits:
-        new = grow(split, tables[split.name], raw.classes, parents.get(split.name), settings)
+        parent = parents.get(split.name)
+        new = grow(split, tables[split.name], raw.classes, parent, settings, shared_out)
         if new is not None:
             grown[split.name] = new
     if not grown:
@@ -222,8 +235,6 @@ def _refuse_moved(
     Raises:
         DataError: Naming some.
     """
-    if all(split.fraction is None for split in settings.dataset.splits.values()):
-        return
     home = {
         name: split
         for split, parent in parents.items()

@@ -7,7 +7,7 @@ Whether the old ones are unchanged is found in `kept_rows.py`; the set is put to
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -54,6 +54,7 @@ def grow(
     classes: ClassMap,
     parent: ConvertedSplit | None,
     settings: ConvertSettings,
+    shared_out: Collection[str] = (),
 ) -> Grown | None:
     """Find what is new in one split.
 
@@ -63,6 +64,7 @@ def grow(
         classes: The classes of the extended set.
         parent: The split that is extended; None if the set has none of that name.
         settings: Settings of the command.
+        shared_out: Splits whose new images are all ones that the set's reports list as left out.
 
     Returns:
         The plan of what is new, or None if nothing is.
@@ -76,7 +78,7 @@ def grow(
     match = match_images(table, truth)
     reported = reported_defects(parent)
     lost = SkippedImages(reported, settings.dataset, split.name).find(table)
-    skipped = [k for k in match.new if k in lost]
+    skipped = [k for k in match.new if k in lost or split.name in shared_out]
     new = skipped if settings.retry else match.new
     if not new:
         return None
@@ -190,7 +192,16 @@ def _with_report(
     boxes = np.diff(truth.offsets)
     both = {"images": len(match.old), "boxes": int(boxes[sorted(match.old.values())].sum())}
     gone = {defect for defects in mended.values() for defect in defects}
+    # Numbers that a layout has none of are ranks, and others in another source.
+    source_kind = split.source["kind"]
+
+    def key(defect: Defect) -> tuple[Any, ...]:
+        ids = (defect.image_id, defect.annotation_id) if source_kind == "coco" else ()
+        counts = defect.kind in ("cut_away", "no_box")
+        return defect.kind, defect.file, "" if counts else defect.detail, *ids
+
     known = [d for d in reported if d not in gone and d.file not in fresh]
+    listed = {key(d) for d in known}
     retried = sum(d.action == "skip" and unit_of(d) == "image" for d in gone)
     counts = {key: report["found"][key] + split.found[key] - both[key] for key in both}
     counts["images"] -= retried
@@ -200,7 +211,7 @@ def _with_report(
         found=counts,
         other_classes=split.other_classes + left["boxes_of_other_classes"],
         empty_left_out=split.empty_left_out + left["images_without_boxes"],
-        defects=(*known, *(d for d in split.defects if d not in set(known))),
+        defects=(*known, *(d for d in split.defects if key(d) not in listed)),
     )
 
 

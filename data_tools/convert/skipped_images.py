@@ -7,7 +7,8 @@ A report names the file that a defect was found in, which is often that of the a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 
 from data_tools.core.archives import with_slash
@@ -17,7 +18,10 @@ from data_tools.core.object_storage import root_path
 from data_tools.shards.manifest import REPORT, ConvertedSplit
 from data_tools.sources.coco import read_annotations
 from data_tools.sources.csv_boxes import FILE_COLUMNS, csv_rows, csv_text
+from data_tools.sources.defect_kinds import KINDS
 from data_tools.sources.defects import Defect, unit_of
+from data_tools.sources.fractions import Owners, cut_keys
+from data_tools.sources.group_columns import PREFIX
 from data_tools.sources.label_studio import read_tasks, written_name
 from data_tools.sources.named_boxes import name_forms
 from data_tools.sources.picture_names import PictureNames
@@ -82,6 +86,54 @@ def still_out(parents: Iterable[ConvertedSplit], dataset: DatasetSettings) -> li
     return out
 
 
+def same_cut(parents: Mapping[str, ConvertedSplit], dataset: DatasetSettings) -> Owners:
+    """Return how a retry shares out a source that `fraction` cuts.
+
+    Images of the set stay where they are. One that was left out goes to the split whose report
+    says so, or with `dataset.group` to that which has its group; other images belong to none.
+
+    Args:
+        parents: The splits of the set.
+        dataset: The settings that the set was made with, and the root of the source as it is now.
+    """
+    home = {
+        name: split
+        for split, parent in parents.items()
+        for name in read_annotations(parent.annotations_path).table.file_names
+    }
+    skipped = {s: SkippedImages(reported_defects(p), dataset, s) for s, p in parents.items()}
+
+    def owners(table: SampleTable, members: Sequence[str]) -> list[str]:
+        owner_of = [home.get(name, "") for name in table.file_names]
+        retried: dict[int, str] = {}
+        for split in (name for name in members if name in skipped):
+            retried |= {k: split for k in skipped[split].find(table) if not owner_of[k]}
+        if retried and dataset.group:
+            retried |= _with_groups(table.file_names, dataset, members[0], home, list(retried))
+        return [retried.get(k, owner) for k, owner in enumerate(owner_of)]
+
+    return owners
+
+
+def _with_groups(
+    names: Sequence[str],
+    dataset: DatasetSettings,
+    split: str,
+    home: Mapping[str, str],
+    retried: Sequence[int],
+) -> dict[int, str]:
+    """The splits of images, by their index, whose group a set has: where most of it is."""
+    everything = list(names)
+    if not dataset.group.startswith(PREFIX):
+        everything += list(home)  # the source may hold the mended images alone
+    keys = cut_keys(dataset, dataset.splits[split].annotations, everything)
+    homes: dict[str, Counter[str]] = {}
+    for key, name in zip(keys, everything, strict=True):
+        if name in home:
+            homes.setdefault(key, Counter())[home[name]] += 1
+    return {k: homes[keys[k]].most_common(1)[0][0] for k in retried if keys[k] in homes}
+
+
 def _is_skip(defect: Defect) -> bool:
     return defect.action == "skip" and unit_of(defect) in ("image", "box")
 
@@ -97,7 +149,7 @@ class SkippedImages:
 
     def __init__(self, reported: Iterable[Defect], dataset: DatasetSettings, name: str) -> None:
         self._skips = [defect for defect in reported if _is_skip(defect)]
-        self._kind = dataset.kind
+        self._kind, self._keep_empty = dataset.kind, dataset.keep_empty
         self._root = root_path(dataset.root)
         split = dataset.splits.get(name, SplitSettings())
         # As reports write it: `a.zip:b/c.json` is `a.zip/b/c.json`.
@@ -110,8 +162,7 @@ class SkippedImages:
             table: Images of the source as it is now.
 
         Returns:
-            Index in the table -> the defects that are about it; an image that lost some boxes
-            only, and is in the set, may be among them.
+            Index in the table -> the defects that are about it.
         """
         row_of = {name: k for k, name in enumerate(table.file_names)}
         rows_of_id = {int(number): k for k, number in enumerate(table.image_ids)}
@@ -126,7 +177,13 @@ class SkippedImages:
                 rows = {rows_of_id[k] for k in (defect.image_id,) if k in rows_of_id}
             for k in rows:
                 images.setdefault(k, []).append(defect)
-        return images
+        # Who lost some boxes is no image that was left out, unless what is empty is.
+        whole = {
+            k: defects
+            for k, defects in images.items()
+            if any(KINDS[d.kind].unit == "image" or d.kind == "unknown_image" for d in defects)
+        }
+        return whole if self._keep_empty else images
 
     def _pictures(self, defect: Defect, pictures: PictureNames) -> list[str]:
         """The pictures that a defect is about, as far as what it says fits any."""

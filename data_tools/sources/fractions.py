@@ -7,7 +7,7 @@ Sources are read in `read.py`; which shares is the user's choice (`dataset.split
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,11 +18,22 @@ from data_tools.core.errors import SettingError
 from data_tools.sources.group_columns import PREFIX, column_keys
 from data_tools.sources.image_files import SourceSplit
 from data_tools.sources.settings import DatasetSettings
+from data_tools.sources.table import SampleTable
+
+Owners = Callable[[SampleTable, Sequence[str]], list[str]]
+"""Says for each image of a table which of the splits named it belongs to; none is empty."""
 
 
-def cut_fractions(dataset: DatasetSettings, sources: dict[str, SourceSplit]) -> None:
+def cut_fractions(
+    dataset: DatasetSettings, sources: dict[str, SourceSplit], owners: Owners | None = None
+) -> None:
     """Cut splits that share one source apart: a seeded order of the images, then consecutive
     shares.
+
+    Args:
+        dataset: The settings.
+        sources: Name of a split -> all images of its source; changed to those of the split.
+        owners: Says which split an image belongs to where that is known, in place of the order.
 
     Raises:
         SettingError: If shares add up to more than 1, if one has no image, or if `dataset.group`
@@ -51,9 +62,12 @@ def cut_fractions(dataset: DatasetSettings, sources: dict[str, SourceSplit]) -> 
             if name not in sources:
                 continue
             table = sources[name].table
-            if dataset.group:
+            if owners is not None:
+                owner_of = owners(table, members)
+                rows = np.array([k for k, owner in enumerate(owner_of) if owner == name], np.intp)
+            elif dataset.group:
                 rows = grouped_share(
-                    _keys(dataset, dataset.splits[name].annotations, table.file_names),
+                    cut_keys(dataset, dataset.splits[name].annotations, table.file_names),
                     dataset.split_seed,
                     start,
                     min(end, 1.0),
@@ -64,7 +78,7 @@ def cut_fractions(dataset: DatasetSettings, sources: dict[str, SourceSplit]) -> 
                 first, last = round(start * len(table)), round(min(end, 1.0) * len(table))
                 rows = np.sort(order[first:last])
             wanted = not dataset.only or name in dataset.only
-            if wanted and len(table) and not len(rows):
+            if owners is None and wanted and len(table) and not len(rows):
                 raise SettingError(
                     f"dataset.splits.{name}.fraction={dataset.splits[name].fraction:g}: of "
                     f"{len(table)} image(s) that is none. Give a larger fraction, or "
@@ -112,7 +126,17 @@ def _note_rest(
     )
 
 
-def _keys(dataset: DatasetSettings, annotations: str, file_names: Sequence[str]) -> list[str]:
+def cut_keys(dataset: DatasetSettings, annotations: str, file_names: Sequence[str]) -> list[str]:
+    """Return the group of each image by `dataset.group`; images of a group stay together.
+
+    Args:
+        dataset: The settings.
+        annotations: The annotation file, whose column may be the group.
+        file_names: Paths relative to the folder of the images.
+
+    Raises:
+        SettingError: If the expression is none or finds nothing, or there is no such column.
+    """
     if not dataset.group.startswith(PREFIX):
         return group_keys(file_names, dataset.group)
     path = Path(dataset.root).expanduser() / annotations

@@ -22,7 +22,7 @@ from data_tools.sources.coco import read_coco
 from data_tools.sources.csv_boxes import read_csv, read_open_images
 from data_tools.sources.cvat import read_cvat
 from data_tools.sources.defects import DefectLog
-from data_tools.sources.fractions import cut_fractions, wanted_of
+from data_tools.sources.fractions import Owners, cut_fractions, wanted_of
 from data_tools.sources.image_files import SourceSplit, read_text, require_file, require_folder
 from data_tools.sources.kitti import read_kitti
 from data_tools.sources.label_studio import read_label_studio
@@ -37,12 +37,15 @@ from data_tools.sources.voc import read_voc
 from data_tools.sources.yolo import read_yolo
 
 
-def read_source(dataset: DatasetSettings, policy: dict[str, str]) -> RawDataset:
+def read_source(
+    dataset: DatasetSettings, policy: dict[str, str], owners: Owners | None = None
+) -> RawDataset:
     """Read the annotations of every split of a raw data set.
 
     Args:
         dataset: Which data set, and what of it.
         policy: Kind of defect -> what is done about it.
+        owners: Cuts splits that are a `fraction`, see `cut_fractions`.
 
     Returns:
         The data set; defects whose policy is `error` are in the lists, not raised.
@@ -76,7 +79,7 @@ def read_source(dataset: DatasetSettings, policy: dict[str, str]) -> RawDataset:
         split = dataset.splits[name]
         if split.list and dataset.kind != "voc" and not _reads_lists(dataset, split):
             sources[name] = replace(source, table=_listed(source, root, split, name))
-    cut_fractions(dataset, sources)
+    cut_fractions(dataset, sources, owners)
     if dataset.kind in NAMED_KINDS:
         _number_by_name(sources, dataset.names)
     classes = build_class_map(

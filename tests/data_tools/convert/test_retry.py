@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -202,3 +203,107 @@ def test_the_mended_image_may_come_alone(
     assert after["found"] == {"images": 8, "boxes": 8}
     assert after["left_out"]["images"] == after["left_out"]["boxes"] == 0
     assert not after["files"]
+
+
+def cut(kind: str, path: str, root: Path, out: str, **more: Any) -> ConvertSettings:
+    whole = settings(kind, path, root, out)
+    split = whole.dataset.splits["train"]
+    shares = {"train": replace(split, fraction=0.7), "val": replace(split, fraction=0.3)}
+    return replace(whole, dataset=replace(whole.dataset, splits=shares, **more))
+
+
+def both(root: Path, name: str) -> dict[str, list[str]]:
+    return {split: sorted(images(root, name, split)) for split in ("train", "val")}
+
+
+@pytest.mark.parametrize(("maker", "kind", "path", "fault"), CASES[1::3])
+def test_a_cut_by_fraction_stays_as_it_was(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    maker: Maker,
+    kind: str,
+    path: str,
+    fault: str,
+) -> None:
+    root = write(tmp_path / "raw", maker(fault))
+    run(cut(kind, path, root, "a"))
+    before = both(root, "a")
+    with pytest.raises(DataError, match="none of its skipped images can be used now"):
+        run(retry(root, "a", "b"))
+    write(root, maker(""))
+    capsys.readouterr()
+    run(retry(root, "a", "b"))
+    assert "the cut by `fraction` stays" in capsys.readouterr().out
+    # Where no table had the image when the set was cut, the first split's report has it.
+    assert kind == "yolo" or report(root, "a")["files"]
+    split = "train" if report(root, "a")["files"] else "val"
+    assert both(root, "b") == {**before, split: sorted([*before[split], NAMES[BROKEN]])}
+    after = report(root, "b", split)
+    assert after["found"] == after["written"] and not after["files"]
+    assert run_verify(tmp_path / "b") == 0
+    mended = {n: t for n, t in maker("").items() if NAMES[BROKEN][:-4] in n}
+    if mended:
+        write(root, mended, [NAMES[BROKEN]])
+        run(retry(root, "a", "c"))
+        assert both(root, "c") == both(root, "b") and report(root, "c", split) == after
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_picture_that_is_back_goes_to_the_split_that_lacked_it(
+    tmp_path: Path, split: str
+) -> None:
+    root = write(tmp_path / "raw", csv(""))
+    run(cut("csv", "a.csv", root, "whole"))
+    expected = both(root, "whole")
+    lost = expected[split][0]
+    (root / "images" / lost).unlink()
+    run(cut("csv", "a.csv", root, "a"))
+    write(root, csv(""))
+    run(retry(root, "a", "b"))
+    assert both(root, "b") == expected
+    for name in ("train", "val"):
+        assert report(root, "b", name) == report(root, "whole", name)
+        fingerprints = [
+            json.loads((tmp_path / s / name / "manifest.json").read_text()) for s in "ab"
+        ]
+        assert (fingerprints[0] == fingerprints[1]) == (name != split)
+
+
+def test_an_image_goes_where_its_group_is(tmp_path: Path) -> None:
+    root = write(tmp_path / "raw", voc(""))
+    names = ["a_1.jpg", "a_2.jpg", "b_1.jpg", "b_2.jpg", "c_1.jpg", "c_2.jpg"]
+    one = voc("")["xml/im_00.xml"]
+    files = {f"xml/{name[:-4]}.xml": one.replace("im_00.jpg", name) for name in names}
+    pattern = "^(.)_"
+    for bad in names:
+        write(root, {**files, f"xml/{bad[:-4]}.xml": "<annotation><filen"}, names)
+        run(cut("voc", "xml", root, f"{bad}-a", group=pattern))
+        before = both(root, f"{bad}-a")
+        write(root, {f"xml/{bad[:-4]}.xml": files[f"xml/{bad[:-4]}.xml"]}, [bad])
+        run(retry(root, f"{bad}-a", f"{bad}-b"))
+        after = both(root, f"{bad}-b")
+        for split, kept in before.items():
+            with_group = any(name[0] == bad[0] for name in kept)
+            assert after[split] == (sorted([*kept, bad]) if with_group else kept)
+        if bad in after["val"]:
+            write(root, files, names)
+            run(retry(root, f"{bad}-b", f"{bad}-c"))
+            assert not (tmp_path / f"{bad}-c").exists()
+
+
+def test_an_image_that_no_split_took_is_none_that_was_skipped(tmp_path: Path) -> None:
+    boxes = csv("")["a.csv"]
+    root = write(tmp_path / "raw", {"a.csv": boxes})
+    some = cut("csv", "a.csv", root, "whole")
+    some.dataset.splits["train"].fraction = 0.4
+    run(some)
+    expected = both(root, "whole")
+    assert sum(map(len, expected.values())) < len(NAMES)
+    # The report of the first split has the lines of all images.
+    bad = "\n".join([boxes, *(f"{name},cat,x,1,9,9" for name in NAMES)])
+    write(root, {"a.csv": bad})
+    (root / "images" / expected["train"][0]).write_bytes(b"broken")
+    run(replace(some, out=str(tmp_path / "a")))
+    write(root, {"a.csv": boxes})
+    run(retry(root, "a", "b"))
+    assert both(root, "b") == expected
