@@ -13,6 +13,7 @@ from typing import Any
 
 from data_tools.audit.findings import SplitAudit
 from data_tools.convert.settings import ConvertSettings
+from data_tools.core.files import replacing
 from data_tools.core.words import csv_cell
 from data_tools.sources.defect_kinds import KINDS
 from data_tools.sources.defects import Defect, DefectLog
@@ -20,7 +21,10 @@ from data_tools.sources.defects import Defect, DefectLog
 
 def write_csv(path: Path, audits: list[SplitAudit]) -> None:
     """Write a line for each file, and one for each defect of a file that is no usable image."""
-    with open(path, "w", newline="", encoding="utf-8") as file:
+    with (
+        replacing(path) as temporary,
+        open(temporary, "w", newline="", encoding="utf-8") as file,
+    ):
         writer = csv.writer(file)
         writer.writerow(
             [

@@ -19,7 +19,7 @@ from data_tools.convert.copy_boxes import box_difference
 from data_tools.convert.settings import ConvertSettings
 from data_tools.converted.verify import refuse_set, split_folders
 from data_tools.core.errors import DataError, SettingError
-from data_tools.core.files import make_folder, write_atomic
+from data_tools.core.files import make_folder, replacing, write_atomic
 from data_tools.core.progress import Progress
 from data_tools.core.words import csv_cell
 from data_tools.images.copies import BYTES, NEAR, PIXELS, Copy, find_copies
@@ -88,7 +88,10 @@ def run_leaks(settings: ConvertSettings) -> int:
         )
     make_folder(out, "out")
     leaks = [row for side in ours for row in _leaks_of(side, theirs)]
-    with open(out / "leaks.csv", "w", newline="", encoding="utf-8") as file:
+    with (
+        replacing(out / "leaks.csv") as temporary,
+        open(temporary, "w", newline="", encoding="utf-8") as file,
+    ):
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
         writer.writerows([csv_cell(str(row[key])) for key in COLUMNS] for row in leaks)

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from data_tools.core.errors import UserError
+from data_tools.core.files import replacing
 from data_tools.images.captions import Captions, ink_on, with_list
 from data_tools.images.lettering import can_write
 
@@ -121,7 +122,7 @@ def _outline(
 
 
 def save_png(path: str | Path, image: Image) -> None:
-    """Write a picture as PNG, with the folder it needs.
+    """Write a picture as PNG, with the folder it needs; it is there whole or not at all.
 
     Args:
         path: The file.
@@ -135,7 +136,8 @@ def save_png(path: str | Path, image: Image) -> None:
     assert ok
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(encoded.tobytes())
+        with replacing(path) as temporary:
+            temporary.write_bytes(encoded.tobytes())
     except OSError as error:
         raise UserError(
             f"{path}: the picture cannot be written ({error.strerror or error}). Choose another "

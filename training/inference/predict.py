@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -38,6 +37,7 @@ from training.inference.predict_output import (
 )
 from training.inference.serve import serve
 from training.inference.settings import PredictCommand
+from training.inference.video_file import VideoFile
 
 Image = npt.NDArray[np.uint8]
 
@@ -228,29 +228,24 @@ def _predict_video(
         files.skip(name, str(error))
         print(f"not usable: {error}", file=sys.stderr)
         return
-    target = files.folder / video_name(name)
     first_id = files.last_image_id + 1
-    writer: cv2.VideoWriter | None = None
+    video = VideoFile(files.folder / video_name(name), info.rate / command.video_step)
     batch: list[_Loaded] = []
     numbers: list[int] = []
     total = -(-info.frames // command.video_step) or None
 
     def finish() -> None:
-        nonlocal writer
         predictions = _run(detector, choice, batch)
         for number, loaded, prediction in zip(numbers, batch, predictions, strict=True):
             files.add(first_id + number, f"{name}#frame={number}", prediction)
             if command.pictures:
-                if writer is None:
-                    rate = info.rate / command.video_step
-                    writer = _video_writer(target, rate, prediction.width, prediction.height)
-                writer.write(prediction.draw(loaded.image))
+                video.add(prediction.draw(loaded.image))
         progress.update(len(batch))
         batch.clear()
         numbers.clear()
 
     try:
-        with Progress(f"predicting {name}", total, unit="frame") as progress:
+        with video, Progress(f"predicting {name}", total, unit="frame") as progress:
             for number, frame in video_frames(capture, command.video_step):
                 numbers.append(number)
                 batch.append(_Loaded(name, frame, detector.prepare(frame)))
@@ -260,17 +255,6 @@ def _predict_video(
                 finish()
     finally:
         capture.release()
-        if writer is not None:
-            writer.release()
     if files.last_image_id < first_id:
         files.skip(name, f"{path}: no frame of it decodes.")
         print(f"not usable: {path}: no frame of it decodes.", file=sys.stderr)
-
-
-def _video_writer(path: Path, rate: float, width: int, height: int) -> cv2.VideoWriter:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    code = cv2.VideoWriter.fourcc(*"mp4v")
-    writer = cv2.VideoWriter(str(path), code, rate, (width, height))
-    if not writer.isOpened():
-        raise DataError(f"{path}: OpenCV cannot write this video. Set pictures=false.")
-    return writer

@@ -161,13 +161,14 @@ class SaveAndEvaluate:
         metrics = self.evaluator.evaluate(self.notify)
         if metrics is None:
             return
-        self.metrics = metrics
         score = metrics["coco"]["AP"]
         if self.best is None or score > self.best["AP"]:
             self.best = {"step": step, "AP": score}
-        if self.components.world.is_main and self.saved is not None and self.saved_step == step:
-            self.store.mark(self.saved, metrics, self.best)
         if self.components.world.is_main:
-            self.reporter.evaluation(step, metrics, self.evaluator.loss)
+            # First: a run that could not write them is resumed as one that was not evaluated yet.
             self.evaluator.publish(step, metrics, self.reporter.tensorboard)
+            if self.saved is not None and self.saved_step == step:
+                self.store.mark(self.saved, metrics, self.best)
+            self.reporter.evaluation(step, metrics, self.evaluator.loss)
+        self.metrics = metrics
         self.stop.evaluated(time.monotonic() - begun)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 from pathlib import Path
 
@@ -38,6 +39,21 @@ def test_a_picture_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> No
     (tmp_path / "file").write_text("x")
     with pytest.raises(UserError, match="cannot be written"):
         draw.save_png(tmp_path / "file" / "x.png", np.zeros((2, 2, 3), np.uint8))
+
+
+def test_a_picture_is_there_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Path.write_bytes
+
+    def half(self: Path, content: bytes) -> int:
+        real(self, content[: len(content) // 2])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", half)
+    with pytest.raises(UserError, match=r"x\.png: the picture cannot be written \(No space"):
+        draw.save_png(tmp_path / "x.png", np.zeros((2, 2, 3), np.uint8))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_progress_in_a_log_is_plain_lines() -> None:

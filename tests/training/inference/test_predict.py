@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 import training.inference.predict
+import training.inference.video_file
 from data_tools.core.errors import DataError, SettingError
 from data_tools.images.decode import PictureError, picture_size
 from tests.helpers.eval_fixtures import CLASSES, PixelPredictor
@@ -211,6 +212,16 @@ def test_a_video(tmp_path: Path, detector: Detector) -> None:
     (tmp_path / "bad.mp4").write_bytes(b"nothing")
     with pytest.raises(DataError, match="none of the 1 files"):
         run(command(tmp_path / "bad.mp4", tmp_path / "none"))
+
+
+def test_a_video_that_is_not_whole_does_not_get_its_name(
+    tmp_path: Path, detector: Detector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_video(tmp_path / "clip.avi")
+    monkeypatch.setattr(training.inference.video_file, "_frames_in", lambda path: 6)
+    with pytest.raises(DataError, match=r"clip\.avi\.mp4: not written whole\. Free some space"):
+        run(command(tmp_path / "clip.avi", tmp_path / "out"))
+    assert not list(tmp_path.glob("out/*"))
 
 
 def test_a_video_without_a_frame_is_reported(

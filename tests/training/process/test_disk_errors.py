@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -140,6 +142,33 @@ def test_the_step_is_saved_and_a_resumed_run_goes_on(
     assert [line["step"] for line in read_run(output)][-1] == 4
     steps = {step for step, value in events_in(output / "tensorboard") if value.tag == "train/loss"}
     assert {2, 4} <= steps
+
+
+def test_a_picture_that_found_no_space_is_drawn_by_the_resumed_run(
+    data: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "run"
+    overrides = [*SMALL, f"data={data}", f"output={output}", "max_steps=2", "evaluate_at_end=true",
+                 "evaluate_every_epochs=1", "log.pictures=2"]  # fmt: skip
+    real = Path.write_bytes
+
+    def half(self: Path, content: Any) -> int:
+        if self.name.startswith("predictions.png"):
+            real(self, content[: len(content) // 2])
+            raise no_space()
+        return real(self, content)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "write_bytes", half)
+        with pytest.raises(UserError, match=r"predictions\.png: .*No space left"):
+            run(compose("train", "training.settings:TrainSettings", overrides))
+    assert not list(output.glob("predictions*"))
+    again = [*overrides, "resume=true"]
+    assert run(compose("train", "training.settings:TrainSettings", again)) == 0
+    assert cv2.imread(str(output / "predictions.png")) is not None
+    lines = (output / "evaluations.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [2]
+    assert json.loads((output / "summary.json").read_text())["finished"]
 
 
 def test_a_call_of_several_steps_is_saved_at_its_end(
