@@ -1,7 +1,7 @@
 """Convert a data set to MindRecord shards; also audit, verify, merge, preview and upgrade.
 
-Only composes settings and calls `training.commands.convert`; `python convert.py --help` lists every
-setting.
+Only composes settings and calls `training.commands.convert`; `python convert.py --help all` lists
+every setting.
 """
 
 from training.command_line.configure import run_command

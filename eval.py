@@ -1,7 +1,7 @@
 """Evaluate a checkpoint or an exported file on a converted split.
 
-Only composes settings and calls `training.commands.evaluate`; `python eval.py --help` lists every
-setting.
+Only composes settings and calls `training.commands.evaluate`; `python eval.py --help all` lists
+every setting.
 """
 
 from training.command_line.configure import run_command

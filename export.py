@@ -1,7 +1,7 @@
 """Export a checkpoint to MindIR or ONNX, with a parity report.
 
-Only composes settings and calls `training.exporting.export`; `python export.py --help` lists every
-setting.
+Only composes settings and calls `training.exporting.export`; `python export.py --help all` lists
+every setting.
 """
 
 from training.command_line.configure import run_command

@@ -1,6 +1,6 @@
 """Detect objects on images, folders or videos, or serve a local page that does.
 
-Only composes settings and calls `training.inference.predict`; `python predict.py --help` lists
+Only composes settings and calls `training.inference.predict`; `python predict.py --help all` lists
 every setting.
 """
 

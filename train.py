@@ -1,6 +1,7 @@
 """Train a detector: settings in, a run folder with checkpoints, logs and pictures out.
 
-Only composes settings and calls `training.run.loop`; `python train.py --help` lists every setting.
+Only composes settings and calls `training.run.loop`; `python train.py --help all` lists every
+setting.
 """
 
 from training.command_line.configure import run_command

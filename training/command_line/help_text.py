@@ -148,12 +148,14 @@ def render_help(command: str, settings_class: type, topic: str = "") -> str:
     lines = [*_usage(command), *_choices(groups), "", "Settings in everyday use:"]
     for key in EVERYDAY[command]:
         lines += _setting_lines(settings_class, key)
-    lines += [
-        "",
-        f"More settings, each group on a page of its own (python {command}.py --help GROUP):",
-    ]
-    for name, field in sections.items():
-        lines += _wrapped(f"  {name:<12}", field.metadata.get("help", ""), " " * 14)
+    more = sections or {
+        f.name: f for f in dataclasses.fields(settings_class) if f.name not in EVERYDAY[command]
+    }
+    how = "each group on a page of its own" if sections else "one by one"
+    example = "GROUP" if sections else "NAME"
+    lines += ["", f"More settings, {how} (python {command}.py --help {example}):"]
+    for name, field in more.items():
+        lines += _wrapped(f"  {name:<15} ", field.metadata.get("help", ""), " " * 18)
     lines += [
         "",
         f"python {command}.py --help all lists every setting. Hydra's own flags work too: --cfg "
@@ -203,10 +205,16 @@ def _topic(
         close = difflib.get_close_matches(topic, known, n=3)
         hint = f" Did you mean {' or '.join(close)}?" if close else ""
         raise SettingError(
-            f"--help {topic}: no such group or setting of {command}.py.{hint} Groups: "
-            f"{', '.join(sorted({*groups, *sections}))}, all."
+            f"--help {topic}: no such group or setting of {command}.py.{hint} "
+            f"{_pages(command, sorted({*groups, *sections}))}"
         )
     return lines[:-1]
+
+
+def _pages(command: str, groups: list[str]) -> str:
+    if not groups:
+        return f"It has no groups; python {command}.py --help lists its settings."
+    return f"Groups: {', '.join(groups)}, all."
 
 
 def _first_sentence(path: Path) -> str:

@@ -65,7 +65,7 @@ def evaluate_detector(command: EvalCommand) -> int:
     file = open_model_file(command.checkpoint, command.model)
     columns = check_classes(file, split, command.accept_other_classes)
     if launched_ranks() > 1 or is_scheduler() or command.device != "CPU":
-        start_device(RuntimeSettings(device=command.device))
+        start_device(RuntimeSettings(device=command.device), "device")
     world = start_world()
     predict_fn, engine = _engine(command, file)
     with alone_in(output, "output", "evaluation") if world.is_main else nullcontext():

@@ -145,7 +145,7 @@ def _exported(
 
 
 def _mindspore(file: ModelFile, batch_size: int, device: str, why: str) -> tuple[PredictFn, Engine]:
-    start_device(RuntimeSettings(device=device))
+    start_device(RuntimeSettings(device=device), "device")
     return load_predictor(file, batch_size), mindspore_engine(why)
 
 

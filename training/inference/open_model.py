@@ -88,8 +88,8 @@ def _best_of(folder: Path) -> Path:
         else " It holds no detector."
     )
     raise CheckpointError(
-        f"checkpoint={folder}: no such file. It is a folder without checkpoints/best.ckpt (a run "
-        f"has one once it was evaluated).{hint}"
+        f"checkpoint={folder}: a folder without checkpoints/best.ckpt (a run has one once it was "
+        f"evaluated).{hint}"
     )
 
 

@@ -64,7 +64,7 @@ def prepare_environment() -> Environment:
     return Environment(tuple(notes))
 
 
-def start_device(runtime: RuntimeSettings) -> None:
+def start_device(runtime: RuntimeSettings, setting: str = "runtime.device") -> None:
     """Choose the device and set threads; on CPU also run the first operation of the process.
 
     On a card no operation may run before the ranks have joined (`world.start_world`). A second call
@@ -72,6 +72,7 @@ def start_device(runtime: RuntimeSettings) -> None:
 
     Args:
         runtime: The runtime settings.
+        setting: What the command calls the device, for messages.
 
     Raises:
         SettingError: If this machine has no such device, or it cannot be used; it says why.
@@ -82,10 +83,10 @@ def start_device(runtime: RuntimeSettings) -> None:
         obstacle = first_obstacle(look_at_host(), device_index())
         if obstacle is not None:
             raise SettingError(
-                f"runtime.device='Ascend': {obstacle}. All that is missing: python -m "
-                "training.report --ascend; the steps: docs/ascend.md. Or set runtime.device=CPU."
+                f"{setting}='Ascend': {obstacle}. All that is missing: python -m "
+                f"training.report --ascend; the steps: docs/ascend.md. Or set {setting}=CPU."
             )
-    set_device(runtime.device, device_index() if runtime.device == "Ascend" else 0)
+    set_device(runtime.device, device_index() if runtime.device == "Ascend" else 0, setting)
     if runtime.device == "Ascend":
         if runtime.deterministic:
             use_deterministic_kernels()
@@ -126,12 +127,13 @@ def compute_in_float32() -> None:
     precision.matmul_allow_hf32(False)
 
 
-def set_device(name: str, index: int) -> None:
+def set_device(name: str, index: int, setting: str = "runtime.device") -> None:
     """Hand the device to MindSpore: the one point where Ascend and CPU part ways.
 
     Args:
         name: `CPU` or `Ascend`.
         index: Which card of this machine; ignored on CPU.
+        setting: What the command calls the device, for messages.
 
     Raises:
         SettingError: If MindSpore cannot use the device here.
@@ -153,8 +155,8 @@ def set_device(name: str, index: int) -> None:
             return
         first = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         raise SettingError(
-            f"runtime.device={name!r}: MindSpore cannot use it on this machine ({first}). "
-            "Install the driver and CANN (docs/ascend.md), or set runtime.device=CPU."
+            f"{setting}={name!r}: MindSpore cannot use it on this machine ({first}). "
+            f"Install the driver and CANN (docs/ascend.md), or set {setting}=CPU."
         ) from error
 
 

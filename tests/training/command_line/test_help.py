@@ -70,6 +70,19 @@ def test_a_group_of_a_group_a_setting_and_a_misspelt_one() -> None:
         page("train", "los")
 
 
+@pytest.mark.parametrize("command", ["predict", "export"])
+def test_a_command_without_groups_names_its_other_settings(command: str) -> None:
+    text = page(command)
+    for key in field_types(load_object(COMMANDS[command])):
+        assert re.search(rf"^  {key}\b", text, re.MULTILINE), key
+    with pytest.raises(SettingError) as caught:
+        page(command, "foo")
+    assert str(caught.value) == (
+        f"--help foo: no such group or setting of {command}.py. It has no groups; "
+        f"python {command}.py --help lists its settings."
+    )
+
+
 def test_the_command_line_takes_the_group_behind_help(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

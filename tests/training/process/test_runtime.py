@@ -92,6 +92,14 @@ def test_a_card_that_is_no_number_is_named(
     assert calls == []
 
 
+def test_a_device_that_is_not_there_has_the_name_of_the_commands_setting() -> None:
+    for words, name in (((), "runtime.device"), (("device",), "device")):
+        with pytest.raises(SettingError) as caught:
+            runtime.start_device(RuntimeSettings(device="Ascend"), *words)
+        assert str(caught.value).startswith(f"{name}='Ascend': ")
+        assert str(caught.value).endswith(f" set {name}=CPU.")
+
+
 def test_float32_means_float32_and_is_said_once(calls: list[object]) -> None:
     for _ in range(2):
         runtime.start_device(RuntimeSettings(device="Ascend"))
