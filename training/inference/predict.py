@@ -30,6 +30,7 @@ from training.inference.image_source import (
 )
 from training.inference.predict_output import (
     PredictionFiles,
+    other_pictures,
     picture_name,
     refuse_collisions,
     video_name,
@@ -94,6 +95,9 @@ def run(command: PredictCommand) -> int:
         f"{files.images} images, {files.detections} detections from {_in_words(choice)}, "
         f"{len(files.skipped)} not usable: {out}"
     )
+    others = other_pictures(images, files, command.pictures)
+    if others:
+        print(others)
     more = "" if command.pictures else "pictures=true draws the boxes; "
     table = f"{more}every box is a line of {out / 'detections.csv'}"
     print(where_to_look(pictures=[out] if command.pictures else (), then=table))

@@ -19,12 +19,13 @@ import numpy.typing as npt
 from data_tools.core.boxes import xywh_from_yxyx
 from data_tools.core.errors import DataError, SettingError
 from data_tools.core.files import make_folder, naming, publish, replacing, write_atomic
-from data_tools.core.words import csv_cell, name_as_text
+from data_tools.core.words import csv_cell, name_as_text, printable
 from training.inference.detector import Prediction
 from training.inference.image_source import ImageList
 
 CSV_COLUMNS = ("file", "image_id", "class", "category_id", "score", "x", "y", "width", "height")
 _KEPT_ENDINGS = frozenset((".jpg", ".jpeg", ".png"))
+_DRAWN = _KEPT_ENDINGS | {".mp4"}
 
 
 class PredictionFiles:
@@ -35,12 +36,16 @@ class PredictionFiles:
     Args:
         folder: Where they go; made.
 
+    Attributes:
+        follows: Whether an earlier run has written there.
+
     Raises:
         SettingError: If it cannot be made or written to.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.follows = (folder / "images.json").exists()
         make_folder(folder, "out")
         self._streams: dict[str, TextIO] = {}
         self.images = self.detections = self.last_image_id = 0
@@ -178,6 +183,33 @@ def refuse_collisions(images: ImageList, out: Path) -> None:
                 f"images: the pictures of {other} and {path} would both be called {target}. Rename "
                 "one, or set pictures=false."
             )
+
+
+def other_pictures(images: ImageList, files: PredictionFiles, pictures: bool) -> str:
+    """Say which pictures in the folder are not of this run, where an earlier one wrote there.
+
+    Args:
+        images: What was looked at.
+        files: What was written; closed.
+        pictures: Whether this run wrote pictures.
+
+    Returns:
+        A line, empty if there are none.
+    """
+    if not files.follows:
+        return ""
+    out, unused = files.folder, {entry["file_name"] for entry in files.skipped}
+    names = [picture_name(name) for name in map(images.name, images.images)
+             if name_as_text(name) not in unused]  # fmt: skip
+    names += [video_name(images.name(path)) for path in images.videos]
+    ours = {out / name for name in names} if pictures else set()
+    others = [p for p in out.rglob("*") if p.suffix.lower() in _DRAWN and p not in ours]
+    if not others:
+        return ""
+    return (
+        f"note: {out} holds pictures that are not of this run but of an earlier one: "
+        f"{len(others)}, such as {printable(name_as_text(str(min(others).relative_to(out))))}"
+    )
 
 
 def write_picture(path: Path, image_bgr: npt.NDArray[np.uint8]) -> None:

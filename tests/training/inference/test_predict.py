@@ -103,6 +103,28 @@ def test_bad_pictures_are_reported_and_the_rest_go_on(
     assert [path.name for path in alone.iterdir()] == ["skipped.json"]
 
 
+def test_pictures_of_an_earlier_run_have_a_line(
+    tmp_path: Path, detector: Detector, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("1.png", "2.png", "3.png"):
+        cv2.imwrite(str(tmp_path / name), picture())
+    out = tmp_path / "out"
+    for pattern, changes, said in (
+        ("[12].png", {}, ""),
+        ("[12].png", {}, ""),
+        (
+            "[13].png",
+            {},
+            "holds pictures that are not of this run but of an earlier one: 1, such as 2.png",
+        ),
+        ("[13].png", {"pictures": False}, "of an earlier one: 3, such as 1.png"),
+    ):
+        assert run(command(tmp_path / pattern, out, **changes)) == 0
+        printed = capsys.readouterr().out
+        assert said in printed and ("not of this run" in printed) == bool(said)
+    assert {p.name for p in out.glob("*.png")} == {"1.png", "2.png", "3.png"}
+
+
 def test_exif_orientation_is_applied(tmp_path: Path, detector: Detector) -> None:
     turned = Image.fromarray(picture(40, 60))
     exif = turned.getexif()
