@@ -50,6 +50,14 @@ class LabelWriter:
         self.changed: Counter[str] = Counter()
         """What the format could not hold as it is, in words -> how often."""
 
+    def file_name(self, name: str) -> str:
+        """Return what a picture is to be called, where the format's tools cannot do with its name.
+
+        Args:
+            name: File name, with `/` between its parts.
+        """
+        return name
+
     def add(self, picture: Unpacked) -> None:
         """Write one picture and its labels."""
         raise NotImplementedError
@@ -103,9 +111,14 @@ class _Coco(LabelWriter):
 class _Yolo(LabelWriter):
     """`images/SPLIT/` and `labels/SPLIT/`; `finish_set` adds data.yaml."""
 
+    def file_name(self, name: str) -> str:
+        # YOLO's tools look for the labels where `labels` stands for the last `images` of a path.
+        folder, slash, base = name.rpartition("/")
+        return "/".join(map(_no_images, folder.split("/"))) + slash + base
+
     def add(self, picture: Unpacked) -> None:
-        sample = picture.sample
-        self._write(f"images/{self._split}/{picture.name}", picture.data)
+        sample, split = picture.sample, _no_images(self._split)
+        self._write(f"images/{split}/{picture.name}", picture.data)
         lines = []
         for number, (y1, x1, y2, x2) in zip(
             picture.classes, sample.boxes_yxyx_px.tolist(), strict=True
@@ -115,7 +128,11 @@ class _Yolo(LabelWriter):
                 f"{number} {cx!r} {cy!r} {(x2 - x1) / sample.width!r} "
                 f"{(y2 - y1) / sample.height!r}\n"
             )
-        self._write(f"labels/{self._split}/{picture.stem}.txt", "".join(lines))
+        self._write(f"labels/{split}/{picture.stem}.txt", "".join(lines))
+
+
+def _no_images(folder: str) -> str:
+    return "images_" if folder == "images" else folder
 
 
 _A_PIXEL = 1 + 1e-7
@@ -223,7 +240,7 @@ def finish_set(out: Path, form: str, splits: Sequence[str], names: Sequence[str]
 
 def _write_data_yaml(file: TextIO, splits: Sequence[str], names: Sequence[str]) -> None:
     for split in splits:
-        file.write(f"{split}: images/{split}\n")
+        file.write(f"{split}: images/{_no_images(split)}\n")
     file.write(f"nc: {len(names)}\nnames:\n")
     for number, name in enumerate(names):
         # A text in JSON is one in YAML as well, whatever signs it has.

@@ -106,6 +106,7 @@ def _unpack_split(folder: Path, out: Path, form: str) -> dict[str, int]:
     writer = WRITERS[form](out, folder.name, split.classes)
     used: set[str] = set()
     lost = {"crowd regions": 0, "difficult": 0}
+    renamed = 0
     with Progress(f"unpacking {folder.name}", len(reader)) as progress:
         for index in range(len(reader)):
             row = reader[index]
@@ -113,18 +114,24 @@ def _unpack_split(folder: Path, out: Path, form: str) -> dict[str, int]:
                 raise reader.damaged(index, f"{split.annotations_path.name} has no such image")
             sample = table[row_of[row.image_id]]
             data = row.image.tobytes()
-            name = _file_name(sample.file_name, data, row.image_id, used)
+            safe = safe_name(sample.file_name) or f"{row.image_id}"
+            renamed += writer.file_name(safe) != safe
+            name = _file_name(writer.file_name(safe), data, row.image_id, used)
             writer.add(Unpacked(name, data, sample, [labels[int(c)] for c in sample.category_ids]))
             lost["crowd regions"] += 0 if writer.holds_crowd else int(sample.iscrowd.sum())
             lost["difficult"] += 0 if writer.holds_difficult else int(sample.difficult.sum())
             progress.update()
     writer.close()
+    if renamed:
+        print(
+            f"{folder.name}: {renamed} pictures lie below images_ in place of images: "
+            f"{form}'s tools look for labels where the last folder of that name is"
+        )
     return {what: count for what, count in (lost | writer.changed).items() if count}
 
 
-def _file_name(name: str, data: bytes, image_id: int, used: set[str]) -> str:
+def _file_name(safe: str, data: bytes, image_id: int, used: set[str]) -> str:
     """The picture's name, with the ending of what its bytes are, and a stem of its own."""
-    safe = safe_name(name) or f"{image_id}"
     stem, _, ending = safe.rpartition(".")
     jpeg, png = data.startswith(b"\xff\xd8"), data.startswith(b"\x89PNG")
     if jpeg and ending.lower() not in ("jpg", "jpeg"):

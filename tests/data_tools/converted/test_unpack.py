@@ -138,6 +138,37 @@ def test_boxes_of_a_pixel_or_less_are_not_lost(
     np.testing.assert_allclose(sorted(e[1] for e in found), sorted(expected), atol=1e-6)
 
 
+def test_yolo_labels_lie_where_its_tools_look(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ["images/a.jpg", "b/images/c/d.jpg", "images_/a.jpg", "images.jpg", "e/images"]
+    images = [{**image_entry(k), "file_name": name} for k, name in enumerate(names, 1)]
+    boxes = [box_entry(k, k, [1.0, 2, 10 + k, 20]) for k in range(1, 6)]
+    write_coco(tmp_path, images, boxes, pictures=False)
+    for name in names:
+        (tmp_path / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "images" / name).write_bytes(jpeg(40, 60))
+    splits = {
+        name: SplitSettings(annotations="train.json", images="images")
+        for name in ("train", "images")
+    }
+    run(coco_settings(tmp_path, tmp_path / "set", dataset_splits=splits))
+    given = tmp_path / "images" / "given"  # the folder around may be called so too
+    run(ConvertSettings(unpack=str(tmp_path / "set"), format="yolo", out=str(given)))
+    assert "2 pictures lie below images_ in place of images" in capsys.readouterr().out
+    pictures = [path.as_posix() for path in given.rglob("*.jpg")]
+    assert len(pictures) == 10
+    for path in pictures:  # as YOLO's tools do it
+        labels = "/labels/".join(path.rsplit("/images/", 1)).rsplit(".", 1)[0] + ".txt"
+        assert Path(labels).is_relative_to(given / "labels") and Path(labels).is_file()
+    again = DatasetSettings(kind="auto", root=str(given), only=["train"])
+    run(ConvertSettings(dataset=again, out=str(tmp_path / "again")))
+    before, after = (truth(tmp_path / name).values() for name in ("set", "again"))
+    assert sorted(e for entries in before for e in entries) == sorted(
+        e for entries in after for e in entries
+    )
+
+
 def test_what_is_there_is_never_touched(converted: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("x")
     settings = ConvertSettings(unpack=str(converted), out=str(tmp_path))
