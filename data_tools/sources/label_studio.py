@@ -49,10 +49,18 @@ def read_label_studio(
     pictures = Pictures(root, split, log, key)
     data, tasks = read_tasks(path)
     entries = []
+    annotated = set()
     for position, task in enumerate(tasks):
-        entry = _task(task, f"{split.annotations}: task {position + 1}", pictures, log)
+        where = f"{split.annotations}: task {position + 1}"
+        one_task = _key_in_json_min(task)
+        if one_task in annotated:
+            number = one_task[0]
+            log.add("duplicate_annotation", where, f"of task {number} again; the first is taken")
+            continue
+        entry = _task(task, where, pictures, log)
         if entry is not None:
             entries.append(entry)
+            annotated |= {one_task} if one_task[0] else set()
     digests = {split.annotations: hashlib.sha256(data).hexdigest()}
     return split_of(entries, pictures, digests, log, whole_folder=whole_folder)
 
@@ -85,6 +93,16 @@ def written_name(task: Any) -> str:
     named = (data[k] for k in ("image", "img", "picture") if isinstance(data.get(k), str))
     others = (v for v in data.values() if isinstance(v, str) and "." in v.rsplit("/", 1)[-1])
     return next(named, "") or next(others, "")
+
+
+def _key_in_json_min(task: Any) -> tuple[str, str]:
+    """The id and the picture of a task; without an id where it holds all annotations itself.
+
+    JSON-MIN has an entry for each annotation of a task, not for each task.
+    """
+    if not isinstance(task, dict) or "annotations" in task or task.get("id") is None:
+        return "", ""
+    return str(task["id"]), written_name(task)
 
 
 def _task(task: Any, where: str, pictures: Pictures, log: DefectLog) -> Labelled | None:
@@ -211,4 +229,6 @@ def _box(shape: str, value: dict[str, Any], width: int, height: int) -> tuple[li
             numbers[3] * down,
         )
         return ellipse_extent(x, y, rx, ry, turn), False
+    if shape == "brush":
+        raise ValueError("a mask of the brush is not read; draw a box or an outline instead")
     raise ValueError(f"a {shape or 'label'} has no box")
