@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from data_tools.core.archives import is_file, names_in, read_file
 from data_tools.core.errors import DataError
+from data_tools.core.object_storage import address
 from data_tools.core.sample import Sample
 from data_tools.sources.defects import DefectLog
 from data_tools.sources.file_kinds import text_of
@@ -142,7 +143,7 @@ def require_folder(path: Path, key: str) -> None:
     if path.name.lower().endswith((".tar.bz2", ".tar.xz", ".tar.zst", ".7z", ".rar", ".gz")):
         what = "this kind of archive is not read in place: unpack it, or pack it as .zip or .tar"
     raise DataError(
-        f"{path}: expected a folder, .zip, .tar or .tar.gz ({key}), but {what}. Check "
+        f"{address(path)}: expected a folder, .zip, .tar or .tar.gz ({key}), but {what}. Check "
         f"dataset.root.{_next_to(path)} dataset=auto looks by itself."
     )
 
@@ -156,7 +157,7 @@ def require_file(path: Path, key: str) -> None:
     if is_file(path):
         return
     advice = "" if key.startswith("exclude=") else " Check dataset.root."
-    raise DataError(f"{path}: expected a file ({key}); not found.{advice}{_next_to(path)}")
+    raise DataError(f"{address(path)}: expected a file ({key}); not found.{advice}{_next_to(path)}")
 
 
 def _next_to(path: Path) -> str:

@@ -133,6 +133,14 @@ class DatasetSettings:
         for name in self.only if self.kind not in LOOKING_KINDS else ():
             require_choice("dataset.only", name, list(self.splits))
         for name, split in self.splits.items():
+            for key in ("annotations", "images", "list"):
+                path = getattr(split, key)
+                require(
+                    "://" not in path,
+                    f"dataset.splits.{name}.{key}",
+                    path,
+                    "a path below dataset.root: only dataset.root may be an address",
+                )
             fraction = split.fraction
             require(
                 fraction is None or 0 < fraction <= 1,

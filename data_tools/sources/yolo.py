@@ -26,6 +26,7 @@ from data_tools.sources.image_files import (
     read_text,
     require_file,
     require_folder,
+    safe_name,
     table_of_files,
 )
 from data_tools.sources.listing import list_files, list_images
@@ -82,10 +83,10 @@ def read_yolo(
     folders = [entry for entry in split.folders if entry not in lists]
     files = list_images(images, log, split.images, folders)
     if not split.annotations and split.list:
-        files = _files_listed(root, split, split.list, files, key)
+        files = _files_listed(root, split, split.list, files, log, key)
     elif lists:
         everything = list_images(images)
-        listed = [_files_listed(root, split, entry, everything, key) for entry in lists]
+        listed = [_files_listed(root, split, entry, everything, log, key) for entry in lists]
         files = sorted({*(files if folders else ()), *(name for some in listed for name in some)})
     if not files:
         raise DataError(
@@ -146,7 +147,7 @@ def _key_points(root: Path, dataset: DatasetSettings) -> tuple[int, int] | None:
 
 
 def _files_listed(
-    root: Path, split: SplitSettings, list_file: str, files: list[str], key: str
+    root: Path, split: SplitSettings, list_file: str, files: list[str], log: DefectLog, key: str
 ) -> list[str]:
     """The images of a list as YOLO's tools write it: paths of this machine or another's."""
     path = root / list_file
@@ -158,7 +159,12 @@ def _files_listed(
         chosen.update(matches[:1])
         if line.strip() and len(matches) != 1:
             unknown.append(line.strip())
-    if unknown:
+    # One that is gone is its own loss; a list that fits nothing, or a name that fits several, is a
+    # slip.
+    if chosen and not any(pictures.find(line) for line in unknown):
+        for line in unknown:
+            log.add("missing_image", safe_name(line) or line, f"{list_file} lists it")
+    elif unknown:
         raise DataError(
             f"{path} ({key}.list): {len(unknown)} of its lines name no image below "
             f"{root / split.images}, or several: {', '.join(unknown[:5])}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from data_tools.convert.settings import ConvertSettings
-from data_tools.core.errors import DataError
+from data_tools.core.errors import DataError, SettingError
 from data_tools.sources.data_yaml import labels_for, read_data_yaml, splits_of, with_data_yaml
 from data_tools.sources.names import class_names
 from data_tools.sources.raw_split import RawDataset
@@ -432,3 +433,66 @@ def test_txt_class_that_is_number_and_name(tmp_path: Path) -> None:
     assert same.splits[0].table.category_ids.tolist() == [2]
     odd = txt(tmp_path, "a.jpg 1,2,3,4,cat 1,2,3,4,1_0 1,2,3,4,\u0661", ["cat"])
     assert kinds(odd) == ["unknown_category"] * 2
+
+
+# Label Studio
+
+
+def label_studio(root: Path, tasks: list[dict[str, Any]], pictures: int = 2) -> RawDataset:
+    (root / "images").mkdir(parents=True, exist_ok=True)
+    for k in range(pictures):
+        (root / f"images/{k}.jpg").write_bytes(jpeg(40, 60))
+    (root / "all.json").write_text(json.dumps(tasks))
+    return read("label_studio", root, {"annotations": "all.json", "images": "images"})
+
+
+def region(x: float, shape: str = "rectangle", **value: Any) -> dict[str, Any]:
+    box = {"x": x, "y": 10, "width": 20, "height": 30, f"{shape}labels": ["cat"], **value}
+    return {**box, "original_width": 60, "original_height": 40}
+
+
+def test_label_studio_min_has_an_entry_for_each_annotation(tmp_path: Path) -> None:
+    tasks = [
+        {"image": f"/data/upload/1/0a1b2c3d-{k}.jpg", "id": task, "label": [region(x)], **more}
+        for k, task, x, more in (
+            (0, 7, 10, {"annotator": 2, "annotation_id": 9}),
+            (1, 8, 20, {"annotator": 1}),
+            (0, 7, 50, {"annotator": 1, "annotation_id": 3}),
+        )
+    ]
+    raw = label_studio(tmp_path / "a", tasks)
+    assert files(raw) == ["0.jpg", "1.jpg"] and kinds(raw) == ["duplicate_annotation"]
+    assert raw.splits[0].defects[0].file == "all.json: task 3"
+    assert raw.splits[0].table.boxes_yxyx_px[:, 1].tolist() == [6, 12]
+    # Two tasks of one picture, or tasks without ids, are no annotations of one task.
+    for ids in ((7, 9), (None, None)):
+        pair = [{**tasks[0], "id": ids[0]}, tasks[1], {**tasks[2], "id": ids[1]}]
+        assert files(label_studio(tmp_path / "b", pair)) == ["1.jpg"]
+
+
+def test_a_brush_mask_costs_no_other_box_of_the_picture(tmp_path: Path) -> None:
+    mask = region(0, "brush", format="rle", rle=[0, 0, 1])
+    tasks = [{"image": "0.jpg", "id": 1, "label": [mask, region(10)]}]
+    raw = label_studio(tmp_path, tasks, pictures=1)
+    assert files(raw) == ["0.jpg"] and len(raw.splits[0].table.boxes_yxyx_px) == 1
+    assert kinds(raw) == ["malformed_box"]
+    assert "a mask of the brush is not read" in raw.splits[0].defects[0].detail
+
+
+def test_a_yolo_list_may_name_a_picture_that_is_not_there(tmp_path: Path) -> None:
+    yolo(tmp_path, "0 0.5 0.5 0.2 0.4")
+    listed = {"images": ".", "list": "train.txt"}
+    (tmp_path / "train.txt").write_text("./images/train/a.jpg\n./images/train/gone.jpg\n")
+    raw = read("yolo", tmp_path, listed, names=["cat"])
+    assert files(raw) == ["images/train/a.jpg"] and kinds(raw) == ["missing_image"]
+    assert raw.splits[0].found["images"] == 2
+    assert raw.splits[0].defects[0].file == "images/train/gone.jpg"
+    (tmp_path / "train.txt").write_text("./images/other/gone.jpg\n")
+    with pytest.raises(DataError, match="1 of its lines name no image"):
+        read("yolo", tmp_path, listed, names=["cat"])
+
+
+@pytest.mark.parametrize("key", ["images", "annotations", "list"])
+def test_only_the_root_may_be_an_address(tmp_path: Path, key: str) -> None:
+    with pytest.raises(SettingError, match=rf"splits.train.{key}='s3://b/x'.*dataset.root may be"):
+        read("coco", tmp_path, {"annotations": "a.json", "images": "i", key: "s3://b/x"})
