@@ -125,7 +125,7 @@ def test_without_onnxruntime_mindspore_does_it(
 
 
 def test_a_card_computes_in_mindspore(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "start_device", lambda runtime: None)
+    monkeypatch.setattr(engine, "start_device", lambda runtime, prefix: None)
     file = open_model_file(checkpoint)
     found = load_engine(file, 2, device="Ascend")[1]
     assert found.name == "mindspore" and "it runs on the CPU, and device=Ascend" in found.line
