@@ -21,7 +21,7 @@ from data_tools.convert.make_plan import cut, measure_files
 from data_tools.convert.plan import SplitPlan
 from data_tools.convert.settings import ConvertSettings
 from data_tools.convert.shard_task import ShardTask
-from data_tools.convert.skipped_images import SkippedImages, boxes_not_counted, reported_defects
+from data_tools.convert.skipped_images import SkippedImages, boxes_not_counted, defects_of
 from data_tools.core.json_dataclass import read_json
 from data_tools.shards.manifest import REPORT, ConvertedSplit
 from data_tools.shards.writer import MAX_PAGE_BYTES
@@ -76,7 +76,8 @@ def grow(
         return Grown(split, table, None)
     truth = read_annotations(parent.annotations_path).table
     match = match_images(table, truth)
-    reported = reported_defects(parent)
+    report = read_json(parent.folder / REPORT)
+    reported = defects_of(report)
     lost = SkippedImages(reported, settings.dataset, split.name).find(table)
     skipped = [k for k in match.new if k in lost or split.name in shared_out]
     new = skipped if settings.retry else match.new
@@ -95,7 +96,6 @@ def grow(
         hashes=parent.manifest.hashes,
     )
     if len(match.old) < len(truth) or len(new) < len(match.new):
-        report = read_json(parent.folder / REPORT)
         mended = {k: lost.get(k, []) for k in new}
         split = _with_report(split, report, reported, truth, match, set(fresh.file_names), mended)
         base = replace(base, defects=(), changes=dict(report["images_changed"]))

@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
+from typing import Any
 
 from data_tools.core.archives import with_slash
 from data_tools.core.errors import DataError
@@ -51,9 +52,14 @@ _OF_THE_PICTURE = (
 
 def reported_defects(split: ConvertedSplit) -> list[Defect]:
     """Return what a finished split's report lists."""
+    return defects_of(read_json(split.folder / REPORT))
+
+
+def defects_of(report: Mapping[str, Any]) -> list[Defect]:
+    """Return what a report lists."""
     return [
         Defect(**{"image_id": None, "annotation_id": None, **entry, "file": file})
-        for file, entries in read_json(split.folder / REPORT)["files"].items()
+        for file, entries in report["files"].items()
         for entry in entries
     ]
 

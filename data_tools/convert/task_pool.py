@@ -5,8 +5,6 @@ What a task does is in `shard_task.py`.
 
 from __future__ import annotations
 
-import multiprocessing
-import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -15,9 +13,9 @@ from types import TracebackType
 from typing import Any
 
 from data_tools.convert.shard_task import ShardTask, convert_shard
-from data_tools.core.end_with_parent import end_with_parent
 from data_tools.core.errors import DataError
 from data_tools.core.progress import Progress
+from data_tools.core.spawned_pool import CONTEXT, start_pool, terminate
 
 _POLL_S = 0.5
 
@@ -50,8 +48,7 @@ class ShardWorkers:
         if self._ending is not None:
             self._ending.join()
         elif self._pool is not None:
-            for process in list((self._pool._processes or {}).values()):
-                process.terminate()
+            terminate(self._pool)
             self._pool.shutdown(wait=True, cancel_futures=True)
 
     def start(self) -> None:
@@ -60,18 +57,8 @@ class ShardWorkers:
         """
         if self._workers == 1 or self._pool is not None:
             return
-        # `spawn`: MindSpore does not survive a fork, and this process may have imported it.
-        context = multiprocessing.get_context("spawn")
-        self._counters = context.Value("q", 0), context.Value("q", 0)
-        self._pool = ProcessPoolExecutor(self._workers, context, _start_worker, self._counters)
-        # Each task starts one. Ctrl-C goes to the whole group, and one that is still importing
-        # would answer with a traceback: it inherits that the signal waits.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            for _ in range(self._workers):
-                self._pool.submit(_nothing)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        self._counters = CONTEXT.Value("q", 0), CONTEXT.Value("q", 0)
+        self._pool = start_pool(self._workers, _keep_counters, *self._counters)
 
     def run(
         self, tasks: Iterator[ShardTask], count: int, total: int, done: int, defects: int
@@ -143,16 +130,9 @@ def _run_here(tasks: Iterator[ShardTask], bar: Progress, defects: int) -> None:
         convert_shard(task, tick)
 
 
-def _nothing() -> None:
-    pass
-
-
-def _start_worker(images: Any, num_defects: Any) -> None:
+def _keep_counters(images: Any, num_defects: Any) -> None:
     global _counters
     _counters = (images, num_defects)
-    # Ctrl-C goes to the whole group: the parent tells the workers, without a traceback from each.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    end_with_parent()
 
 
 def _work(task: ShardTask) -> None:

@@ -7,10 +7,8 @@ that one entry by entry.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import re
-import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -23,7 +21,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from data_tools.core.end_with_parent import end_with_parent
+from data_tools.core.cores import core_count
+from data_tools.core.spawned_pool import start_pool, terminate
 from data_tools.sources.coco_ids import LARGEST_ID
 
 CROWD, IGNORED = 1, 2
@@ -203,22 +202,14 @@ def other_half(wanted: bool) -> Iterator[OtherHalf]:
     Args:
         wanted: Whether it is worth one.
     """
-    if not wanted or len(os.sched_getaffinity(0)) == 1:
+    if not wanted or core_count() == 1:
         yield OtherHalf(None)
         return
-    # `spawn`: MindSpore does not survive a fork, and this process may have imported it.
-    pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), end_with_parent)
-    # Ctrl-C goes to the whole group; this process answers it.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        pool.submit(len, ())
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    pool = start_pool(1)
     try:
         yield OtherHalf(pool)
     except BaseException:  # Ctrl-C would wait for its part of the list
-        for process in list((pool._processes or {}).values()):
-            process.terminate()
+        terminate(pool)
         raise
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
