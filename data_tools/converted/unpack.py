@@ -115,8 +115,9 @@ def _unpack_split(folder: Path, out: Path, form: str) -> dict[str, int]:
             sample = table[row_of[row.image_id]]
             data = row.image.tobytes()
             safe = safe_name(sample.file_name) or f"{row.image_id}"
-            renamed += writer.file_name(safe) != safe
-            name = _file_name(writer.file_name(safe), data, row.image_id, used)
+            held = writer.file_name(safe)
+            renamed += held != safe
+            name = _file_name(held, data, row.image_id, used)
             writer.add(Unpacked(name, data, sample, [labels[int(c)] for c in sample.category_ids]))
             lost["crowd regions"] += 0 if writer.holds_crowd else int(sample.iscrowd.sum())
             lost["difficult"] += 0 if writer.holds_difficult else int(sample.difficult.sum())

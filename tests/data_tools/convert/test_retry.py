@@ -24,52 +24,53 @@ NAMES = [f"im_{k:02d}.jpg" for k in range(8)]
 BROKEN = 3
 
 
+def a_file_each(
+    folder: str, ending: str, content: Callable[[str, bool], str], cut: str, fault: str
+) -> dict[str, str]:
+    """A label file for each picture; that of the broken one is cut short, wrong, or not there."""
+    files = {f"{folder}/{name[:-4]}.{ending}": content(name, False) for name in NAMES}
+    bad = f"{folder}/{NAMES[BROKEN][:-4]}.{ending}"
+    if fault == "none":
+        del files[bad]
+    elif fault:
+        files[bad] = cut if fault == "file" else content(NAMES[BROKEN], True)
+    return files
+
+
 def voc(fault: str) -> dict[str, str]:
-    def xml(name: str, xmin: str) -> str:
-        box = f"<xmin>{xmin}</xmin><ymin>6</ymin><xmax>25</xmax><ymax>36</ymax>"
+    def xml(name: str, wrong: bool) -> str:
+        xmin = f"<xmin>{'abc' if wrong else '5'}</xmin>"
+        box = f"{xmin}<ymin>6</ymin><xmax>25</xmax><ymax>36</ymax>"
         return (
             f"<annotation><filename>{name}</filename><object><name>cat</name>"
             f"<bndbox>{box}</bndbox></object></annotation>"
         )
 
-    files = {f"xml/{name[:-4]}.xml": xml(name, "5") for name in NAMES}
-    bad = f"xml/{NAMES[BROKEN][:-4]}.xml"
-    if fault == "none":
-        del files[bad]
-    elif fault:
-        files[bad] = "<annotation><filen" if fault == "file" else xml(NAMES[BROKEN], "abc")
-    return files
+    return a_file_each("xml", "xml", xml, "<annotation><filen", fault)
 
 
 def labelme(fault: str) -> dict[str, str]:
-    def content(name: str, x: object) -> str:
-        shape = {"label": "cat", "points": [[x, 6], [25, 36]], "shape_type": "rectangle"}
-        return json.dumps({"shapes": [shape], "imagePath": name})
+    def content(name: str, wrong: bool) -> str:
+        points = [["abc" if wrong else 5, 6], [25, 36]]
+        shape = {"label": "cat", "points": points, "shape_type": "rectangle"}
+        path = name if wrong else f"../images/{name}"
+        return json.dumps({"shapes": [shape], "imagePath": path})
 
-    files = {f"json/{name[:-4]}.json": content(f"../images/{name}", 5) for name in NAMES}
-    bad = f"json/{NAMES[BROKEN][:-4]}.json"
-    if fault == "none":
-        del files[bad]
-    elif fault:
-        files[bad] = '{"shapes":' if fault == "file" else content(NAMES[BROKEN], "abc")
-    return files
+    return a_file_each("json", "json", content, '{"shapes":', fault)
 
 
 def kitti(fault: str) -> dict[str, str]:
-    files = {f"label/{n[:-4]}.txt": "cat 0 0 0 5 6 25 36 0 0 0 0 0 0 0\n" for n in NAMES}
-    bad = f"label/{NAMES[BROKEN][:-4]}.txt"
-    if fault == "none":
-        del files[bad]
-    elif fault:
-        files[bad] = "\udce9" if fault == "file" else files[bad].replace("5 6", "abc 6")
-    return files
+    def line(name: str, wrong: bool) -> str:
+        return f"cat 0 0 0 {'abc' if wrong else 5} 6 25 36 0 0 0 0 0 0 0\n"
+
+    return a_file_each("label", "txt", line, "\udce9", fault)
 
 
 def yolo(fault: str) -> dict[str, str]:
-    files = {f"labels/{n[:-4]}.txt": "0 0.5 0.5 0.25 0.25\n" for n in NAMES}
-    if fault:
-        files[f"labels/{NAMES[BROKEN][:-4]}.txt"] = "\udce9" if fault == "file" else "0 0.5 0.x 1 1"
-    return files
+    def line(name: str, wrong: bool) -> str:
+        return "0 0.5 0.x 1 1" if wrong else "0 0.5 0.5 0.25 0.25\n"
+
+    return a_file_each("labels", "txt", line, "\udce9", fault)
 
 
 def cvat(fault: str) -> dict[str, str]:
