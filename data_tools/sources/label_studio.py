@@ -11,6 +11,7 @@ from typing import Any
 
 from data_tools.core.archives import bytes_of, read_file
 from data_tools.core.errors import DataError
+from data_tools.sources.brush_mask import brush_extent
 from data_tools.sources.coco_fields import class_name, flag
 from data_tools.sources.defects import DefectLog
 from data_tools.sources.image_files import SourceSplit, require_file
@@ -230,5 +231,5 @@ def _box(shape: str, value: dict[str, Any], width: int, height: int) -> tuple[li
         )
         return ellipse_extent(x, y, rx, ry, turn), False
     if shape == "brush":
-        raise ValueError("a mask of the brush is not read; draw a box or an outline instead")
+        return brush_extent(value["rle"], height, width), False
     raise ValueError(f"a {shape or 'label'} has no box")

@@ -17,6 +17,7 @@ from data_tools.sources.raw_split import RawDataset
 from data_tools.sources.read import read_source
 from data_tools.sources.safe_xml import XmlError, parse_xml
 from data_tools.sources.settings import DatasetSettings, SplitSettings
+from tests.helpers.brush import packed
 from tests.helpers.raw_sets import jpeg, voc_xml
 
 
@@ -476,7 +477,17 @@ def test_a_brush_mask_costs_no_other_box_of_the_picture(tmp_path: Path) -> None:
     raw = label_studio(tmp_path, tasks, pictures=1)
     assert files(raw) == ["0.jpg"] and len(raw.splits[0].table.boxes_yxyx_px) == 1
     assert kinds(raw) == ["malformed_box"]
-    assert "a mask of the brush is not read" in raw.splits[0].defects[0].detail
+    assert "a mask that is cut short" in raw.splits[0].defects[0].detail
+
+
+def test_a_brush_mask_gives_its_extent(tmp_path: Path) -> None:
+    picture = np.zeros((40, 60, 4), np.uint8)
+    picture[5:9, 20:31] = 255
+    mask = region(0, "brush", format="rle", rle=packed(picture.reshape(-1).tolist(), 3))
+    tasks = [{"image": "0.jpg", "id": 1, "label": [mask, region(10)]}]
+    raw = label_studio(tmp_path, tasks, pictures=1)
+    assert raw.splits[0].table.boxes_yxyx_px.tolist()[0] == [5, 20, 9, 31]
+    assert kinds(raw) == ["extent_taken"]
 
 
 def test_a_yolo_list_may_name_a_picture_that_is_not_there(tmp_path: Path) -> None:
